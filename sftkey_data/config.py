@@ -1,0 +1,51 @@
+"""Reading a user's TOML file into a checked type; every fault is one line that names the file and the key."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from sftkey_data.errors import SFTKeyError, nearest
+
+T = TypeVar("T")
+
+
+def load_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file; an `SFTKeyError` where it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SFTKeyError(f"{what} file not found: {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SFTKeyError(f"{path}: not a readable TOML file: {error}") from None
+
+
+def read_toml(path: Path, kind: type[T], *, what: str, defaults: Mapping[str, Any] | None = None) -> T:
+    """Read a TOML file as `kind`, refusing unknown keys.
+
+    Raises:
+        SFTKeyError: Missing file, broken TOML, an unknown key (with the nearest known one), a wrong value.
+    """
+    return validate({**(defaults or {}), **load_toml(path, what)}, kind, where=str(path))
+
+
+def validate(values: Mapping[str, Any], kind: type[T], *, where: str) -> T:
+    """Check `values` against a pydantic model or a dataclass; the first fault becomes one line."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        raise SFTKeyError(f"{where}: {_first_fault(error, kind)}") from None
+
+
+def _first_fault(error: ValidationError, kind: type[Any]) -> str:
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+        return f"unknown key {key!r}{nearest(str(fault['loc'][-1]), known)}; known: {', '.join(known)}"
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"key {key!r} is missing"
+    prefix = f"{key}: " if key else ""
+    return f"{prefix}{fault['msg']}, found {fault['input']!r}"

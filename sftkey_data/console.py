@@ -1,0 +1,52 @@
+"""What the three programs share at the terminal: one-line errors, exit codes, progress."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sftkey_data.errors import SFTKeyError
+
+if TYPE_CHECKING:
+    import typer
+    from rich.progress import Progress
+
+INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
+
+
+def run(app: "typer.Typer") -> None:
+    """Run a program: an `SFTKeyError` is one line on stderr and exit 1, wrong usage exits 2, Ctrl-C exits 130."""
+    try:
+        app(standalone_mode=True)
+    except SFTKeyError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command resumes\n")
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> "Iterator[Progress]":
+    """A progress bar with ETA on stderr, holding one task; advance it with `bar.advance(bar.task_ids[0], n)`."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        bar.add_task(description, total=total)
+        yield bar

@@ -1,0 +1,15 @@
+"""The one error class for what a user can mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SFTKeyError(Exception):
+    """Something the user can mend: one line that says what was found, what was expected, and where."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint naming the closest known name, or an empty string when none is close."""
+    by_lower_case = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower_case[close[0]]!r}?)" if close else ""

@@ -1,0 +1,130 @@
+"""Finding the extractor that a source name stands for: a built-in dataset, `./mine.py`, or `./mine.toml`.
+
+The file is the registry: every module of `sftkey_data/datasets` is a dataset, and its stem is the dataset's name.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+from sftkey_data import datasets as builtin_datasets
+from sftkey_data.config import validate
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract import Parts, Row
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One way to turn rows into parts.
+
+    Args:
+        name: The `dataset` column of the shards.
+        extract: Row to parts; raises `Reject`.
+        columns: Columns every row must have.
+        description: First line of the dataset file's docstring.
+        default_input: Hub id (`org/name` or `org/name:subset`) read when no input is named.
+        options: The pydantic model of a generated set's options, else None.
+        generate: `(options, split) -> rows` of a generated set, else None.
+        source_file: A user's own file, hashed into the manifest.
+    """
+
+    name: str
+    extract: Callable[[Row], Parts]
+    columns: tuple[str, ...]
+    description: str = ""
+    default_input: str | None = None
+    options: type[BaseModel] | None = None
+    generate: Callable[[Any, str], Iterator[Row]] | None = None
+    source_file: Path | None = None
+
+
+def builtin_names() -> list[str]:
+    """Names of the built-in datasets, sorted; no dataset module is imported."""
+    return sorted(m.name for m in pkgutil.iter_modules(builtin_datasets.__path__) if not m.name.startswith("_"))
+
+
+def load_dataset(source: str) -> Dataset:
+    """The dataset a source name stands for.
+
+    Raises:
+        SFTKeyError: Unknown name (the nearest is shown), missing file, or a file that does not define a dataset.
+    """
+    if source.endswith((".py", ".toml")):
+        path = Path(source)
+        if not path.is_file():
+            raise SFTKeyError(f"dataset file not found: {source}")
+        return _from_python(path) if path.suffix == ".py" else _from_mapping(path)
+    if source not in builtin_names():
+        known = ", ".join(builtin_names())
+        hint = nearest(source, builtin_names())
+        raise SFTKeyError(f"unknown dataset {source!r}{hint}; known: {known}, or your own ./mine.py or ./mine.toml")
+    return _from_module(importlib.import_module(f"sftkey_data.datasets.{source}"), source)
+
+
+def parse_options(dataset: Dataset, values: Mapping[str, Any]) -> BaseModel | None:
+    """The checked options of a generated set; None for a dataset that is read."""
+    if dataset.options is None:
+        if values:
+            raise SFTKeyError(f"{dataset.name} is read, not generated: it takes no --set {next(iter(values))}=…")
+        return None
+    options: BaseModel = validate(values, dataset.options, where=f"{dataset.name} option")
+    return options
+
+
+def _from_module(module: ModuleType, name: str, source_file: Path | None = None) -> Dataset:
+    where = str(source_file or f"dataset {name}")
+    for required, kind in (("extract", Callable), ("COLUMNS", tuple | list)):
+        if not isinstance(getattr(module, required, None), kind):  # type: ignore[arg-type]
+            raise SFTKeyError(f"{where}: expected `COLUMNS = (…)` and `def extract(row) -> Parts`, found no {required}")
+    return Dataset(
+        name=name,
+        extract=module.extract,
+        columns=tuple(module.COLUMNS),
+        description=(module.__doc__ or "").strip().split("\n")[0],
+        default_input=getattr(module, "INPUT", None),
+        options=getattr(module, "Options", None),
+        generate=getattr(module, "generate", None),
+        source_file=source_file,
+    )
+
+
+def _from_python(path: Path) -> Dataset:
+    spec = importlib.util.spec_from_file_location(f"sftkey_dataset_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise SFTKeyError(f"{path}: cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SFTKeyError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    return _from_module(module, _dataset_name(path), path)
+
+
+def _from_mapping(path: Path) -> Dataset:
+    from sftkey_data.mapping import read_mapping
+
+    mapping = read_mapping(path)
+    return Dataset(
+        name=mapping.name or _dataset_name(path),
+        extract=mapping.extract,
+        columns=mapping.columns,
+        description=mapping.description,
+        default_input=mapping.input,
+        source_file=path,
+    )
+
+
+def _dataset_name(path: Path) -> str:
+    if not NAME.fullmatch(path.stem):
+        raise SFTKeyError(f"{path}: the file's stem is the dataset's name, expected letters, digits, '_', '-' or '.'")
+    return path.stem

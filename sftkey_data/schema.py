@@ -1,0 +1,46 @@
+"""Schema version 1 of the prepared shards. Spans, not masks: one tokenisation serves every loss."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+REGIONS = ("prompt", "cot", "tag", "key", "eos")
+"""Every token of `input_ids` is in one region; borders are token positions, half-open:
+
+    prompt [0, prompt_tokens)
+    cot    [prompt_tokens, cot_token_end)        up to the end of the closing CoT tag
+    tag    [cot_token_end, key_token_start) and [key_token_end, answer_token_end)
+    key    [key_token_start, key_token_end)
+    eos    [answer_token_end, len(input_ids))
+"""
+
+TEXT_COLUMNS = ("id", "dataset", "split", "prompt", "completion", "gold", "answer_type")
+CHARACTER_SPANS = ("cot_start", "cot_end", "key_start", "key_end")
+TOKEN_BORDERS = ("prompt_tokens", "cot_token_end", "key_token_start", "key_token_end", "answer_token_end")
+
+STRADDLES_KEY_START = 1
+STRADDLES_KEY_END = 2
+STRADDLES_PROMPT = 4
+
+
+def shard_schema(*, tokenized: bool) -> "pa.Schema":
+    """Arrow schema of a shard; the token columns exist only in a build with a tokenizer."""
+    import pyarrow as pa
+
+    fields = [
+        pa.field(name, pa.string(), nullable=False) for name in ("id", "dataset", "split", "prompt", "completion")
+    ]
+    fields += [
+        pa.field("gold", pa.string(), nullable=False),
+        pa.field("answer_type", pa.string(), nullable=False),
+        pa.field("choices", pa.list_(pa.string()), nullable=True),
+    ]
+    fields += [pa.field(name, pa.int32(), nullable=False) for name in CHARACTER_SPANS]
+    if tokenized:
+        fields.append(pa.field("input_ids", pa.list_(pa.int32()), nullable=False))
+        fields += [pa.field(name, pa.int32(), nullable=False) for name in TOKEN_BORDERS]
+        fields.append(pa.field("straddle", pa.int8(), nullable=False))
+    return pa.schema(fields, metadata={"sftkey_schema_version": str(SCHEMA_VERSION)})

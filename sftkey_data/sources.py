@@ -1,0 +1,237 @@
+"""Reading rows: local files and URLs in five formats (each also gzipped), folders in the hub's layout, and hub ids."""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract import Row
+
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SPLIT_NAMES = ("train", "test", "validation", "dev")
+MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One raw row with its place; `row` is not a mapping where the record is not an object."""
+
+    source: str
+    position: int  # line of a text file, else 1-based row
+    row: Any
+
+    @property
+    def where(self) -> str:
+        """The place as a user would look it up."""
+        return f"{self.source}:{self.position}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A named input that was found to exist.
+
+    Args:
+        name: As the user wrote it.
+        kind: `file` (local or URL) or `dataset` (a folder in the hub's layout, or a hub id).
+        split: The split read from a dataset, or the label of a file's rows.
+    """
+
+    name: str
+    kind: str
+    split: str
+
+    @property
+    def label(self) -> str:
+        """What `Record.source` says of its rows."""
+        return self.name if self.kind == "file" else f"{self.name}[{self.split}]"
+
+
+def find_source(name: str, split: str | None) -> Source:
+    """Decide what an input name stands for, without reading it.
+
+    Raises:
+        SFTKeyError: A file that is missing (the nearest is shown) or of an unknown format.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return Source(name, "dataset", split or "train")
+    is_url = "://" in name
+    if not is_url and not path.exists():
+        if not _looks_like_hub_id(name):
+            siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise SFTKeyError(f"input file not found: {name}{nearest(path.name, siblings)}")
+        return Source(name, "dataset", split or "train")
+    if _format(name) not in FORMATS:
+        raise SFTKeyError(f"input {name}: unknown format {path.suffix!r}, expected {', '.join(FORMATS)}, each also .gz")
+    return Source(name, "file", split or _split_from(path))
+
+
+def read(source: Source) -> Iterator[Record]:
+    """The records of a source in order.
+
+    Raises:
+        SFTKeyError: Broken content, with the file and the line.
+    """
+    if source.kind == "dataset":
+        yield from _read_dataset(source)
+        return
+    reader = {".parquet": _read_parquet, ".csv": _read_csv, ".tsv": _read_csv, ".json": _read_json}
+    with _open(source.name) as file:
+        try:
+            yield from reader.get(_format(source.name), _read_jsonl)(file, source.name)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise SFTKeyError(f"{source.name}: damaged gzip file: {error}") from None
+        except UnicodeDecodeError as error:
+            raise SFTKeyError(f"{source.name}: invalid UTF-8 at byte {error.start}: {error.reason}") from None
+
+
+def sha256(source: Source) -> str:
+    """Hash of the input's bytes; of a dataset, the fingerprint that `datasets` gives its content."""
+    if source.kind == "dataset":
+        return str(_load_dataset(source)._fingerprint)
+    digest = hashlib.sha256()
+    with _open(source.name, compression=None) as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def num_rows(source: Source) -> int | None:
+    """Rows of a source, where counting them costs little; for the progress bar only."""
+    if source.kind == "dataset":
+        return len(_load_dataset(source))
+    if _format(source.name) not in (".jsonl", ".tsv") or source.name.endswith(".gz"):
+        return None
+    with _open(source.name) as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
+
+
+def check_columns(source: Source, required: Sequence[str], found: Iterable[str]) -> None:
+    """Refuse a source whose first row lacks a column."""
+    found = list(found)
+    for column in required:
+        if column not in found:
+            hint = nearest(column, found)
+            raise SFTKeyError(
+                f"{source.name}: column {column!r} is missing{hint}; found: {', '.join(map(repr, found))}"
+            )
+
+
+def _open(name: str, compression: str | None = "infer") -> IO[bytes]:
+    import fsspec
+
+    try:
+        opened: IO[bytes] = fsspec.open(name, mode="rb", compression=compression).open()
+    except (OSError, ValueError, ImportError) as error:
+        raise SFTKeyError(f"input {name} cannot be opened: {error}") from None
+    return opened
+
+
+def _format(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix.lower()
+
+
+def _split_from(path: Path) -> str:
+    stem = path.name.split(".")[0].lower()
+    return stem if stem in SPLIT_NAMES else "train"
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    repository = name.split(":")[0]
+    plain = not name.startswith((".", "/", "~")) and _format(name) not in FORMATS and not name.endswith(".gz")
+    return plain and repository.count("/") <= 1 and not (repository.count("/") == 1 and Path(name).parent.is_dir())
+
+
+def _read_jsonl(file: IO[bytes], name: str) -> Iterator[Record]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield Record(name, number, _parse_json(line, name, number))
+
+
+def _parse_json(line: bytes, name: str, number: int) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SFTKeyError(f"{name} line {number}: invalid UTF-8: {error.reason} at byte {error.start}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SFTKeyError(f"{name} line {number}: broken JSON: {error}") from None
+
+
+def _read_json(file: IO[bytes], name: str) -> Iterator[Record]:
+    """A `.json` file is one list of rows, or JSON lines under the wrong name (as AQuA ships it)."""
+    content = file.read()
+    if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        yield from _read_jsonl(io.BytesIO(content), name)
+        return
+    try:
+        rows = json.loads(content.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise SFTKeyError(f"{name} line {error.lineno}: broken JSON: {error.msg}") from None
+    for number, row in enumerate(rows, start=1):
+        yield Record(name, number, row)
+
+
+def _read_csv(file: IO[bytes], name: str) -> Iterator[Record]:
+    """Rows of a csv or tsv with a header; a record with another number of fields stays a list, to be rejected."""
+    csv.field_size_limit(MAX_FIELD)
+    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    reader = csv.reader(lines, delimiter="\t" if _format(name) == ".tsv" else ",", strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            return
+        if len(set(header)) < len(header):
+            raise SFTKeyError(f"{name} line 1: a column name stands twice in the header {header}")
+        for fields in reader:
+            if fields:
+                whole = len(fields) == len(header)
+                yield Record(name, reader.line_num, dict(zip(header, fields, strict=True)) if whole else fields)
+    except csv.Error as error:
+        raise SFTKeyError(f"{name} line {reader.line_num}: broken {_format(name)[1:]}: {error}") from None
+
+
+def _read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = pq.ParquetFile(file if file.seekable() and not name.endswith(".gz") else io.BytesIO(file.read()))
+        number = 0
+        for batch in content.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield Record(name, number, row)
+    except pa.ArrowInvalid as error:
+        raise SFTKeyError(f"{name}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _read_dataset(source: Source) -> Iterator[Record]:
+    for number, row in enumerate(_load_dataset(source), start=1):
+        yield Record(source.label, number, row)
+
+
+def _load_dataset(source: Source) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    repository, _, subset = source.name.partition(":")
+    try:
+        return datasets.load_dataset(repository, subset or None, split=source.split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SFTKeyError(
+            f"dataset {source.name!r} (split {source.split!r}) could not be loaded: {first_line}"
+        ) from None
+
+
+def generated(name: str, split: str, rows: Iterable[Row]) -> Iterator[Record]:
+    """The rows of a generated set as records."""
+    for number, row in enumerate(rows, start=1):
+        yield Record(f"{name}[{split}]", number, row)

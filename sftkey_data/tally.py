@@ -1,0 +1,85 @@
+"""Counting what a build wrote, in a form that adds up over units and survives an interruption."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from sftkey_data.prepare import Unit
+from sftkey_data.schema import STRADDLES_KEY_END, STRADDLES_KEY_START, STRADDLES_PROMPT
+from sftkey_data.sources import Record
+
+STRADDLE_NAMES = {STRADDLES_KEY_START: "key_start", STRADDLES_KEY_END: "key_end", STRADDLES_PROMPT: "prompt"}
+
+
+class UnitTally(BaseModel):
+    """Counts of one unit (or of a sum of units); lengths map a length to how many examples have it."""
+
+    file: str = ""
+    sha256: str = ""
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+    reasons: Counter[str] = Field(default_factory=Counter)
+    rows_by_source: Counter[str] = Field(default_factory=Counter)
+    straddles: Counter[str] = Field(default_factory=Counter)
+    lengths: Counter[int] = Field(default_factory=Counter)
+    completion_lengths: Counter[int] = Field(default_factory=Counter)
+    key_lengths: Counter[int] = Field(default_factory=Counter)
+
+    def add(self, records: Sequence[Record], unit: Unit) -> None:
+        """Count a batch of records and what became of them."""
+        self.read += len(records)
+        self.written += len(unit.rows)
+        self.rejected += len(unit.rejects)
+        self.reasons.update(reject["reason"] for reject in unit.rejects)
+        self.rows_by_source.update(record.source for record in records)
+        for bit, name in STRADDLE_NAMES.items():
+            self.straddles[name] += sum(bool(row.get("straddle", 0) & bit) for row in unit.rows)
+        for column, lengths in enumerate((self.lengths, self.completion_lengths, self.key_lengths)):
+            lengths.update(triple[column] for triple in unit.lengths)
+
+    @classmethod
+    def sum(cls, tallies: Iterable["UnitTally"]) -> "UnitTally":
+        """The tally of all units together."""
+        total = cls()
+        for tally in tallies:
+            total.read += tally.read
+            total.written += tally.written
+            total.rejected += tally.rejected
+            for name in ("reasons", "rows_by_source", "straddles", "lengths", "completion_lengths", "key_lengths"):
+                getattr(total, name).update(getattr(tally, name))
+        return total
+
+    def statistics(self, unit: str) -> dict[str, Any]:
+        """Length and Key-share statistics for the manifest; `unit` says what a length counts."""
+        completion_total = _total(self.completion_lengths)
+        return {
+            "unit": unit,
+            "example_length": _quantiles(self.lengths),
+            "completion_length": _quantiles(self.completion_lengths),
+            "key_length": _quantiles(self.key_lengths),
+            "key_share": round(_total(self.key_lengths) / completion_total, 6) if completion_total else 0.0,
+            "straddle": dict(self.straddles),
+        }
+
+
+def _total(lengths: Counter[int]) -> int:
+    return sum(length * n for length, n in lengths.items())
+
+
+def _quantiles(lengths: Counter[int]) -> dict[str, float]:
+    """Exact quantiles (the smallest length that at least this share of the examples does not exceed) and the mean."""
+    n = lengths.total()
+    if n == 0:
+        return {}
+    result: dict[str, float] = {"mean": round(_total(lengths) / n, 3)}
+    wanted = {"min": 0.0, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    seen = 0
+    for length in sorted(lengths):
+        seen += lengths[length]
+        for name, share in wanted.items():
+            if name not in result and seen >= max(1, share * n):
+                result[name] = length
+    return result

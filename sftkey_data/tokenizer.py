@@ -1,0 +1,195 @@
+"""Loading a tokenizer, knowing two tokenizers apart, and trusting its offsets only after a test."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftkey_data.errors import SFTKeyError, nearest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Digits, LaTeX, white space runs, several scripts, combining marks, emoji: where offsets go wrong first.
+PROBES = (
+    "What is 7 + 65?\n<Thinking>\n7 + 65 = 72\n</Thinking>\n<Answer>\n72\n</Answer>",
+    "x\n\\boxed{\\frac{1}{2}}",
+    "it's  so:\t#### 1,234.50 \n\n The answer is −5 %.",
+    "naïve café e\u0301 日本語 שלום नमस्ते 😀👩\u200d🔬 ½ ٤٢ １２",
+    " leading and trailing \n",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One text as tokens: `ids[i]` covers the code points `[starts[i], ends[i])`; a special token covers none."""
+
+    ids: list[int]
+    starts: list[int]
+    ends: list[int]
+
+
+def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
+    """A fast tokenizer from a directory or a hub name, without padding, truncation or remote code.
+
+    Raises:
+        SFTKeyError: It is not there, it is not a fast tokenizer, or it has no EOS token.
+    """
+    from transformers import AutoTokenizer
+
+    _refuse_missing_directory(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SFTKeyError(f"tokenizer {name!r} could not be loaded: {first_line}") from None
+    if not tokenizer.is_fast:
+        raise SFTKeyError(
+            f"tokenizer {name!r} is not a fast tokenizer, and only those give offsets; expected tokenizer.json"
+        )
+    if tokenizer.eos_token_id is None:
+        raise SFTKeyError(f"tokenizer {name!r} has no EOS token, expected `eos_token` in tokenizer_config.json")
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
+
+
+def _refuse_missing_directory(name: str) -> None:
+    path = Path(name)
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if path.is_dir() and not (path / "tokenizer_config.json").exists() and not (path / "tokenizer.json").exists():
+        raise SFTKeyError(f"tokenizer {name!r}: the folder holds no tokenizer.json or tokenizer_config.json")
+    if not path.exists() and (looks_like_path or ("/" in name and path.parent.is_dir())):
+        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        raise SFTKeyError(f"tokenizer {name!r} is not there: no such folder{nearest(path.name, siblings)}")
+
+
+def fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 over everything that decides ids and EOS; equal exactly when two tokenizers encode alike."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend["padding"] = backend["truncation"] = None
+    payload = {"backend": backend, "eos_token_id": tokenizer.eos_token_id}
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
+    """Write a loadable copy and check that it encodes as the original.
+
+    Raises:
+        SFTKeyError: The copy does not load back as the same tokenizer.
+    """
+    tokenizer.save_pretrained(str(directory))
+    if fingerprint(load_tokenizer(str(directory))) != fingerprint(tokenizer):
+        raise SFTKeyError(
+            f"tokenizer {tokenizer.name_or_path!r} does not survive saving and loading, so no copy can be trusted"
+        )
+
+
+class Encoder:
+    """The reference encoder: ids of the whole text at once, with offsets that tile it.
+
+    Byte-level tokenizers may trim white space from the offsets they report, which hides that a token holds the space
+    before a Key; the offsets here are taken untrimmed.
+
+    Args:
+        tokenizer: Any fast tokenizer.
+        add_special_tokens: Whether the tokenizer's own BOS is wanted; false where a chat template has written it.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, add_special_tokens: bool = True) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = tokenizer
+        self.eos_token_id = int(tokenizer.eos_token_id)
+        self.add_special_tokens = add_special_tokens
+        self._backend = Tokenizer.from_str(json.dumps(_untrimmed(json.loads(tokenizer.backend_tokenizer.to_str()))))
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self._normalizer = self._backend.normalizer
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encode each text; a closing EOS that the tokenizer adds by itself is dropped, as the caller appends one."""
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=self.add_special_tokens)
+        return [
+            self._tiled(text, encoding.ids, encoding.offsets) for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _tiled(self, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Encoded:
+        if ids and ids[-1] == self.eos_token_id and offsets[-1][0] == offsets[-1][1]:
+            ids, offsets = ids[:-1], offsets[:-1]
+        starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
+        if self._normalizer is not None and self.normalized(text) != text:
+            # NFC turns `e` + accent into one character whose offset names only the `e`: the rest belongs to it too.
+            for index, next_start in enumerate([*starts[1:], len(text)]):
+                if starts[index] < ends[index] < next_start:
+                    ends[index] = next_start
+        return Encoded(list(ids), starts, ends)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a run of tokens, special tokens included."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def normalized(self, text: str) -> str:
+        """What the tokenizer's normaliser makes of a text, for example NFC."""
+        return str(self._normalizer.normalize_str(text)) if self._normalizer is not None else text
+
+    def check_offsets(self, texts: Sequence[str]) -> None:
+        """Refuse a tokenizer whose offsets cannot be trusted, before the first row.
+
+        Each text must be covered from start to end in order, and the tokens between two borders must decode to the
+        text between them.
+
+        Raises:
+            SFTKeyError: Names the text and the place.
+        """
+        for text, encoded in zip(texts, self.encode_batch(texts), strict=True):
+            if (fault := self._offset_fault(text, encoded)) is not None:
+                name = self.tokenizer.name_or_path
+                raise SFTKeyError(
+                    f"tokenizer {name!r} fails the offset self-test: {fault} in {text[:60]!r}; spans would be wrong"
+                )
+
+    def _offset_fault(self, text: str, encoded: Encoded) -> str | None:
+        position = 0
+        for index, (start, end) in enumerate(zip(encoded.starts, encoded.ends, strict=True)):
+            if start == end:
+                continue
+            if start > position and not text[position:start].isspace():
+                return f"characters {position} to {start} belong to no token"
+            if end < position:
+                return f"token {index} ends at {end}, before {position}"
+            position = end
+        if position < len(text) and not text[position:].isspace():
+            return f"characters {position} to {len(text)} belong to no token"
+        return self._decode_fault(text, encoded)
+
+    def _decode_fault(self, text: str, encoded: Encoded) -> str | None:
+        """Every token border at which a character ends must split the decoded text where it splits the text."""
+        first = next((i for i, (s, e) in enumerate(zip(encoded.starts, encoded.ends, strict=True)) if e > s), 0)
+        for index in range(first, len(encoded.ids)):
+            shared = index + 1 < len(encoded.ids) and encoded.starts[index + 1] < encoded.ends[index]
+            if shared or encoded.starts[index] == encoded.ends[index]:
+                continue
+            decoded = self.decode(encoded.ids[first : index + 1])
+            if not self.same_text(decoded, text[: encoded.ends[index]]):
+                return (
+                    f"tokens up to {index} decode to {decoded[-20:]!r}, expected {text[: encoded.ends[index]][-20:]!r}"
+                )
+        return None
+
+    def same_text(self, decoded: str, text: str) -> bool:
+        """Whether decoded tokens are a text, white space at its ends and the normaliser's changes aside."""
+        decoded, text = decoded.strip(), text.strip()
+        return decoded == text or decoded == self.normalized(text).strip()
+
+    def holds_text(self, decoded: str, text: str) -> bool:
+        """Whether a text stands somewhere in decoded tokens, the normaliser's changes aside."""
+        return text in decoded or self.normalized(text).strip() in decoded
+
+
+def _untrimmed(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: False if key == "trim_offsets" else _untrimmed(value) for key, value in node.items()}
+    return [_untrimmed(value) for value in node] if isinstance(node, list) else node

@@ -119,7 +119,7 @@ def _token_fault(row: dict[str, Any], encoder: Encoder) -> str | None:
     if not (encoder.same_text(decoded, row["gold"]) or (straddles and encoder.holds_text(decoded, row["gold"]))):
         return f"the Key's tokens decode to {decoded!r}, gold is {row['gold']!r}"
     text = row["prompt"] + row["completion"]
-    if not encoder.same_text(encoder.decode(ids[:-1]), text):
+    if not encoder.same_text(encoder.decode_text(ids[:-1]), text):
         return "the ids do not decode to prompt + completion"
     return None
 

@@ -92,15 +92,14 @@ def show(
     from sftkey_data import show as shows
 
     output = Console(soft_wrap=True, highlight=False)
-    output.print(shows.legend())
     if Path(source).is_dir():
-        examples = shows.show_folder(Path(source), num, wanted)
+        examples = list(shows.show_folder(Path(source), num, wanted))
     elif wanted is not None:
         raise SFTKeyError(f"--id needs a prepared folder, and {source} is none")
     else:
-        examples = shows.show_source(
-            _config({"source": source, "split": split, "template": template}, inputs, options), num
-        )
+        config = _config({"source": source, "split": split, "template": template}, inputs, options)
+        examples = list(shows.show_source(config, num))
+    output.print(shows.legend())
     for example in examples:
         output.print(example)
 

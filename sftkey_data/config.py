@@ -39,12 +39,19 @@ def validate(values: Mapping[str, Any], kind: type[T], *, where: str) -> T:
         raise SFTKeyError(f"{where}: {_first_fault(error, kind)}") from None
 
 
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
 def _first_fault(error: ValidationError, kind: type[Any]) -> str:
-    fault = error.errors()[0]
+    """The fault to show: a misspelt key before the missing one that it stands for."""
+    faults = error.errors()
+    fault = next((f for f in faults if f["type"] in _UNKNOWN_KEY), faults[0])
     key = ".".join(map(str, fault["loc"]))
-    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if fault["type"] in _UNKNOWN_KEY:
+        if len(fault["loc"]) > 1:  # inside a table whose keys are not those of `kind`
+            return f"unknown key {key!r}"
         known = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
-        return f"unknown key {key!r}{nearest(str(fault['loc'][-1]), known)}; known: {', '.join(known)}"
+        return f"unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"key {key!r} is missing"
     prefix = f"{key}: " if key else ""

@@ -157,19 +157,21 @@ def _keep_tokens(unit: Unit, example: Example, encoded: Encoded, recipe: Recipe)
         raise Reject("straddle", f"a token crosses a border (bits {borders.straddle}) and the policy is strict")
     if encoder.eos_token_id in encoded.ids[borders.prompt_tokens :]:
         raise Reject("eos_in_completion", "the completion's text holds the EOS token, so generation would stop there")
-    _check_key(example, encoded, borders, encoder)
+    _check_decoded(example, encoded, borders, encoder)
     key = borders.key_token_end - borders.key_token_start
     ids = [*encoded.ids, encoder.eos_token_id]
     unit.lengths.append((len(ids), len(ids) - borders.prompt_tokens, key))
     unit.rows.append({**example.columns, "input_ids": ids, **asdict(borders)})
 
 
-def _check_key(example: Example, encoded: Encoded, borders: Borders, encoder: Encoder) -> None:
-    """Decode the Key's tokens and find the Key in them: exactly, or inside them where a token straddles."""
+def _check_decoded(example: Example, encoded: Encoded, borders: Borders, encoder: Encoder) -> None:
+    """Decode the Key's tokens and find the Key: exactly, or inside them where one straddles; then the whole text."""
     gold = example.columns["gold"]
     decoded = encoder.decode(encoded.ids[borders.key_token_start : borders.key_token_end])
     if not (encoder.same_text(decoded, gold) or (borders.straddle and encoder.holds_text(decoded, gold))):
         raise Reject("key_not_decoded", f"the Key's tokens decode to {decoded!r}, expected {gold!r}")
+    if not encoder.same_text(encoder.decode_text(encoded.ids), example.text):
+        raise Reject("text_not_decoded", "the tokenizer loses characters of this text: its ids decode to another one")
 
 
 def _rejected(record: Record, reject: Reject) -> dict[str, Any]:

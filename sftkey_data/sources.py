@@ -59,10 +59,9 @@ def find_source(name: str, split: str | None) -> Source:
     Raises:
         SFTKeyError: A file that is missing (the nearest is shown) or of an unknown format.
     """
-    path = Path(name)
-    if path.is_dir():
+    path, is_url = Path(name), "://" in name
+    if not is_url and Path(name.partition(":")[0]).is_dir():
         return Source(name, "dataset", split or "train")
-    is_url = "://" in name
     if not is_url and not path.exists():
         if not _looks_like_hub_id(name):
             siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError, nearest
 
@@ -68,10 +68,16 @@ def _refuse_missing_directory(name: str) -> None:
 
 def fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
     """SHA-256 over everything that decides ids and EOS; equal exactly when two tokenizers encode alike."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend["padding"] = backend["truncation"] = None
-    payload = {"backend": backend, "eos_token_id": tokenizer.eos_token_id}
-    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+    backend = tokenizer.backend_tokenizer
+    padding, truncation = backend.padding, backend.truncation  # set by a caller's last batch, no part of the ids
+    backend.no_padding()
+    backend.no_truncation()
+    content = f"{backend.to_str()}\n{tokenizer.eos_token_id}"
+    if padding is not None:
+        backend.enable_padding(**padding)
+    if truncation is not None:
+        backend.enable_truncation(**truncation)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
@@ -104,10 +110,13 @@ class Encoder:
         self.tokenizer = tokenizer
         self.eos_token_id = int(tokenizer.eos_token_id)
         self.add_special_tokens = add_special_tokens
-        self._backend = Tokenizer.from_str(json.dumps(_untrimmed(json.loads(tokenizer.backend_tokenizer.to_str()))))
+        # No vocabulary entry can hold these bytes: its quotes are escaped.
+        untrimmed = tokenizer.backend_tokenizer.to_str().replace('"trim_offsets":true', '"trim_offsets":false')
+        self._backend = Tokenizer.from_str(untrimmed)
         self._backend.no_padding()
         self._backend.no_truncation()
         self._normalizer = self._backend.normalizer
+        self._prefix = self.encode_batch([""])[0].ids  # BOS, where the tokenizer adds one
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:
         """Encode each text; a closing EOS that the tokenizer adds by itself is dropped, as the caller appends one."""
@@ -129,7 +138,12 @@ class Encoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a run of tokens, special tokens included."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(self._backend.decode(list(ids), skip_special_tokens=False))
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """The text of a whole example's tokens, less the BOS that stands for no text."""
+        has_prefix = list(ids[: len(self._prefix)]) == self._prefix
+        return self.decode(ids[len(self._prefix) :] if has_prefix else ids)
 
     def normalized(self, text: str) -> str:
         """What the tokenizer's normaliser makes of a text, for example NFC."""
@@ -187,9 +201,3 @@ class Encoder:
     def holds_text(self, decoded: str, text: str) -> bool:
         """Whether a text stands somewhere in decoded tokens, the normaliser's changes aside."""
         return text in decoded or self.normalized(text).strip() in decoded
-
-
-def _untrimmed(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: False if key == "trim_offsets" else _untrimmed(value) for key, value in node.items()}
-    return [_untrimmed(value) for value in node] if isinstance(node, list) else node

@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _real_files(folder: Path, what: str) -> Path:
     if not folder.is_dir():
-        pytest.skip(f"{what} not found at {folder}; set SFTKEY_SHARED_DATA to the folder that holds raw/ and tokenizers/")
+        pytest.skip(
+            f"{what} not found at {folder}; set SFTKEY_SHARED_DATA to the folder that holds raw/ and tokenizers/"
+        )
     return folder
 
 

@@ -1,0 +1,110 @@
+"""The program as a user runs it: a real process, its exit code, its two streams."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FIXTURE = str(Path(__file__).parent / "fixtures" / "gsm8k.jsonl")
+
+
+def sftkey_data(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sftkey_data.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_build_check_and_show_work_together(tmp_path: Path, shared_data: Path) -> None:
+    out, gpt2 = str(tmp_path / "out"), str(shared_data / "tokenizers" / "gpt2")
+    built = sftkey_data("build", "gsm8k", "--input", FIXTURE, "--tokenizer", gpt2, "--out", out)
+    assert (built.returncode, built.stdout) == (0, f"{out}: 5 read, 5 written, 0 rejected\n")
+    checked = sftkey_data("check", out, "--full")
+    assert checked.returncode == 0
+    assert "5 rows in 1 shards, all good" in checked.stdout
+    shown = sftkey_data("show", out, "--id", "gsm8k/train/1")
+    assert shown.returncode == 0
+    assert "key: '2,000'" in shown.stdout
+    assert "·2·,·000·" in shown.stdout or "2·,·000" in shown.stdout
+    assert "gsm8k/train/0" not in shown.stdout
+
+
+def test_show_of_a_source_shows_rows_and_rejects(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "a\\n#### 4"}\n{"question": "q", "answer": ""}\n')
+    shown = sftkey_data("show", "gsm8k", "--input", "rows.jsonl", cwd=tmp_path)
+    assert "<Answer>\n4\n</Answer>" in shown.stdout
+    assert "rows.jsonl:2: rejected: missing_key" in shown.stdout
+
+
+def test_a_generated_set_takes_its_options(tmp_path: Path) -> None:
+    built = sftkey_data("build", "arithmetic", "--set", "num=7", "--set", "regime=choice", "--out", str(tmp_path / "a"))
+    assert "7 read, 7 written" in built.stdout
+
+
+def test_list_names_every_dataset() -> None:
+    listed = sftkey_data("list").stdout
+    assert "gsm8k\tGSM8K" in listed
+    assert "--set regime=" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("build", "gsm8", "--out", "x"), "error: unknown dataset 'gsm8' (did you mean 'gsm8k'?)"),
+        (("build", "gsm8k", "--input", "no.jsonl", "--out", "x"), "error: input file not found: no.jsonl"),
+        (
+            ("build", "gsm8k", "--input", FIXTURE, "--tokenizer", "./no", "--out", "x"),
+            "error: tokenizer './no' is not there",
+        ),
+        (
+            ("build", "gsm8k", "--input", FIXTURE, "--set", "num", "--out", "x"),
+            "error: --set 'num': expected NAME=VALUE",
+        ),
+        (("check", "no"), "error: no: no manifest.json"),
+        (("show", "gsm8k", "--id", "x"), "error: --id needs a prepared folder"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_1(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    done = sftkey_data(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(expected)
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("build",), ("build", "gsm8k"), ("nothing",), ("check", "x", "--no-such-option")]
+)
+def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
+    assert sftkey_data(*arguments).returncode == 2
+
+
+def test_help_shows_an_example_and_loads_nothing_heavy() -> None:
+    assert "Example:" in sftkey_data("build", "--help").stdout
+    code = (
+        "import sys; sys.argv = ['sftkey-data', '--help']\nfrom sftkey_data.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'pyarrow', 'datasets', 'transformers', 'tokenizers', 'numpy', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_build_never_loads_torch(tmp_path: Path, shared_data: Path) -> None:
+    gpt2 = str(shared_data / "tokenizers" / "gpt2")
+    code = (
+        f"import sys; sys.argv = 'x build gsm8k --input {FIXTURE} --tokenizer {gpt2} --out o'.split()\n"
+        "from sftkey_data.cli import main\ntry: main()\nexcept SystemExit as e: assert not e.code\n"
+        "assert sys.modules.get('torch') is None"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o" / "manifest.json").exists()
+
+
+def test_an_unknown_id_is_an_error_without_output(tmp_path: Path) -> None:
+    sftkey_data("build", "gsm8k", "--input", FIXTURE, "--out", "out", cwd=tmp_path)
+    done = sftkey_data("show", "out", "--id", "gsm8k/train/9", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no example with id 'gsm8k/train/9'" in done.stderr

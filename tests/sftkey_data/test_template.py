@@ -85,6 +85,8 @@ def test_every_conformance_case_of_the_format_holds(shared_conformance: Path) ->
         ("<Thinking>a<Answer>4</Answer></Thinking>", "stop", "wrong_order"),
         ("<Thinking>a</Thinking><Thinking>b</Thinking><Answer>4</Answer>", "stop", "repeated_cot"),
         ("<Thinking>a</Thinking><Answer>4<Answer>5</Answer>", "stop", "repeated_key"),
+        ("<Thinking><Thinking>a</Thinking><Answer>4</Answer>", "stop", "repeated_cot"),
+        ("<Answer>4</Answer><Thinking>a", "length", "wrong_order"),
         ("a</Thinking><Answer>4</Answer>", "stop", "missing_cot"),
         ("</Answer><Thinking>a</Thinking><Answer>4</Answer>", "stop", "wrong_order"),
     ],

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from sftkey_data.borders import token_borders
 from sftkey_data.errors import SFTKeyError
@@ -52,8 +52,15 @@ def test_ids_equal_those_of_the_reference(shared_data: Path, name: str) -> None:
         assert encoded.ids == encoder.tokenizer(probe)["input_ids"]
 
 
-def test_a_space_before_the_key_is_seen_although_gpt2_trims_its_offsets(shared_data: Path) -> None:
-    encoder = encoder_of(shared_data, "gpt2")
+@pytest.mark.parametrize("trimming", [False, True], ids=["as-shipped", "trimming"])
+def test_a_space_before_the_key_is_seen_even_where_the_tokenizer_trims_its_offsets(
+    shared_data: Path, trimming: bool
+) -> None:
+    tokenizer = load_tokenizer(str(shared_data / "tokenizers" / "gpt2"))
+    if trimming:
+        tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+        assert tokenizer("#### 72", return_offsets_mapping=True)["offset_mapping"] == [(0, 4), (5, 7)]
+    encoder = Encoder(tokenizer)
     completion, spans = BUILTIN["hash"].render("a", "72")
     borders = token_borders(encoder.encode_batch([f"Q\n{completion}"])[0], 2, spans)
     assert borders.straddle == 1

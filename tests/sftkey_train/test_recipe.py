@@ -1,0 +1,169 @@
+"""The recipe file, its overrides, and the one line each mistake gets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.recipe import LOSS_ON, Recipe, Weights, load_recipe
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+def _change(tables: dict[str, Any], place: str, value: Any) -> None:
+    *path, last = place.split(".")
+    table: Any = tables
+    for part in path:
+        table = table[int(part)] if isinstance(table, list) else table[part]
+    table[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("outt", "x", "unknown key 'outt' (did you mean 'out'?)"),
+        ("output_dir", "x", "unknown key 'output_dir' (did you mean 'out'?)"),
+        ("stage.1.lerning_rate", 1e-4, "stage 'answer': unknown key 'lerning_rate' (did you mean 'lr'?)"),
+        ("stage.0.warmup_step", 3, "stage 'full': unknown key 'warmup_step' (did you mean 'warmup_steps'?)"),
+        ("model.pth", "x", "model: unknown key 'pth' (did you mean 'path'?)"),
+        ("seed", "one", "seed: Input should be a valid integer, unable to parse string as an integer, found 'one'"),
+        ("stage.0.lr", 0, "stage 'full': lr: Input should be greater than 0, found 0"),
+        ("stage.0.epochs", 2, "stage 'full': expected exactly one of 'steps' and 'epochs', found steps and epochs"),
+        (
+            "stage.0.warmup_ratio",
+            0.1,
+            "stage 'full': expected at most one of 'warmup_steps' and 'warmup_ratio', found both",
+        ),
+        (
+            "stage.0.schedule",
+            "cosin",
+            "stage 'full': schedule: Input should be 'constant', 'linear' or 'cosine', found 'cosin'",
+        ),
+        ("stage.1.name", "full", "two stages are named 'full'"),
+        (
+            "stage.1.name",
+            "a/b",
+            "stage 'a/b': name: String should match pattern '^[A-Za-z][A-Za-z0-9_-]*$', found 'a/b'",
+        ),
+        ("stage.1.init_from", "ful", "stage 'answer': init_from 'ful' is not an earlier stage (did you mean 'full'?)"),
+        ("stage.0.init_from", "answer", "stage 'full': init_from 'answer' is not an earlier stage; earlier: none"),
+        ("model.path", "gpt2", "model: expected exactly one of 'path' and a table 'config'"),
+        ("stage", 3, "stage: expected [[stage]] tables, found 3"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_table_key_and_nearest(
+    tables: dict[str, Any], write_recipe: Write, place: str, value: Any, message: str
+) -> None:
+    _change(tables, place, value)
+    path = write_recipe(tables) if place != "stage" else _without_stages(tables, write_recipe)
+    with pytest.raises(SFTKeyError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def _without_stages(tables: dict[str, Any], write: Write) -> Path:
+    path = write({key: value for key, value in tables.items() if key != "stage"})
+    path.write_text("stage = 3\n" + path.read_text())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"kye": 1}, "stage 'full': weights: unknown key 'kye' (did you mean 'key'?)"),
+        ({"key": -1}, "stage 'full': weights: key: Input should be greater than or equal to 0, found -1"),
+        ({"cot": 0}, "stage 'full': weights: all weights are zero, so the stage would train on nothing"),
+    ],
+)
+def test_wrong_weights_are_refused(tables: dict[str, Any], write_recipe: Write, weights: Any, message: str) -> None:
+    del tables["stage"][0]["loss_on"]
+    tables["stage"][0]["weights"] = weights
+    with pytest.raises(SFTKeyError) as caught:
+        load_recipe(write_recipe(tables))
+    assert str(caught.value).endswith(f": {message}")
+
+
+@pytest.mark.parametrize(("given", "found"), [((), "neither"), (("loss_on", "weights"), "loss_on and weights")])
+def test_a_stage_says_exactly_once_where_the_loss_is(
+    tables: dict[str, Any], write_recipe: Write, given: tuple[str, ...], found: str
+) -> None:
+    del tables["stage"][0]["loss_on"]
+    tables["stage"][0] |= {"loss_on": "key", "weights": {"key": 2.0}} if given else {}
+    with pytest.raises(SFTKeyError, match=f"exactly one of 'loss_on' and 'weights', found {found}$"):
+        load_recipe(write_recipe(tables))
+
+
+@pytest.mark.parametrize("missing", ["data", "out", "model", "name"])
+def test_a_missing_key_is_named(tables: dict[str, Any], write_recipe: Write, missing: str) -> None:
+    del tables[missing]
+    with pytest.raises(SFTKeyError, match=f"recipe.toml: key '{missing}' is missing$"):
+        load_recipe(write_recipe(tables))
+
+
+def test_a_key_missing_in_a_stage_is_named_with_the_stage(tables: dict[str, Any], write_recipe: Write) -> None:
+    del tables["stage"][1]["lr"]
+    with pytest.raises(SFTKeyError, match=r"recipe\.toml: stage 'answer': key 'lr' is missing$"):
+        load_recipe(write_recipe(tables))
+
+
+def test_set_changes_values_by_index_by_name_and_in_tables(tables: dict[str, Any], write_recipe: Write) -> None:
+    overrides = ["stage.0.lr=1e-4", "stage.answer.steps=7", "seed=5", "out=runs/a b", "model.config.hidden_size = 64"]
+    recipe = load_recipe(write_recipe(tables), overrides)
+    assert recipe.stages[0].lr == 1e-4
+    assert recipe.stages[1].steps == 7
+    assert recipe.seed == 5
+    assert recipe.out == Path("runs/a b")
+    assert (recipe.model.config or {})["hidden_size"] == 64
+
+
+def test_set_takes_a_table_of_weights(tables: dict[str, Any], write_recipe: Write) -> None:
+    del tables["stage"][1]["loss_on"]
+    recipe = load_recipe(
+        write_recipe(tables), ["stage.answer.weights={cot = 1, key = 40}", "stage.answer.weights.eos=2"]
+    )
+    assert recipe.stages[1].region_weights == Weights(cot=1, key=40, eos=2)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stage.0.lr", "--set 'stage.0.lr': expected KEY=VALUE, for example stage.0.lr=1e-4"),
+        ("stage.anwser.lr=1", "--set 'stage.anwser.lr=1': no stage 'anwser' (did you mean 'answer'?); known: "),
+        ("stage.9.lr=1", "--set 'stage.9.lr=1': no stage '9'; known: full, answer, 0, 1"),
+        ("seed.x.y=1", "--set 'seed.x.y=1': nothing lies below a value"),
+        ("seed.x=1", "--set 'seed.x=1': 'seed' is not a table"),
+    ],
+)
+def test_an_override_that_fits_nowhere_is_refused(
+    tables: dict[str, Any], write_recipe: Write, override: str, message: str
+) -> None:
+    with pytest.raises(SFTKeyError) as caught:
+        load_recipe(write_recipe(tables), [override])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_misspelt_override_is_found_like_a_misspelt_key(tables: dict[str, Any], write_recipe: Write) -> None:
+    with pytest.raises(SFTKeyError, match=r"stage 'answer': unknown key 'step' \(did you mean 'steps'\?\)$"):
+        load_recipe(write_recipe(tables), ["stage.answer.step=3"])
+
+
+def test_loss_on_names_the_regions_of_the_design() -> None:
+    assert LOSS_ON["completion"] == Weights(prompt=0, cot=1, tag=1, key=1, eos=1)
+    assert LOSS_ON["answer"] == Weights(prompt=0, cot=0, tag=1, key=1, eos=1)
+    assert LOSS_ON["key"] == Weights(prompt=0, cot=0, tag=0, key=1, eos=0)
+
+
+def test_the_resolved_recipe_reads_back_as_the_same_recipe(tables: dict[str, Any], write_recipe: Write) -> None:
+    recipe = load_recipe(write_recipe(tables))
+    assert Recipe.model_validate(recipe.resolved()) == recipe
+
+
+def test_a_stage_starts_from_the_one_before_unless_it_forks(tables: dict[str, Any], write_recipe: Write) -> None:
+    tables["stage"].append({**tables["stage"][1], "name": "more", "init_from": "full"})
+    tables["stage"].append({**tables["stage"][1], "name": "last"})
+    recipe = load_recipe(write_recipe(tables))
+    full, _, more, _ = recipe.stages
+    assert [recipe.parent(stage) for stage in recipe.stages] == [None, full, full, more]
+    assert [recipe.depth(stage) for stage in recipe.stages] == [0, 1, 1, 2]

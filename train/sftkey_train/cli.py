@@ -1,0 +1,51 @@
+"""`sftkey-train`: two-stage training from prepared shards. Run as `sftkey-train run RECIPE.toml`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sftkey_data import console
+
+EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1"""
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
+
+
+@app.callback()
+def _program() -> None:
+    """Train language models in stages, with the loss where the recipe puts it."""
+
+
+@app.command(epilog=EPILOG)
+def run(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file, TOML.", show_default=False)],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. stage.0.lr=1e-4 or stage.NAME.lr=1e-4."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in `out` and start anew.")] = False,
+) -> None:
+    """Run all stages of a recipe. The same command again resumes after a stop, and skips what is finished.
+
+    Writes OUT/STAGE/final (Hugging Face layout, with tokenizer and recipe.json), OUT/metrics.jsonl and OUT/loss.png. On
+    stdout, one JSON object per stage as it ends: stage, steps, loss, heldout, final. Progress goes to stderr.
+    """
+    from sftkey_train.recipe import load_recipe
+    from sftkey_train.run import run_recipe
+
+    loaded = load_recipe(recipe, settings or [])
+    for summary in run_recipe(loaded, overwrite=overwrite):
+        typer.echo(json.dumps(summary))
+
+
+def main() -> None:
+    """The console script."""
+    console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The model of a run: from a checkpoint, a directory, the hub, or a small configuration in the recipe."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.tokenizer import fingerprint, load_tokenizer
+from sftkey_train.recipe import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from sftkey_train.prepared import Prepared
+
+# Old names that configurations still take beside `rope_parameters`.
+ROPE_FIELDS = ("rope_theta", "rope_scaling")
+
+
+def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedConfig":
+    """The configuration of the model a run starts from; a small one takes its vocabulary from the tokenizer.
+
+    Raises:
+        SFTKeyError: The model is not there, is of no known type, is no causal language model, or has unknown fields.
+    """
+    if source.path is not None:
+        with _one_line(f"model {source.path!r} could not be loaded"):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(_existing(source.path))
+    else:
+        config = _small_config(source.config or {}, tokenizer)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise SFTKeyError(f"model: {config.model_type!r} is not a causal language model in transformers")
+    return config
+
+
+def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
+    """The model a run starts from, in fp32: pretrained weights, or weights initialised from the seed."""
+    if source.path is not None:
+        return load_model(source.path)
+    torch.manual_seed(seed)
+    with _one_line("model: config"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=_attention(config))
+    return _causal_model(model)
+
+
+def load_model(name: str | Path) -> "PreTrainedModel":
+    """A causal language model with all its weights, in fp32.
+
+    Raises:
+        SFTKeyError: It could not be loaded, or weights are missing and would be random.
+    """
+    with _one_line(f"model {str(name)!r} could not be loaded"):
+        attention = _attention(AutoConfig.from_pretrained(name))
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+        )
+    model, loading = loaded
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
+        raise SFTKeyError(f"model {str(name)!r}: {len(missing)} weights are missing, first {missing[0]!r}")
+    return _causal_model(model)
+
+
+def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
+    """Refuse a model that cannot hold the data: vocabulary too small, or an example longer than its context.
+
+    Raises:
+        SFTKeyError: One line with both numbers.
+    """
+    text_config = config.get_text_config()
+    vocab_size, context = text_config.vocab_size, getattr(text_config, "max_position_embeddings", None)
+    needed, lengths = len(data.tokenizer), data.examples.num_tokens
+    if vocab_size < needed:
+        raise SFTKeyError(f"model: vocab_size is {vocab_size}, but the tokenizer of {data.path} has {needed} tokens")
+    longest = int(lengths.argmax())
+    if context is not None and lengths[longest] > context:
+        raise SFTKeyError(
+            f"{data.path}: example {data.examples.id(longest)!r} has {lengths[longest]} tokens, "
+            f"but the model's context (max_position_embeddings) is {context}"
+        )
+
+
+def check_tokenizer(source: ModelSource, data: "Prepared") -> None:
+    """Refuse shards made with another tokenizer than a pretrained model's; a small new model takes that of the data.
+
+    Raises:
+        SFTKeyError: The tokenizers differ, or the model comes without one and nothing can be said.
+    """
+    if source.path is None:
+        return
+    try:
+        own = load_tokenizer(source.path)
+    except SFTKeyError as error:
+        raise SFTKeyError(
+            f"model {source.path!r} has no tokenizer to compare with that of {data.path}: {error}"
+        ) from None
+    if fingerprint(own) != data.fingerprint:
+        raise SFTKeyError(
+            f"{data.path} was made with another tokenizer than that of model {source.path!r}; "
+            f"build it again with --tokenizer {source.path}"
+        )
+
+
+def _small_config(fields: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedConfig":
+    model_type, fields = fields["model_type"], {k: v for k, v in fields.items() if k != "model_type"}
+    if model_type not in CONFIG_MAPPING:
+        raise SFTKeyError(f"model: config: unknown model_type {model_type!r}{nearest(model_type, CONFIG_MAPPING)}")
+    with _one_line(f"model: config: {model_type}"):
+        default = CONFIG_MAPPING[model_type]()
+        known = {*default.to_dict(), *default.attribute_map, *ROPE_FIELDS}
+        for name in fields:
+            if name not in known:
+                raise SFTKeyError(f"model: config: {model_type} has no field {name!r}{nearest(name, known)}")
+        return AutoConfig.for_model(model_type, **{**_vocabulary(tokenizer), **fields})
+
+
+def _vocabulary(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    return {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": eos,
+        # Embeddings of the pad token get no gradient, so it must not be the EOS.
+        "pad_token_id": None if pad == eos else pad,
+    }
+
+
+def _attention(config: "PreTrainedConfig") -> str | None:
+    """Scaled-dot-product attention leaves soft-capping out without a word; such models need the eager one."""
+    return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None
+
+
+def _causal_model(model: Any) -> "PreTrainedModel":
+    if model.get_output_embeddings() is None:
+        raise SFTKeyError(f"model {type(model).__name__} names no output layer, expected a causal language model")
+    return model  # type: ignore[no-any-return]
+
+
+def _existing(name: str) -> str:
+    path = Path(name)
+    is_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
+    if is_local and not path.is_dir():
+        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        raise SFTKeyError(f"model {name!r} is not there: no such folder{nearest(path.name, siblings)}")
+    return name
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Faults of a model's files and fields, which transformers reports at length, as one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, StrictDataclassError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise SFTKeyError(f"{what}: {lines[-1] if isinstance(error, StrictDataclassError) else lines[0]}") from None

@@ -1,0 +1,243 @@
+"""The recipe: one TOML file that says everything about a training run; `--set` for what changes between runs."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sftkey_data.config import load_toml
+from sftkey_data.errors import SFTKeyError, nearest
+
+LossOn = Literal["completion", "answer", "key"]
+Schedule = Literal["constant", "linear", "cosine"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(_Table):
+    """Loss weight of the tokens of each region; a region that is not named has none."""
+
+    prompt: Weight = 0.0
+    cot: Weight = 0.0
+    tag: Weight = 0.0
+    key: Weight = 0.0
+    eos: Weight = 0.0
+
+    @model_validator(mode="after")
+    def _refuse_all_zero(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all weights are zero, so the stage would train on nothing")
+        return self
+
+
+LOSS_ON: Mapping[LossOn, Weights] = {
+    "completion": Weights(cot=1, tag=1, key=1, eos=1),
+    "answer": Weights(tag=1, key=1, eos=1),  # the paper's stage 2: everything after the closing CoT tag
+    "key": Weights(key=1),
+}
+
+
+class ModelSource(_Table):
+    """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
+
+    path: str | None = None
+    config: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.path is None) == (self.config is None):
+            raise ValueError("expected exactly one of 'path' and a table 'config'")
+        if self.config is not None and not isinstance(self.config.get("model_type"), str):
+            raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
+        return self
+
+
+class Stage(_Table):
+    """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
+    loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
+    weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
+    steps: Count | None = Field(None, description="optimizer steps")
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, description="instead of steps")
+    batch_size: Count = Field(description="examples per optimizer step")
+    micro_batch_size: CountOrZero = Field(0, description="examples per forward pass; 0: the whole batch at once")
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
+    schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
+    warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
+    warmup_steps: CountOrZero | None = Field(None, description="instead of warmup_ratio")
+    weight_decay: Weight = Field(0.0, description="AdamW's, on matrices only: norms and biases have none")
+    betas: tuple[Ratio, Ratio] = Field((0.9, 0.95), description="AdamW's")
+    max_grad_norm: Weight = Field(1.0, description="gradients are scaled down to this norm; 0: never")
+    save_every: CountOrZero = Field(500, description="steps between checkpoints; 0: none before the end")
+    log_every: Count = Field(1, description="steps between rows of metrics.jsonl")
+    eval_every: CountOrZero = Field(100, description="steps between held-out rows; 0: at start and end only")
+
+    @property
+    def region_weights(self) -> Weights:
+        """The weight of each region, whichever way the stage says it."""
+        return self.weights or LOSS_ON[self.loss_on or "completion"]
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Self:
+        for first, second in (("loss_on", "weights"), ("steps", "epochs")):
+            given = [key for key in (first, second) if getattr(self, key) is not None]
+            if len(given) != 1:
+                found = " and ".join(given) or "neither"
+                raise ValueError(f"expected exactly one of {first!r} and {second!r}, found {found}")
+        if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set and self.warmup_ratio:
+            raise ValueError("expected at most one of 'warmup_steps' and 'warmup_ratio', found both")
+        return self
+
+
+class Recipe(_Table):
+    """A whole run. Paths are relative to the directory the command runs in."""
+
+    name: str
+    data: Path = Field(description="prepared directory to train on")
+    heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
+    heldout_examples: Count = Field(128, description="how many of its first examples are measured")
+    out: Path = Field(description="directory of the run; the same command with the same directory resumes")
+    seed: CountOrZero = Field(0, description="initial weights, data order and dropout follow from it")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
+    threads: CountOrZero = Field(0, description="CPU threads; 0: what torch chooses")
+    model: ModelSource
+    stages: Annotated[tuple[Stage, ...], Field(alias="stage", min_length=1)]
+
+    @model_validator(mode="after")
+    def _stages_fit_together(self) -> Self:
+        seen: list[str] = []
+        for stage in self.stages:
+            if stage.name in seen:
+                raise ValueError(f"two stages are named {stage.name!r}")
+            if stage.init_from is not None and stage.init_from not in seen:
+                hint = nearest(stage.init_from, seen) or f"; earlier: {', '.join(seen) or 'none'}"
+                raise ValueError(f"stage {stage.name!r}: init_from {stage.init_from!r} is not an earlier stage{hint}")
+            seen.append(stage.name)
+        return self
+
+    def parent(self, stage: Stage) -> Stage | None:
+        """The stage whose final weights `stage` starts from; None where it starts from the model."""
+        index = self.stages.index(stage)
+        if stage.init_from is None:
+            return self.stages[index - 1] if index else None
+        return next(s for s in self.stages if s.name == stage.init_from)
+
+    def depth(self, stage: Stage) -> int:
+        """How many stages lie between the model and `stage`; arms forked from one stage have the same depth."""
+        parent = self.parent(stage)
+        return 0 if parent is None else self.depth(parent) + 1
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting with its value, as JSON types; `load_recipe` of the same tables gives the same recipe."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+# What other trainers call our keys, so that the hint finds them.
+SYNONYMS = {
+    "learning_rate": "lr",
+    "max_lr": "lr",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "micro_batch_size",
+    "lr_scheduler_type": "schedule",
+    "output_dir": "out",
+    "dataset": "data",
+    "stages": "stage",
+}
+TABLES: Mapping[str, type[_Table]] = {"stage": Stage, "model": ModelSource, "weights": Weights}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `a.b=VALUE` overrides.
+
+    Raises:
+        SFTKeyError: One line that names the file, the table and the key, with the nearest known key.
+    """
+    tables = load_toml(path, "recipe")
+    for override in overrides:
+        _apply(tables, override)
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        raise SFTKeyError(f"{path}: {_first_fault(error, tables)}") from None
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", key.strip()):
+        raise SFTKeyError(f"--set {override!r}: expected KEY=VALUE, for example stage.0.lr=1e-4")
+    *path, last = key.strip().split(".")
+    table: Any = tables
+    for part in path:
+        table = _step_into(table, part, override)
+    if not isinstance(table, dict):
+        raise SFTKeyError(f"--set {override!r}: {'.'.join(path)!r} is not a table")
+    table[last] = _value(text)
+
+
+def _step_into(table: Any, part: str, override: str) -> Any:
+    if isinstance(table, dict):
+        return table.setdefault(part, {})
+    if not isinstance(table, list):
+        raise SFTKeyError(f"--set {override!r}: nothing lies below a value")
+    by_name = {str(i): t for i, t in enumerate(table)}
+    by_name = {str(t["name"]): t for t in table if isinstance(t, dict) and "name" in t} | by_name
+    if part not in by_name:
+        raise SFTKeyError(f"--set {override!r}: no stage {part!r}{nearest(part, by_name)}; known: {', '.join(by_name)}")
+    return by_name[part]
+
+
+def _value(text: str) -> Any:
+    """`text` as TOML, or itself: `1e-4`, `true` and `{key = 1}` are values, `runs/a` is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _first_fault(error: ValidationError, tables: Mapping[str, Any]) -> str:
+    faults = error.errors()
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    if fault["type"] == "value_error":
+        return f"{_place(fault['loc'], tables)}{fault['ctx']['error']}"
+    where, key = _place(fault["loc"][:-1], tables), fault["loc"][-1]
+    if fault["type"] == "extra_forbidden":
+        return f"{where}unknown key {key!r}{_nearest_key(fault['loc'])}"
+    if fault["type"] == "missing":
+        return f"{where}key {key!r} is missing"
+    expected = "expected [[stage]] tables" if fault["type"] == "tuple_type" and key == "stage" else fault["msg"]
+    return f"{where}{key}: {expected}, found {fault['input']!r}"
+
+
+def _place(location: tuple[int | str, ...], tables: Mapping[str, Any]) -> str:
+    """`stage 'answer': weights: ` for `("stage", 1, "weights", "kye")`; a stage without a name goes by its index."""
+    if len(location) > 1 and location[0] == "stage" and isinstance(location[1], int):
+        name = tables["stage"][location[1]].get("name") if isinstance(tables["stage"][location[1]], dict) else None
+        place = f"stage {location[1] if name is None else name!r}: "
+        rest = location[2:]
+    else:
+        place, rest = "", location
+    return place + "".join(f"{part}: " for part in rest if part in ("model", "weights"))
+
+
+def _nearest_key(location: tuple[int | str, ...]) -> str:
+    name = str(location[-1])
+    kind = next((TABLES[str(part)] for part in reversed(location[:-1]) if str(part) in TABLES), Recipe)
+    known = [field.alias or key for key, field in kind.model_fields.items()]
+    synonym = difflib.get_close_matches(name, [s for s, key in SYNONYMS.items() if key in known], n=1, cutoff=0.8)
+    hint = nearest(SYNONYMS[synonym[0]] if synonym else name, known)
+    return hint or f"; known: {', '.join(known)}"

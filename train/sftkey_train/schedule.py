@@ -1,0 +1,48 @@
+"""How long a stage lasts and the learning rate of each of its steps: pure functions of the recipe."""
+
+import math
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.recipe import Stage
+
+
+def num_stage_examples(stage: Stage, num_examples: int) -> int:
+    """How many examples a stage sees, repetitions counted; `epochs` of a set are seen to the last example."""
+    if stage.steps is not None:
+        return stage.steps * stage.batch_size
+    return math.ceil((stage.epochs or 0) * num_examples)
+
+
+def num_warmup_steps(stage: Stage, num_steps: int) -> int:
+    """How many of a stage's steps have a rising learning rate.
+
+    Raises:
+        SFTKeyError: The warm-up is longer than the stage, so the learning rate would never be reached.
+    """
+    steps = round(stage.warmup_ratio * num_steps) if stage.warmup_steps is None else stage.warmup_steps
+    if steps > num_steps:
+        raise SFTKeyError(f"stage {stage.name!r}: warmup_steps is {steps}, but the stage has only {num_steps} steps")
+    return steps
+
+
+def learning_rate(stage: Stage, step: int, num_steps: int) -> float:
+    """Learning rate of one optimizer step.
+
+    No step is wasted at zero: with a warm-up of 2 and 4 linear steps after it the factors are 1/2, 1, 1, 3/4, 1/2, 1/4.
+
+    Args:
+        stage: Its `lr`, `schedule` and warm-up.
+        step: 1 for the first step, `num_steps` for the last.
+        num_steps: Steps of the whole stage.
+    """
+    warmup = num_warmup_steps(stage, num_steps)
+    if step <= warmup:
+        return stage.lr * step / warmup
+    done = (step - 1 - warmup) / (num_steps - warmup)
+    match stage.schedule:
+        case "constant":
+            return stage.lr
+        case "linear":
+            return stage.lr * (1 - done)
+        case "cosine":
+            return stage.lr * (1 + math.cos(math.pi * done)) / 2

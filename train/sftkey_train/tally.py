@@ -1,0 +1,50 @@
+"""What a number of forward passes cost, added up per region."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sftkey_data.schema import REGIONS
+from sftkey_train.batches import Batch
+from sftkey_train.loss import sum_by_region
+
+
+@dataclass
+class Tally:
+    """Sums over the forward passes of one step or one measurement; `add` each, then read."""
+
+    loss: float = 0.0
+    tokens: int = 0
+    examples: int = 0
+    suspects: list[str] = field(default_factory=list)  # ids of examples with a token whose loss is not finite
+    _nll: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS), dtype=torch.float64))
+    _count: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS), dtype=torch.float64))
+
+    def add(self, batch: Batch, nll: Tensor, share: Tensor | None = None) -> None:
+        """Count one forward pass.
+
+        Args:
+            batch: Its examples.
+            nll: Loss of each token that carries weight, shape (N,), in nats.
+            share: What it adds to the loss of the step.
+        """
+        self._nll += sum_by_region(nll, batch.regions, len(REGIONS)).cpu()
+        self._count += sum_by_region(torch.ones_like(nll), batch.regions, len(REGIONS)).cpu()
+        self.loss += 0.0 if share is None else float(share.detach())
+        self.tokens += batch.num_tokens
+        self.examples += len(batch.ids)
+        if not math.isfinite(float(self._nll.sum())):
+            self.suspects += [batch.ids[row] for row in batch.rows[~nll.isfinite()].unique().tolist()]
+
+    @property
+    def weighted_tokens(self) -> int:
+        """How many tokens carried weight."""
+        return int(self._count.sum())
+
+    @property
+    def loss_by_region(self) -> dict[str, float]:
+        """Mean loss per token, in nats, of each region that carried weight; the region's weight is left out."""
+        means = zip(REGIONS, self._nll.tolist(), self._count.tolist(), strict=True)
+        return {region: nll / count for region, nll, count in means if count}

@@ -1,0 +1,201 @@
+"""`sftkey-eval`: generate completions, score them, report on a run, compare two.
+
+Heavy imports sit inside the verbs so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sftkey_data import console
+from sftkey_eval import extras
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+FIELD_FLAG = "Column of the completions file."
+
+Model = Annotated[str, typer.Option(help="Model folder or hub name.")]
+Data = Annotated[Path, typer.Option(help="Folder written by `sftkey-data build`.")]
+Backend = Annotated[str, typer.Option(help="One of lm-eval's model back-ends; `hf` is supported.")]
+BatchSize = Annotated[int, typer.Option(help="Prompts per forward pass.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Limit per completion; with the prompt it must fit the context.")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy; above, the whole distribution is sampled.")]
+Seed = Annotated[int, typer.Option(help="Of the sampling.")]
+Split = Annotated[str | None, typer.Option(help="Only rows of this split.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first rows.")]
+Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu; default: an accelerator if there is one.")]
+Dtype = Annotated[str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")]
+Name = Annotated[str | None, typer.Option(help="Name of the run in reports; default: from the model's path.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what another run left at --out.")]
+Runs = Annotated[list[str], typer.Argument(help="Run folders or verdicts files, each as PATH or LABEL=PATH.")]
+AllowTemplate = Annotated[bool, typer.Option("--allow-different-template", help="Pair runs of different templates.")]
+AllowPrompts = Annotated[bool, typer.Option("--allow-different-prompts", help="Pair runs with different prompts.")]
+
+
+@app.callback()
+def root() -> None:
+    """Format validity and answer accuracy as two numbers, and where the errors come from."""
+
+
+@app.command()
+def score(
+    completions: Annotated[Path, typer.Argument(help="JSON lines, made here or elsewhere.")],
+    out: Annotated[Path, typer.Option(help="Verdicts to write (.parquet).")],
+    template: Annotated[
+        str | None,
+        typer.Option(help="Template name or .toml file; default: the one in run.json beside the file, else sftkey."),
+    ] = None,
+    answer_type: Annotated[
+        str | None,
+        typer.Option(
+            help="number, math, choice, boolean, text or list, whatever the rows say; default: what they say."
+        ),
+    ] = None,
+    completion_field: Annotated[str, typer.Option(help=FIELD_FLAG)] = "completion",
+    gold_field: Annotated[str, typer.Option(help=FIELD_FLAG)] = "gold",
+    id_field: Annotated[str, typer.Option(help=FIELD_FLAG)] = "id",
+    choices_field: Annotated[
+        str | None,
+        typer.Option(help="Column with the list of option texts; default: choices, where the file has it."),
+    ] = None,
+) -> None:
+    """Score a file of completions; the summary is one JSON line on stdout."""
+    from sftkey_eval.completions import Fields
+    from sftkey_eval.score import score_file
+
+    fields = Fields(id=id_field, completion=completion_field, gold=gold_field, choices=choices_field)
+    summary = score_file(completions, out, template=template, answer_type=answer_type, fields=fields)
+    typer.echo(summary.to_json())
+
+
+@app.command()
+def generate(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Completions to write (.jsonl); run.json goes beside it.")],
+    backend: Backend = "hf",
+    batch_size: BatchSize = 8,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
+    split: Split = None,
+    limit: Limit = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    name: Name = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Complete every prompt of prepared data; the same command resumes."""
+    extras.require("generate", extras.GENERATE)
+    from sftkey_eval.generate import GenerateOptions
+    from sftkey_eval.generate import generate as generate_completions
+
+    options = GenerateOptions(
+        model=model,
+        data=data,
+        backend=backend,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        split=split,
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        name=name,
+        overwrite=overwrite,
+    )
+    typer.echo(generate_completions(options, out).to_json())
+
+
+@app.command()
+def run(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for completions, verdicts and report.")],
+    backend: Backend = "hf",
+    batch_size: BatchSize = 8,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
+    split: Split = None,
+    limit: Limit = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    name: Name = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Generate, score and report into one folder; the same command resumes."""
+    extras.require("run", extras.GENERATE + extras.REPORT)
+    from sftkey_eval.generate import GenerateOptions
+    from sftkey_eval.report import headline_table
+    from sftkey_eval.run import run as run_evaluation
+
+    options = GenerateOptions(
+        model=model,
+        data=data,
+        backend=backend,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        split=split,
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        name=name,
+        overwrite=overwrite,
+    )
+    result = run_evaluation(options, out)
+    typer.echo(headline_table(result.report.summaries), err=True)
+    typer.echo(result.to_json())
+
+
+@app.command()
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json and the plots.")],
+    allow_different_template: AllowTemplate = False,
+    allow_different_prompts: AllowPrompts = False,
+) -> None:
+    """Report on one or several runs; those that answered the same items are paired with the first."""
+    extras.require("report", extras.REPORT)
+    from sftkey_eval.paired import Allowed
+    from sftkey_eval.report import headline_table, line_json, paired_table
+    from sftkey_eval.report import report as write_report
+
+    made = write_report(runs, out, Allowed(allow_different_template, allow_different_prompts))
+    typer.echo(headline_table(made.summaries), err=True)
+    if made.comparisons:
+        typer.echo("\n" + paired_table(made.comparisons), err=True)
+    typer.echo(line_json(made, out))
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="The run compared with: PATH or LABEL=PATH.")],
+    run_b: Annotated[str, typer.Argument(help="The run that is compared: PATH or LABEL=PATH.")],
+    out: Annotated[Path, typer.Option(help="Folder for compare.html, compare.md and compare.json.")],
+    allow_different_template: AllowTemplate = False,
+    allow_different_prompts: AllowPrompts = False,
+) -> None:
+    """Compare two runs item by item; refused unless they answered the same items under the same policy."""
+    extras.require("compare", extras.REPORT)
+    from sftkey_eval.compare import compare as write_comparison
+    from sftkey_eval.compare import format_statement, line_json
+    from sftkey_eval.paired import Allowed
+    from sftkey_eval.report import paired_table
+
+    comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))
+    typer.echo(f"{paired_table([comparison])}\n\n{format_statement(comparison)}", err=True)
+    typer.echo(line_json(comparison, out))
+
+
+def main() -> None:
+    """Console-script entry."""
+    console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Two runs against each other, item by item: HTML with every flipped item, Markdown and JSON."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sftkey_eval.examples import paired_examples
+from sftkey_eval.paired import CHANGES, FORMAT_MARGIN, OUTCOMES, Allowed, Comparison, changes, compare_runs
+from sftkey_eval.reading import terms
+from sftkey_eval.render import markdown, p_value, page, points
+from sftkey_eval.report import common_values, comparison_json, paired_rows, write_json, write_text
+from sftkey_eval.runs import load_runs
+from sftkey_eval.summary import Summary, summarize, summary_json
+
+
+def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) -> Comparison:
+    """Write `compare.html`, `compare.md` and `compare.json` to a folder.
+
+    Args:
+        first: The run compared with, as `PATH` or `LABEL=PATH`.
+        second: The run that is compared; differences are second less first.
+        out: Folder; files of an earlier comparison in it are replaced.
+        allowed: Differences to accept, and to name in the report.
+
+    Raises:
+        SFTKeyError: A run is not there, or the two cannot be paired.
+    """
+    before, now = load_runs([first, second])
+    comparison = compare_runs(before, now, allowed)
+    summaries = {run.label: summarize(run.verdicts) for run in (before, now)}
+    out.mkdir(parents=True, exist_ok=True)
+    values = _values(comparison, summaries)
+    write_json(out / "compare.json", compare_json(comparison, summaries))
+    write_text(out / "compare.md", markdown("compare.md.j2", **values))
+    write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
+    return comparison
+
+
+def compare_json(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
+    """Every number of a comparison, and the ids of the flipped items."""
+    return {
+        "schema_version": 1,
+        **comparison_json(comparison),
+        "runs": [{"label": label, **summary_json(summary)} for label, summary in summaries.items()],
+        "flipped": flipped(comparison),
+    }
+
+
+def line_json(comparison: Comparison, out: Path) -> str:
+    """Differences and counts in one line for stdout."""
+    rates = {
+        name: {"difference": rate.difference, "lost": rate.lost, "gained": rate.gained, "p_mid": rate.p_mid}
+        for name, rate in comparison.rates.items()
+    }
+    return json.dumps({"report": str(out / "compare.html"), **rates})
+
+
+def flipped(comparison: Comparison) -> dict[str, list[str]]:
+    """Ids by change, for the changes that are one."""
+    ids: dict[str, list[str]] = {name: [] for name in CHANGES if not name.startswith("both")}
+    for before, now in comparison.pairs:
+        for change in changes(before, now):
+            if change in ids:
+                ids[change].append(before.id)
+    return ids
+
+
+def format_statement(comparison: Comparison) -> str:
+    """What the non-inferiority test of the format says, in a sentence."""
+    margin = f"{100 * FORMAT_MARGIN:.0f} point"
+    said = "is shown" if comparison.format_non_inferior else "is not shown"
+    rate = comparison.rates["format"]
+    return (
+        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
+        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
+        "margin fixed beforehand)."
+    )
+
+
+def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
+    runs = [comparison.first, comparison.second]
+    common = common_values(runs, summaries)
+    accepted = [f"Compared although they have {difference}." for difference in comparison.accepted]
+    counts = Counter(change for before, now in comparison.pairs for change in changes(before, now))
+    num_items = comparison.rates["strict"].num_items
+    return {
+        **common,
+        "title": f"{comparison.second.label} against {comparison.first.label}",
+        "subtitle": f"{num_items:,} items, paired · policy and golds are the same",
+        "warnings": [*accepted, *common["warnings"]],
+        "first": comparison.first.label,
+        "second": comparison.second.label,
+        "num_items": num_items,
+        "paired_rows": paired_rows([comparison], tuple(OUTCOMES)),
+        "comparisons": [comparison],
+        "change_counts": {name: counts[name] for name in CHANGES},
+        "flipped": flipped(comparison),
+        "format_statement": format_statement(comparison),
+        "reading": terms("rates", "pairs", "non_inferiority"),
+    }

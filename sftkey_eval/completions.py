@@ -1,0 +1,180 @@
+"""Files of completions, made here or elsewhere: JSON lines, read through a map of field names.
+
+The whole file is checked before the first row is scored; every fault names its line.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract import ANSWER_TYPES, AnswerType
+
+CHOICES = "choices"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """Which column of a completions file holds what; `choices` None means the column `choices` where there is one."""
+
+    id: str = "id"
+    completion: str = "completion"
+    gold: str = "gold"
+    choices: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One row of a completions file. Missing texts are None where that matters for the score, else empty."""
+
+    id: str
+    dataset: str
+    split: str
+    prompt: str
+    completion: str | None
+    gold: str | None
+    answer_type: AnswerType | None
+    choices: tuple[str, ...] | None
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a first pass over a completions file found."""
+
+    num_rows: int
+    sha256: str
+
+
+def survey_completions(path: Path, fields: Fields) -> Survey:
+    """Read every row once, so that scoring starts only on a file that can be scored to its end.
+
+    Raises:
+        SFTKeyError: Missing or empty file, broken JSON, a missing column, a repeated id, a value of a wrong type.
+    """
+    lines: dict[str, int] = {}
+    columns: dict[str, None] = {}
+    without_id: int | None = None
+    for number, row in _rows(path):
+        columns |= dict.fromkeys(row)
+        if fields.id not in row:
+            without_id = without_id or number
+            continue
+        id_ = _completion(row, fields, f"{path} line {number}").id
+        if id_ in lines:
+            raise SFTKeyError(f"{path} line {number}: id {id_!r} is already on line {lines[id_]}; ids must be unique")
+        lines[id_] = number
+    if not columns:
+        raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
+    _refuse_missing(path, fields, list(columns))
+    if without_id is not None:
+        raise SFTKeyError(f"{path} line {without_id}: no {fields.id!r}, expected one in every row")
+    with path.open("rb") as file:
+        return Survey(len(lines), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def read_completions(path: Path, fields: Fields) -> Iterator[Completion]:
+    """Rows in the order of the file.
+
+    Raises:
+        SFTKeyError: As `survey_completions`, apart from repeated ids.
+    """
+    for number, row in _rows(path):
+        yield _completion(row, fields, f"{path} line {number}")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text."""
+    if not path.is_file():
+        raise SFTKeyError(f"completions file not found: {path}")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, _parse(line, f"{path} line {number}")
+
+
+def _parse(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"), parse_int=str, parse_float=str, parse_constant=str)
+    except UnicodeDecodeError as error:
+        raise SFTKeyError(f"{where}: not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise SFTKeyError(f"{where}: JSON nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise SFTKeyError(f"{where}: broken JSON at column {error.colno}: {error.msg}") from None
+    if not isinstance(row, dict):
+        raise SFTKeyError(f"{where}: expected a JSON object, found {_kind(row)}")
+    return row
+
+
+def _refuse_missing(path: Path, fields: Fields, columns: list[str]) -> None:
+    wanted = [(fields.id, "--id-field"), (fields.completion, "--completion-field"), (fields.gold, "--gold-field")]
+    if fields.choices is not None:
+        wanted.append((fields.choices, "--choices-field"))
+    for name, flag in wanted:
+        if name not in columns:
+            hint = f"{nearest(name, columns)}; found: {', '.join(columns)}; {flag} names another"
+            raise SFTKeyError(f"{path}: no column {name!r}{hint}")
+
+
+def _completion(row: Mapping[str, Any], fields: Fields, where: str) -> Completion:
+    id_ = _text(row, fields.id, where)
+    if id_ is None:
+        raise SFTKeyError(f"{where}: {fields.id!r} must be a string, found null")
+    return Completion(
+        id=id_,
+        dataset=_text(row, "dataset", where) or "",
+        split=_text(row, "split", where) or "",
+        prompt=_text(row, "prompt", where) or _text(row, "question", where) or "",
+        completion=_text(row, fields.completion, where),
+        gold=_gold(row, fields.gold, where),
+        answer_type=_answer_type(row, where),
+        choices=_choices(row, fields.choices or CHOICES, where),
+        finish_reason=_text(row, "finish_reason", where),
+    )
+
+
+def _text(row: Mapping[str, Any], name: str, where: str) -> str | None:
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise SFTKeyError(f"{where}: {name!r} must be a string, found {_kind(value)}")
+
+
+def _gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
+    value = row.get(name)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    return _text(row, name, where)
+
+
+def _answer_type(row: Mapping[str, Any], where: str) -> AnswerType | None:
+    value = _text(row, "answer_type", where)
+    return None if value is None else check_answer_type(value, f"{where}: ")
+
+
+def check_answer_type(name: str, where: str = "") -> AnswerType:
+    """The name as an answer type; an `SFTKeyError` with the nearest one where it is none."""
+    if name not in ANSWER_TYPES:
+        known = ", ".join(ANSWER_TYPES)
+        raise SFTKeyError(f"{where}unknown answer type {name!r}{nearest(name, ANSWER_TYPES)}; known: {known}")
+    return cast(AnswerType, name)
+
+
+def _choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, list) and all(isinstance(choice, str) for choice in value):
+        return tuple(value)
+    raise SFTKeyError(f"{where}: {name!r} must be a list of strings, found {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", bool: "a boolean", str: "a string or number", type(None): "null"}
+    return names.get(type(value), type(value).__name__)

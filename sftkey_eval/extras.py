@@ -1,0 +1,18 @@
+"""What needs the optional extra says so before it starts."""
+
+from importlib.util import find_spec
+
+from sftkey_data.errors import SFTKeyError
+
+GENERATE = ("torch", "lm_eval")
+REPORT = ("scipy", "jinja2", "matplotlib")
+
+
+def require(what: str, modules: tuple[str, ...]) -> None:
+    """Refuse to start without the modules of the `eval` extra; nothing is imported.
+
+    Raises:
+        SFTKeyError: Names what is missing and how to install it.
+    """
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise SFTKeyError(f'{what} needs {", ".join(missing)}, not installed: pip install "sftkey[eval]"')

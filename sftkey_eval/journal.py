@@ -1,0 +1,101 @@
+"""Completions on disk: appended batch by batch, resumed after a kill, put in order at the end."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sftkey_data.errors import SFTKeyError
+
+
+class Journal:
+    """Lines of `FILE.partial`, one JSON object each with an `id`; becomes `FILE` when every id is there.
+
+    Use as a context manager: entering drops a half-written last line and locks the file against a second writer.
+
+    Args:
+        path: The final file.
+        ids: Every expected id, in the order the final file is to have.
+    """
+
+    def __init__(self, path: Path, ids: Sequence[str]) -> None:
+        self.path = path
+        self.partial = partial_path(path)
+        self._ids = ids
+        self._lines: dict[str, bytes] = {}
+
+    def __enter__(self) -> "Journal":
+        self._file = self.partial.open("ab+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise SFTKeyError(f"{self.partial} is being written by another run") from None
+        self._recover()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._lines:
+            self.partial.unlink(missing_ok=True)  # nothing to resume: leave nothing behind
+        self._file.close()
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids without a line yet, in order."""
+        return [id_ for id_ in self._ids if id_ not in self._lines]
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add whole rows; they are on disk when this returns. Ids that are already there are skipped."""
+        lines = {row["id"]: (json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows}
+        new = {id_: line for id_, line in lines.items() if id_ not in self._lines}
+        self._file.write(b"".join(new.values()))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._lines.update(new)
+
+    def finish(self) -> None:
+        """Write the final file in order and drop the partial one.
+
+        Raises:
+            SFTKeyError: An id has no line.
+        """
+        if missing := self.missing:
+            raise SFTKeyError(f"{self.partial}: {len(missing)} items are missing, the first is {missing[0]!r}")
+        ordered = self.path.with_name(f"{self.path.name}.ordered")
+        with ordered.open("wb") as file:
+            file.writelines(self._lines[id_] for id_ in self._ids)
+            file.flush()
+            os.fsync(file.fileno())
+        ordered.replace(self.path)
+        self.partial.unlink()
+
+    def _recover(self) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1  # a line without its end was cut by a kill: drop it, its item is redone
+        self._file.truncate(whole)
+        known = set(self._ids)
+        for number, line in enumerate(content[:whole].splitlines(keepends=True), start=1):
+            id_ = _id_of(line)
+            if id_ not in known or id_ in self._lines:
+                raise SFTKeyError(
+                    f"{self.partial} line {number}: id {id_!r} is no open item of this run; --overwrite starts again"
+                )
+            self._lines[id_] = line
+
+
+def partial_path(path: Path) -> Path:
+    """Where unfinished completions of `path` are kept."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def _id_of(line: bytes) -> str:
+    try:
+        return str(json.loads(line)["id"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,124 @@
+r"""The surface of an answer: markup around it, unicode digits, and the many LaTeX spellings of the same thing.
+
+Nothing here knows what an answer means. Every function is linear in the text, apart from a bounded number of passes.
+"""
+
+import re
+import unicodedata
+
+MAX_WRAPPERS = 12  # `$\text{**(B)**}$.` has four; text nested deeper than this is no answer a reader would accept
+
+_PAIRS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("**", "**"),
+    ("*", "*"),
+    ("__", "__"),
+    ("`", "`"),
+    ('"', '"'),
+    ("'", "'"),
+    ("“", "”"),
+    ("‘", "’"),
+)
+_COMMANDS = "textbf|textit|textrm|texttt|textnormal|text|mathbf|mathrm|mathit|mathsf|mbox|emph|operatorname"
+_WRAPPER = re.compile(rf"\\(?:{_COMMANDS}|framebox|boxed|fbox)\s*\{{")
+_INNER_TEXT = re.compile(rf"\\(?:{_COMMANDS})\s*\{{([^{{}}]*)\}}")
+_INNER_MATH = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_TRAILING = " \t\r\n.,;:。"
+_SPELLINGS = (
+    (re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:times|cdot)(?![A-Za-z])|[×⋅·]"), "*"),
+    (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|°"), " degrees "),
+    (re.compile(r"\\([%$#&_])"), r"\1"),
+    (re.compile(r"\{,\}|(?<=\d),\\[!,;:](?=\d{3})"), ","),
+    (re.compile(r"(?<=\d)(?:\\[,;:!]|[\u2009\u202f\u00a0])(?=\d{3}(?!\d))"), ""),  # thin spaces as thousands marks
+    (re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~"), " "),
+    (re.compile(r"π"), r"\\pi "),
+    (re.compile(r"∞"), r"\\infty "),
+)
+_DASHES = "−－﹣‐‑‒–"
+_FULLWIDTH = dict(zip("＋％٪．٫，٬（）＝⁄∕÷＄", "+%%..,,()=///$", strict=True))
+_SIGNS = str.maketrans(dict.fromkeys(_DASHES, "-") | _FULLWIDTH)
+_SIMPLE = re.compile(r"[A-Za-z0-9 .,:()+-]*+")  # nothing to respell: skips the many substitutions
+_LOOSE_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])|(?<=\\sqrt) |(?<=\\frac) ")
+_BRACED_DIGIT = re.compile(r"(?:(?<=[\^_])|(?<=\\sqrt))\{(\d)\}")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def strip_markup(text: str) -> str:
+    r"""The answer without white space, `$…$`, `\text{…}`, `\boxed{…}`, emphasis, quotes and a full stop around it."""
+    for _ in range(MAX_WRAPPERS):
+        inner = _peel(text.strip().rstrip(_TRAILING))
+        if inner == text:
+            break
+        text = inner
+    return text
+
+
+def plain(text: str) -> str:
+    r"""One spelling for what LaTeX and unicode write in several ways: digits, signs, fractions, spaces, `\text`."""
+    if _SIMPLE.fullmatch(text):
+        return text.strip()
+    text = ascii_digits(text)
+    text = _INNER_MATH.sub(r" \1 ", _INNER_TEXT.sub(r" \1 ", text))
+    for pattern, spelling in _SPELLINGS:
+        text = pattern.sub(spelling, text)
+    return text.strip()
+
+
+def compact(text: str) -> str:
+    r"""`plain` less the white space and braces that change nothing: `\sqrt{2}` is `\sqrt 2`, but `1 2` is not 12."""
+    text = _LOOSE_SPACE.sub("", " ".join(plain(text).split()))
+    return _BRACED_DIGIT.sub(r"\1", text)
+
+
+def fold(text: str) -> str:
+    """Words for comparison: case and runs of white space do not count."""
+    return " ".join(text.casefold().split())
+
+
+def ascii_digits(text: str) -> str:
+    r"""Decimal digits of any script, signs and vulgar fractions as ASCII; superscripts stay what they are."""
+    if text.isascii():
+        return text
+    return _NON_ASCII.sub(lambda found: _ascii(found.group()), text.translate(_SIGNS))
+
+
+def matching_brace(text: str, start: int) -> int | None:
+    """Position of the brace that closes the one just before `start`, None where nothing does."""
+    depth = 1
+    for found in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(found.group(), 0)
+        if depth == 0:
+            return found.start()
+    return None
+
+
+def _peel(text: str) -> str:
+    for opening, closing in _PAIRS:
+        if text.startswith(opening) and text.endswith(closing):
+            inner = text[len(opening) : len(text) - len(closing)]
+            if inner and opening not in inner and closing not in inner:
+                return inner.strip()
+    wrapper = _WRAPPER.match(text)
+    if wrapper and matching_brace(text, wrapper.end()) == len(text) - 1:
+        return text[wrapper.end() : -1].strip()
+    if text.startswith("{") and "," not in text and matching_brace(text, 1) == len(text) - 1:
+        return text[1:-1].strip()
+    return text
+
+
+def _ascii(character: str) -> str:
+    digit = unicodedata.decimal(character, None)
+    if digit is not None:
+        return str(digit)
+    decomposition = unicodedata.decomposition(character)
+    if decomposition.startswith("<fraction>"):
+        codes = "".join(chr(int(code, 16)) for code in decomposition.split()[1:])
+        above, _, below = codes.partition("⁄")
+        return rf"\frac{{{above}}}{{{below}}}" if below else character
+    return character

@@ -1,0 +1,109 @@
+"""The items to generate for: rows of prepared data with the exact token ids their prompts must have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftkey_data.errors import SFTKeyError, nearest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from sftkey_data.manifest import Manifest
+
+COLUMNS = ("id", "dataset", "split", "prompt", "completion", "gold", "answer_type", "choices", "cot_start", "cot_end")
+TOKEN_COLUMNS = ("input_ids", "prompt_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row to complete: `row` is the completion line without the completion, `shard_ids` the prompt's ids there."""
+
+    row: dict[str, Any]
+    shard_ids: list[int] | None
+
+    @property
+    def id(self) -> str:
+        """The row's id."""
+        return str(self.row["id"])
+
+    @property
+    def prompt(self) -> str:
+        """The rendered prompt."""
+        return str(self.row["prompt"])
+
+
+def load_items(data: Path, manifest: "Manifest", *, split: str | None = None, limit: int | None = None) -> list[Item]:
+    """The rows of a prepared directory in its own order.
+
+    Raises:
+        SFTKeyError: No such split, or no rows.
+    """
+    from sftkey_data.shards import open_shards
+
+    columns = COLUMNS + (TOKEN_COLUMNS if manifest.tokenizer is not None else ())
+    rows = open_shards(data, columns=columns).to_pylist()
+    if split is not None:
+        splits = sorted({row["split"] for row in rows})
+        rows = [row for row in rows if row["split"] == split]
+        if not rows:
+            raise SFTKeyError(f"{data}: no split {split!r}{nearest(split, splits)}; found: {', '.join(splits)}")
+    if not rows:
+        raise SFTKeyError(f"{data}: no rows to generate for")
+    return [_item(row) for row in rows[:limit]]
+
+
+def _item(row: dict[str, Any]) -> Item:
+    cot = row["completion"][row["cot_start"] : row["cot_end"]]
+    kept = {name: row[name] for name in ("id", "dataset", "split", "prompt", "gold", "answer_type", "choices")}
+    ids = row["input_ids"][: row["prompt_tokens"]] if "input_ids" in row else None
+    return Item({**kept, "gold_cot": cot}, ids)
+
+
+def encode_prompts(
+    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
+) -> list[list[int]]:
+    """Token ids of every prompt as the model is to see them.
+
+    The model's own tokenizer encodes the prompt alone. Where the shards were built with the same tokenizer, the result
+    must equal the ids the model was trained on, BOS included.
+
+    Raises:
+        SFTKeyError: A prompt encodes to other ids than its shard holds, or to none.
+    """
+    from sftkey_data.tokenizer import Encoder, fingerprint
+
+    built_with = manifest.tokenizer
+    same = built_with is not None and built_with.fingerprint == fingerprint(tokenizer)
+    with_bos = built_with.adds_special_tokens if same and built_with else not _writes_its_own_bos(items, tokenizer)
+    encoder = Encoder(tokenizer, add_special_tokens=with_bos)
+    encoded = [encoding.ids for encoding in encoder.encode_batch([item.prompt for item in items])]
+    for item, ids in zip(items, encoded, strict=True):
+        if not ids:
+            raise SFTKeyError(f"{item.id}: the prompt encodes to no token, so there is nothing to continue")
+        if same and item.shard_ids is not None and ids != item.shard_ids:
+            raise SFTKeyError(_mismatch(item, ids, item.shard_ids))
+    return encoded
+
+
+def _writes_its_own_bos(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the prompts begin with BOS as text, as chat templates write it; all of them or none."""
+    bos = tokenizer.bos_token
+    if not isinstance(bos, str) or not bos:
+        return False
+    written = [item.prompt.startswith(bos) for item in items]
+    if len(set(written)) > 1:
+        odd = items[written.index(not written[0])].id
+        raise SFTKeyError(f"{odd}: some prompts begin with {bos!r} and some do not; expected all or none")
+    return written[0]
+
+
+def _mismatch(item: Item, ids: list[int], expected: list[int]) -> str:
+    pairs = zip(ids, expected, strict=False)
+    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(expected)))
+    return (
+        f"{item.id}: the prompt alone encodes to {len(ids)} ids, the shard has {len(expected)} before the completion "
+        f"(first difference at position {place}): a token crosses the prompt's end or BOS differs, so the model would "
+        "not see what it was trained on"
+    )

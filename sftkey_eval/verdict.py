@@ -1,0 +1,176 @@
+"""Verdict rows: one scored completion each, and the parquet file that keeps them with their provenance."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sftkey_data.errors import SFTKeyError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA_KEY = b"sftkey"
+
+ErrorClass = Literal["correct", "format", "slip", "wrong_cot", "no_answer", "undecided", "unscored"]
+ERROR_CLASSES: tuple[ErrorClass, ...] = (
+    "correct",
+    "format",
+    "slip",
+    "wrong_cot",
+    "no_answer",
+    "undecided",
+    "unscored",
+)
+"""Each verdict is in one. `undecided`: the grader could not tell; `unscored`: the gold is empty or unusable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One scored completion: a row of `verdicts.parquet`.
+
+    Args:
+        id: Unique in the file.
+        dataset: Empty where the completions file does not say.
+        split: Empty where the completions file does not say.
+        answer_type: The type the Key was graded as.
+        gold: The trusted answer; None where the row has none.
+        format_valid: The raw completion parses with the template.
+        format_error: The malformed code, else None.
+        predicted: The Key of the strict parse, else None.
+        verdict: `correct`, `wrong`, `undecided` or `unscored`, of the strict Key; a malformed completion is `wrong`.
+        correct: The format is valid and the verdict is `correct`.
+        rule: The rule that decided `verdict`.
+        lenient_predicted: The best candidate, for a valid format the Key.
+        lenient_verdict: Like `verdict`, of the candidate.
+        lenient_correct: `lenient_verdict` is `correct`.
+        lenient_source: Which link of the fallback chain gave the candidate.
+        cot_value: The last value the CoT states, else None.
+        error_class: Where the error comes from.
+        lucky: Correct although the CoT ends elsewhere.
+        prompt: Empty where the completions file does not say.
+        completion: Raw text; None where the row has none.
+        choices: Option texts in the order A, B, C, …
+        finish_reason: `stop`, `length` or unknown.
+    """
+
+    id: str
+    dataset: str
+    split: str
+    answer_type: str
+    gold: str | None
+    format_valid: bool
+    format_error: str | None
+    predicted: str | None
+    verdict: str
+    correct: bool
+    rule: str
+    lenient_predicted: str | None
+    lenient_verdict: str
+    lenient_correct: bool
+    lenient_source: str | None
+    cot_value: str | None
+    error_class: ErrorClass
+    lucky: bool
+    prompt: str
+    completion: str | None
+    choices: tuple[str, ...] | None
+    finish_reason: str | None
+
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
+
+
+def verdict_schema() -> "pa.Schema":
+    """Arrow schema of `verdicts.parquet`, without the provenance."""
+    import pyarrow as pa
+
+    flags = {"format_valid", "correct", "lenient_correct", "lucky"}
+    types = {name: pa.bool_() if name in flags else pa.string() for name in COLUMNS} | {
+        "choices": pa.list_(pa.string())
+    }
+    return pa.schema([pa.field(name, types[name]) for name in COLUMNS])
+
+
+class VerdictWriter:
+    """Appends batches of verdicts to an open parquet file."""
+
+    def __init__(self, writer: Any, schema: "pa.Schema") -> None:
+        self._writer = writer
+        self._schema = schema
+
+    def write(self, verdicts: Iterable[Verdict]) -> None:
+        """Append rows."""
+        import pyarrow as pa
+
+        rows = [_storable(verdict) for verdict in verdicts]
+        self._writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=self._schema))
+
+
+@contextmanager
+def open_verdicts(path: Path, provenance: Mapping[str, Any]) -> Iterator[VerdictWriter]:
+    """Write a verdicts file that appears under its name only when it is complete.
+
+    Args:
+        path: Final path.
+        provenance: JSON-able: policy, template, source, run; stored under the parquet metadata key `sftkey`.
+    """
+    import pyarrow.parquet as pq
+
+    schema = verdict_schema().with_metadata({METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                yield VerdictWriter(writer, schema)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
+    """Verdicts and their provenance.
+
+    Raises:
+        SFTKeyError: No such file, not a verdicts file, or no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise SFTKeyError(f"verdicts file not found: {path}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SFTKeyError(f"{path}: not a readable parquet file: {' '.join(str(error).split())}") from None
+    for column in COLUMNS:
+        if column not in table.column_names:
+            found = nearest(column, table.column_names)
+            raise SFTKeyError(f"{path}: column {column!r} is missing{found}; write the file with `sftkey-eval score`")
+    metadata = table.schema.metadata or {}
+    if METADATA_KEY not in metadata:
+        raise SFTKeyError(f"{path}: no provenance in the parquet metadata; write the file with `sftkey-eval score`")
+    if table.num_rows == 0:
+        raise SFTKeyError(f"{path}: no verdicts")
+    return [_verdict(row) for row in table.select(COLUMNS).to_pylist()], json.loads(metadata[METADATA_KEY])
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    choices = row["choices"]
+    return Verdict(**{**row, "choices": None if choices is None else tuple(choices)})
+
+
+def _storable(verdict: Verdict) -> dict[str, Any]:
+    row = asdict(verdict)
+    row["choices"] = None if row["choices"] is None else [_encodable(choice) for choice in row["choices"]]
+    return {name: _encodable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _encodable(text: str) -> str:
+    # JSON allows lone surrogates, UTF-8 (and so parquet) does not.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

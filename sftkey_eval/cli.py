@@ -1,7 +1,6 @@
-"""`sftkey-eval`: generate completions, score them, report on a run, compare two.
+"""`sftkey-eval`: generate completions, score them, report on runs, compare two."""
 
-Heavy imports sit inside the verbs so that `--help` answers at once.
-"""
+# Heavy imports sit inside the verbs, so that `--help` answers at once.
 
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +59,10 @@ def score(
         typer.Option(help="Column with the list of option texts; default: choices, where the file has it."),
     ] = None,
 ) -> None:
-    """Score a file of completions; the summary is one JSON line on stdout."""
+    """Score a file of completions; the summary is one JSON line on stdout.
+
+    Example: `sftkey-eval score theirs.jsonl --out verdicts.parquet --template boxed --gold-field answer`
+    """
     from sftkey_eval.completions import Fields
     from sftkey_eval.score import score_file
 
@@ -86,7 +88,10 @@ def generate(
     name: Name = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Complete every prompt of prepared data; the same command resumes."""
+    """Complete every prompt of prepared data; the same command resumes.
+
+    Example: `sftkey-eval generate --model runs/a/stage2/final --data data/test --out runs/eval/completions.jsonl`
+    """
     extras.require("generate", extras.GENERATE)
     from sftkey_eval.generate import GenerateOptions
     from sftkey_eval.generate import generate as generate_completions
@@ -126,7 +131,10 @@ def run(
     name: Name = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Generate, score and report into one folder; the same command resumes."""
+    """Generate, score and report into one folder; the same command resumes.
+
+    Example: `sftkey-eval run --model runs/a/stage2/final --data data/test --out runs/eval/stage2`
+    """
     extras.require("run", extras.GENERATE + extras.REPORT)
     from sftkey_eval.generate import GenerateOptions
     from sftkey_eval.report import headline_table
@@ -159,7 +167,10 @@ def report(
     allow_different_template: AllowTemplate = False,
     allow_different_prompts: AllowPrompts = False,
 ) -> None:
-    """Report on one or several runs; those that answered the same items are paired with the first."""
+    """Report on one or several runs; those that answered the same items are paired with the first.
+
+    Example: `sftkey-eval report control=runs/eval/a stage2=runs/eval/b --out runs/report`
+    """
     extras.require("report", extras.REPORT)
     from sftkey_eval.paired import Allowed
     from sftkey_eval.report import headline_table, line_json, paired_table
@@ -180,7 +191,10 @@ def compare(
     allow_different_template: AllowTemplate = False,
     allow_different_prompts: AllowPrompts = False,
 ) -> None:
-    """Compare two runs item by item; refused unless they answered the same items under the same policy."""
+    """Compare two runs item by item; refused unless they answered the same items under the same policy.
+
+    Example: `sftkey-eval compare runs/eval/a runs/eval/b --out runs/compare`
+    """
     extras.require("compare", extras.REPORT)
     from sftkey_eval.compare import compare as write_comparison
     from sftkey_eval.compare import format_statement, line_json

@@ -13,6 +13,7 @@ from sftkey_train.heldout import heldout_batches, measure
 from sftkey_train.loss import token_nll
 from sftkey_train.prepared import Prepared
 from sftkey_train.tally import Tally
+from sftkey_train.weights import KEY
 
 Make = Callable[..., PreTrainedModel]
 
@@ -36,29 +37,38 @@ def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
     assert measured["examples"] == 20
 
 
-def test_a_key_is_exact_only_when_all_its_tokens_are_the_first_choice(prepared: Prepared, tiny_model: Make) -> None:
+def test_a_key_is_exact_when_all_its_tokens_are_the_first_choice(prepared: Prepared, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
-    keys = [batch.labels[batch.regions == 3] for batch in batches]
     assert measure(_oracle(tiny_model, batches), batches)["key_exact_match"] == 1.0
-    assert measure(_oracle(tiny_model, batches, blind_to=int(keys[0][0])), batches)["key_exact_match"] == pytest.approx(
-        1 - _share_of_examples_with(int(keys[0][0]), batches)
-    )
 
 
-def _share_of_examples_with(token: int, batches: list[Batch]) -> float:
-    hit = [len(b.rows[(b.labels == token) & (b.regions == 3)].unique()) for b in batches]
-    return sum(hit) / sum(len(b.ids) for b in batches)
+def test_mistakes_outside_the_key_do_not_count_against_it(prepared: Prepared, tiny_model: Make) -> None:
+    batches = heldout_batches(prepared.examples.first(20), 0)
+    outside = {int(token) for b in batches for token in b.labels[b.regions != KEY]}
+    inside = {int(token) for b in batches for token in b.labels[b.regions == KEY]}
+    assert measure(_oracle(tiny_model, batches, blind_to=outside - inside), batches)["key_exact_match"] == 1.0
 
 
-def _oracle(make: Make, batches: list[Batch], blind_to: int = -1) -> PreTrainedModel:
-    """A model whose first choice is the label everywhere, but for one token that it never chooses."""
+def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: Prepared, tiny_model: Make) -> None:
+    batches = heldout_batches(prepared.examples.first(20), 0)
+    keys = [b.labels[(b.rows == row) & (b.regions == KEY)].tolist() for b in batches for row in range(len(b.ids))]
+    assert any(len(key) > 1 for key in keys)
+    one = keys[0][-1]
+    expected = sum(one not in key for key in keys) / len(keys)
+    assert 0 < expected < 1
+    assert measure(_oracle(tiny_model, batches, blind_to={one}), batches)["key_exact_match"] == expected
+    every = {token for key in keys for token in key}
+    assert measure(_oracle(tiny_model, batches, blind_to=every), batches)["key_exact_match"] == 0.0
+
+
+def _oracle(make: Make, batches: list[Batch], blind_to: Iterable[int] = ()) -> PreTrainedModel:
+    """A model whose first choice is the label everywhere, but for tokens that it never chooses."""
     model = make("llama")
     queue = [torch.nn.functional.one_hot(b.labels, 512).float() for b in batches]
 
     def answer(_head: object, _args: object, _output: Tensor) -> Tensor:
         logits = queue.pop(0)
-        if blind_to >= 0:
-            logits[:, blind_to] = -1
+        logits[:, list(blind_to)] = -1
         return logits[None]
 
     model.get_output_embeddings().register_forward_hook(answer)

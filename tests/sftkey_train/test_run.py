@@ -181,6 +181,26 @@ def test_an_epoch_that_does_not_divide_sees_its_last_examples(run: Run, out: Pat
     assert [row["examples"] for row in _rows(out, "train", "full")] == [8] * 7 + [4]
 
 
+def test_each_step_moves_the_weights_by_its_learning_rate(run: Run, out: Path, tables: dict[str, Any]) -> None:
+    tables["stage"] = [tables["stage"][0] | {"steps": 2, "warmup_steps": 0, "lr": 1e-6}]
+    run("stage.full.lr=1e-30")
+    start = _weights(out, "full")
+    run(overwrite=True)
+    # AdamW moves a weight with a steady gradient by the learning rate: 1e-6, then half of it on the linear schedule.
+    moved = max(float((weight - start[name]).abs().max()) for name, weight in _weights(out, "full").items())
+    assert 1.3e-6 < moved < 1.6e-6
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_stage(run: Run, out: Path, tables: dict[str, Any]) -> None:
+    tables["stage"] = [tables["stage"][0] | {"steps": 2, "lr": 1e-3}]
+    run("stage.full.lr=1e-30")
+    start = _weights(out, "full")
+    run("stage.full.max_grad_norm=1e-12", overwrite=True)  # far below AdamW's epsilon, so that it shows
+    moved = max(float((weight - start[name]).abs().max()) for name, weight in _weights(out, "full").items())
+    assert moved < 1e-6
+    assert _rows(out, "train", "full")[0]["grad_norm"] > 0.1  # as it was before
+
+
 def test_weight_decay_spares_norms_and_biases(run: Run, out: Path, tables: dict[str, Any]) -> None:
     tables["stage"] = [tables["stage"][0] | {"steps": 1, "warmup_steps": 0}]
     run("stage.full.weight_decay=0.0")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The whole path on a generated dataset, with the commands a user would type: data, tokenizer, four trainings, report.
 # Every step that is complete is kept, so that running it again after an interruption goes on.
-# Usage: demo.sh OUT [SEED]
+# Usage: demo.sh OUT [SEED], one folder a seed
 set -eu
 out=${1:-demo}
 seed=${2:-0}
@@ -30,5 +30,6 @@ for arm in stage1 answer_only continued key40; do
     sftkey-eval run --model "$out/run/$arm/final" --data "$out/test" --out "$out/eval/$arm" \
         --batch-size 100 --max-new-tokens 48
 done
-sftkey-eval report stage1="$out/eval/stage1" answer_only="$out/eval/answer_only" \
-    continued="$out/eval/continued" key40="$out/eval/key40" --out "$out/report"
+# The first run is what the others are paired with: the equal-budget control.
+sftkey-eval report continued="$out/eval/continued" answer_only="$out/eval/answer_only" key40="$out/eval/key40" \
+    stage1="$out/eval/stage1" --out "$out/report"

@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches import Order
 from sftkey_train.metrics import MetricsLog
+from sftkey_train.model import load_model
+from sftkey_train.prepared import read_prepared
 from sftkey_train.recipe import Recipe, load_recipe
 from sftkey_train.run import first_difference, run_recipe
+from sftkey_train.weights import region_weights
 
 Write = Callable[[dict[str, Any]], Path]
 Run = Callable[..., list[dict[str, Any]]]
@@ -179,6 +183,48 @@ def test_an_epoch_that_does_not_divide_sees_its_last_examples(run: Run, out: Pat
     del tables["stage"][0]["steps"]
     run("stage.full.epochs=1")
     assert [row["examples"] for row in _rows(out, "train", "full")] == [8] * 7 + [4]
+
+
+def _plain_loop(model: PreTrainedModel, recipe: Recipe) -> list[tuple[float, float]]:
+    """Loss and gradient norm of each step of a loop without any shortcut; the model is trained in place."""
+    stage, examples = recipe.stages[0], read_prepared(recipe.data).examples
+    order = Order(recipe.seed, 0, len(examples), stage.batch_size, 4 * stage.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=stage.betas, weight_decay=0.0)
+    measured = []
+    for step, rate in enumerate((0.5, 1.0, 1.0, 0.5), start=1):  # two steps of warm-up, then linear over the other two
+        numerator, denominator = torch.zeros(()), torch.zeros(())
+        for example in (examples[i] for i in order.batch(step)):
+            weights = region_weights(example.borders, stage.region_weights)[1:]
+            logits = model(input_ids=example.input_ids[None]).logits[0, :-1]
+            nll = torch.nn.functional.cross_entropy(logits, example.input_ids[1:], reduction="none")
+            numerator, denominator = numerator + (weights * nll).sum(), denominator + weights.sum()
+        loss = numerator / denominator
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), stage.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * stage.lr
+        optimizer.step()
+        measured.append((float(loss.detach()), float(norm)))
+    return measured
+
+
+def test_the_loop_equals_a_plain_one(run: Run, out: Path, tables: dict[str, Any], write_recipe: Write) -> None:
+    tables["model"]["config"]["attention_dropout"] = 0.0
+    changes = {"steps": 4, "lr": 1e-3, "loss_on": "answer", "max_grad_norm": 0.3, "micro_batch_size": 3}
+    tables["stage"] = [tables["stage"][0] | changes]
+    run("stage.full.lr=1e-30")
+    model = load_model(out / "full" / "final")
+    plain = _plain_loop(model, load_recipe(write_recipe(tables)))
+    run(overwrite=True)
+    measured = [(row["loss"], row["grad_norm"]) for row in _rows(out, "train", "full")]
+    assert [value for row in measured for value in row] == pytest.approx(
+        [value for row in plain for value in row], 1e-4
+    )
+    assert all(norm > 0.3 for _, norm in plain)  # every step was clipped
+    trained = _weights(out, "full")
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(trained[name], weight.detach(), rtol=1e-3, atol=2e-5, msg=name)
 
 
 def test_each_step_moves_the_weights_by_its_learning_rate(run: Run, out: Path, tables: dict[str, Any]) -> None:

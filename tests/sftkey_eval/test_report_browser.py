@@ -96,6 +96,22 @@ def test_a_page_opens_without_errors_requests_or_sideways_scrolling(
     watched.page.close()
 
 
+MOST_LINES = """() => Math.max(...[...document.querySelectorAll('th[scope=row]')].filter(e => e.offsetParent).map(e => {
+    const range = document.createRange(); range.selectNodeContents(e)
+    return Math.round(range.getBoundingClientRect().height / (1.5 * parseFloat(getComputedStyle(e).fontSize))) }))"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_of_runs_and_codes_are_not_broken_into_pieces(browser: Any, tmp_path: Path, width: int) -> None:
+    names = ("continued", "answer_only", "key40", "stage1")
+    texts = [RIGHT] * 5 + [SLIP, CUT, AFTER, "no tags at all"]
+    runs = [f"{name}={write_run(tmp_path / name, [{'completion': text} for text in texts])}" for name in names]
+    report(runs, tmp_path / "report")
+    watched = Watched(browser, tmp_path / "report" / "report.html", width)
+    assert watched.page.evaluate(MOST_LINES) == 1
+    watched.page.close()
+
+
 def test_text_from_models_never_runs(opened: Watched) -> None:
     opened.choose("run", "1")
     opened.search("gnp", "Showing 1–2 of 2 (82 in all)")

@@ -49,4 +49,10 @@ def progress(description: str, total: int | None = None) -> "Iterator[Progress]"
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         bar.add_task(description, total=total)
-        yield bar
+        try:
+            yield bar
+        except BaseException:
+            bar.live.transient = True  # leave stderr to the one line that says what went wrong
+            bar.live.stop()
+            bar.console.quiet = True
+            raise

@@ -159,8 +159,10 @@ def _parse_json(line: bytes, name: str, number: int) -> Any:
         return json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SFTKeyError(f"{name} line {number}: invalid UTF-8: {error.reason} at byte {error.start}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SFTKeyError(f"{name} line {number}: broken JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise SFTKeyError(f"{name} line {number}: broken JSON: {error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise SFTKeyError(f"{name} line {number}: broken JSON: nested too deeply") from None
 
 
 def _read_json(file: IO[bytes], name: str) -> Iterator[Record]:
@@ -173,6 +175,8 @@ def _read_json(file: IO[bytes], name: str) -> Iterator[Record]:
         rows = json.loads(content.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise SFTKeyError(f"{name} line {error.lineno}: broken JSON: {error.msg}") from None
+    except RecursionError:
+        raise SFTKeyError(f"{name}: broken JSON: nested too deeply") from None
     for number, row in enumerate(rows, start=1):
         yield Record(name, number, row)
 

@@ -108,3 +108,11 @@ def test_an_unknown_id_is_an_error_without_output(tmp_path: Path) -> None:
     done = sftkey_data("show", "out", "--id", "gsm8k/train/9", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "no example with id 'gsm8k/train/9'" in done.stderr
+
+
+def test_an_error_in_the_middle_of_a_build_is_one_line_too(tmp_path: Path) -> None:
+    good = '{"question": "q", "answer": "a #### 1"}\n'
+    (tmp_path / "rows.jsonl").write_text(good * 3 + '{"question"\n')
+    done = sftkey_data("build", "gsm8k", "--input", "rows.jsonl", "--out", "out", cwd=tmp_path)
+    expected = "error: rows.jsonl line 4: broken JSON: Expecting ':' delimiter at character 13\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)

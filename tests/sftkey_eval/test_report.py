@@ -22,7 +22,9 @@ from sftkey_eval.verdict import Verdict, read_verdicts
 
 FIRST = [RIGHT, RIGHT, RIGHT, LUCKY, SLIP, SLIP, WRONG, AFTER, CUT, EMPTY]
 SECOND = [RIGHT, RIGHT, SLIP, RIGHT, RIGHT, RIGHT, WRONG, RIGHT, RIGHT, WRONG]
-HOSTILE = "</script><script>window.pwned=1</script><!--<img src=x onerror=alert(1)>\x00\x07\u202e\u2028'\"&amp; {{7*7}}"
+HOSTILE = (
+    "</script><script>window.pwned=1</script><!--<img src=x onerror=alert(1)>\x00\x07\u202e\u2028'\"&amp; {{7777*7777}}"
+)
 
 
 def rows(completions: list[str]) -> list[dict[str, Any]]:
@@ -151,7 +153,7 @@ def test_hostile_text_is_data_and_never_markup(tmp_path: Path) -> None:
     assert page.count("<script") == 2
     assert page.count("</script") == 2
     assert "<img" not in page
-    assert "49" not in re.sub(r"<style>.*?</style>", "", page.split("<script")[0], flags=re.DOTALL)
+    assert "60481729" not in re.sub(r"<style>.*?</style>", "", page.split("<script")[0], flags=re.DOTALL)
     assert not set(page) & {"\x00", "\x07", "\u202e", "\u2028"}
     data = example_data(page)
     assert "".join(text for _, text in data["entries"][1]["outcomes"][0]["segments"]) == HOSTILE

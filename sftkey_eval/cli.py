@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from sftkey_data import console
-from sftkey_eval import extras
+from sftkey_data.extras import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
+GENERATE = ("torch", "lm_eval")
+REPORT = ("scipy", "jinja2", "matplotlib")
 FIELD_FLAG = "Column of the completions file."
 
 Model = Annotated[str, typer.Option(help="Model folder or hub name.")]
@@ -92,7 +94,7 @@ def generate(
 
     Example: `sftkey-eval generate --model runs/a/stage2/final --data data/test --out runs/eval/completions.jsonl`
     """
-    extras.require("generate", extras.GENERATE)
+    require("generate", "eval", *GENERATE)
     from sftkey_eval.generate import GenerateOptions
     from sftkey_eval.generate import generate as generate_completions
 
@@ -135,7 +137,7 @@ def run(
 
     Example: `sftkey-eval run --model runs/a/stage2/final --data data/test --out runs/eval/stage2`
     """
-    extras.require("run", extras.GENERATE + extras.REPORT)
+    require("run", "eval", *GENERATE, *REPORT)
     from sftkey_eval.generate import GenerateOptions
     from sftkey_eval.report import headline_table
     from sftkey_eval.run import run as run_evaluation
@@ -171,7 +173,7 @@ def report(
 
     Example: `sftkey-eval report control=runs/eval/a stage2=runs/eval/b --out runs/report`
     """
-    extras.require("report", extras.REPORT)
+    require("report", "eval", *REPORT)
     from sftkey_eval.paired import Allowed
     from sftkey_eval.report import headline_table, line_json, paired_table
     from sftkey_eval.report import report as write_report
@@ -195,7 +197,7 @@ def compare(
 
     Example: `sftkey-eval compare runs/eval/a runs/eval/b --out runs/compare`
     """
-    extras.require("compare", extras.REPORT)
+    require("compare", "eval", *REPORT)
     from sftkey_eval.compare import compare as write_comparison
     from sftkey_eval.compare import format_statement, line_json
     from sftkey_eval.paired import Allowed

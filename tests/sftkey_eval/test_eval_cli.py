@@ -10,7 +10,7 @@ from eval_samples import RIGHT, SLIP, write_run
 from typer.testing import CliRunner, Result
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval import extras
+from sftkey_data.extras import require
 from sftkey_eval.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,4 +77,4 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_1(tmp_path: Path) -> None:
 
 def test_a_missing_extra_names_what_to_install() -> None:
     with pytest.raises(SFTKeyError, match=r'^report needs no_such_module, .*: pip install "sftkey\[eval\]"$'):
-        extras.require("report", ("json", "no_such_module"))
+        require("report", "eval", "json", "no_such_module")

@@ -321,3 +321,11 @@ def test_a_pretrained_model_is_trained_from_its_weights(
     original = AutoModelForCausalLM.from_pretrained(model_dir)
     for (name, weight), (_, before) in zip(trained.named_parameters(), original.named_parameters(), strict=True):
         torch.testing.assert_close(weight, before, rtol=0, atol=1e-9, msg=name)
+
+
+def test_without_torch_the_error_names_the_extra() -> None:
+    hide = "import sys; sys.modules['torch'] = None; sys.argv = ['sftkey-train', 'run', 'r.toml']"
+    code = f"{hide}; from sftkey_train.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    expected = 'error: run needs torch, not installed: pip install "sftkey[train]"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)

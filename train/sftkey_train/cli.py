@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sftkey_data import console
+from sftkey_data.extras import require
 
 EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1"""
 
@@ -34,6 +35,7 @@ def run(
     Writes OUT/STAGE/final (Hugging Face layout, with tokenizer and recipe.json), OUT/metrics.jsonl and OUT/loss.png. On
     stdout, one JSON object per stage as it ends: stage, steps, loss, heldout, final. Progress goes to stderr.
     """
+    require("run", "train", "torch", "matplotlib")
     from sftkey_train.recipe import load_recipe
     from sftkey_train.run import run_recipe
 

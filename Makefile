@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 .PHONY: demo test test-all format clean
 
-# torch is asked for first and by itself: a plain range would fetch the newest build, constraints.txt names the tested one.
+# constraints.txt names the versions that the tests run with.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv

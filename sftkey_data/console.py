@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import typer
     from rich.progress import Progress
 
-INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
+INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
 
 def run(app: "typer.Typer") -> None:
@@ -21,9 +21,10 @@ def run(app: "typer.Typer") -> None:
     except SFTKeyError as error:
         sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command resumes\n")
-        sys.exit(INTERRUPTED)
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            sys.stderr.write("interrupted: the same command goes on from here\n")
+        raise
 
 
 @contextmanager

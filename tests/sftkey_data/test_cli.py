@@ -1,7 +1,9 @@
 """The program as a user runs it: a real process, its exit code, its two streams."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,17 @@ def test_an_error_in_the_middle_of_a_build_is_one_line_too(tmp_path: Path) -> No
     done = sftkey_data("build", "gsm8k", "--input", "rows.jsonl", "--out", "out", cwd=tmp_path)
     expected = "error: rows.jsonl line 4: broken JSON: Expecting ':' delimiter at character 13\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sftkey_data.cli", "build", "arithmetic", "--set", "num=40000", "--out", "out"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    while not (tmp_path / "out.partial" / "data-00000.partial").exists():
+        assert process.poll() is None, "the build ended before it could be interrupted"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "interrupted: the same command goes on from here\n")
+    assert not (tmp_path / "out").exists()
+    assert sftkey_data(*command[3:], cwd=tmp_path).returncode == 0
+    assert sftkey_data("check", "out", cwd=tmp_path).returncode == 0

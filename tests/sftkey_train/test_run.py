@@ -161,6 +161,14 @@ def test_the_seed_decides_initial_weights_and_order(run: Run, out: Path) -> None
     assert not _same(_weights(out, "full"), first)
 
 
+def test_dropout_is_on_in_training(run: Run, out: Path, tables: dict[str, Any]) -> None:
+    tables["stage"] = tables["stage"][:1]
+    run()
+    dropped = _weights(out, "full")
+    run("model.config.attention_dropout=0.0", overwrite=True)
+    assert not _same(_weights(out, "full"), dropped)
+
+
 def test_a_second_invocation_of_a_finished_run_changes_nothing(run: Run, out: Path) -> None:
     summaries = run()
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}

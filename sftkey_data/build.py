@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sftkey_data
 from sftkey_data import engine
-from sftkey_data.card import dataset_card
+from sftkey_data.card import dataset_card, first_example
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.fast import Mismatch
@@ -33,6 +33,7 @@ from sftkey_data.prepare import DROPPED, Recipe
 from sftkey_data.remote import Folder
 from sftkey_data.tally import UnitTally
 from sftkey_data.tokenizer import save_tokenizer
+from sftkey_data.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
 from sftkey_data.units import hash_questions, hashes_name, tally_name, work
 
 if TYPE_CHECKING:
@@ -76,13 +77,28 @@ def build(
     half = Folder(f"{str(out).rstrip('/')}.partial")
     finished = half.exists() and MANIFEST in half.names()
     _refuse_output(final, overwrite=overwrite or finished)
-    plan = make_plan(config)
-    if finished and (manifest := _same_plan(half, plan)) is not None:  # only the publishing was interrupted
-        half.publish(final, last=MANIFEST)
-        return manifest
+    with opinion_on(config.tokenizer if not config.chat else None) as opinion:
+        plan = make_plan(config, from_file=opinion is not None)
+        if finished and (manifest := _same_plan(half, plan)) is not None:  # only the publishing was interrupted
+            half.publish(final, last=MANIFEST)
+            return manifest
+        try:
+            manifest = _prepared(plan, half, machinery, opinion)
+        except TokenizerDiffers as difference:
+            sys.stderr.write(f"{difference}: beginning again with the tokenizer that transformers gives\n")
+            manifest = _prepared(make_plan(config), half, machinery)
+    half.publish(final, last=MANIFEST)
+    return manifest
+
+
+def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion | None = None) -> Manifest:
+    """Fill the partial folder; what cannot be mended by going on leaves nothing behind."""
     _open_partial(half, plan.fingerprint)
     try:
-        manifest = _manifest(plan, _work(plan, half, machinery), half)
+        tallies = _work(plan, half, machinery)
+        if opinion is not None and plan.unconfirmed is not None:
+            opinion.confirm(plan.unconfirmed)
+        manifest = _manifest(plan, tallies, half)
         _refuse_rejects(manifest, half)
     except Interrupted:
         raise
@@ -90,7 +106,6 @@ def build(
         half.clear()
         raise
     _finish(plan, manifest, half)
-    half.publish(final, last=MANIFEST)
     return manifest
 
 
@@ -154,19 +169,22 @@ def _run(plan: Plan, recipe: Recipe, half: Folder, machinery: Machinery, pieces:
                 bar.advance(bar.task_ids[0], piece.num_rows)
 
         fast = recipe.fast is not None
-        make_task = partial(_remake, plan.config, plan.recipe.split, half, fast=fast)
+        from_file = plan.unconfirmed is not None
+        make_task = partial(_remake, plan.config, plan.recipe.split, half, fast=fast, from_file=from_file)
         for tally in machinery.run(partial(work, recipe=recipe, folder=half), make_task, left()):
             tallies[tally_name(int(tally.file[5:10]))] = tally
             bar.advance(bar.task_ids[0], tally.read)
     return [tallies[name] for name in sorted(tallies)]
 
 
-def _remake(config: BuildConfig, split: str, half: Folder, *, fast: bool) -> Callable[[Piece], UnitTally]:
+def _remake(
+    config: BuildConfig, split: str, half: Folder, *, fast: bool, from_file: bool
+) -> Callable[[Piece], UnitTally]:
     """The task of `_run`, made again in another process from the configuration."""
-    return partial(work, recipe=_remake_recipe(config, split, fast=fast), folder=half)
+    return partial(work, recipe=_remake_recipe(config, split, fast=fast, from_file=from_file), folder=half)
 
 
-def _remake_recipe(config: BuildConfig, split: str, *, fast: bool) -> Recipe:
+def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Recipe:
     from sftkey_data.fast import find_fast_encoder
     from sftkey_data.plan import make_recipe
     from sftkey_data.registry import bind, load_dataset, parse_options
@@ -174,13 +192,13 @@ def _remake_recipe(config: BuildConfig, split: str, *, fast: bool) -> Recipe:
 
     dataset = load_dataset(config.source)
     dataset = bind(dataset, parse_options(dataset, config.options))
-    recipe, _ = make_recipe(config, dataset, load_template(config.template), split)
+    recipe, _ = make_recipe(config, dataset, load_template(config.template), split, from_file=from_file)
     return replace(recipe, fast=find_fast_encoder(recipe.encoder) if fast and recipe.encoder is not None else None)
 
 
 def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], "NDArray[np.uint64]"]:
     plain = {"tokenizer": None, "chat": False, "max_tokens": None, "decontaminate": ()}
-    return partial(hash_questions, recipe=_remake_recipe(config.model_copy(update=plain), split, fast=False))
+    return partial(hash_questions, recipe=_remake_recipe(config.model_copy(update=plain), split))
 
 
 def _without_duplicates(plan: Plan, recipe: Recipe, machinery: Machinery) -> Iterator[Piece]:
@@ -275,7 +293,7 @@ def _finish(plan: Plan, manifest: Manifest, half: Folder) -> None:
             save_tokenizer(plan.recipe.encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER)
             for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
                 half.put_file(path, f"{TOKENIZER_FOLDER}/{path.name}")
-    half.write_bytes("README.md", dataset_card(manifest).encode("utf-8", "backslashreplace"))
+    half.write_bytes("README.md", dataset_card(manifest, first_example(plan)).encode("utf-8", "backslashreplace"))
     half.write_bytes(MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
     written = {shard.file for shard in manifest.shards}
     for name in names:

@@ -237,6 +237,7 @@ def main() -> None:
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are processes; see --workers
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")  # the same for fastokens
     console.run(app)
 
 

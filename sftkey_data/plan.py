@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 import sftkey_data
 from sftkey_data import sources
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.fast import Mismatch, find_fast_encoder, prefetch
+from sftkey_data.fast import Mismatch, find_fast_encoder
+from sftkey_data.id_sources import prefetch
 from sftkey_data.manifest import InputInfo, TokenizerInfo, file_sha256
 from sftkey_data.pieces import Piece, cut
 from sftkey_data.prepare import Recipe, prepare
@@ -21,14 +23,15 @@ from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_data.sources import Record, Source
 from sftkey_data.template import Template, load_template
 from sftkey_data.tokenizer import PROBES, Encoder, fingerprint, load_tokenizer
+from sftkey_data.tokenizer_file import TokenizerFile, open_tokenizer_file
 
 SHARD_ROWS = 200_000
 SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
 MIN_SHARD_BYTES = 4 * 2**20
 WANTED_SHARDS = 32  # of a smaller input, so that many workers have work
 SELF_TEST_ROWS = 16
-PROOF_ROWS = 256  # that both encoders see before the first row is written …
-PROOF_STRIDE = 8  # … one in so many of the first rows
+PROOF_ROWS = 128  # that both encoders see before the first row is written …
+PROOF_STRIDE = 16  # … one in so many of the first rows
 
 
 class BuildConfig(BaseModel):
@@ -66,6 +69,12 @@ class Plan:
     tokenizer: TokenizerInfo | None
     options: BaseModel | None
     shard_bytes: int
+
+    @property
+    def unconfirmed(self) -> TokenizerFile | None:
+        """The tokenizer, where transformers has not been asked about it."""
+        encoder = self.recipe.encoder
+        return encoder.tokenizer if encoder is not None and isinstance(encoder.tokenizer, TokenizerFile) else None
 
     @property
     def fingerprint(self) -> str:
@@ -117,14 +126,18 @@ class Plan:
         ]
 
 
-def make_plan(config: BuildConfig) -> Plan:
+def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     """Check a build from end to end without preparing a row.
+
+    Args:
+        config: What is wanted.
+        from_file: See `make_recipe`.
 
     Raises:
         SFTKeyError: Unknown dataset, template or option; missing file, column or tokenizer; a tokenizer whose offsets
             fail the self-test on the probes or on the first rows.
     """
-    if config.tokenizer is not None:
+    if from_file and config.tokenizer is not None:
         prefetch(config.tokenizer)
     dataset = load_dataset(config.source)
     template = load_template(config.template)
@@ -133,25 +146,40 @@ def make_plan(config: BuildConfig) -> Plan:
     inputs = _find_inputs(dataset, config)
     split = _one_split(inputs) if inputs else (config.split or "train")
     _check_first_row(dataset, inputs)
-    recipe, info = make_recipe(config, dataset, template, split)
-    if recipe.encoder is not None:
-        _self_test(recipe.encoder, _records(dataset, inputs, split, options))
-    return Plan(
-        config=config,
-        recipe=recipe,
-        inputs=inputs,
-        hashes=tuple(sources.sha256(source) for source in inputs),
-        tokenizer=info,
-        options=options,
-        shard_bytes=config.shard_bytes or _shard_bytes(inputs),
-    )
+    with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
+        hashes = pool.map(sources.sha256, inputs)
+        recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
+        if recipe.encoder is not None:
+            try:
+                _self_test(recipe.encoder, _records(dataset, inputs, split, options))
+            except SFTKeyError:
+                if from_file:  # maybe transformers makes a better tokenizer of the file
+                    return make_plan(config)
+                raise
+        return Plan(
+            config=config,
+            recipe=recipe,
+            inputs=inputs,
+            hashes=tuple(hashes),
+            tokenizer=info,
+            options=options,
+            shard_bytes=config.shard_bytes or _shard_bytes(inputs),
+        )
 
 
 def make_recipe(
-    config: BuildConfig, dataset: Dataset, template: Template, split: str
+    config: BuildConfig, dataset: Dataset, template: Template, split: str, *, from_file: bool = False
 ) -> tuple[Recipe, TokenizerInfo | None]:
-    """What every worker needs; made again from the same config it is the same."""
-    encoder, info, chat = _load_encoder(config)
+    """What every worker needs; made again from the same config it is the same.
+
+    Args:
+        config: What is wanted.
+        dataset: With its options bound.
+        template: Of the completions.
+        split: Of the inputs.
+        from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
+    """
+    encoder, info, chat = _load_encoder(config, from_file=from_file)
     evaluation = None
     if config.decontaminate:
         from sftkey_data.contamination import load_evaluation_sets
@@ -232,21 +260,26 @@ def _shard_bytes(inputs: tuple[Source, ...]) -> int:
     return min(SHARD_BYTES, max(MIN_SHARD_BYTES, total // WANTED_SHARDS))
 
 
-def _load_encoder(config: BuildConfig) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
+def _load_encoder(
+    config: BuildConfig, *, from_file: bool
+) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
     if config.tokenizer is None:
         for name in ("chat", "max_tokens"):
             if getattr(config, name):
                 raise SFTKeyError(f"--{name.replace('_', '-')} needs a --tokenizer")
         return None, None, None
-    tokenizer = load_tokenizer(config.tokenizer)
-    chat = ChatFormat(tokenizer, config.system) if config.chat else None
-    encoder = Encoder(
-        tokenizer, add_special_tokens=chat is None, eos_token_id=chat.eos_token_id if chat is not None else None
-    )
+    file = open_tokenizer_file(config.tokenizer) if from_file and not config.chat else None
+    if file is not None:
+        chat, encoder = None, Encoder(file)
+    else:
+        tokenizer = load_tokenizer(config.tokenizer)
+        chat = ChatFormat(tokenizer, config.system) if config.chat else None
+        eos = chat.eos_token_id if chat is not None else None
+        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos)
     info = TokenizerInfo(
         name=config.tokenizer,
-        fingerprint=fingerprint(tokenizer),
-        vocab_size=len(tokenizer),
+        fingerprint=fingerprint(encoder.tokenizer),
+        vocab_size=len(encoder.tokenizer),
         eos_token_id=encoder.eos_token_id,
         adds_special_tokens=encoder.add_special_tokens,
     )

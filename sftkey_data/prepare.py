@@ -4,18 +4,18 @@ Rows are rendered one by one into columns; tokens, borders and checks are worked
 fast encoder is sure, and row by row with the reference where it is not. Both give the same.
 """
 
-import hashlib
-import sys
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import xxhash
 
 from sftkey_data import fast as fast_encoder
 from sftkey_data.borders import Borders, token_borders
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import ANSWER_TYPES, Parts, Reject
 from sftkey_data.fast import Encoding, FastEncoder
-from sftkey_data.prompts import ChatFormat, plain_prompt
+from sftkey_data.prompts import ChatFormat, plain_prompt, write_prompts
 from sftkey_data.registry import Dataset
 from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS, shard_schema
 from sftkey_data.shorten import shorten_cot
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sftkey_data.contamination import EvaluationSets
 
     Ints = NDArray[Any]  # of int32 or int64
+
+Refuse = Callable[[int, Record, Reject], None]
 
 DROPPED = frozenset({"duplicate", "contaminated"})
 """Reasons of rows that the user asked to drop; they do not count against --max-reject-rate."""
@@ -56,16 +58,14 @@ class Recipe:
 
 @dataclass(slots=True)
 class Columns:
-    """Rendered rows, column by column; `positions` holds the ends and starts that become token borders, in characters
-    of prompt + completion: end of the prompt, end of the closing CoT tag, start and end of the Key.
-    """
+    """Rendered rows, column by column; `spans` has shape (num_rows, 5), columns as `template.Spans`."""
 
-    records: list[Record] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
-    prompts: list[str] = field(default_factory=list)
-    completions: list[str] = field(default_factory=list)
-    parts: list[Parts] = field(default_factory=list)
-    spans: list[Spans] = field(default_factory=list)
+    records: list[Record]
+    indices: list[int]
+    parts: list[Parts]
+    prompts: list[str]
+    completions: list[str]
+    spans: "NDArray[np.int64]"
     shortened: int = 0
 
     def text(self, row: int) -> str:
@@ -76,13 +76,32 @@ class Columns:
         """`text` of every row."""
         return [prompt + completion for prompt, completion in zip(self.prompts, self.completions, strict=True)]
 
+    def span(self, row: int) -> Spans:
+        """The spans of one row."""
+        return Spans(*self.spans[row].tolist())
+
     def positions(self, rows: "Ints") -> "Ints":
-        """Shape (len(rows), 4), see the class."""
+        """What becomes token borders, in code points of `text`, shape (len(rows), 4): end of the prompt, end of the
+        closing CoT tag, start and end of the Key.
+        """
         import numpy as np
 
-        spans = np.array(self.spans, np.int64).reshape(-1, len(Spans._fields))[rows, 2:]
         prompts = np.fromiter(map(len, self.prompts), np.int64, len(self.prompts))[rows, None]
-        return np.concatenate([prompts, spans + prompts], axis=1)
+        return np.concatenate([prompts, self.spans[rows, 2:] + prompts], axis=1)
+
+    def take(self, rows: list[int]) -> "Columns":
+        """Only these rows; the columns themselves where these are all."""
+        if len(rows) == len(self.prompts):
+            return self
+        return Columns(
+            records=[self.records[row] for row in rows],
+            indices=[self.indices[row] for row in rows],
+            parts=[self.parts[row] for row in rows],
+            prompts=[self.prompts[row] for row in rows],
+            completions=[self.completions[row] for row in rows],
+            spans=self.spans[rows],
+            shortened=self.shortened,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +140,23 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Recipe, dropped: froz
         SFTKeyError: The extractor itself failed (it raised something else than `Reject`, or returned no `Parts`).
         Mismatch: The fast encoder gave other tokens than the reference.
     """
-    columns, rejects = Columns(), list[tuple[int, dict[str, Any]]]()
-    for index, record in records:
-        try:
-            _render(columns, record, index, recipe, dropped)
-        except Reject as reject:
-            rejects.append((index, _rejected(record, reject)))
-    tokens = _tokenize(columns, recipe, rejects) if recipe.encoder is not None else None
+    rejects = list[tuple[int, dict[str, Any]]]()
+
+    def refuse(index: int, record: Record, reject: Reject) -> None:
+        rejects.append((index, _rejected(record, reject)))
+
+    columns = _render(list(_extracted(records, recipe, dropped, refuse)), recipe, refuse)
+    tokens = _tokenize(columns, recipe, refuse) if recipe.encoder is not None else None
     rejects.sort(key=lambda item: item[0])
     return _unit(columns, tokens, [reject for _, reject in rejects], recipe)
 
 
 def question_hash(parts: Parts) -> int:
     """64 bits that are equal for questions (with the turns before them) equal but for white space at their ends."""
-    content = parts.prompt.strip().encode("utf-8", "surrogatepass")
+    content = parts.prompt.strip()
     if parts.history:
-        content += repr(parts.history).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), sys.byteorder)
+        content += repr(parts.history)
+    return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass")))
 
 
 def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> "NDArray[np.uint64]":
@@ -153,29 +172,62 @@ def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> 
     return hashes
 
 
-def _render(columns: Columns, record: Record, index: int, recipe: Recipe, dropped: frozenset[int]) -> None:
-    parts = _extract(record, recipe.dataset)
-    if index in dropped:
-        raise Reject("duplicate", "the question stands in an earlier row too")
-    if recipe.evaluation is not None and (found := recipe.evaluation.match(parts.prompt, parts.cot)):
-        raise Reject("contaminated", found)
-    prompt, completion, spans = _rendered(parts, recipe)
-    columns.records.append(record)
-    columns.indices.append(index)
-    columns.prompts.append(prompt)
-    columns.completions.append(completion)
-    columns.parts.append(parts)
-    columns.spans.append(spans)
+def _extracted(
+    records: Iterable[tuple[int, Record]], recipe: Recipe, dropped: frozenset[int], refuse: Refuse
+) -> Iterator[tuple[int, Record, Parts]]:
+    dataset, evaluation = recipe.dataset, recipe.evaluation
+    for index, record in records:
+        try:
+            parts = _extract(record, dataset)
+            if index in dropped:
+                raise Reject("duplicate", "the question stands in an earlier row too")
+            if evaluation is not None and (found := evaluation.match(parts.prompt, parts.cot)):
+                raise Reject("contaminated", found)
+        except Reject as reject:
+            refuse(index, record, reject)
+        else:
+            yield index, record, parts
+
+
+def _render(rows: list[tuple[int, Record, Parts]], recipe: Recipe, refuse: Refuse) -> Columns:
+    indices, records, parts = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
+    template = recipe.template
+    completions, spans, unsure = template.render_batch([p.cot for p in parts], [p.key for p in parts])
+    faults: dict[int, Reject] = {}
+    for row in unsure:
+        try:
+            completions[row], spans[row] = template.render(parts[row].cot, parts[row].key)
+        except Reject as reject:
+            faults[row] = reject
+    prompts = list[str]()
+    for row, prompt in enumerate(write_prompts(parts, completions, recipe.chat, recipe.system)):
+        if isinstance(prompt, Reject):
+            faults.setdefault(row, prompt)
+            prompt = ""
+        prompts.append(prompt)
+    columns = Columns(records, indices, parts, prompts, completions, spans)
+    _refuse_surrogates(columns, faults)
+    for row, fault in faults.items():
+        refuse(indices[row], records[row], fault)
+    return columns.take([row for row in range(len(rows)) if row not in faults]) if faults else columns
+
+
+def _refuse_surrogates(columns: Columns, faults: dict[int, Reject]) -> None:
+    try:
+        "".join(columns.prompts).encode()
+        "".join(columns.completions).encode()
+    except UnicodeEncodeError:
+        for row in range(len(columns.prompts)):
+            try:
+                columns.text(row).encode()
+            except UnicodeEncodeError as error:
+                faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
 
 
 def _rendered(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
+    """One row on its own."""
     completion, spans = recipe.template.render(parts.cot, parts.key)
     prompt = plain_prompt(parts, recipe.system) if recipe.chat is None else recipe.chat.prompt(parts, completion)
-    if not (prompt.isascii() and completion.isascii()):
-        try:
-            (prompt + completion).encode()
-        except UnicodeEncodeError as error:
-            raise Reject("invalid_unicode", f"a lone surrogate at character {error.start}") from None
     return prompt, completion, spans
 
 
@@ -185,9 +237,9 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
         shown = f"{len(row)} fields" if isinstance(row, list) else type(row).__name__
         raise Reject("not_an_object", f"expected one value per column, found {shown}")
     for column in dataset.columns:
-        if column not in row:
-            raise Reject("missing_column", f"column {column!r} is missing in this row")
-        if row[column] is None:
+        if row.get(column) is None:
+            if column not in row:
+                raise Reject("missing_column", f"column {column!r} is missing in this row")
             raise Reject("null_value", f"{column} is null")
     try:
         parts = dataset.extract(row)
@@ -217,7 +269,7 @@ def _fault(parts: object, dataset: Dataset) -> str:
     return f"{dataset.name!r}: answer_type {parts.answer_type!r}, expected one of {', '.join(ANSWER_TYPES)}"
 
 
-def _tokenize(columns: Columns, recipe: Recipe, rejects: list[tuple[int, dict[str, Any]]]) -> Tokens:
+def _tokenize(columns: Columns, recipe: Recipe, refuse: Refuse) -> Tokens:
     """Tokens of all rows that keep them, the others go to the rejects; in the rows' order."""
     import numpy as np
 
@@ -234,7 +286,7 @@ def _tokenize(columns: Columns, recipe: Recipe, rejects: list[tuple[int, dict[st
         try:
             parts.append(_reference_row(columns, row, recipe, one))
         except Reject as reject:
-            rejects.append((columns.indices[row], _rejected(columns.records[row], reject)))
+            refuse(columns.indices[row], columns.records[row], reject)
     return _in_order(parts)
 
 
@@ -254,7 +306,7 @@ def _compare_sample(columns: Columns, texts: list[str], fast_rows: "Ints", encod
         chosen, rows, _encoder(recipe).encode_batch([texts[row] for row in rows]), strict=True
     ):
         try:
-            borders: Borders | None = token_borders(encoded, len(columns.prompts[row]), columns.spans[row])
+            borders: Borders | None = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
         except Reject:
             borders = None
         fast_encoder.compare(encoding, position, texts[row], encoded.ids, borders)
@@ -315,7 +367,7 @@ def _encoder(recipe: Recipe) -> Encoder:
 
 def _borders(columns: Columns, row: int, encoded: Encoded, encoder: Encoder) -> Borders:
     """Token borders, with the bit that says that the prompt alone is tokenised otherwise."""
-    borders = token_borders(encoded, len(columns.prompts[row]), columns.spans[row])
+    borders = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
     return with_prompt_bit(borders, encoded, columns.prompts[row], encoder)
 
 
@@ -339,7 +391,7 @@ def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Recip
 
 def _check_decoded(columns: Columns, row: int, encoded: Encoded, borders: Borders, encoder: Encoder) -> None:
     """Decode the Key's tokens and find the Key: exactly, or inside them where one straddles; then the whole text."""
-    spans = columns.spans[row]
+    spans = columns.span(row)
     gold = columns.completions[row][spans.key_start : spans.key_end]
     decoded = encoder.decode(encoded.ids[borders.key_token_start : borders.key_token_end])
     if not (encoder.same_text(decoded, gold) or (borders.straddle and encoder.holds_text(decoded, gold))):
@@ -393,29 +445,24 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
     import numpy as np
     import pyarrow as pa
 
-    rows = range(len(columns.prompts)) if tokens is None else tokens.rows.tolist()
-    if len(rows) == len(columns.prompts):
-        prompts, completions, parts, spans = columns.prompts, columns.completions, columns.parts, columns.spans
-    else:
-        prompts = [columns.prompts[row] for row in rows]
-        completions = [columns.completions[row] for row in rows]
-        parts, spans = [columns.parts[row] for row in rows], [columns.spans[row] for row in rows]
-    numbers = np.array(spans, np.int32).reshape(-1, len(Spans._fields))
+    if tokens is not None:
+        columns = columns.take(tokens.rows.tolist())
+    parts, num_rows = columns.parts, len(columns.parts)
     name, split = recipe.dataset.name, recipe.split
-    golds = [text[span.key_start : span.key_end] for text, span in zip(completions, spans, strict=True)]
+    golds = [part.key.strip() for part in parts]
     values = [
-        [f"{name}/{split}/{columns.indices[row]}" for row in rows],
-        pa.repeat(name, len(rows)),
-        pa.repeat(split, len(rows)),
-        prompts,
-        completions,
+        [f"{name}/{split}/{index}" for index in columns.indices],
+        pa.repeat(name, num_rows),
+        pa.repeat(split, num_rows),
+        columns.prompts,
+        columns.completions,
         golds,
         [part.answer_type for part in parts],
         [part.choices for part in parts],
-        *(numbers[:, column] for column in (0, 1, 3, 4)),
+        *(columns.spans[:, column].astype(np.int32) for column in (0, 1, 3, 4)),
     ]
     if tokens is None:
-        sizes = np.array([list(map(len, column)) for column in (prompts, completions, golds)], np.int64)
+        sizes = np.array([list(map(len, column)) for column in (columns.prompts, columns.completions, golds)], np.int64)
         lengths = np.stack([sizes[0] + sizes[1], sizes[1], sizes[2]], axis=1)
     else:
         ids = tokens.ids.astype(np.int32, copy=False)

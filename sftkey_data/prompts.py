@@ -1,6 +1,7 @@
 """From parts to the text a model is prompted with: plain, or by the tokenizer's own chat template."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from os.path import commonprefix
 from typing import TYPE_CHECKING
@@ -166,6 +167,23 @@ class ChatFormat:
             messages, chat_template=self._template, tokenize=False, add_generation_prompt=generation_prompt
         )
         return str(rendered)
+
+
+def write_prompts(
+    parts: Sequence[Parts], completions: Sequence[str], chat: ChatFormat | None, system: str | None
+) -> list[str | Reject]:
+    """The prompt of every row, by `ChatFormat.prompt` or `plain_prompt`; a `Reject` in place of one that is refused."""
+    if chat is None and system is None and not any(part.history for part in parts):
+        questions = [part.prompt.strip() for part in parts]
+        if all(questions):
+            return [f"{question}\n" for question in questions]
+    prompts: list[str | Reject] = []
+    for part, completion in zip(parts, completions, strict=True):
+        try:
+            prompts.append(plain_prompt(part, system) if chat is None else chat.prompt(part, completion))
+        except Reject as reject:
+            prompts.append(reject)
+    return prompts
 
 
 def _question(parts: Parts) -> str:

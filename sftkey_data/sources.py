@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import msgspec
 
@@ -26,8 +26,7 @@ QUOTED = re.compile(r'"[^"]*"')
 MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One raw row with its place; `row` is not a mapping where the record is not an object."""
 
     source: str

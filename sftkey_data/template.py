@@ -7,15 +7,19 @@ that lists every mark, then a decision over that list; nothing backtracks, so th
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract import Reject
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TRUNCATION_EXPLAINS = frozenset({"empty", "missing_cot", "unclosed_cot", "missing_key", "unclosed_key"})
 
@@ -112,7 +116,7 @@ class Template:
         completion = f"{self.before_cot}{cot}{self.after_cot}{self.before_key}{key}{self.after_key}"
         cot_tag_end = cot_end + len(self.after_cot.rstrip())
         spans = Spans(cot_start, cot_end, cot_tag_end, key_start, key_start + len(key))
-        if cot and key and self._reads_plainly(completion, len(cot), key):
+        if cot and key and self._once_in_each([completion]) and self._plain_keys(key):
             return completion, spans
         self._refuse_tags(cot, key)
         try:
@@ -123,22 +127,51 @@ class Template:
             raise Reject("not_read_back", f"the Key reads back as {completion[found.key_start : found.key_end]!r}")
         return completion, spans
 
-    def _reads_plainly(self, completion: str, cot_length: int, key: str) -> bool:
-        """Whether `locate` must find the spans just written: each mark stands once, where it was put.
+    def render_batch(
+        self, cots: Sequence[str], keys: Sequence[str]
+    ) -> "tuple[list[str], NDArray[np.int64], list[int]]":
+        """Write many completions at once, where that is certain to give what `render` gives.
 
-        The scanner then finds exactly these marks in this order, and the rest of `locate` sees only what `render` wrote
-        between them. False means only that `locate` has to look. (`count` skips what overlaps an earlier occurrence; so
-        does the scanner.)
+        Each mark stands at least once in every row, where it was put; as many of a mark as rows in all of them together
+        therefore means once in each, and the scanner finds exactly these marks in this order.
+
+        Returns:
+            Completions; spans of shape (num_rows, 5), columns as `Spans`; and the rows that `render` has to decide,
+            whose entries mean nothing.
         """
-        for mark, position, after_cot, after_key in self._written_marks:
-            position += after_cot * cot_length + after_key * len(key)
-            if not completion.startswith(mark, position) or completion.count(mark) != 1:
-                return False
+        import numpy as np
+
+        cots, keys = [cot.strip() for cot in cots], [key.strip() for key in keys]
+        head, middle, tail = self.before_cot, self.after_cot + self.before_key, self.after_key
+        completions = [f"{head}{cot}{middle}{key}{tail}" for cot, key in zip(cots, keys, strict=True)]
+        spans = np.empty((len(cots), len(Spans._fields)), np.int64)
+        spans[:, 0] = len(head)
+        spans[:, 1] = np.fromiter(map(len, cots), np.int64, len(cots)) + len(head)
+        spans[:, 2] = spans[:, 1] + len(self.after_cot.rstrip())
+        spans[:, 3] = spans[:, 1] + len(middle)
+        spans[:, 4] = np.fromiter(map(len, keys), np.int64, len(keys)) + spans[:, 3]
+        if self._once_in_each(completions) and self._plain_keys("\0".join(keys)):
+            unsure = np.flatnonzero((spans[:, 0] == spans[:, 1]) | (spans[:, 3] == spans[:, 4])).tolist()
+        else:
+            unsure = [
+                row
+                for row, (cot, key) in enumerate(zip(cots, keys, strict=True))
+                if not (cot and key and self._once_in_each(completions[row : row + 1]) and self._plain_keys(key))
+            ]
+        return completions, spans, unsure
+
+    def _once_in_each(self, completions: Sequence[str]) -> bool:
+        """Whether no row holds a mark besides those that were written."""
+        joined = "\0".join(completions)
+        return self._found_where_written and all(joined.count(tag) == len(completions) for tag in self._tags.values())
+
+    def _plain_keys(self, keys: str) -> bool:
+        """Whether none of the Keys in a text can be cut short or run on, whatever else they hold."""
         if self.balanced:
-            return not ("{" in key or "}" in key or "\\" in key)
+            return not ("{" in keys or "}" in keys or "\\" in keys)
         if self.to_end:
             close = self.after_key.strip()
-            return "\n" not in key and not (close and f"{close} " in key)
+            return "\n" not in keys and not (close and f"{close} " in keys)
         return True
 
     def parse(self, completion: str, finish_reason: str | None = None) -> tuple[str, str]:
@@ -188,17 +221,18 @@ class Template:
         return re.compile("|".join(f"(?P<{kind}>{re.escape(tag)})" for kind, tag in tags))
 
     @cached_property
-    def _written_marks(self) -> tuple[tuple[str, int, bool, bool], ...]:
-        """Each mark, its position with an empty CoT and Key, and whether CoT and Key stand before it."""
-        texts = {"cot_open": self.before_cot, "cot_close": self.after_cot, "key_open": self.before_key}
-        texts["key_close"] = self.after_key
-        marks, position = [], 0
-        for kind, text in texts.items():
-            if kind in self._tags:
-                lead = len(text) - len(text.lstrip())
-                marks.append((self._tags[kind], position + lead, kind != "cot_open", kind == "key_close"))
-            position += len(text)
-        return tuple(marks)
+    def _found_where_written(self) -> bool:
+        """Whether a mark that stands once is found just where it was put, whatever text stands before it.
+
+        `####` after `x #` would be found one character early, after a line break it is not.
+        """
+        texts = {"cot_close": self.after_cot, "key_open": self.before_key, "key_close": self.after_key}
+
+        def can_begin_early(kind: str, tag: str) -> bool:
+            overlaps_itself = any(tag.startswith(tag[shift:]) for shift in range(1, len(tag)))
+            return overlaps_itself and kind in texts and not texts[kind][0].isspace()
+
+        return not any("\0" in tag or can_begin_early(kind, tag) for kind, tag in self._tags.items())
 
     @property
     def _tagged_cot(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
 
@@ -30,6 +30,24 @@ class Encoded:
     ids: list[int]
     starts: list[int]
     ends: list[int]
+
+
+class FastTokenizer(Protocol):
+    """What encoding needs of a tokenizer; transformers' fast ones have it, and `tokenizer_file.TokenizerFile`."""
+
+    name_or_path: str
+    eos_token_id: Any
+
+    @property
+    def backend_tokenizer(self) -> Any:
+        """The tokenizer of the `tokenizers` library."""
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, Any]:
+        """Added tokens by id."""
+
+    def __len__(self) -> int:
+        """Size of the vocabulary, added tokens included."""
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
@@ -67,18 +85,25 @@ def _refuse_missing_directory(name: str) -> None:
         raise SFTKeyError(f"tokenizer {name!r} is not there: no such folder{nearest(path.name, siblings)}")
 
 
-def fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
+def fingerprint(tokenizer: FastTokenizer) -> str:
     """SHA-256 over everything that decides ids and EOS; equal exactly when two tokenizers encode alike."""
+    return hashlib.sha256(f"{backend_json(tokenizer)}\n{tokenizer.eos_token_id}".encode()).hexdigest()
+
+
+def backend_json(tokenizer: FastTokenizer) -> str:
+    """The content of the tokenizer's `tokenizer.json` as the library writes it, without padding and truncation."""
+    if isinstance(written := getattr(tokenizer, "backend_json", None), str):
+        return written
     backend = tokenizer.backend_tokenizer
     padding, truncation = backend.padding, backend.truncation  # set by a caller's last batch, no part of the ids
     backend.no_padding()
     backend.no_truncation()
-    content = f"{backend.to_str()}\n{tokenizer.eos_token_id}"
+    content = str(backend.to_str())
     if padding is not None:
         backend.enable_padding(**padding)
     if truncation is not None:
         backend.enable_truncation(**truncation)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return content
 
 
 TOKENIZER_FILES = (
@@ -96,7 +121,7 @@ TOKENIZER_FILES = (
 """What `AutoTokenizer` may read; copied as they are, they load as the original does."""
 
 
-def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
+def save_tokenizer(tokenizer: FastTokenizer, directory: Path) -> None:
     """Write a loadable copy: of a local folder its files, else what transformers saves, checked to encode alike.
 
     Raises:
@@ -109,11 +134,19 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", directory: Path) -> Non
             if (origin / name).is_file():
                 (directory / name).write_bytes((origin / name).read_bytes())
         return
-    tokenizer.save_pretrained(str(directory))
+    cast("PreTrainedTokenizerBase", tokenizer).save_pretrained(str(directory))  # no folder: transformers loaded it
     if fingerprint(load_tokenizer(str(directory))) != fingerprint(tokenizer):
         raise SFTKeyError(
             f"tokenizer {tokenizer.name_or_path!r} does not survive saving and loading, so no copy can be trusted"
         )
+
+
+def _untrimmed(content: str) -> str:
+    """`backend_json` with offsets that keep white space; only the post-processor trims them."""
+    start = content.index('"post_processor":')  # no vocabulary entry can hold these bytes: its quotes are escaped
+    stop = content.index('"decoder":', start)
+    processor = content[start:stop].replace('"trim_offsets":true', '"trim_offsets":false')
+    return content[:start] + processor + content[stop:]
 
 
 class Encoder:
@@ -130,7 +163,7 @@ class Encoder:
 
     def __init__(
         self,
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: FastTokenizer,
         *,
         add_special_tokens: bool = True,
         eos_token_id: int | None = None,
@@ -140,21 +173,23 @@ class Encoder:
         self.tokenizer = tokenizer
         self.eos_token_id = int(tokenizer.eos_token_id if eos_token_id is None else eos_token_id)
         self.add_special_tokens = add_special_tokens
-        # No vocabulary entry can hold these bytes: its quotes are escaped.
-        backend_json = tokenizer.backend_tokenizer.to_str()
-        self.backend_json = backend_json.replace('"trim_offsets":true', '"trim_offsets":false')
-        self.backend = Tokenizer.from_str(self.backend_json)
-        self.backend.no_padding()
-        self.backend.no_truncation()
+        self.backend_json = _untrimmed(backend_json(tokenizer))
+        unchanged = getattr(tokenizer, "backend_json", None) == self.backend_json
+        self.backend = tokenizer.backend_tokenizer if unchanged else Tokenizer.from_str(self.backend_json)
         self._normalizer = self.backend.normalizer
         self.prefix = self.encode_batch([""])[0].ids  # BOS, where the tokenizer adds one
 
     @cached_property
     def parts(self) -> dict[str, Any]:
-        """The content of the tokenizer's `tokenizer.json`, see `backend_json`."""
+        """The content of `tokenizer.json`, see `backend_json`; the merges, which are many, stay undecoded."""
         import msgspec
 
-        content: dict[str, Any] = msgspec.json.decode(self.backend_json)
+        parts = msgspec.json.decode(self.backend_json, type=dict[str, msgspec.Raw])
+        content: dict[str, Any] = {name: msgspec.json.decode(part) for name, part in parts.items() if name != "model"}
+        model = msgspec.json.decode(parts["model"], type=dict[str, msgspec.Raw])
+        content["model"] = {
+            name: part if name == "merges" else msgspec.json.decode(part) for name, part in model.items()
+        }
         return content
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:

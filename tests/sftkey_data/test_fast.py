@@ -1,9 +1,12 @@
 """The fast encoder writes what the reference writes, or leaves the row to it."""
 
+import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 
 from sftkey_data import build as building
 from sftkey_data.build import build
-from sftkey_data.fast import FastEncoder, Mismatch, _tiktoken, find_fast_encoder
+from sftkey_data.fast import NFC_CHANGES, FastEncoder, Mismatch, find_fast_encoder
+from sftkey_data.id_sources import IdSource, tiktoken_source
 from sftkey_data.manifest import REJECTS
 from sftkey_data.plan import BuildConfig
 from sftkey_data.prepare import Recipe, Unit, prepare
@@ -24,7 +28,7 @@ from sftkey_data.template import BUILTIN
 from sftkey_data.tokenizer import Encoder, load_tokenizer
 
 TOKENIZERS = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
-NAMES = {"qwen2.5": "fastokens", "gpt2": "fastokens", "cl100k": "fastokens", "falcon": "tokenizers"}
+NAMES = {"qwen2.5": "fastokens", "gpt2": "fastokens", "cl100k": "fastokens", "falcon": "tiktoken"}
 TEMPLATES = ("sftkey", "sftkey-compact", "think-boxed", "hash")
 
 Prepare = Callable[[Recipe], Unit]
@@ -76,10 +80,36 @@ def test_which_encoder_is_the_fast_one(shared_data: Path, tokenizer: str) -> Non
 def test_tiktoken_gives_the_same_where_it_stands_in(shared_data: Path, tokenizer: str) -> None:
     reference, fast = encoders(str(shared_data / "tokenizers" / tokenizer))
     texts = ["What is 7 + 65?\n72", "naïve café 日本語 x=12345", " \n\n  it's  ", "\x00\x05"]
-    source = _tiktoken(reference)
+    source = tiktoken_source(reference)
     assert source is not None
-    for found, expected in zip(source(texts), fast.ids(texts), strict=True):
+    for found, expected in zip(source.encode(texts), fast.ids(texts), strict=True):
         assert np.array_equal(found, expected)
+
+
+FALCON_PIECES = [
+    *(" ", "  ", "\n", "\n\n", "\t", "\r\n", "\u00a0", "\u2009", "\u200b"),
+    *("a", "the", "Hello", "'s", "é", "e\u0301", "ß", "日本", "नमस्ते"),
+    *("12", "1234", "3", "½", "²", "Ⅷ", "٣", "٤٥", "٦٧٨", "１２３"),
+    *("!", "?", "...", "-", "+", "$", "€", "∞", "😀", '"', "_", "`", "~", "|", "«", "»", "—"),
+]
+
+
+def test_the_one_pattern_splits_as_the_four_of_falcon(shared_data: Path) -> None:
+    reference, fast = encoders(str(shared_data / "tokenizers" / "falcon"))
+    random = Random(0)
+    texts = ["".join(random.choices(FALCON_PIECES, k=random.randint(1, 30))) for _ in range(20_000)]
+    ids, offsets = fast.ids(texts)
+    expected = reference.encode_batch(texts)
+    assert all(ids[offsets[i] : offsets[i + 1]].tolist() == one.ids for i, one in enumerate(expected))
+
+
+def test_what_nfc_may_change_is_asked_of_the_tokenizer() -> None:
+    inert = [chr(code) for code in range(sys.maxunicode + 1) if NFC_CHANGES.search(chr(code)) is None]
+    assert {"a", "é", "½", "−", "€"} <= set(inert)
+    assert all(unicodedata.is_normalized("NFC", one) and not unicodedata.combining(one) for one in inert)
+    for code in range(sys.maxunicode + 1):  # none is the second half of a composed character
+        parts = unicodedata.decomposition(chr(code)).split()
+        assert len(parts) != 2 or parts[0].startswith("<") or chr(int(parts[1], 16)) not in inert
 
 
 strange = st.text(
@@ -121,24 +151,19 @@ def test_a_prompt_that_merges_with_the_completion_is_flagged(shared_data: Path) 
     assert unit.table["straddle"].to_pylist() == [1]
 
 
-class Wrong:
-    """An encoder that is wrong about one text."""
+def wrong(path: str, text: str) -> FastEncoder:
+    """An encoder that is wrong about the texts that hold a text."""
+    reference, fast = encoders(path)
 
-    def __init__(self, fast: FastEncoder, text: str) -> None:
-        self.source, self.text = fast._source, text
-
-    def __call__(self, texts: list[str]) -> Any:
-        ids, offsets = self.source(texts)
+    def encode(texts: list[str]) -> Any:
+        ids, offsets = fast._source.encode(texts)
         ids = ids.copy()
-        for row, text in enumerate(texts):
-            if self.text in text:
+        for row, found in enumerate(texts):
+            if text in found:
                 ids[offsets[row] : offsets[row + 1]] = ids[offsets[row]]
         return ids, offsets
 
-
-def wrong(path: str, text: str) -> FastEncoder:
-    reference, fast = encoders(path)
-    return FastEncoder("wrong", reference, Wrong(fast, text), fast._alphabet)
+    return FastEncoder(reference, IdSource("wrong", encode), fast._alphabet)
 
 
 def test_a_wrong_id_is_a_mismatch(shared_data: Path) -> None:

@@ -186,6 +186,38 @@ def test_render_reads_back_or_rejects(template: Template, cot: str, key: str) ->
     assert template.locate(completion) == spans
 
 
+SHOUT = Template("shout", before_key="##", to_end=True)  # a mark that overlaps itself, with nothing before it
+
+
+@pytest.mark.parametrize("template", [*BUILTIN.values(), SHOUT], ids=[*BUILTIN, "shout"])
+@given(pairs=st.lists(st.tuples(st.one_of(text, st.just("a")), st.one_of(text, st.just("4"))), max_size=6))
+def test_a_batch_is_rendered_as_its_rows_are(template: Template, pairs: list[tuple[str, str]]) -> None:
+    completions, spans, unsure = template.render_batch([cot for cot, _ in pairs], [key for _, key in pairs])
+    for row, (cot, key) in enumerate(pairs):
+        if row not in unsure:
+            completion, expected = template.render(cot, key)
+            assert (completions[row], tuple(spans[row])) == (completion, expected)
+            assert template.locate(completion) == expected
+
+
+@pytest.mark.parametrize(
+    ("pairs", "unsure"),
+    [
+        ([("a", "4"), ("b", "5")], []),
+        ([("a", "4"), ("b <Answer>", "5")], [1]),
+        ([("a", "4"), (" ", "5"), ("c", "")], [1, 2]),
+    ],
+    ids=["plain", "a tag", "empty"],
+)
+def test_only_rows_that_may_go_wrong_are_rendered_alone(pairs: list[tuple[str, str]], unsure: list[int]) -> None:
+    assert SFTKEY.render_batch([cot for cot, _ in pairs], [key for _, key in pairs])[2] == unsure
+
+
+def test_a_mark_that_is_found_a_character_early_is_rejected() -> None:
+    with pytest.raises(Reject, match="not_read_back"):
+        SHOUT.render("x #", "4")
+
+
 @every_template
 @given(completion=st.one_of(st.text(), text), finish_reason=st.sampled_from(["stop", "length", None]))
 def test_parse_raises_nothing_but_malformed(template: Template, completion: str, finish_reason: str | None) -> None:

@@ -77,6 +77,10 @@ def build(
     Example: `sftkey-data build gsm8k --input train.jsonl --tokenizer Qwen/Qwen2.5-0.5B --out data/gsm8k`
     """
     values = locals()
+    if tokenizer is not None and not chat and (Path(tokenizer) / "tokenizer.json").is_file():
+        from sftkey_data.id_sources import prefetch
+
+        prefetch(tokenizer)  # before anything else, as it takes longest
     from sftkey_data.build import Machinery
     from sftkey_data.build import build as run_build
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Ints = NDArray[Any]  # of int32 or int64
 
 COMPOSITIONS = ("NFC", "NFD", "NFKC", "NFKD")  # normalisers that leave ASCII as it is
-NOT_ASCII, ANYTHING = re.compile(r"[^\x00-\x7f]"), re.compile("")
 NFC_CHANGES = re.compile(r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u22ff]")
 """A character that NFC might change or join to the one before it; none of the others, however they follow another."""
 
@@ -57,8 +56,8 @@ class FastEncoder:
         self._added = _added_tokens(reference)
         normalizer = reference.parts["normalizer"]
         kind = None if normalizer is None else normalizer.get("type")
-        self._may_change = NFC_CHANGES if kind == "NFC" else NOT_ASCII if kind in COMPOSITIONS else ANYTHING
-        self._has_normalizer = normalizer is not None
+        self._ascii_is_stable = kind in (None, *COMPOSITIONS)
+        self._normalizer = kind
 
     def eligible(self, texts: list[str]) -> list[int]:
         """Indices of the texts that no normaliser changes, without an added token or a byte that no token holds."""
@@ -71,15 +70,20 @@ class FastEncoder:
         lead, added = self._alphabet.lead, self._added
         if added is not None and added.search("".join(texts)) is None:
             added = None  # in none of them: one search instead of many
-        normalizes, may_change, normalized = self._has_normalizer, self._may_change, self.reference.normalized
+        ascii_is_stable, is_stable = self._ascii_is_stable, self._is_stable
         return [
             index
             for index, text in enumerate(texts)
             if (added is None or added.search(text) is None)
-            and (not normalizes or may_change.search(text) is None or normalized(text) == text)
+            and ((ascii_is_stable and text.isascii()) or is_stable(text))
             and not (lead and (text[:1].isspace() or "\u2581" in text))
             and not (incomplete and lacks_token(text))
         ]
+
+    def _is_stable(self, text: str) -> bool:
+        if self._normalizer is None or (self._normalizer == "NFC" and NFC_CHANGES.search(text) is None):
+            return True
+        return self.reference.normalized(text) == text
 
     def ids(self, texts: list[str]) -> "tuple[Ints, Ints]":
         """Ids and offsets of a batch, BOS included where the tokenizer adds one."""

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.tokenizer import Encoder
@@ -80,13 +81,19 @@ def find_source(reference: Encoder) -> IdSource | None:
 @cache
 def prefetch(directory: str) -> "Future[Any]":
     """Begin to load fastokens from a folder's `tokenizer.json`: it takes a second, without the interpreter's lock."""
+    loaded: Future[Any] = Future()
 
-    def load() -> Any:
-        import fastokens
+    def load() -> None:
+        try:
+            import fastokens
 
-        return fastokens.Tokenizer.from_json_str((Path(directory) / "tokenizer.json").read_text(encoding="utf-8"))
+            content = (Path(directory) / "tokenizer.json").read_text(encoding="utf-8")
+            loaded.set_result(fastokens.Tokenizer.from_json_str(content))
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            loaded.set_exception(error)
 
-    return ThreadPoolExecutor(1).submit(load)
+    Thread(target=load, daemon=True).start()  # an error elsewhere must not wait for it
+    return loaded
 
 
 def fastokens_source(reference: Encoder) -> IdSource | None:
@@ -100,7 +107,7 @@ def fastokens_source(reference: Encoder) -> IdSource | None:
             import fastokens
 
             encoder = fastokens.Tokenizer.from_json_str(reference.backend_json)
-    except (ImportError, ValueError):  # not on this platform, or a part that it does not know
+    except (ImportError, OSError, ValueError):  # not on this platform, or a part that it does not know
         return None
 
     def encode(texts: list[str]) -> "tuple[Ints, Ints]":

@@ -408,7 +408,7 @@ def _shortened(columns: Columns, row: int, recipe: Recipe, encoder: Encoder, num
     parts = columns.parts[row]
 
     def rendered(cot: str) -> tuple[str, str, Spans]:
-        return _rendered(replace(parts, cot=cot), recipe)
+        return _rendered(parts._replace(cot=cot), recipe)
 
     def count(cot: str) -> int:
         prompt, completion, _ = rendered(cot)

@@ -5,7 +5,6 @@ its text. For parts that are found inside a column write a `mine.toml`, for anyt
 Source: your own rows, named with `--input`. Licence: that of your rows.
 """
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -37,7 +36,7 @@ class Options(BaseModel):
 def extract(row: Row, options: Options) -> Parts:
     """The columns as they are."""
     parts = _mapping(options).extract(row)
-    return replace(parts, answer_type=infer_answer_type(parts.key)) if options.answer_type == "infer" else parts
+    return parts._replace(answer_type=infer_answer_type(parts.key)) if options.answer_type == "infer" else parts
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,6 @@ Licence: MIT.
 """
 
 import re
-from dataclasses import replace
 
 from sftkey_data.datasets import gsm8k
 from sftkey_data.extract import Parts, Row
@@ -21,4 +20,4 @@ _SEPARATOR = re.compile(r"^([^\n]*?) ?\*\* ", re.MULTILINE)  # the first of a li
 def extract(row: Row) -> Parts:
     """As GSM8K; the marks between sub-questions and steps become a space."""
     parts = gsm8k.extract(row)
-    return replace(parts, cot=_SEPARATOR.sub(r"\1 ", parts.cot))
+    return parts._replace(cot=_SEPARATOR.sub(r"\1 ", parts.cot))

@@ -3,26 +3,32 @@
     python benchmarks/bench_build.py --input train.jsonl --tokenizer DIR --copies 10 --out benchmarks/results/build.json
 
 Every candidate is a process of its own on the same rows and cores, timed from its start to its end; GSM8K's columns are
-expected. `trl` prepares only the first `--trl-rows` (it takes minutes), so its rate leaves its start-up out.
+expected. The candidates take turns, so that a noisy minute meets all of them; `datasets.map` and `trl` run once. `trl`
+prepares only the first `--trl-rows` (it takes minutes), so its rate leaves its start-up out. Memory is the largest sum
+over the process and its workers (PSS: a page that several share counts once), sampled five times a second.
 Candidates: `sftkey` (this project, --workers 1 and all cores), `encode_batch` (raw `tokenizers`, texts already
 rendered, nothing written), `datasets.map` (the same tokenizer, batched), `trl` (SFTTrainer's own preparation).
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+ONCE = ("datasets.map", "trl")
+SAMPLE_SECONDS = 0.2
 SHARED = """
 import json, sys, time
 from itertools import islice
@@ -42,12 +48,11 @@ while batch := ["".join(pair) for pair in islice(rows, 10_000)]:
     ids = [encoding.ids for encoding in encoder.encode_batch(batch)]
 """,
     "datasets.map": """
-sys.modules["torch"] = None
 import os
 from datasets import Dataset
 from transformers import AutoTokenizer
 encoder = AutoTokenizer.from_pretrained(tokenizer)
-data = Dataset.from_generator(lambda: ({"text": "".join(pair)} for pair in texts(path)), cache_dir=out)
+data = Dataset.from_list([{"text": "".join(pair)} for pair in texts(path)])
 data.map(lambda batch: encoder(batch["text"]), batched=True, num_proc=os.cpu_count())
 """,
     "trl": """
@@ -72,20 +77,24 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as scratch:
         rows = copies(Path(options.input), options.copies, Path(scratch) / "rows.jsonl")
-        cores = os.cpu_count() or 1
-        results = {}
-        for name in options.only or ["encode_batch", "sftkey", "sftkey one worker", "datasets.map", "trl"]:
-            repeats = 1 if name in ("datasets.map", "trl") else options.repeats
-            results[name] = measure(name, Path(scratch), options, rows, cores, repeats)
-            print(json.dumps({name: results[name]}), flush=True)
-    for result in results.values():
-        for peer in ("encode_batch", "datasets.map", "trl"):
-            if peer in results:
+        names = options.only or ["encode_batch", "sftkey", "sftkey one worker", "datasets.map", "trl"]
+        runs: dict[str, list[tuple[float, int]]] = {name: [] for name in names}
+        for repeat in range(options.repeats):
+            for name in names:
+                if repeat == 0 or name not in ONCE:
+                    shutil.rmtree(Path(scratch) / "out", ignore_errors=True)
+                    runs[name].append(run(command(name, Path(scratch), options)))
+                    print(name, runs[name][-1], flush=True)
+    results = {name: summary(runs[name], options.trl_rows if name == "trl" else rows) for name in names}
+    for name, result in results.items():
+        for peer in ("encode_batch", "datasets.map", "trl", "sftkey one worker"):
+            if peer in results and name.startswith("sftkey") and peer != name:
                 result[f"times {peer}"] = round(result["rows_per_second"] / results[peer]["rows_per_second"], 2)
     report = {"results": results, **facts(options, rows)}
     print(json.dumps(report, indent=2))
     if options.out:
-        Path(options.out).write_text(json.dumps(report) + "\n")
+        with Path(options.out).open("a") as file:
+            file.write(json.dumps(report) + "\n")
 
 
 def parse() -> argparse.Namespace:
@@ -96,7 +105,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trl-rows", type=int, default=7_473)
     parser.add_argument("--only", nargs="*", help="candidates; all when absent")
-    parser.add_argument("--out", help="JSON file to write")
+    parser.add_argument("--out", help="JSON lines file to append to")
     return parser.parse_args()
 
 
@@ -108,65 +117,72 @@ def copies(source: Path, num: int, target: Path) -> int:
     return num * content.count(b"\n")
 
 
-def measure(
-    name: str, scratch: Path, options: argparse.Namespace, rows: int, cores: int, repeats: int
-) -> dict[str, Any]:
-    seconds, peak = [], 0
-    for _ in range(repeats):
-        out = scratch / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        taken, peak_now = run(command(name, scratch, options, out, cores))
-        seconds.append(taken)
-        peak = max(peak, peak_now)
+def summary(runs: list[tuple[float, int]], rows: int) -> dict[str, Any]:
+    seconds = [taken for taken, _ in runs]
     middle = statistics.median(seconds)
-    counted = options.trl_rows if name == "trl" else rows
     return {
-        "rows_per_second": round(counted / middle),
+        "rows_per_second": round(rows / middle),
         "seconds": round(middle, 2),
         "spread": [round(min(seconds), 2), round(max(seconds), 2)],
-        "peak_mib": round(peak / 2**20),
+        "peak_mib": round(max(peak for _, peak in runs) / 2**20),
+        "repeats": len(runs),
     }
 
 
-def command(name: str, scratch: Path, options: argparse.Namespace, out: Path, cores: int) -> list[str]:
-    rows = str(scratch / "rows.jsonl")
+def command(name: str, scratch: Path, options: argparse.Namespace) -> list[str]:
+    rows, out = str(scratch / "rows.jsonl"), str(scratch / "out")
     if name in PEERS:
-        code = SHARED + PEERS[name]
-        return [sys.executable, "-c", code, rows, options.tokenizer, str(options.trl_rows), str(out)]
-    build = [sys.executable, "-m", "sftkey_data.cli", "build", "gsm8k", "--input", rows]
-    workers = 1 if name.endswith("one worker") else cores
-    return [*build, "--tokenizer", options.tokenizer, "--out", str(out), "--workers", str(workers)]
+        return [sys.executable, "-c", SHARED + PEERS[name], rows, options.tokenizer, str(options.trl_rows), out]
+    workers = 1 if name.endswith("one worker") else os.cpu_count() or 1
+    build = [sys.executable, "-m", "sftkey_data.cli", "build", "gsm8k", "--input", rows, "--out", out]
+    return [*build, "--tokenizer", options.tokenizer, "--workers", str(workers)]
 
 
 def run(command: list[str]) -> tuple[float, int]:
-    """Seconds (its own count where it prints one), and the largest memory of the process or one of its workers."""
-    reader = (
-        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], capture_output=True, text=True);"
-        "sys.stdout.write(done.stdout); sys.stderr.write(done.stderr[-2000:]);"
-        "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
-    )
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", reader, *command], capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        raise SystemExit(f"{command[:6]} failed:\n{done.stderr}")
-    printed = dict(line.split() for line in done.stdout.splitlines() if line.startswith(("SECONDS", "PEAK")))
-    return float(printed.get("SECONDS", seconds)), int(printed["PEAK"]) * 1024
+    """Seconds (its own count where it prints one), and the largest memory of the process and its children in bytes."""
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        process = psutil.Popen(command, stdout=printed, stderr=said)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, memory(process))
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(SAMPLE_SECONDS)
+        seconds = time.perf_counter() - began
+        printed.seek(0)
+        said.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{command[:6]} failed:\n{said.read()[-2000:]}")
+        own = [line.split()[1] for line in printed if line.startswith("SECONDS")]
+    return float(own[0]) if own else seconds, peak
+
+
+def memory(process: psutil.Process) -> int:
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_full_info().pss
+    return total
 
 
 def facts(options: argparse.Namespace, rows: int) -> dict[str, Any]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    packages = ("sftkey", "tokenizers", "fastokens", "datasets", "transformers", "pyarrow")
+    packages = ("sftkey", "tokenizers", "fastokens", "tiktoken", "datasets", "transformers", "trl", "pyarrow")
     return {
         "rows": rows,
         "tokenizer": Path(options.tokenizer).name,
-        "repeats": options.repeats,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {d.name: d.version for d in distributions() if d.name in packages},
         "commit": commit,
-        "page_size": resource.getpagesize(),
+        "processor": processor(),
     }
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

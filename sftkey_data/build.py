@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SLICE_HASHES = 2**22
 PLAN, REFERENCE_ONLY = "plan.sha256", "reference-only"
 
 
@@ -219,16 +220,21 @@ def _without_duplicates(plan: Plan, recipe: Recipe, machinery: Machinery) -> Ite
 
 
 def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
-    """How many questions written repeat another one; sorted a sixteenth at a time."""
+    """How many questions written repeat another one; a slice of all hashes at a time, so that memory is bounded."""
+    import tempfile
+
     import numpy as np
 
-    found = 0
-    names = [hashes_name(int(tally.file[5:10])) for tally in tallies]
-    pieces = [np.frombuffer(half.read_bytes(name), np.uint64) for name in names]  # each sorted
-    bounds = [np.searchsorted(piece, np.arange(1, 16, dtype=np.uint64) << np.uint64(60)) for piece in pieces]
-    for parts in zip(*(np.split(piece, cuts) for piece, cuts in zip(pieces, bounds, strict=True)), strict=True):
-        hashes = np.concatenate(parts)
-        found += len(hashes) - len(np.unique(hashes))
+    with tempfile.TemporaryDirectory() as scratch:
+        names = [hashes_name(int(tally.file[5:10])) for tally in tallies if tally.written]
+        pieces = [np.memmap(half.local_copy(name, Path(scratch)), np.uint64, "r") for name in names]  # each sorted
+        num_slices = 1 + sum(map(len, pieces)) // SLICE_HASHES  # hashes are spread evenly
+        borders = [int(n * 2**64 / num_slices) for n in range(1, num_slices)]
+        bounds = [np.searchsorted(piece, np.array(borders, np.uint64)) for piece in pieces]
+        found = 0
+        for parts in zip(*(np.split(piece, cuts) for piece, cuts in zip(pieces, bounds, strict=True)), strict=True):
+            hashes = np.concatenate(parts)
+            found += len(hashes) - len(np.unique(hashes))
     return found
 
 

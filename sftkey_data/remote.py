@@ -213,6 +213,13 @@ class Folder:
         with open_read(self._at(name)) as file:
             return file.read()
 
+    def local_copy(self, name: str, scratch: Path) -> Path:
+        """A path to read: the file itself, or a copy in `scratch` of a remote one."""
+        if (local := _local(self._at(name))) is not None:
+            return local
+        (copy := scratch / name).write_bytes(self.read_bytes(name))
+        return copy
+
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file that is never seen half-written."""
         if (target := _local(self._at(name))) is None:

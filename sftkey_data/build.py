@@ -31,6 +31,7 @@ from sftkey_data.pieces import Piece
 from sftkey_data.plan import BuildConfig, Plan, make_plan, proven
 from sftkey_data.prepare import DROPPED, Recipe
 from sftkey_data.remote import Folder
+from sftkey_data.sources import refuse_changed
 from sftkey_data.tally import UnitTally
 from sftkey_data.tokenizer import save_tokenizer
 from sftkey_data.units import hash_questions, hashes_name, tally_name, work
@@ -83,6 +84,8 @@ def build(
     _open_partial(half, plan.fingerprint)
     try:
         manifest = _manifest(plan, _work(plan, half, machinery), half)
+        for source in plan.inputs:
+            refuse_changed(source)
         _refuse_rejects(manifest, half)
     except Interrupted:
         raise

@@ -132,7 +132,8 @@ def make_plan(config: BuildConfig) -> Plan:
     dataset = bind(dataset, options)
     inputs = _find_inputs(dataset, config)
     split = _one_split(inputs) if inputs else (config.split or "train")
-    _check_first_row(dataset, inputs)
+    for source in inputs:
+        sources.check_first_rows(source, dataset.columns)
     recipe, info = make_recipe(config, dataset, template, split)
     if recipe.encoder is not None:
         _self_test(recipe.encoder, _records(dataset, inputs, split, options))
@@ -210,14 +211,6 @@ def _one_split(inputs: tuple[Source, ...]) -> str:
     if len(splits) > 1:
         raise SFTKeyError(f"the inputs belong to different splits ({', '.join(sorted(splits))}): name one with --split")
     return splits.pop()
-
-
-def _check_first_row(dataset: Dataset, inputs: tuple[Source, ...]) -> None:
-    for source in inputs:
-        first = next((record.row for record in sources.read(source) if isinstance(record.row, dict)), None)
-        if first is None:
-            raise SFTKeyError(f"{source.name}: holds no rows")
-        sources.check_columns(source, dataset.columns, first)
 
 
 def _records(dataset: Dataset, inputs: tuple[Source, ...], split: str, options: BaseModel | None) -> Iterator[Record]:

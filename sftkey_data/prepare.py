@@ -16,6 +16,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import ANSWER_TYPES, Parts, Reject
 from sftkey_data.fast import Encoding, FastEncoder
 from sftkey_data.prompts import ChatFormat, plain_prompt
+from sftkey_data.readers import unusable
 from sftkey_data.registry import Dataset
 from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS, shard_schema
 from sftkey_data.shorten import shorten_cot
@@ -171,6 +172,8 @@ def _render(columns: Columns, record: Record, index: int, recipe: Recipe, droppe
 def _rendered(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
     completion, spans = recipe.template.render(parts.cot, parts.key)
     prompt = plain_prompt(parts, recipe.system) if recipe.chat is None else recipe.chat.prompt(parts, completion)
+    if "\0" in completion or "\0" in prompt:
+        raise Reject("nul_character", "a NUL character in the text: no writing has one, so something broke it")
     if not (prompt.isascii() and completion.isascii()):
         try:
             (prompt + completion).encode()
@@ -182,8 +185,7 @@ def _rendered(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
 def _extract(record: Record, dataset: Dataset) -> Parts:
     row = record.row
     if not isinstance(row, dict):
-        shown = f"{len(row)} fields" if isinstance(row, list) else type(row).__name__
-        raise Reject("not_an_object", f"expected one value per column, found {shown}")
+        raise unusable(row)
     for column in dataset.columns:
         if column not in row:
             raise Reject("missing_column", f"column {column!r} is missing in this row")

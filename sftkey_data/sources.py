@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
+from sftkey_data import hub
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract import Row
 from sftkey_data.readers import Record as Record  # the word that the other modules know it by
@@ -62,6 +63,8 @@ def find_source(name: str, split: str | None) -> Source:
     Raises:
         SFTKeyError: A file that is missing (the nearest is shown), no file at all, or of an unknown format.
     """
+    if not name.strip():
+        raise SFTKeyError("an input's name is empty: expected a file, URL, folder or hub id")
     if "://" not in name:
         if _status(name.partition(":")[0], stat.S_ISDIR) is not None:
             return Source(name, "dataset", split or "train")
@@ -124,7 +127,7 @@ def read(source: Source) -> Iterator[Record]:
         SFTKeyError: Content that is broken as a whole, with the file and the line.
     """
     if source.kind == "dataset":
-        yield from _read_dataset(source)
+        yield from hub.read_rows(hub.load(source.name, source.split), source.label)
         return
     with _open(source.name) as file:
         try:
@@ -177,7 +180,7 @@ def read_lines(source: Source, start: int, stop: int, line: int) -> Iterator[Rec
 def sha256(source: Source) -> str:
     """Hash of the input's bytes; of a dataset, the fingerprint that `datasets` gives its content."""
     if source.kind == "dataset":
-        return str(_load_dataset(source)._fingerprint)
+        return str(hub.load(source.name, source.split)._fingerprint)
     digest = hashlib.sha256()
     with _open(source.name, compression=None) as file:
         while chunk := file.read(2**20):
@@ -193,7 +196,7 @@ def num_bytes(source: Source) -> int | None:
 def num_rows(source: Source) -> int | None:
     """Rows of a source, where counting them costs little; for the progress bar only."""
     if source.kind == "dataset":
-        return len(_load_dataset(source))
+        return len(hub.load(source.name, source.split))
     if _format(source.name) not in (".jsonl", ".tsv") or source.name.endswith(".gz"):
         return None
     with _open(source.name) as file:
@@ -253,25 +256,6 @@ def _looks_like_hub_id(name: str) -> bool:
     repository = name.split(":")[0]
     plain = not name.startswith((".", "/", "~")) and _format(name) not in FORMATS and not name.endswith(".gz")
     return plain and repository.count("/") <= 1 and not (repository.count("/") == 1 and Path(name).parent.is_dir())
-
-
-def _read_dataset(source: Source) -> Iterator[Record]:
-    for number, row in enumerate(_load_dataset(source), start=1):
-        yield Record(source.label, number, row)
-
-
-def _load_dataset(source: Source) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    repository, _, subset = source.name.partition(":")
-    try:
-        return datasets.load_dataset(repository, subset or None, split=source.split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SFTKeyError(
-            f"dataset {source.name!r} (split {source.split!r}) could not be loaded: {first_line}"
-        ) from None
 
 
 def generated(name: str, split: str, rows: Iterable[Row]) -> Iterator[Record]:

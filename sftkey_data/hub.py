@@ -24,6 +24,8 @@ def load(name: str, split: str) -> Any:
     try:
         with _torch_unknown():
             return datasets.load_dataset(repository, subset or None, split=split)
+    except StopIteration:  # its message for an empty file
+        raise SFTKeyError(f"dataset {name!r} (split {split!r}): a file of it holds no rows") from None
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
         raise SFTKeyError(f"dataset {name!r} (split {split!r}) could not be loaded: {_said(cause or error)}") from None

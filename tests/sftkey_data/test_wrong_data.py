@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -185,7 +184,7 @@ def test_only_the_rows_of_a_list_that_hold_bad_bytes_are_rejected(tmp_path: Path
 def test_a_parquet_value_that_python_cannot_hold_costs_at_most_its_row(tmp_path: Path) -> None:
     offsets = pa.array([0, 1, 2, 3], pa.int32()).buffers()[1]
     data = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"a\xffb")])
-    days = pa.array([0, 2**30, date.max.toordinal() - date(1970, 1, 1).toordinal()], pa.date32())
+    days = pa.array([2**30, 0, 0], pa.date32())  # the first is after the year 9999
     manifest = built(tmp_path / "r.parquet", as_parquet({"question": data, "answer": ["a #### 4"] * 3, "day": days}))
     assert manifest.rejects == {"invalid_utf8": 1}
     assert rejects(tmp_path / "out-1")[0]["detail"] == "question: invalid start byte at byte 1"

@@ -232,10 +232,10 @@ def test_show_takes_wrong_and_long_rows(tmp_path: Path) -> None:
 
 
 def test_an_error_line_is_short_and_does_not_steer_the_terminal(tmp_path: Path) -> None:
-    header = f"a\x1b[31m{'b' * 9_000},c\n"
-    (tmp_path / "r.csv").write_text(f"{header}1,2\n")
-    done = sftkey_data("build", "gsm8k", "--input", "r.csv", "--out", "out", cwd=tmp_path)
+    name = "r\x1b[31m.csv"
+    (tmp_path / name).write_text(f"a{'b' * 9_000},c\n1,2\n")
+    done = sftkey_data("build", "gsm8k", "--input", name, "--out", "out", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: r.csv: column 'question' is missing")
+    assert done.stderr.startswith("error: r\\x1b[31m.csv: column 'question' is missing")
     assert len(done.stderr) < 2_100
     assert done.stderr.removesuffix("\n").isprintable()

@@ -25,6 +25,7 @@ MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 MAX_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
 MAX_DIGITS = 4_300  # of an integer: beyond, Python refuses to read or write it
 PARQUET_ROWS = 4_096  # converted at a time
+BAD_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
 QUOTED = re.compile(r'"[^"]*"')
 BLANK = b" \t\r\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -151,7 +152,7 @@ def _if_damaged(row: Any, reason: str) -> Any:
     if (deep := _if_deep(row)) is not row:
         return deep
     text = json.dumps(row, ensure_ascii=False)
-    return row if _is_encodable(text) else Unreadable("invalid_utf8", reason, _escaped(text))
+    return Unreadable("invalid_utf8", reason, _escaped(text)) if BAD_BYTE.search(text) else row
 
 
 def _refuse_one_object(content: bytes, name: str) -> None:
@@ -245,7 +246,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def _escaped(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return BAD_BYTE.sub(lambda found: f"\\x{ord(found.group()) - 0xDC00:02x}", text)
 
 
 def _delimiter(header: str) -> str:

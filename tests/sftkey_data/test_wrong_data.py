@@ -176,8 +176,11 @@ def test_a_table_with_odd_lines_is_whole(tmp_path: Path, content: bytes) -> None
 
 
 def test_only_the_rows_of_a_list_that_hold_bad_bytes_are_rejected(tmp_path: Path) -> None:
-    manifest = built(tmp_path / "r.json", as_list(b'{"question": "\xff\xfe", "answer": "a #### 4"}', b"4"))
-    assert (manifest.rejects, manifest.counts.written) == ({"invalid_utf8": 1, "not_an_object": 1}, NUM_GOOD)
+    surrogate = b'{"question": "\\ud800", "answer": "a #### 4"}'
+    content = as_list(b'{"question": "\xff\xfe", "answer": "a #### 4"}', b"4", surrogate)
+    manifest = built(tmp_path / "r.json", content)
+    assert manifest.rejects == {"invalid_unicode": 1, "invalid_utf8": 1, "not_an_object": 1}
+    assert manifest.counts.written == NUM_GOOD
     assert rejects(tmp_path / "out-1")[0]["row"] == '{"question": "\\xff\\xfe", "answer": "a #### 4"}'
 
 

@@ -30,7 +30,8 @@ from sftkey_data.manifest import (
 from sftkey_data.pieces import Piece
 from sftkey_data.plan import BuildConfig, Plan, make_plan, proven
 from sftkey_data.prepare import DROPPED, Recipe
-from sftkey_data.remote import Folder
+from sftkey_data.remote import Folder, naming
+from sftkey_data.sources import refuse_changed
 from sftkey_data.tally import UnitTally
 from sftkey_data.tokenizer import save_tokenizer
 from sftkey_data.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
@@ -100,6 +101,8 @@ def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion |
         if opinion is not None and plan.unconfirmed is not None:
             opinion.confirm(plan.unconfirmed)
         manifest = _manifest(plan, tallies, half)
+        for source in plan.inputs:
+            refuse_changed(source)
         _refuse_rejects(manifest, half)
     except Interrupted:
         raise
@@ -119,7 +122,10 @@ def _refuse_output(out: Folder, *, overwrite: bool) -> None:
 
 def _same_plan(half: Folder, plan: Plan) -> Manifest | None:
     """The manifest of a finished build, if the same command over the same inputs made it."""
-    manifest = Manifest.model_validate_json(half.read_bytes(MANIFEST))
+    try:
+        manifest = Manifest.model_validate_json(half.read_bytes(MANIFEST))
+    except ValueError:  # of another version, or not ours
+        return None
     facts = {"inputs": [info.sha256 for info in manifest.inputs], "config": manifest.config}
     hashes = [info.sha256 for info in plan.input_infos({})]
     wanted = {"inputs": hashes, "config": plan.config.model_dump(mode="json")}
@@ -288,7 +294,8 @@ def _finish(plan: Plan, manifest: Manifest, half: Folder) -> None:
     import tempfile
 
     names = half.names()
-    with tempfile.TemporaryDirectory() as scratch:
+    temporary = Path("the temporary folder ($TMPDIR)")
+    with naming(temporary, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / REJECTS
         with joined.open("wb") as file:
             for name in names:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import typer
     from rich.progress import Progress
 
+MAX_LINE = 2_000
+_finished: list[str] = []  # bars of a run that is no terminal's; shown when it ends well, so an error stands alone
 INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
 
@@ -19,12 +21,22 @@ def run(app: "typer.Typer") -> None:
     try:
         app(standalone_mode=True)
     except SFTKeyError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        sys.stderr.write(f"error: {_one_line(str(error))}\n")
         sys.exit(1)
     except SystemExit as done:
+        if not done.code:
+            sys.stderr.write("".join(_finished))
         if done.code == INTERRUPTED:
             sys.stderr.write("interrupted: the same command goes on from here\n")
         raise
+
+
+def _one_line(message: str) -> str:
+    """The message as one line of bearable length; what a row holds must not steer the terminal."""
+    line = " ".join(message.splitlines())
+    if len(line) > MAX_LINE:
+        line = f"{line[: MAX_LINE // 2]} … {line[-MAX_LINE // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 @contextmanager
@@ -48,7 +60,8 @@ def progress(description: str, total: int | None = None) -> "Iterator[Progress]"
         TextColumn("eta"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         bar.add_task(description, total=total)
         try:
             yield bar
@@ -57,3 +70,7 @@ def progress(description: str, total: int | None = None) -> "Iterator[Progress]"
             bar.live.stop()
             bar.console.quiet = True
             raise
+    if not console.is_terminal:
+        with console.capture() as shown:
+            console.print(bar.get_renderable())
+        _finished.append(shown.get())

@@ -123,7 +123,7 @@ def load_evaluation_sets(paths: Sequence[str], dataset: Dataset, split: str | No
             _add_folder(found, Path(path))
         else:
             source = replace(sources.find_source(path, split or "test"), fields=dataset.fields)
-            for record in sources.read(source):
+            for record in sources.read_whole(source):
                 for question, text in _texts(record.row, dataset):
                     found.add(question, text, record.where)
         if found.num_added == before:

@@ -33,10 +33,8 @@ def run_processes(task: Task, pieces: Iterable[Piece], workers: int) -> Iterator
     Raises:
         Interrupted: A worker died (killed, or out of memory).
     """
-    global _task
-    _task = task
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(), task)) as pool:
         waiting: deque[Future[Any]] = deque()
         try:
             for piece in pieces:
@@ -103,6 +101,13 @@ def _inherited(piece: Piece) -> Any:
     if _task is None:
         raise RuntimeError("a worker without a task")
     return _task(piece)
+
+
+def _begin(parent: int, task: Task) -> None:
+    """Take the task, inherited and never pickled: another pool may begin while `pieces` of this one are being made."""
+    global _task
+    _task = task
+    _follow_parent(parent)
 
 
 def _follow_parent(parent: int) -> None:

@@ -8,6 +8,7 @@ r"""A dataset described by a TOML file: which column is which part, and at most 
 A regex is searched in the column; the part is its first group, or the whole match when it has none.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,8 @@ class ColumnPart(BaseModel):
             Reject: The column holds no string, or the regex does not match.
         """
         value: object = row.get(self.column)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Reject("not_a_number", f"{self.column} must be a string or a number, found {value}")
         value = str(value) if isinstance(value, int | float) else text(row, self.column)
         if self.regex is None:
             return value

@@ -88,6 +88,7 @@ def _runs(inputs: Iterable[Source] | Iterable[Record], max_rows: int, max_bytes:
         elif sources.is_plain_lines(item):
             with sources.open_raw(item) as file:
                 yield from _line_runs(item, file, max_rows, max_bytes)
+            sources.refuse_changed(item)
         else:
             yield from _row_runs(sources.read(item), max_rows, max_bytes)
     if generated:
@@ -104,7 +105,7 @@ def _row_runs(records: Iterator[Record], max_rows: int, max_bytes: int) -> Itera
     num_bytes = 0
     for record in records:
         run.append(record)
-        values = record.row.values() if isinstance(record.row, dict) else ()
+        values = record.row.values() if isinstance(record.row, dict) else (str(record.row),)
         num_bytes += sum(len(value) for value in values if isinstance(value, str))
         if len(run) == max_rows or num_bytes >= max_bytes:
             yield _carried(run)

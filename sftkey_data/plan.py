@@ -66,6 +66,7 @@ class Plan:
     recipe: Recipe
     inputs: tuple[Source, ...]
     hashes: tuple[str, ...]
+    row_counts: tuple[int | None, ...]
     tokenizer: TokenizerInfo | None
     options: BaseModel | None
     shard_bytes: int
@@ -93,7 +94,7 @@ class Plan:
 
     def num_rows(self) -> int | None:
         """How many rows will be read, where that is known without reading them."""
-        known = [sources.num_rows(source) for source in self.inputs]
+        known: list[int | None] = list(self.row_counts)
         if self.recipe.dataset.generate is not None:
             known = [getattr(self.options, "num", None)]
         if None in known:
@@ -145,9 +146,10 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     dataset = bind(dataset, options)
     inputs = _find_inputs(dataset, config)
     split = _one_split(inputs) if inputs else (config.split or "train")
-    _check_first_row(dataset, inputs)
+    for source in inputs:
+        sources.check_first_rows(source, dataset.columns)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
-        hashes = pool.map(sources.sha256, inputs)
+        fingerprints = pool.map(sources.fingerprint, inputs)
         recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
         if recipe.encoder is not None:
             try:
@@ -156,11 +158,13 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
                 if from_file:  # maybe transformers makes a better tokenizer of the file
                     return make_plan(config)
                 raise
+        hashes, row_counts = tuple(zip(*fingerprints, strict=True)) if inputs else ((), ())
         return Plan(
             config=config,
             recipe=recipe,
             inputs=inputs,
-            hashes=tuple(hashes),
+            hashes=hashes,
+            row_counts=row_counts,
             tokenizer=info,
             options=options,
             shard_bytes=config.shard_bytes or _shard_bytes(inputs),
@@ -241,14 +245,6 @@ def _one_split(inputs: tuple[Source, ...]) -> str:
     if len(splits) > 1:
         raise SFTKeyError(f"the inputs belong to different splits ({', '.join(sorted(splits))}): name one with --split")
     return splits.pop()
-
-
-def _check_first_row(dataset: Dataset, inputs: tuple[Source, ...]) -> None:
-    for source in inputs:
-        first = next((record.row for record in sources.read(source) if isinstance(record.row, dict)), None)
-        if first is None:
-            raise SFTKeyError(f"{source.name}: holds no rows")
-        sources.check_columns(source, dataset.columns, first)
 
 
 def _records(dataset: Dataset, inputs: tuple[Source, ...], split: str, options: BaseModel | None) -> Iterator[Record]:

@@ -16,6 +16,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import ANSWER_TYPES, Parts, Reject
 from sftkey_data.fast import Encoding, FastEncoder
 from sftkey_data.prompts import ChatFormat, plain_prompt, write_prompts
+from sftkey_data.readers import unusable
 from sftkey_data.registry import Dataset
 from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS, shard_schema
 from sftkey_data.shorten import shorten_cot
@@ -206,22 +207,28 @@ def _render(rows: list[tuple[int, Record, Parts]], recipe: Recipe, refuse: Refus
             prompt = ""
         prompts.append(prompt)
     columns = Columns(records, indices, parts, prompts, completions, spans)
-    _refuse_surrogates(columns, faults)
+    _refuse_characters(columns, faults)
     for row, fault in faults.items():
         refuse(indices[row], records[row], fault)
     return columns.take([row for row in range(len(rows)) if row not in faults]) if faults else columns
 
 
-def _refuse_surrogates(columns: Columns, faults: dict[int, Reject]) -> None:
+def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:
+    """Refuse rows with characters that no text has: first looked for in all of them at once."""
+    joined = "".join(columns.prompts) + "".join(columns.completions)
     try:
-        "".join(columns.prompts).encode()
-        "".join(columns.completions).encode()
+        joined.encode()
+        if "\0" not in joined:
+            return
     except UnicodeEncodeError:
-        for row in range(len(columns.prompts)):
-            try:
-                columns.text(row).encode()
-            except UnicodeEncodeError as error:
-                faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
+        pass
+    for row in range(len(columns.prompts)):
+        try:
+            if b"\0" in columns.text(row).encode():
+                fault = "a NUL character in the text: no writing has one, so something broke it"
+                faults.setdefault(row, Reject("nul_character", fault))
+        except UnicodeEncodeError as error:
+            faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
 
 
 def _rendered(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
@@ -234,8 +241,7 @@ def _rendered(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
 def _extract(record: Record, dataset: Dataset) -> Parts:
     row = record.row
     if not isinstance(row, dict):
-        shown = f"{len(row)} fields" if isinstance(row, list) else type(row).__name__
-        raise Reject("not_an_object", f"expected one value per column, found {shown}")
+        raise unusable(row)
     for column in dataset.columns:
         if row.get(column) is None:
             if column not in row:

@@ -49,7 +49,7 @@ def open_read(name: str) -> IO[bytes]:
         SFTKeyError: It is not there, cannot be read, or keeps failing (also later, on reading).
     """
     if (local := _local(name)) is not None:
-        with _naming(local, "opened", SFTKeyError):
+        with naming(local, "opened", SFTKeyError):
             return local.open("rb")
     copy = _copy(name, os.getpid())
     length = size(name) if copy is None else os.fstat(copy.fileno()).st_size
@@ -78,7 +78,7 @@ def read_range(name: str, start: int, stop: int) -> bytes:
 def size(name: str) -> int | None:
     """Size in bytes; None where a server does not say."""
     if (local := _local(name)) is not None:
-        with _naming(local, "read", SFTKeyError):
+        with naming(local, "read", SFTKeyError):
             return local.stat().st_size
     info = _info(name, f"{name}: asking for its size")
     if info is None:
@@ -91,7 +91,8 @@ def size(name: str) -> int | None:
 def exists(name: str) -> bool:
     """Whether a file, a folder or anything under a URL is there."""
     if (local := _local(name)) is not None:
-        return local.exists()
+        with naming(local, "looked up", SFTKeyError):
+            return local.exists()
     return _info(name, f"{name}: asking whether it is there") is not None
 
 
@@ -157,7 +158,7 @@ def _copy(name: str, pid: int) -> IO[bytes] | None:  # noqa: ARG001 - a file pos
 
     def fetch() -> IO[bytes]:
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
-        with _naming(Path(tempfile.gettempdir()), "written", Interrupted, only=DISK_FULL):
+        with naming(Path(tempfile.gettempdir()), "written", Interrupted, only=DISK_FULL):
             fs.get_file(path, copy)  # compared with Content-Length there
             copy.flush()
         found = os.fstat(copy.fileno()).st_size
@@ -231,7 +232,7 @@ class Folder:
     def put_file(self, local: Path, name: str) -> None:
         """Move a finished local file to its place here."""
         if (target := _local(self._at(name))) is None:
-            with _naming(local, "read", SFTKeyError):
+            with naming(local, "read", SFTKeyError):
                 expected = local.stat().st_size
             self._put(name, expected, lambda fs, path: fs.put_file(str(local), path))
             local.unlink()
@@ -242,7 +243,7 @@ class Folder:
     def delete(self, name: str) -> None:
         """Remove a file; one that is gone already is no error."""
         if (target := _local(self._at(name))) is not None:
-            with _naming(target, "removed", Interrupted):
+            with naming(target, "removed", Interrupted):
                 target.unlink(missing_ok=True)
             return
         fs, path = _filesystem(self._at(name))
@@ -256,7 +257,7 @@ class Folder:
     def clear(self) -> None:
         """Remove everything in it, and a local folder itself."""
         if (root := _local(self.url)) is not None:
-            with _naming(root, "removed", Interrupted), contextlib.suppress(FileNotFoundError):
+            with naming(root, "removed", Interrupted), contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(root)
             return
         for name in self.names():
@@ -323,7 +324,7 @@ def _copy_there(source: str, fs: Any, path: str) -> None:
 def _rename(root: Path, place: Path) -> None:
     """Put a local folder at a place, at once; what was there is removed after it."""
     replaced = place.with_name(f".{place.name}.replaced")
-    with _naming(place, "replaced", Interrupted):
+    with naming(place, "replaced", Interrupted):
         for unfinished in root.rglob("*.partial"):  # of a worker that was killed
             unfinished.unlink(missing_ok=True)
         if replaced.exists():
@@ -346,7 +347,7 @@ def _whole(target: Path) -> Iterator[Path]:
     """A name of one's own to write, which takes the target's place when all went well."""
     half = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with _naming(target, "written", Interrupted):
+        with naming(target, "written", Interrupted):
             target.parent.mkdir(parents=True, exist_ok=True)
             yield half
             half.replace(target)
@@ -356,7 +357,7 @@ def _whole(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path, deed: str, kind: type[SFTKeyError], only: tuple[int, ...] = ()) -> Iterator[None]:
+def naming(path: Path, deed: str, kind: type[SFTKeyError], only: tuple[int, ...] = ()) -> Iterator[None]:
     """Failures of a disk as one line that names the path."""
     try:
         yield

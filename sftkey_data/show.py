@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
 TOKEN_BORDER = "·"
+MAX_SHOWN = 20_000  # characters of a part; a terminal takes minutes for millions
 
 
 def show_folder(directory: Path, num: int, wanted: str | None) -> Iterator[Text]:
@@ -45,7 +46,7 @@ def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
         for row in unit.table.to_pylist():
             yield _example(row, plan.recipe.encoder)
         for reject in unit.rejects:
-            yield Text(f"{record.where}: rejected: {reject['reason']}: {reject['detail']}\n", style="red")
+            yield Text(f"{record.where}: rejected: {reject['reason']}: {_short(reject['detail'])}\n", style="red")
 
 
 def legend() -> Text:
@@ -108,11 +109,12 @@ def _with_id(table: "pa.Table", wanted: str, directory: Path) -> "pa.Table":
 
 
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:
-    return _heading(row) + (_as_text(row) if encoder is None else _as_tokens(row, encoder))
+    long = len(row["prompt"]) + len(row["completion"]) > MAX_SHOWN
+    return _heading(row) + (_as_text(row) if encoder is None or long else _as_tokens(row, encoder))
 
 
 def _heading(row: dict[str, Any]) -> Text:
-    facts = f"{row['id']}  {row['answer_type']}  key: {row['gold']!r}"
+    facts = f"{row['id']}  {row['answer_type']}  key: {_short(row['gold'])!r}"
     if row["choices"]:
         facts += f"  options: {', '.join(map(repr, row['choices']))}"
     if bits := row.get("straddle"):
@@ -123,12 +125,20 @@ def _heading(row: dict[str, Any]) -> Text:
 
 def _as_text(row: dict[str, Any]) -> Text:
     completion, start, end = row["completion"], row["key_start"], row["key_end"]
-    text = Text(row["prompt"], style=STYLES["prompt"])
+    text = Text(_short(row["prompt"]), style=STYLES["prompt"])
     text.append(completion[: row["cot_start"]], STYLES["tag"])
-    text.append(completion[row["cot_start"] : row["cot_end"]], STYLES["cot"])
+    text.append(_short(completion[row["cot_start"] : row["cot_end"]]), STYLES["cot"])
     text.append(completion[row["cot_end"] : start], STYLES["tag"])
-    text.append(completion[start:end], STYLES["key"])
+    text.append(_short(completion[start:end]), STYLES["key"])
     return text.append(completion[end:] + "\n", STYLES["tag"])
+
+
+def _short(text: str) -> str:
+    """The text, its middle left out where it is very long."""
+    if len(text) <= MAX_SHOWN:
+        return text
+    half = MAX_SHOWN // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters not shown …\n{text[-half:]}"
 
 
 def _as_tokens(row: dict[str, Any], encoder: Encoder) -> Text:

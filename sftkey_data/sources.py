@@ -1,42 +1,36 @@
 """Reading rows: local files and URLs in five formats (each also gzipped), folders in the hub's layout, and hub ids."""
 
-import csv
 import gzip
 import hashlib
 import io
-import json
-import re
+import os
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, cast
 
-import msgspec
-
+from sftkey_data import hub
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract import Row
+from sftkey_data.readers import Record as Record  # the word that the other modules know it by
+from sftkey_data.readers import (
+    Unreadable,
+    read_csv,
+    read_json,
+    read_jsonl,
+    read_parquet,
+    refuse_other_content,
+    shallow,
+    unusable,
+)
 from sftkey_data.remote import open_read, read_range, size
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 SPLIT_NAMES = ("train", "test", "validation", "dev")
-QUOTED = re.compile(r'"[^"]*"')
-MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
-
-
-class Record(NamedTuple):
-    """One raw row with its place; `row` is not a mapping where the record is not an object."""
-
-    source: str
-    position: int  # line of a text file, else 1-based row
-    row: Any
-
-    @property
-    def where(self) -> str:
-        """The place as a user would look it up."""
-        return f"{self.source}:{self.position}"
+FIRST_ROWS = 100  # one of which must have every column
+MAX_NAMED = 20  # columns in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +42,14 @@ class Source:
         kind: `file` (local or URL) or `dataset` (a folder in the hub's layout, or a hub id).
         split: The split read from a dataset, or the label of a file's rows.
         fields: Column names of a csv or tsv without a header, else None.
+        stamp: Size and time of change of a local file when it was found, see `refuse_changed`.
     """
 
     name: str
     kind: str
     split: str
     fields: tuple[str, ...] | None = None
+    stamp: tuple[int, int] | None = None
 
     @property
     def label(self) -> str:
@@ -65,45 +61,105 @@ def find_source(name: str, split: str | None) -> Source:
     """Decide what an input name stands for, without reading it.
 
     Raises:
-        SFTKeyError: A file that is missing (the nearest is shown) or of an unknown format.
+        SFTKeyError: A file that is missing (the nearest is shown), no file at all, or of an unknown format.
     """
-    path, is_url = Path(name), "://" in name
-    if not is_url and Path(name.partition(":")[0]).is_dir():
-        return Source(name, "dataset", split or "train")
-    if not is_url and not path.exists():
-        if not _looks_like_hub_id(name):
-            siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise SFTKeyError(f"input file not found: {name}{nearest(path.name, siblings)}")
-        return Source(name, "dataset", split or "train")
+    if not name.strip():
+        raise SFTKeyError("an input's name is empty: expected a file, URL, folder or hub id")
+    if "://" not in name:
+        if _status(name.partition(":")[0], stat.S_ISDIR) is not None:
+            return Source(name, "dataset", split or "train")
+        if (status := _status(name)) is None:
+            return _hub_id(name, split)
+        if not stat.S_ISREG(status.st_mode):
+            raise SFTKeyError(f"input {name}: expected a file, found a {_kind(status.st_mode)}")
     if _format(name) not in FORMATS:
-        raise SFTKeyError(f"input {name}: unknown format {path.suffix!r}, expected {', '.join(FORMATS)}, each also .gz")
-    return Source(name, "file", split or _split_from(path))
+        found = Path(name).suffix
+        raise SFTKeyError(f"input {name}: unknown format {found!r}, expected {', '.join(FORMATS)}, each also .gz")
+    return Source(name, "file", split or _split_from(Path(name)), stamp=_stamp(name))
+
+
+def refuse_changed(source: Source) -> None:
+    """Refuse a local file that was written to, or replaced, since it was found: its rows are of two versions.
+
+    Raises:
+        SFTKeyError: It changed, or is gone.
+    """
+    if source.stamp is not None and source.stamp != (found := _stamp(source.name)):
+        now = "it is gone" if found is None else f"{source.stamp[0]} bytes when it was found, {found[0]} now"
+        raise SFTKeyError(f"{source.name}: changed while it was read ({now}): build again when it is complete")
+
+
+def _stamp(name: str) -> tuple[int, int] | None:
+    status = None if "://" in name else _status(name)
+    return None if status is None else (status.st_size, status.st_mtime_ns)
+
+
+def _status(name: str, wanted: Callable[[int], bool] | None = None) -> os.stat_result | None:
+    """The status of a path; None where nothing (of the wanted kind) is there."""
+    try:
+        name.encode()
+        status = Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeEncodeError:
+        raise SFTKeyError(f"input {name!r}: the name is not UTF-8, which a manifest cannot hold") from None
+    except (OSError, ValueError) as error:  # too long, or with a NUL
+        raise SFTKeyError(f"input {name!r} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    return status if wanted is None or wanted(status.st_mode) else None
+
+
+def _kind(mode: int) -> str:
+    return "pipe" if stat.S_ISFIFO(mode) else "folder" if stat.S_ISDIR(mode) else "device or socket"
+
+
+def _hub_id(name: str, split: str | None) -> Source:
+    if not _looks_like_hub_id(name):
+        path = Path(name)
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise SFTKeyError(f"input file not found: {name}{nearest(path.name, siblings)}")
+    return Source(name, "dataset", split or "train")
 
 
 def read(source: Source) -> Iterator[Record]:
-    """The records of a source in order.
+    """The records of a source in order; one that cannot be read holds an `Unreadable` in its row's place.
 
     Raises:
-        SFTKeyError: Broken content, with the file and the line.
+        SFTKeyError: Content that is broken as a whole, with the file and the line.
     """
     if source.kind == "dataset":
-        yield from _read_dataset(source)
+        yield from hub.read_rows(hub.load(source.name, source.split), source.label)
         return
-    read_table = partial(_read_csv, fields=source.fields)
-    readers: dict[str, Callable[[IO[bytes], str], Iterator[Record]]] = {
-        ".parquet": _read_parquet,
-        ".csv": read_table,
-        ".tsv": read_table,
-        ".json": _read_json,
-    }
-    reader = readers.get(_format(source.name), _read_jsonl)
     with _open(source.name) as file:
         try:
-            yield from reader(file, source.name)
+            yield from _read_file(file, source)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SFTKeyError(f"{source.name}: damaged gzip file: {error}") from None
-        except UnicodeDecodeError as error:
-            raise SFTKeyError(f"{source.name}: invalid UTF-8 at byte {error.start}: {error.reason}") from None
+    refuse_changed(source)
+
+
+def _read_file(file: IO[bytes], source: Source) -> Iterator[Record]:
+    name, suffix = source.name, _format(source.name)
+    if suffix == ".parquet":
+        plain = file.seekable() and not name.endswith(".gz")
+        return read_parquet(file if plain else io.BytesIO(file.read()), name)
+    refuse_other_content(cast(io.BufferedReader, file).peek(4)[:4], name)
+    if suffix == ".json":
+        return read_json(file, name)
+    if suffix in (".csv", ".tsv"):
+        return read_csv(file, name, suffix, source.fields)
+    return read_jsonl(file, name) if is_plain_lines(source) else shallow(read_jsonl(file, name))
+
+
+def read_whole(source: Source) -> Iterator[Record]:
+    """The records of a source of which none may be lost.
+
+    Raises:
+        SFTKeyError: As for `read`, and at the first record that cannot be read.
+    """
+    for record in read(source):
+        if isinstance(record.row, Unreadable):
+            raise SFTKeyError(f"{record.where}: {unusable(record.row)}")
+        yield record
 
 
 def is_plain_lines(source: Source) -> bool:
@@ -118,18 +174,24 @@ def open_raw(source: Source) -> IO[bytes]:
 
 def read_lines(source: Source, start: int, stop: int, line: int) -> Iterator[Record]:
     """The records in the bytes [start, stop) of a file of lines; `line` is the number of the first."""
-    return _read_jsonl(io.BytesIO(read_range(source.name, start, stop)), source.name, line)
+    return read_jsonl(io.BytesIO(read_range(source.name, start, stop)), source.name, line)
 
 
-def sha256(source: Source) -> str:
-    """Hash of the input's bytes; of a dataset, the fingerprint that `datasets` gives its content."""
+def fingerprint(source: Source) -> tuple[str, int | None]:
+    """Hash of the input's bytes (of a dataset, the fingerprint that `datasets` gives its content), and its rows.
+
+    The rows are for the progress bar only: lines, of which some may be blank; None where counting would cost more.
+    """
     if source.kind == "dataset":
-        return str(_load_dataset(source)._fingerprint)
-    digest = hashlib.sha256()
+        dataset = hub.load(source.name, source.split)
+        return str(dataset._fingerprint), len(dataset)
+    digest, lines = hashlib.sha256(), 0
     with _open(source.name, compression=None) as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
-    return digest.hexdigest()
+            lines += chunk.count(b"\n")
+    has_lines = _format(source.name) in (".jsonl", ".tsv") and not source.name.endswith(".gz")
+    return digest.hexdigest(), lines if has_lines else None
 
 
 def num_bytes(source: Source) -> int | None:
@@ -137,25 +199,34 @@ def num_bytes(source: Source) -> int | None:
     return size(source.name) if source.kind == "file" else None
 
 
-def num_rows(source: Source) -> int | None:
-    """Rows of a source, where counting them costs little; for the progress bar only."""
-    if source.kind == "dataset":
-        return len(_load_dataset(source))
-    if _format(source.name) not in (".jsonl", ".tsv") or source.name.endswith(".gz"):
-        return None
-    with _open(source.name) as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
+def check_first_rows(source: Source, required: Sequence[str]) -> None:
+    """Refuse a source without rows, or whose first rows all lack a column.
+
+    Raises:
+        SFTKeyError: With the nearest name of a column that is there.
+    """
+    first: Row | None = None
+    unused, num_seen, num_read = None, 0, 0
+    for record in read(source):
+        num_read += 1
+        if not isinstance(record.row, dict):
+            unused = unused or f"{record.where}: {unusable(record.row)}"
+        elif all(column in record.row for column in required):
+            return
+        else:
+            first, num_seen = first or record.row, num_seen + 1
+        if num_seen == FIRST_ROWS:
+            break
+    if first is not None:
+        _refuse_columns(source, required, first)
+    found = f"no usable row among {num_read}; the first: {unused}" if unused else "holds no rows"
+    raise SFTKeyError(f"{source.name}: {found}")
 
 
-def check_columns(source: Source, required: Sequence[str], found: Iterable[str]) -> None:
-    """Refuse a source whose first row lacks a column."""
-    found = list(found)
-    for column in required:
-        if column not in found:
-            hint = nearest(column, found)
-            raise SFTKeyError(
-                f"{source.name}: column {column!r} is missing{hint}; found: {', '.join(map(repr, found))}"
-            )
+def _refuse_columns(source: Source, required: Sequence[str], found: Row) -> None:
+    column = next(column for column in required if column not in found)
+    named = ", ".join(map(repr, list(found)[:MAX_NAMED])) + ", …" * (len(found) > MAX_NAMED)
+    raise SFTKeyError(f"{source.name}: column {column!r} is missing{nearest(column, found)}; found: {named or 'none'}")
 
 
 def _open(name: str, compression: str | None = "infer") -> IO[bytes]:
@@ -181,111 +252,6 @@ def _looks_like_hub_id(name: str) -> bool:
     repository = name.split(":")[0]
     plain = not name.startswith((".", "/", "~")) and _format(name) not in FORMATS and not name.endswith(".gz")
     return plain and repository.count("/") <= 1 and not (repository.count("/") == 1 and Path(name).parent.is_dir())
-
-
-def _read_jsonl(file: IO[bytes], name: str, first: int = 1) -> Iterator[Record]:
-    decode = msgspec.json.decode
-    for number, line in enumerate(file, start=first):
-        if line.strip():
-            try:
-                row = decode(line)
-            except (msgspec.MsgspecError, ValueError, RecursionError):  # NaN, a lone surrogate, a BOM, or broken
-                row = _parse_json(line, name, number)
-            yield Record(name, number, row)
-
-
-def _parse_json(line: bytes, name: str, number: int) -> Any:
-    try:
-        return json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise SFTKeyError(f"{name} line {number}: invalid UTF-8: {error.reason} at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise SFTKeyError(f"{name} line {number}: broken JSON: {error.msg} at character {error.pos + 1}") from None
-    except RecursionError:
-        raise SFTKeyError(f"{name} line {number}: broken JSON: nested too deeply") from None
-
-
-def _read_json(file: IO[bytes], name: str) -> Iterator[Record]:
-    """A `.json` file is one list of rows, or JSON lines under the wrong name (as AQuA ships it)."""
-    content = file.read()
-    if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        yield from _read_jsonl(io.BytesIO(content), name)
-        return
-    try:
-        rows = json.loads(content.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise SFTKeyError(f"{name} line {error.lineno}: broken JSON: {error.msg}") from None
-    except RecursionError:
-        raise SFTKeyError(f"{name}: broken JSON: nested too deeply") from None
-    for number, row in enumerate(rows, start=1):
-        yield Record(name, number, row)
-
-
-def _read_csv(file: IO[bytes], name: str, fields: Sequence[str] | None = None) -> Iterator[Record]:
-    """Rows of a csv or tsv; a record with another number of fields stays a list, to be rejected.
-
-    A tsv without a header (`fields` names its columns) has no quoting: a quote in it is a character of the text.
-    """
-    csv.field_size_limit(MAX_FIELD)
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    first = lines.readline()
-    delimiter = "\t" if _format(name) == ".tsv" else _delimiter(first)
-    rows = chain([first], lines)
-    if fields and delimiter == "\t":
-        reader = csv.reader(rows, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(rows, delimiter=delimiter, strict=True)
-    try:
-        header = list(fields) if fields else next(reader, None)
-        if not header or not first:
-            return
-        if len(set(header)) < len(header):
-            raise SFTKeyError(f"{name} line 1: a column name stands twice in the header {header}")
-        for values in reader:
-            if values:
-                whole = len(values) == len(header)
-                yield Record(name, reader.line_num, dict(zip(header, values, strict=True)) if whole else values)
-    except csv.Error as error:
-        raise SFTKeyError(f"{name} line {reader.line_num}: broken {_format(name)[1:]}: {error}") from None
-
-
-def _delimiter(header: str) -> str:
-    """The separator that the header line holds most of outside of quotes; a comma where it holds none."""
-    return max(",;|\t", key=QUOTED.sub("", header).count)
-
-
-def _read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        content = pq.ParquetFile(file if file.seekable() and not name.endswith(".gz") else io.BytesIO(file.read()))
-        number = 0
-        for batch in content.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield Record(name, number, row)
-    except pa.ArrowInvalid as error:
-        raise SFTKeyError(f"{name}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
-
-
-def _read_dataset(source: Source) -> Iterator[Record]:
-    for number, row in enumerate(_load_dataset(source), start=1):
-        yield Record(source.label, number, row)
-
-
-def _load_dataset(source: Source) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    repository, _, subset = source.name.partition(":")
-    try:
-        return datasets.load_dataset(repository, subset or None, split=source.split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SFTKeyError(
-            f"dataset {source.name!r} (split {source.split!r}) could not be loaded: {first_line}"
-        ) from None
 
 
 def generated(name: str, split: str, rows: Iterable[Row]) -> Iterator[Record]:

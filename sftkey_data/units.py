@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import secrets
 import tempfile
@@ -10,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftkey_data.errors import Interrupted
+from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.manifest import file_sha256
 from sftkey_data.pieces import Piece
 from sftkey_data.prepare import Recipe, prepare, question_hashes
@@ -74,7 +75,9 @@ def work(piece: Piece, recipe: Recipe, folder: Folder) -> UnitTally:
 
 def hash_questions(piece: Piece, recipe: Recipe) -> "NDArray[np.uint64]":
     """The hash of each row's question, 0 where the extractor rejects the row."""
-    return question_hashes(list(piece.read()), recipe.dataset)
+    records = list(piece.read())
+    _refuse_other_number(piece, len(records))
+    return question_hashes(records, recipe.dataset)
 
 
 def _write_shard(piece: Piece, recipe: Recipe, path: Path, tally: UnitTally) -> "tuple[bytes, NDArray[np.uint64]]":
@@ -92,7 +95,14 @@ def _write_shard(piece: Piece, recipe: Recipe, path: Path, tally: UnitTally) -> 
             rejects += [_as_json(reject) for reject in unit.rejects]
             hashes.append(unit.hashes)
             tally.add([record for _, record in batch], unit)
+    _refuse_other_number(piece, tally.read)
     return b"".join(rejects), np.concatenate(hashes)
+
+
+def _refuse_other_number(piece: Piece, found: int) -> None:
+    if found != piece.num_rows:
+        name = piece.source.name if piece.source else "the input"
+        raise SFTKeyError(f"{name}: changed while it was read: {piece.num_rows} rows expected, {found} found")
 
 
 def _batches(records: Iterator[Any]) -> Iterator[list[Any]]:
@@ -107,5 +117,20 @@ def _scratch(folder: Folder, name: str) -> Path:
 
 
 def _as_json(reject: dict[str, Any]) -> bytes:
-    text = json.dumps(reject, ensure_ascii=False, default=str)
+    """A line of strict JSON, whatever the row holds."""
+    try:
+        text = json.dumps(reject, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:  # a number that JSON does not have
+        text = json.dumps({**reject, "row": _finite(reject["row"])}, ensure_ascii=False, default=str)
+    except RecursionError:
+        text = json.dumps({**reject, "row": "nested too deeply to be written"}, ensure_ascii=False)
     return f"{text}\n".encode("utf-8", errors="backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and the infinities as their names."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -304,11 +304,11 @@ def test_a_build_that_cannot_work_fails_before_the_first_row(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_broken_json_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "rows.jsonl", [*map(good, range(30)), '{"question": '])
-    with pytest.raises(SFTKeyError, match="line 31: broken JSON"):
-        build(config(inputs=(path,), shard_rows=10), tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+def test_a_list_that_is_broken_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(f"[{', '.join(json.dumps(good(i)) for i in range(30))}, ")
+    with pytest.raises(SFTKeyError, match="line 1: broken JSON"):
+        build(config(inputs=(str(tmp_path / "rows.json"),), shard_rows=10), tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.json"]
 
 
 def test_a_misspelt_column_shows_the_nearest(tmp_path: Path) -> None:

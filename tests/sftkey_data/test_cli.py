@@ -1,5 +1,6 @@
 """The program as a user runs it: a real process, its exit code, its two streams."""
 
+import gzip
 import signal
 import subprocess
 import sys
@@ -114,9 +115,10 @@ def test_an_unknown_id_is_an_error_without_output(tmp_path: Path) -> None:
 
 def test_an_error_in_the_middle_of_a_build_is_one_line_too(tmp_path: Path) -> None:
     good = '{"question": "q", "answer": "a #### 1"}\n'
-    (tmp_path / "rows.jsonl").write_text(good * 3 + '{"question"\n')
-    done = sftkey_data("build", "gsm8k", "--input", "rows.jsonl", "--out", "out", cwd=tmp_path)
-    expected = "error: rows.jsonl line 4: broken JSON: Expecting ':' delimiter at character 13\n"
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress((good * 3).encode())[:-5])
+    done = sftkey_data("build", "gsm8k", "--input", "rows.jsonl.gz", "--out", "out", cwd=tmp_path)
+    said = "Compressed file ended before the end-of-stream marker was reached"
+    expected = f"error: rows.jsonl.gz: damaged gzip file: {said}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
 
 

@@ -204,7 +204,7 @@ def test_a_prepared_folder_gives_its_questions_without_what_stands_around_them(
     [
         ("", r"--decontaminate .*e\.jsonl: holds no questions"),
         ('{"n": 3}\n', r"--decontaminate .*e\.jsonl: holds no questions"),
-        ('{"n": \n', r"e\.jsonl line 1: broken JSON"),
+        ('{"n": \n', r"e\.jsonl:1: broken_json: Expecting value at character 8"),
     ],
     ids=["empty", "no text", "broken"],
 )

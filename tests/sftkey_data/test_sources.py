@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources import Source, find_source, num_rows, read, sha256
+from sftkey_data.sources import Source, find_source, fingerprint, read
 
 ROWS = [{"question": 'a, "b"\tc\nd é', "answer": "1"}, {"question": "x", "answer": "2"}]
 
@@ -74,13 +74,10 @@ def test_a_record_with_another_number_of_fields_stays_a_list(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.jsonl", b'{"a": 1}\n{"a": \n', "line 2: broken JSON"),
-        ("a.jsonl", b'{"a": 1}\n\n{"a": "\xff"}\n', "line 3: invalid UTF-8"),
-        ("a.jsonl", b'{"a": ' + b"[" * 100_000, "line 1: broken JSON"),
         ("a.json", b'[{"a": 1},\n{"a": ]', "line 2: broken JSON"),
         ("a.csv", b'a,b\n1,"2\n', "broken csv"),
         ("a.csv", b"a,a\n1,2\n", "stands twice"),
-        ("a.csv", b"a,b\n1,\xff\n", "invalid UTF-8"),
+        ("a.csv", b"a,\xff\n1,2\n", "invalid UTF-8 in the header"),
         ("a.parquet", b"PAR1 no", "not a readable Parquet file"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9000)[:-20], "damaged gzip"),
         ("a.jsonl.gz", b'{"a": 1}\n', "damaged gzip"),
@@ -131,8 +128,8 @@ def test_a_folder_in_the_hubs_layout_is_read_through_datasets(tmp_path: Path) ->
     assert [record.row for record in read(train)] == ROWS
     assert [record.row for record in read(test)] == ROWS[:1]
     assert [record.row for record in read(find_source(f"{tmp_path}:main", None))] == ROWS
-    assert num_rows(train) == 2
-    assert sha256(train) != sha256(test)
+    assert fingerprint(train)[1] == 2
+    assert fingerprint(train)[0] != fingerprint(test)[0]
     with pytest.raises(SFTKeyError, match="split 'dev'"):
         list(read(find_source(str(tmp_path), "dev")))
 
@@ -141,4 +138,4 @@ def test_the_hash_is_of_the_files_bytes(tmp_path: Path) -> None:
     import hashlib
 
     path = write(tmp_path / "rows.jsonl.gz")
-    assert sha256(find_source(str(path), None)) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert fingerprint(find_source(str(path), None))[0] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,37 +3,32 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.manifest import TOKENIZER_FOLDER, Manifest, read_manifest
 from sftkey_data.plan import BuildConfig, make_plan
 from sftkey_data.prepare import prepare
+from sftkey_data.prepared import Prepared, open_prepared
 from sftkey_data.schema import TOKEN_BORDERS
-from sftkey_data.shards import open_shards
 from sftkey_data.tally import STRADDLE_NAMES
-from sftkey_data.tokenizer import Encoder, load_tokenizer
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from sftkey_data.tokenizer import Encoder
 
 STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
 TOKEN_BORDER = "·"
 
 
-def show_folder(directory: Path, num: int, wanted: str | None) -> Iterator[Text]:
-    """Examples of a prepared folder, as tokens where it has them.
+def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator[Text]:
+    """Examples of a prepared folder (local or a URL), as tokens where it has them.
 
     Raises:
         SFTKeyError: No such id.
     """
-    manifest = read_manifest(directory)
-    table = open_shards(directory)
-    table = table.slice(0, num) if wanted is None else _with_id(table, wanted, directory)
-    encoder = open_encoder(directory, manifest)
-    for row in table.to_pylist():
+    prepared = open_prepared(directory)
+    rows = _first(prepared, num) if wanted is None else [_with_id(prepared, wanted)]
+    encoder = prepared.encoder()
+    for row in rows:
         yield _example(row, encoder)
 
 
@@ -51,15 +46,6 @@ def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
 def legend() -> Text:
     """The regions in their colours."""
     return Text(" ").join(Text(region, style=style) for region, style in STYLES.items()) + "\n"
-
-
-def open_encoder(directory: Path, manifest: Manifest) -> Encoder | None:
-    """The reference encoder of a prepared folder, from the copy of the tokenizer in it; None where it has text only."""
-    info = manifest.tokenizer
-    if info is None:
-        return None
-    tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
-    return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
 
 
 def token_ends(rows: Sequence[dict[str, Any]], encoder: Encoder) -> list[list[int]]:
@@ -97,14 +83,20 @@ def region_of(row: dict[str, Any], position: int) -> str:
     return "eos"
 
 
-def _with_id(table: "pa.Table", wanted: str, directory: Path) -> "pa.Table":
+def _first(prepared: Prepared, num: int) -> list[dict[str, Any]]:
+    return [row for table in prepared.tables(num) for row in table.to_pylist()]
+
+
+def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
     import pyarrow.compute as pc
 
-    index = pc.index(table.column("id"), wanted).as_py()
-    if index < 0:
-        known = table.column("id").slice(0, 1000).to_pylist()
-        raise SFTKeyError(f"{directory}: no example with id {wanted!r}{nearest(wanted, known)}")
-    return table.slice(index, 1)
+    known: list[str] = []
+    for table in prepared.tables():
+        if (index := pc.index(table.column("id"), wanted).as_py()) >= 0:
+            row: dict[str, Any] = table.slice(index, 1).to_pylist()[0]
+            return row
+        known = known or table.column("id").slice(0, 1000).to_pylist()
+    raise SFTKeyError(f"{prepared.name}: no example with id {wanted!r}{nearest(wanted, known)}")
 
 
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:

@@ -1,19 +1,20 @@
 """Statistics of a prepared folder, as a table and as a plot: from the manifest and whole columns of the shards.
 
 Lengths are in tokens, or in characters (code points) where the folder has no tokens. Only the columns that count are
-read, memory-mapped; of `input_ids` only the offsets.
+read, memory-mapped, shard by shard; of `input_ids` only the offsets.
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import Manifest, read_manifest
+from sftkey_data.manifest import Manifest
+from sftkey_data.prepared import open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
-from sftkey_data.shards import open_shards
 from sftkey_data.tally import STRADDLE_NAMES
 
 if TYPE_CHECKING:
@@ -57,18 +58,25 @@ class Statistics:
         return self.cot / self.key
 
 
-def read_statistics(directory: Path) -> Statistics:
-    """Measure a prepared folder; a million rows take about a second.
+def read_statistics(directory: Path | str) -> Statistics:
+    """Measure a prepared folder, local or by URL; a million rows take about a second.
 
     Raises:
         SFTKeyError: Not a prepared folder, or a shard that is missing or damaged.
     """
-    manifest = read_manifest(directory)
-    if manifest.tokenizer is None:
-        table = open_shards(directory, ["prompt", "completion", *CHARACTER_SPANS])
-        return Statistics(manifest, "characters", *_character_lengths(table), {})
-    table = open_shards(directory, ["input_ids", *TOKEN_BORDERS, "straddle"])
-    return Statistics(manifest, "tokens", *_token_lengths(table), _straddles(table))
+    import numpy as np
+
+    prepared = open_prepared(directory)
+    tokenized = prepared.manifest.tokenizer is not None
+    measure = _token_lengths if tokenized else _character_lengths
+    parts, straddles = [], Counter[str]()
+    for table in prepared.tables():
+        parts.append(measure(table))
+        straddles.update(_straddles(table) if tokenized else {})
+    if not parts:
+        raise SFTKeyError(f"{directory} holds no examples")
+    lengths = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Statistics(prepared.manifest, "tokens" if tokenized else "characters", *lengths, dict(straddles))
 
 
 def _token_lengths(table: "pa.Table") -> "tuple[Ints, Ints, Ints, Ints]":

@@ -17,9 +17,9 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.export_card import axolotl_config, export_card
 from sftkey_data.labels import IGNORED, label_column, parse_loss_on
-from sftkey_data.manifest import MANIFEST, TOKENIZER_FOLDER, Manifest, ShardInfo, file_sha256, read_manifest
+from sftkey_data.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
+from sftkey_data.prepared import Prepared, local_path, open_prepared
 from sftkey_data.remote import Folder, is_url
-from sftkey_data.shards import open_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,12 +112,11 @@ def _split(manifest: Manifest) -> str:
 
 
 def _refuse_output(prepared: Prepared, out: Folder, *, overwrite: bool) -> None:
-    if not is_url(out.url):
-        if Path(out.url).is_file():
-            raise SFTKeyError(f"output {out.url} is a file, expected a folder")
-        if prepared.local is not None and prepared.local.resolve().is_relative_to(Path(out.url).resolve()):
-            raise SFTKeyError(f"--out {out.url} holds the prepared folder {prepared.name} itself: name another")
-    elif f"{prepared.name.rstrip('/')}/".startswith(f"{out.url.rstrip('/')}/"):
+    place, source = local_path(out.url), prepared.local
+    if place is not None and place.is_file():
+        raise SFTKeyError(f"output {out.url} is a file, expected a folder")
+    inside = place is not None and source is not None and source.resolve().is_relative_to(place.resolve())
+    if inside or f"{prepared.name.rstrip('/')}/".startswith(f"{out.url.rstrip('/')}/"):
         raise SFTKeyError(f"--out {out.url} holds the prepared folder {prepared.name} itself: name another")
     if not overwrite and out.exists() and out.names():
         raise SFTKeyError(f"output folder {out.url} is not empty: name another --out, or replace it with --overwrite")
@@ -215,29 +214,31 @@ FORMS: Mapping[str, _Form] = {
 }
 
 
-def _write_beside(directory: Path, manifest: Manifest, half: Folder, out: str, done: Exported) -> None:
+def _write_beside(prepared: Prepared, half: Folder, out: str, done: Exported) -> None:
     """What explains and loads the files: card, configuration, tokenizer, and the manifest they come from."""
-    tokenizer = directory / TOKENIZER_FOLDER
-    for path in sorted(tokenizer.iterdir()) if manifest.tokenizer else ():
-        half.write_bytes(f"{TOKENIZER_FOLDER}/{path.name}", path.read_bytes())
+    manifest = prepared.manifest
+    if manifest.tokenizer is not None:
+        with prepared.tokenizer_folder() as tokenizer:
+            for path in sorted(tokenizer.iterdir()):
+                half.write_bytes(f"{TOKENIZER_FOLDER}/{path.name}", path.read_bytes())
     if done.to == "trl":
-        for name, content in _dataset_dict(directory, done).items():
+        for name, content in _dataset_dict(prepared, done).items():
             half.write_bytes(name, json.dumps(content, indent=2).encode())
     if done.to == "axolotl":
         half.write_bytes("axolotl.yaml", axolotl_config(manifest, out, done.split, done.longest).encode())
     card = export_card(manifest, out, done)
     half.write_bytes("README.md", card.encode("utf-8", "backslashreplace"))
-    half.write_bytes(SOURCE_MANIFEST, (directory / MANIFEST).read_bytes())
+    half.write_bytes(SOURCE_MANIFEST, prepared.raw)
 
 
-def _dataset_dict(directory: Path, done: Exported) -> dict[str, object]:
+def _dataset_dict(prepared: Prepared, done: Exported) -> dict[str, object]:
     """The JSON files of `DatasetDict.save_to_disk`; with one split below, `load_dataset` opens the folder as well."""
     import hashlib
 
     from datasets import Features, List, Value
 
     features = Features(dict.fromkeys(FORMS["trl"].labels, List(Value("int32"))))
-    identity = f"{file_sha256(directory / MANIFEST)} {' '.join(done.regions)}"
+    identity = f"{hashlib.sha256(prepared.raw).hexdigest()} {' '.join(done.regions)}"
     state: dict[str, object] = {
         "_data_files": [{"filename": Path(name).name} for name in done.files],
         "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from sftkey_data.tokenizer import Encoder
 
 
+def local_path(name: str) -> Path | None:
+    """A folder's name as a path, also a `file://` URL; None where it is remote."""
+    return None if is_url(name) and not name.startswith("file://") else Path(name.removeprefix("file://"))
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A folder whose manifest was read; `raw` are the manifest's bytes, `scratch` is where copies are put."""
@@ -40,8 +45,7 @@ class Prepared:
     @property
     def local(self) -> Path | None:
         """The folder as a path; None where it is remote."""
-        remote = is_url(self.name) and not self.name.startswith("file://")
-        return None if remote else Path(self.name.removeprefix("file://"))
+        return local_path(self.name)
 
     @property
     def title(self) -> str:

@@ -75,8 +75,9 @@ def read_statistics(directory: Path | str) -> Statistics:
         straddles.update(_straddles(table) if tokenized else {})
     if not parts:
         raise SFTKeyError(f"{directory} holds no examples")
-    lengths = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Statistics(prepared.manifest, "tokens" if tokenized else "characters", *lengths, dict(straddles))
+    example, completion, cot, key = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    unit = "tokens" if tokenized else "characters"
+    return Statistics(prepared.manifest, unit, example, completion, cot, key, dict(straddles))
 
 
 def _token_lengths(table: "pa.Table") -> "tuple[Ints, Ints, Ints, Ints]":

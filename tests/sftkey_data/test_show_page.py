@@ -13,8 +13,9 @@ from sftkey_data import page
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.manifest import read_manifest
 from sftkey_data.page import page_data, write_page
+from sftkey_data.prepared import open_prepared
 from sftkey_data.shards import open_shards
-from sftkey_data.show import open_encoder, show_folder, token_ends
+from sftkey_data.show import show_folder, token_ends
 from sftkey_data.tokenizer import Encoder, load_tokenizer
 
 
@@ -66,7 +67,7 @@ def test_spans_count_as_a_browser_counts(tokenized: Path) -> None:
 
 def test_widths_are_those_of_the_decoded_tokens(tmp_path: Path, shared_data: Path) -> None:
     out = prepared_folder(tmp_path, str(shared_data / "tokenizers" / "gpt2"))
-    encoder = open_encoder(out, read_manifest(out))
+    encoder = open_prepared(out).encoder()
     assert encoder is not None
     row = open_shards(out).slice(0, 1).to_pylist()[0]
     text, start, pieces = row["prompt"] + row["completion"], 0, []
@@ -77,7 +78,7 @@ def test_widths_are_those_of_the_decoded_tokens(tmp_path: Path, shared_data: Pat
 
 
 def test_ids_that_are_not_those_of_the_text_are_refused(tokenized: Path) -> None:
-    encoder = open_encoder(tokenized, read_manifest(tokenized))
+    encoder = open_prepared(tokenized).encoder()
     row = open_shards(tokenized).slice(0, 1).to_pylist()[0]
     row["input_ids"][3] += 1
     assert encoder is not None

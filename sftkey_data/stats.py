@@ -203,7 +203,9 @@ def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
         steps, edges = counts[first : last + 1], bins[first : last + 2]
         axes.stairs(steps, edges, color=COLOURS[name], linewidth=1.5, label=label)
     _finish(axes, f"Lengths in {statistics.unit}", statistics.unit)
-    axes.set_ylim(top=1.32 * axes.get_ylim()[1])  # room for the legend
+    axes.set_yscale("log")  # Keys pile up on one or two tokens and would flatten the others
+    axes.set_ylim(0.7, 8 * len(statistics.example))  # room for the legend
+    axes.set_ylabel("examples (logarithmic)", fontsize=9)
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
     _plain_logarithmic(axes)
 
@@ -248,6 +250,7 @@ def _draw_rejects(axes: "Axes", manifest: Manifest) -> None:
     axes.set_xlim(right=1.35 * reasons[0][1])
     axes.set_ylim(max(4, len(reasons)) - 0.5, -0.5)
     axes.set_xlabel("rows", fontsize=9)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -275,6 +278,7 @@ def _finish(axes: "Axes", title: str, unit: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(unit, fontsize=9)
     axes.set_ylabel("examples", fontsize=9)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 

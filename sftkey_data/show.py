@@ -1,5 +1,6 @@
 """Examples in colour, region by region: as tokens with their borders, or as text."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,12 +12,13 @@ from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.plan import BuildConfig, make_plan
 from sftkey_data.prepare import prepare
 from sftkey_data.prepared import Prepared, open_prepared
-from sftkey_data.schema import TOKEN_BORDERS
+from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
 from sftkey_data.tally import STRADDLE_NAMES
 from sftkey_data.tokenizer import Encoder
 
 STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
-TOKEN_BORDER = "·"
+TOKEN_BORDER, LINE_BREAK = "·", "↵"
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator[Text]:
@@ -110,17 +112,22 @@ def _heading(row: dict[str, Any]) -> Text:
     if bits := row.get("straddle"):
         crossed = ", ".join(name for bit, name in STRADDLE_NAMES.items() if bits & bit)
         facts += f"  straddle bits {bits} ({crossed})"
-    return Text(f"── {facts}\n", style="bold")
+    return Text().append(f"── {_visible(facts)}\n", "bold")  # a style of the whole would reach what is added
 
 
 def _as_text(row: dict[str, Any]) -> Text:
-    completion, start, end = row["completion"], row["key_start"], row["key_end"]
-    text = Text(row["prompt"], style=STYLES["prompt"])
-    text.append(completion[: row["cot_start"]], STYLES["tag"])
-    text.append(completion[row["cot_start"] : row["cot_end"]], STYLES["cot"])
-    text.append(completion[row["cot_end"] : start], STYLES["tag"])
-    text.append(completion[start:end], STYLES["key"])
-    return text.append(completion[end:] + "\n", STYLES["tag"])
+    completion, (cot_start, cot_end, start, end) = row["completion"], (row[name] for name in CHARACTER_SPANS)
+    text = Text()
+    for region, part in (
+        ("prompt", row["prompt"]),
+        ("tag", completion[:cot_start]),
+        ("cot", completion[cot_start:cot_end]),
+        ("tag", completion[cot_end:start]),
+        ("key", completion[start:end]),
+        ("tag", f"{completion[end:]}\n"),
+    ):
+        text.append(_visible(part), STYLES[region])
+    return text
 
 
 def _as_tokens(row: dict[str, Any], encoder: Encoder) -> Text:
@@ -128,6 +135,14 @@ def _as_tokens(row: dict[str, Any], encoder: Encoder) -> Text:
     for position, end in enumerate(token_ends([row], encoder)[0]):
         special = start == end and (position < len(encoder.prefix) or position >= row["answer_token_end"])
         piece = encoder.decode([row["input_ids"][position]]) if special else whole[start:end]
-        text.append(piece, STYLES[region_of(row, position)]).append(TOKEN_BORDER, "dim")
+        shown = _visible(piece).replace("\n", f"{LINE_BREAK}\n")
+        body = shown.rstrip("\n")
+        # The border stands before the line break, else each line would begin with the one of the line before.
+        text.append(body, STYLES[region_of(row, position)]).append(TOKEN_BORDER, "dim").append(shown[len(body) :])
         start = end
     return text.append("\n")
+
+
+def _visible(text: str) -> str:
+    """Control and direction characters as a code, so that no data set steers the terminal or reorders its text."""
+    return CONTROL.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)

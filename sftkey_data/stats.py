@@ -204,6 +204,7 @@ def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
         axes.stairs(steps, edges, color=COLOURS[name], linewidth=1.5, label=label)
     _finish(axes, f"Lengths in {statistics.unit}", statistics.unit)
     axes.set_yscale("log")  # Keys pile up on one or two tokens and would flatten the others
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(0.7, 8 * len(statistics.example))  # room for the legend
     axes.set_ylabel("examples (logarithmic)", fontsize=9)
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")

@@ -10,9 +10,11 @@ import pytest
 from page_samples import HOSTILE, REJECTED, ROWS, prepared_folder
 
 from sftkey_data import page
+from sftkey_data.build import build
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.manifest import read_manifest
 from sftkey_data.page import page_data, write_page
+from sftkey_data.plan import BuildConfig
 from sftkey_data.prepared import open_prepared
 from sftkey_data.shards import open_shards
 from sftkey_data.show import show_folder, token_ends
@@ -207,3 +209,24 @@ def test_rows_of_a_source_are_shown_as_tokens_with_their_options(tmp_path: Path,
     assert "options: '" in shown
     assert "·<·Answer·>·" in shown
     assert "<|endoftext|>·" in shown
+
+
+def test_only_the_heading_is_bold_and_no_line_begins_with_a_border(tokenized: Path) -> None:
+    for text in show_folder(tokenized, len(ROWS), None):
+        heading, _, shown = text.plain.partition("\n")
+        assert [str(span.style) for span in text.spans if span.start == 0] == ["bold"]
+        assert text.style == ""
+        assert heading.startswith("── mixed/train/")
+        assert not any(line.startswith("·") for line in shown.splitlines() if "endoftext" not in line)
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", None], ids=["tokens", "text"])
+def test_text_of_the_data_does_not_steer_the_terminal(tmp_path: Path, shared_data: Path, tokenizer: str | None) -> None:
+    row = {"question": "a\x1b[2Jb\u202ec", "answer": "d\x9be\n#### 4"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    name = str(shared_data / "tokenizers" / tokenizer) if tokenizer else None
+    config = BuildConfig(source="gsm8k", inputs=(str(tmp_path / "rows.jsonl"),), tokenizer=name)
+    build(config, tmp_path / "out")
+    shown = next(show_folder(tmp_path / "out", 1, None)).plain
+    assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
+    assert ("a⟨U+001B⟩[2Jb⟨U+202E⟩c" in shown) == (tokenizer is None)

@@ -139,7 +139,8 @@ def test_the_terminal_shows_the_text_between_token_borders(tokenized: Path) -> N
     for text, row in zip(shown, open_shards(tokenized).to_pylist(), strict=True):
         tokens = text.split("\n", 1)[1]
         assert tokens.count("·") == len(row["input_ids"])
-        assert row["completion"] in tokens.replace("·", "")
+        written = tokens.replace("·", "").replace("↵\n", "\n").replace("⟨U+202E⟩", "\u202e")
+        assert row["completion"] in written
         assert "\ufffd" not in tokens
     assert "options: 'red', " in shown[4]
     assert manifest.tokenizer is not None
@@ -207,7 +208,7 @@ def test_rows_of_a_source_are_shown_as_tokens_with_their_options(tmp_path: Path,
     arguments = ("--set", "regime=choice", "--num", "1", "--tokenizer", str(shared_data / "tokenizers" / "gpt2"))
     shown = sftkey_data("show", "arithmetic", *arguments).stdout
     assert "options: '" in shown
-    assert "·<·Answer·>·" in shown
+    assert "\n<·Answer·>·" in shown
     assert "<|endoftext|>·" in shown
 
 

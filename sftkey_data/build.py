@@ -7,6 +7,7 @@ that are done and gives the same bytes. Folders may be local or URLs.
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from sftkey_data.manifest import (
     Counts,
     Manifest,
     ShardInfo,
+    file_sha256,
 )
 from sftkey_data.pieces import Piece
 from sftkey_data.plan import BuildConfig, Plan, make_plan, proven
@@ -109,8 +111,7 @@ def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion |
     except SFTKeyError:
         half.clear()
         raise
-    _finish(plan, manifest, half)
-    return manifest
+    return _finish(plan, manifest, half)
 
 
 def _refuse_output(out: Folder, *, overwrite: bool) -> None:
@@ -227,8 +228,6 @@ def _without_duplicates(plan: Plan, recipe: Recipe, machinery: Machinery) -> Ite
 
 def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
     """How many questions written repeat another one; a slice of all hashes at a time, so that memory is bounded."""
-    import tempfile
-
     import numpy as np
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -289,11 +288,14 @@ def _rejects(half: Folder) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, half.read_bytes(name).splitlines())
 
 
-def _finish(plan: Plan, manifest: Manifest, half: Folder) -> None:
+def _finish(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
     """Join the rejects, add tokenizer and card, drop what only a resumption needs; the manifest comes last."""
-    import tempfile
+    names, files = half.names(), dict[str, str]()
 
-    names = half.names()
+    def put(path: Path, name: str) -> None:
+        files[name] = file_sha256(path)
+        half.put_file(path, name)
+
     temporary = Path("the temporary folder ($TMPDIR)")
     with naming(temporary, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / REJECTS
@@ -301,11 +303,12 @@ def _finish(plan: Plan, manifest: Manifest, half: Folder) -> None:
             for name in names:
                 if name.startswith("rejects-"):
                     file.write(half.read_bytes(name))
-        half.put_file(joined, REJECTS)
+        put(joined, REJECTS)
         if plan.recipe.encoder is not None:
             save_tokenizer(plan.recipe.encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER)
             for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
-                half.put_file(path, f"{TOKENIZER_FOLDER}/{path.name}")
+                put(path, f"{TOKENIZER_FOLDER}/{path.name}")
+    manifest = manifest.model_copy(update={"files": files})
     half.write_bytes("README.md", dataset_card(manifest, first_example(plan)).encode("utf-8", "backslashreplace"))
     half.write_bytes(MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
     written = {shard.file for shard in manifest.shards}
@@ -313,3 +316,4 @@ def _finish(plan: Plan, manifest: Manifest, half: Folder) -> None:
         leftover = name.startswith(("unit-", "rejects-", "questions-", ".data-")) or name in (PLAN, REFERENCE_ONLY)
         if leftover or (name.startswith("data-") and name not in written):
             half.delete(name)
+    return manifest

@@ -1,140 +1,188 @@
-"""Checking a prepared folder: hashes, spans, the Key read back, and with `full` every row against the tokenizer."""
+"""Checking a prepared folder: its files, every row, and with `full` every row against the tokenizer.
 
+Bytes are compared with the manifest's hashes, the manifest with its own digest. Beyond that, what the rows say is
+derived again, so that rows that were wrong from the start are found too: ids from the count, spans and gold from the
+template, borders from the tokens, counts and statistics from all of them. Nothing in a folder can say that an answer
+type, the choices, or the wording of a text-only row is right: only building it again can.
+"""
+
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sftkey_data.borders import token_borders
+from sftkey_data import engine
+from sftkey_data.check_files import check_files
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract import Reject
-from sftkey_data.manifest import TOKENIZER_FOLDER, Manifest, file_sha256, read_manifest
-from sftkey_data.prepare import with_prompt_bit
-from sftkey_data.schema import CHARACTER_SPANS, STRADDLES_KEY_END, STRADDLES_KEY_START, TOKEN_BORDERS, shard_schema
-from sftkey_data.shards import open_shard
-from sftkey_data.template import Malformed, Template
-from sftkey_data.tokenizer import Encoded, Encoder, fingerprint, load_tokenizer
+from sftkey_data.facts import fact_faults
+from sftkey_data.faults import row_faults
+from sftkey_data.manifest import MANIFEST, Manifest, ShardInfo
+from sftkey_data.prepared import Prepared, open_prepared
+from sftkey_data.proof import proven_rows
+from sftkey_data.schema import TOKEN_BORDERS, shard_schema
+from sftkey_data.tally import STRADDLE_NAMES, UnitTally
+from sftkey_data.token_bytes import TokenBytes, token_bytes
+from sftkey_data.tokenizer import Encoder
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-BATCH_ROWS = 1_000
+BATCH_ROWS = 2_000
+RECOUNTED = ("unit", "example_length", "completion_length", "key_length", "key_share", "straddle")
+"""The statistics that the shards alone decide."""
 
 
-def check(directory: Path, *, full: bool = False) -> Manifest:
-    """Check a prepared folder; returns its manifest when everything holds.
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """What a worker needs to check a shard."""
+
+    prepared: Prepared
+    encoder: Encoder | None
+    alphabet: TokenBytes | None
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A shard that is in order: the numbers in its first and last id, and its lengths."""
+
+    first: int
+    last: int
+    tally: UnitTally
+
+
+def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Manifest:
+    """Check a prepared folder, local or by URL; returns its manifest when everything holds.
 
     Args:
         directory: Folder written by a build.
         full: Also encode every row again and compare ids and borders.
+        workers: Processes, each of which checks one shard at a time.
 
     Raises:
-        SFTKeyError: Names the first shard and row that is off, and how.
+        SFTKeyError: Names the first file, or shard and row, that is off, and how.
     """
-    manifest = read_manifest(directory)
-    encoder = _load_encoder(directory, manifest)
-    seen: set[str] = set()
-    with progress(f"checking {directory.name}", manifest.counts.written) as bar:
-        for shard in manifest.shards:
-            path = directory / shard.file
-            table = open_shard(path)
-            if (found := file_sha256(path)) != shard.sha256:
-                raise SFTKeyError(f"{path}: hash {found[:12]}… differs from the manifest's {shard.sha256[:12]}…")
-            if table.schema != shard_schema(tokenized=encoder is not None):
-                raise SFTKeyError(f"{path}: its columns are not those of schema version {manifest.schema_version}")
-            if table.num_rows != shard.rows:
-                raise SFTKeyError(f"{path}: holds {table.num_rows} rows, the manifest says {shard.rows}")
-            for number, rows in _batches(table):
-                _check_rows(rows, number, path, manifest.template, encoder, seen, full=full)
-                bar.advance(bar.task_ids[0], len(rows))
-    _check_counts(directory, manifest, len(seen))
+    with tempfile.TemporaryDirectory(prefix="sftkey-check-", ignore_cleanup_errors=True) as scratch:
+        prepared = open_prepared(directory, scratch)
+        manifest = prepared.manifest
+        check_files(prepared)
+        encoder = prepared.encoder()
+        alphabet = token_bytes(encoder) if encoder is not None else None
+        checker = Checker(prepared, encoder, alphabet, full)
+        tallies, before = [], -1
+        with progress(f"checking {prepared.title}", manifest.counts.written) as bar:
+            for shard, done in zip(manifest.shards, _run(checker, workers), strict=True):
+                if done.first <= before:
+                    raise SFTKeyError(
+                        f"{prepared.at(shard.file)} row 0: id stands twice or out of order: number {done.first} after "
+                        f"{before}"
+                    )
+                before = done.last
+                tallies.append(done.tally)
+                bar.advance(bar.task_ids[0], shard.rows)
+    _check_statistics(prepared, UnitTally.sum(tallies))
     return manifest
 
 
-def _load_encoder(directory: Path, manifest: Manifest) -> Encoder | None:
-    if manifest.tokenizer is None:
-        return None
-    tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
-    if fingerprint(tokenizer) != manifest.tokenizer.fingerprint:
-        raise SFTKeyError(f"{directory / TOKENIZER_FOLDER}: not the tokenizer that the manifest names")
-    info = manifest.tokenizer
-    return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
+def _run(checker: Checker, workers: int) -> Iterator[Checked]:
+    shards = checker.prepared.manifest.shards
+    task = partial(check_shard, checker=checker)
+    workers = min(workers, len(shards))
+    return engine.run_here(task, shards) if workers < 2 else engine.run_processes(task, shards, workers)
 
 
-def _batches(table: "pa.Table") -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    for start in range(0, table.num_rows, BATCH_ROWS):
-        yield start, table.slice(start, BATCH_ROWS).to_pylist()
+def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
+    """Check one shard.
+
+    Raises:
+        SFTKeyError: Names the first row that is off.
+    """
+    prepared, tally = checker.prepared, UnitTally()
+    name = prepared.at(shard.file)
+    ends: list[int] = []
+    with prepared.shard(shard, verify=True) as table:
+        _check_table(table, name, tokenized=checker.encoder is not None)
+        first = 0
+        for batch in table.to_batches(BATCH_ROWS):
+            numbers = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
+            ends += numbers[[0, -1]].tolist() if len(numbers) else []
+            first += batch.num_rows
+            _count(batch, tally)
+    if not ends:
+        raise SFTKeyError(f"{name}: holds no rows")
+    return Checked(ends[0], ends[-1], tally)
 
 
-def _check_counts(directory: Path, manifest: Manifest, written: int) -> None:
-    counts = manifest.counts
-    if counts.written != written or counts.rows_read != counts.written + counts.rejected:
-        found = f"{counts.rows_read} read, {counts.written} written, {counts.rejected} rejected; {written} rows found"
-        raise SFTKeyError(f"{directory}: the counts do not add up: {found}")
+def _check_table(table: "pa.Table", name: str, *, tokenized: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-
-def _check_rows(
-    rows: list[dict[str, Any]],
-    first: int,
-    path: Path,
-    template: Template,
-    encoder: Encoder | None,
-    seen: set[str],
-    *,
-    full: bool,
-) -> None:
-    again = encoder.encode_batch([row["prompt"] + row["completion"] for row in rows]) if full and encoder else None
-    for index, row in enumerate(rows):
-        fault = "id stands twice" if row["id"] in seen else _text_fault(row, template)
-        if fault is None and encoder is not None:
-            fault = _token_fault(row, encoder)
-        if fault is None and encoder is not None and again is not None:
-            fault = _encoding_fault(row, again[index], encoder, template)
-        if fault is not None:
-            raise SFTKeyError(f"{path} row {first + index} ({row['id']}): {fault}")
-        seen.add(row["id"])
-
-
-def _text_fault(row: dict[str, Any], template: Template) -> str | None:
-    """The template must find the spans that the row states, and the gold must stand at the Key's."""
+    if table.schema != shard_schema(tokenized=tokenized):
+        raise SFTKeyError(f"{name}: its columns are not those of the schema")
     try:
-        spans = template.locate(row["completion"])
-    except Malformed as malformed:
-        return f"the completion does not parse: {malformed.code}"
-    for name in CHARACTER_SPANS:
-        if getattr(spans, name) != row[name]:
-            return f"{name} is {row[name]}, the template finds {getattr(spans, name)}"
-    if row["completion"][spans.key_start : spans.key_end] != row["gold"]:
-        return f"the Key's span holds {row['completion'][spans.key_start : spans.key_end]!r}, gold is {row['gold']!r}"
-    return None
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise SFTKeyError(f"shard {name} is damaged: {' '.join(str(error).split())[:200]}") from None
+    for field in table.schema:
+        column = table[field.name]
+        if not field.nullable and column.null_count:
+            raise SFTKeyError(f"{name} row {pc.index(pc.is_null(column), True).as_py()}: {field.name} is null")
+    if tokenized and pc.list_flatten(table["input_ids"]).null_count:
+        raise SFTKeyError(f"{name}: one of the input_ids is null")
 
 
-def _token_fault(row: dict[str, Any], encoder: Encoder) -> str | None:
-    ids = row["input_ids"]
-    borders = [0, *(row[name] for name in TOKEN_BORDERS), len(ids)]
-    if borders != sorted(borders) or row["key_token_start"] == row["key_token_end"]:
-        return f"token borders out of order: {borders}"
-    if ids[row["answer_token_end"] :] != [encoder.eos_token_id]:
-        return f"expected one EOS ({encoder.eos_token_id}) after the answer, found {ids[row['answer_token_end'] :]}"
-    decoded = encoder.decode(ids[row["key_token_start"] : row["key_token_end"]])
-    straddles = row["straddle"] & (STRADDLES_KEY_START | STRADDLES_KEY_END)
-    if not (encoder.same_text(decoded, row["gold"]) or (straddles and encoder.holds_text(decoded, row["gold"]))):
-        return f"the Key's tokens decode to {decoded!r}, gold is {row['gold']!r}"
-    text = row["prompt"] + row["completion"]
-    if not encoder.same_text(encoder.decode_text(ids[:-1]), text):
-        return "the ids do not decode to prompt + completion"
-    return None
+def _check_batch(batch: "pa.RecordBatch", first: int, before: int, name: str, checker: Checker) -> "NDArray[np.int64]":
+    """Check rows; returns the numbers in their ids. `first` is the number of the first row, `before` the last id's."""
+    import numpy as np
+
+    manifest = checker.prepared.manifest
+    facts, numbers = fact_faults(batch, before, manifest)
+    suspected = ~proven_rows(batch, manifest.template, checker.encoder, checker.alphabet, full=checker.full)
+    suspected[list(facts)] = True
+    suspects = np.flatnonzero(suspected)
+    if not len(suspects):
+        return numbers
+    rows = batch.take(suspects.tolist()).to_pylist()
+    again = checker.full or checker.alphabet is not None  # few rows then, and only the reference knows their borders
+    faults = row_faults(rows, manifest.template, checker.encoder, full=again)
+    for row, index, fault in zip(rows, suspects.tolist(), faults, strict=True):
+        if (found := facts.get(index, fault)) is not None:
+            raise SFTKeyError(f"{name} row {first + index} ({row['id']}): {found}")
+    return numbers
 
 
-def _encoding_fault(row: dict[str, Any], encoded: Encoded, encoder: Encoder, template: Template) -> str | None:
-    if [*encoded.ids, encoder.eos_token_id] != row["input_ids"]:
-        return "the tokenizer gives other ids"
-    try:
-        borders = token_borders(encoded, len(row["prompt"]), template.locate(row["completion"]))
-        borders = with_prompt_bit(borders, encoded, row["prompt"], encoder)
-    except Reject as reject:
-        return str(reject)
-    for name in (*TOKEN_BORDERS, "straddle"):
-        if getattr(borders, name) != row[name]:
-            return f"{name} is {row[name]}, the tokenizer gives {getattr(borders, name)}"
-    return None
+def _count(batch: "pa.RecordBatch", tally: UnitTally) -> None:
+    """Add a batch to what the statistics are made of."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    tally.written += batch.num_rows
+    if "input_ids" in batch.schema.names:
+        total = pc.list_value_length(batch.column("input_ids")).to_numpy()
+        prompt, _, key_start, key_end, _ = (batch.column(name).to_numpy() for name in TOKEN_BORDERS)
+        lengths = (total, total - prompt, key_end - key_start)
+        bits = batch.column("straddle").to_numpy()
+    else:
+        prompt, completion, gold = (
+            pc.utf8_length(batch.column(name)).to_numpy() for name in ("prompt", "completion", "gold")
+        )
+        lengths, bits = (prompt + completion, completion, gold), np.zeros(0, np.int8)
+    for bit, name in STRADDLE_NAMES.items():
+        tally.straddles[name] += int(np.count_nonzero(bits & bit))
+    for counter, column in zip((tally.lengths, tally.completion_lengths, tally.key_lengths), lengths, strict=True):
+        values, counts = np.unique(column, return_counts=True)
+        counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+def _check_statistics(prepared: Prepared, total: UnitTally) -> None:
+    manifest = prepared.manifest
+    found = total.statistics("tokens" if manifest.tokenizer else "characters")
+    for name in RECOUNTED:
+        if manifest.statistics.get(name) != found[name]:
+            said = manifest.statistics.get(name)
+            raise SFTKeyError(f"{prepared.at(MANIFEST)}: statistics.{name} is {said}, the shards give {found[name]}")

@@ -18,6 +18,7 @@ app.info.help = __doc__
 InputOption = Annotated[
     list[str] | None, typer.Option("--input", help="File, URL or hub id (`org/name:subset`); repeatable.")
 ]
+FolderArgument = Annotated[str, typer.Argument(help="Prepared folder, local or a URL.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to read from a hub id, or the label of a file's rows.")]
 TemplateOption = Annotated[str, typer.Option(help="Built-in template or a .toml file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE option of a generated set; repeatable.")]
@@ -97,7 +98,7 @@ def build(
 
 @app.command()
 def show(
-    source: Annotated[str, typer.Argument(help="Prepared folder, or a source as for `build`.")],
+    source: Annotated[str, typer.Argument(help="Prepared folder (local or a URL), or a source as for `build`.")],
     num: Annotated[
         int | None, typer.Option(min=1, help="How many examples (and rejects); default 3, with --html all.")
     ] = None,
@@ -120,14 +121,14 @@ def show(
     from sftkey_data import show as shows
 
     output = Console(soft_wrap=True, highlight=False)
-    is_folder = Path(source).is_dir()
+    is_folder = "://" in source or Path(source).is_dir()
     if not is_folder and (wanted is not None or html is not None):
         raise SFTKeyError(f"{'--html' if wanted is None else '--id'} needs a prepared folder, and {source} is none")
     if html is not None:
-        _write_page(Path(source), html, num, wanted)
+        _write_page(source, html, num, wanted)
         return
     if is_folder:
-        examples = list(shows.show_folder(Path(source), num or 3, wanted))
+        examples = list(shows.show_folder(source, num or 3, wanted))
     else:
         chosen = {"source": source, "split": split, "template": template, "tokenizer": tokenizer}
         examples = list(shows.show_source(_config(chosen, inputs, options), num or 3))
@@ -136,7 +137,7 @@ def show(
         output.print(example)
 
 
-def _write_page(directory: Path, file: Path, num: int | None, wanted: str | None) -> None:
+def _write_page(directory: str, file: Path, num: int | None, wanted: str | None) -> None:
     from sftkey_data.page import write_page
 
     if wanted is not None:
@@ -147,7 +148,7 @@ def _write_page(directory: Path, file: Path, num: int | None, wanted: str | None
 
 @app.command()
 def stats(
-    directory: Annotated[Path, typer.Argument(help="Prepared folder.")],
+    directory: FolderArgument,
     plot: Annotated[Path | None, typer.Option(help="Also draw them, as a PNG file (extra `plot`).")] = None,
 ) -> None:
     """Print lengths, Key share, CoT/Key ratio, straddles and reject reasons of a prepared folder.
@@ -168,16 +169,17 @@ def stats(
 
 @app.command()
 def check(
-    directory: Annotated[Path, typer.Argument(help="Prepared folder.")],
+    directory: FolderArgument,
     full: Annotated[bool, typer.Option("--full", help="Encode every row again and compare.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
 ) -> None:
-    """Check hashes, spans and the decoded Keys; exit 1 and the row if anything is off.
+    """Check hashes, ids, spans, tokens and counts; exit 1 and the row if anything is off.
 
     Example: `sftkey-data check data/gsm8k --full`
     """
     from sftkey_data.check import check as run_check
 
-    manifest = run_check(directory, full=full)
+    manifest = run_check(directory, full=full, workers=workers or cores())
     typer.echo(f"{directory}: {manifest.counts.written} rows in {len(manifest.shards)} shards, all good")
 
 
@@ -198,7 +200,7 @@ def _engine(name: str) -> str:
 
 @app.command()
 def export(
-    directory: Annotated[Path, typer.Argument(help="Prepared folder.")],
+    directory: FolderArgument,
     to: Annotated[str, typer.Option("--to", help="`trl`, `axolotl`, `parquet` or `jsonl`.")],
     out: Annotated[str, typer.Option(help="Folder or URL to write; must not exist or be empty.")],
     loss_on: Annotated[

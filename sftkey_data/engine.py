@@ -13,21 +13,20 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from sftkey_data.errors import Interrupted
-from sftkey_data.pieces import Piece
 
-Task = Callable[[Piece], Any]
+Task = Callable[[Any], Any]
 AHEAD = 2  # pieces handed out per worker: one in work, one waiting
 PARENT_POLL_SECONDS = 0.5
 
 _task: Task | None = None  # what a forked worker inherits
 
 
-def run_here(task: Task, pieces: Iterable[Piece]) -> Iterator[Any]:
+def run_here(task: Task, pieces: Iterable[Any]) -> Iterator[Any]:
     """Results in order, one piece at a time."""
     return map(task, pieces)
 
 
-def run_processes(task: Task, pieces: Iterable[Piece], workers: int) -> Iterator[Any]:
+def run_processes(task: Task, pieces: Iterable[Any], workers: int) -> Iterator[Any]:
     """Results in order, from forked worker processes, which share what was loaded before.
 
     Raises:
@@ -54,7 +53,7 @@ def run_processes(task: Task, pieces: Iterable[Piece], workers: int) -> Iterator
             raise
 
 
-def run_ray(make_task: Callable[[], Task], pieces: Iterable[Piece]) -> Iterator[Any]:
+def run_ray(make_task: Callable[[], Task], pieces: Iterable[Any]) -> Iterator[Any]:
     """Results in order, from tasks on an existing Ray cluster (`RAY_ADDRESS`), else one on this machine.
 
     Args:
@@ -91,13 +90,13 @@ def _ray_result(ray: Any, reference: Any) -> Any:
 _ray_tasks: dict[str, Task] = {}
 
 
-def _on_ray(key: str, make_task: Callable[[], Task], piece: Piece) -> Any:
+def _on_ray(key: str, make_task: Callable[[], Task], piece: Any) -> Any:
     if key not in _ray_tasks:
         _ray_tasks[key] = make_task()
     return _ray_tasks[key](piece)
 
 
-def _inherited(piece: Piece) -> Any:
+def _inherited(piece: Any) -> Any:
     if _task is None:
         raise RuntimeError("a worker without a task")
     return _task(piece)

@@ -17,9 +17,9 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.export_card import axolotl_config, export_card
 from sftkey_data.labels import IGNORED, label_column, parse_loss_on
-from sftkey_data.manifest import MANIFEST, TOKENIZER_FOLDER, Manifest, ShardInfo, file_sha256, read_manifest
+from sftkey_data.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
+from sftkey_data.prepared import Prepared, local_path, open_prepared
 from sftkey_data.remote import Folder, is_url
-from sftkey_data.shards import open_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,12 +59,12 @@ class Exported:
 
 
 def export(
-    directory: Path, out: Path | str, *, to: str, loss_on: str | None = None, overwrite: bool = False
+    directory: Path | str, out: Path | str, *, to: str, loss_on: str | None = None, overwrite: bool = False
 ) -> Exported:
     """Write a prepared folder in another form.
 
     Args:
-        directory: Folder written by a build.
+        directory: Folder written by a build, local or a URL.
         out: Folder or URL to write; it must not exist or be empty unless `overwrite`.
         to: `trl`, `axolotl`, `parquet` or `jsonl`.
         loss_on: Words for the regions whose tokens are labels (`trl`, `axolotl`); the whole completion when None.
@@ -74,16 +74,16 @@ def export(
         SFTKeyError: A damaged shard, no tokens, an example without a target, or an output that is in the way; nothing
             is left behind then.
     """
-    manifest = read_manifest(directory)
-    done = Exported(to, _split(manifest), _regions(directory, manifest, to, loss_on))
+    prepared = open_prepared(directory)
+    done = Exported(to, _split(prepared.manifest), _regions(prepared, to, loss_on))
     final = Folder(str(out).rstrip("/"))
-    _refuse_output(directory, final, overwrite=overwrite)
+    _refuse_output(prepared, final, overwrite=overwrite)
     half = Folder(f"{final.url}.partial")
     if half.exists():
         half.clear()
     try:
-        _write_shards(directory, manifest, half, done)
-        _write_beside(directory, manifest, half, final.url, done)
+        _write_shards(prepared, half, done)
+        _write_beside(prepared, half, final.url, done)
         half.publish(final, last=SOURCE_MANIFEST)
     except BaseException as error:
         if half.exists():
@@ -94,15 +94,15 @@ def export(
     return done
 
 
-def _regions(directory: Path, manifest: Manifest, to: str, loss_on: str | None) -> tuple[str, ...]:
+def _regions(prepared: Prepared, to: str, loss_on: str | None) -> tuple[str, ...]:
     if to not in FORMS:
         raise SFTKeyError(f"--to {to!r}: expected {', '.join(FORMS)}{nearest(to, FORMS)}")
     if not FORMS[to].labels:
         if loss_on is not None:
             raise SFTKeyError(f"--loss-on chooses labels, and {to} has none: it holds every column; drop --loss-on")
         return ()
-    if manifest.tokenizer is None:
-        raise SFTKeyError(f"{directory} holds no tokens, and {to} needs them: expected a build with --tokenizer")
+    if prepared.manifest.tokenizer is None:
+        raise SFTKeyError(f"{prepared.name} holds no tokens, and {to} needs them: expected a build with --tokenizer")
     return parse_loss_on("completion" if loss_on is None else loss_on)
 
 
@@ -111,26 +111,27 @@ def _split(manifest: Manifest) -> str:
     return manifest.split if re.fullmatch(r"\w+(\.\w+)*", manifest.split) else "train"
 
 
-def _refuse_output(directory: Path, out: Folder, *, overwrite: bool) -> None:
-    if not is_url(out.url):
-        if Path(out.url).is_file():
-            raise SFTKeyError(f"output {out.url} is a file, expected a folder")
-        if directory.resolve().is_relative_to(Path(out.url).resolve()):
-            raise SFTKeyError(f"--out {out.url} holds the prepared folder {directory} itself: name another")
+def _refuse_output(prepared: Prepared, out: Folder, *, overwrite: bool) -> None:
+    place, source = local_path(out.url), prepared.local
+    if place is not None and place.is_file():
+        raise SFTKeyError(f"output {out.url} is a file, expected a folder")
+    inside = place is not None and source is not None and source.resolve().is_relative_to(place.resolve())
+    if inside or f"{prepared.name.rstrip('/')}/".startswith(f"{out.url.rstrip('/')}/"):
+        raise SFTKeyError(f"--out {out.url} holds the prepared folder {prepared.name} itself: name another")
     if not overwrite and out.exists() and out.names():
         raise SFTKeyError(f"output folder {out.url} is not empty: name another --out, or replace it with --overwrite")
 
 
-def _write_shards(directory: Path, manifest: Manifest, half: Folder, done: Exported) -> None:
-    form = FORMS[done.to]
-    with progress(f"exporting {directory.name}", manifest.counts.written) as bar:
+def _write_shards(prepared: Prepared, half: Folder, done: Exported) -> None:
+    form, manifest = FORMS[done.to], prepared.manifest
+    with progress(f"exporting {prepared.title}", manifest.counts.written) as bar:
 
         def parts(shard: ShardInfo) -> Iterator["pa.Table"]:
-            table = _open(directory, shard)
-            for start in range(0, table.num_rows, PART_ROWS):
-                part = table.slice(start, PART_ROWS)
-                yield done.count(_labelled(part, done.regions, form.labels) if form.labels else part)
-                bar.advance(bar.task_ids[0], part.num_rows)
+            with prepared.shard(shard, verify=True) as table:
+                for start in range(0, table.num_rows, PART_ROWS):
+                    part = table.slice(start, PART_ROWS)
+                    yield done.count(_labelled(part, done.regions, form.labels) if form.labels else part)
+                    bar.advance(bar.task_ids[0], part.num_rows)
 
         for number, shard in enumerate(manifest.shards):
             name = form.file.format(split=done.split, number=number)
@@ -138,14 +139,6 @@ def _write_shards(directory: Path, manifest: Manifest, half: Folder, done: Expor
                 form.write(Path(scratch) / "shard", parts(shard))
                 half.put_file(Path(scratch) / "shard", name)
             done.files.append(name)
-
-
-def _open(directory: Path, shard: ShardInfo) -> "pa.Table":
-    path = directory / shard.file
-    table = open_shard(path)
-    if (found := file_sha256(path)) != shard.sha256:
-        raise SFTKeyError(f"{path}: hash {found[:12]}… differs from the manifest's {shard.sha256[:12]}…")
-    return table
 
 
 def _scratch(half: Folder) -> str | None:
@@ -221,29 +214,31 @@ FORMS: Mapping[str, _Form] = {
 }
 
 
-def _write_beside(directory: Path, manifest: Manifest, half: Folder, out: str, done: Exported) -> None:
+def _write_beside(prepared: Prepared, half: Folder, out: str, done: Exported) -> None:
     """What explains and loads the files: card, configuration, tokenizer, and the manifest they come from."""
-    tokenizer = directory / TOKENIZER_FOLDER
-    for path in sorted(tokenizer.iterdir()) if manifest.tokenizer else ():
-        half.write_bytes(f"{TOKENIZER_FOLDER}/{path.name}", path.read_bytes())
+    manifest = prepared.manifest
+    if manifest.tokenizer is not None:
+        with prepared.tokenizer_folder() as tokenizer:
+            for path in sorted(tokenizer.iterdir()):
+                half.write_bytes(f"{TOKENIZER_FOLDER}/{path.name}", path.read_bytes())
     if done.to == "trl":
-        for name, content in _dataset_dict(directory, done).items():
+        for name, content in _dataset_dict(prepared, done).items():
             half.write_bytes(name, json.dumps(content, indent=2).encode())
     if done.to == "axolotl":
         half.write_bytes("axolotl.yaml", axolotl_config(manifest, out, done.split, done.longest).encode())
     card = export_card(manifest, out, done)
     half.write_bytes("README.md", card.encode("utf-8", "backslashreplace"))
-    half.write_bytes(SOURCE_MANIFEST, (directory / MANIFEST).read_bytes())
+    half.write_bytes(SOURCE_MANIFEST, prepared.raw)
 
 
-def _dataset_dict(directory: Path, done: Exported) -> dict[str, object]:
+def _dataset_dict(prepared: Prepared, done: Exported) -> dict[str, object]:
     """The JSON files of `DatasetDict.save_to_disk`; with one split below, `load_dataset` opens the folder as well."""
     import hashlib
 
     from datasets import Features, List, Value
 
     features = Features(dict.fromkeys(FORMS["trl"].labels, List(Value("int32"))))
-    identity = f"{file_sha256(directory / MANIFEST)} {' '.join(done.regions)}"
+    identity = f"{hashlib.sha256(prepared.raw).hexdigest()} {' '.join(done.regions)}"
     state: dict[str, object] = {
         "_data_files": [{"filename": Path(name).name} for name in done.files],
         "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],

@@ -1,12 +1,14 @@
 """What a build records about itself: enough to rebuild it, to check it, and to refuse the wrong model."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.remote import exists, is_url, open_read
 from sftkey_data.schema import SCHEMA_VERSION
 from sftkey_data.template import Template
 
@@ -55,7 +57,11 @@ class Counts(_Record):
 
 
 class Manifest(_Record):
-    """The content of `manifest.json`, written last: a folder that has one is complete."""
+    """The content of `manifest.json`, written last: a folder that has one is complete.
+
+    `shards` and `files` hold the hash of what lies beside it. README.md is not among them: it is there to be edited.
+    `digest` is over all other fields, so that a manifest changed by hand, or hashes that were made to fit, are found.
+    """
 
     schema_version: int = SCHEMA_VERSION
     code_version: str
@@ -68,23 +74,57 @@ class Manifest(_Record):
     counts: Counts
     rejects: dict[str, int]
     shards: list[ShardInfo]
+    files: dict[str, str] = Field(default_factory=dict)
     statistics: dict[str, Any]
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the values, however the file is laid out."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a prepared folder.
+    @model_validator(mode="before")
+    @classmethod
+    def _without_digest(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if k != "digest"} if isinstance(values, dict) else values
+
+
+def in_folder(directory: Path | str, name: str) -> str:
+    """A file of a folder, local or a URL, as it is called in messages."""
+    return f"{str(directory).rstrip('/')}/{name}" if is_url(str(directory)) else str(Path(directory) / name)
+
+
+def manifest_bytes(directory: Path | str) -> bytes:
+    """The bytes of a prepared folder's manifest.
+
+    Raises:
+        SFTKeyError: There is none, or a server fails.
+    """
+    path = in_folder(directory, MANIFEST)
+    if not exists(path):
+        raise SFTKeyError(f"{directory}: no {MANIFEST}, expected a folder written by `sftkey-data build`")
+    with open_read(path) as file:
+        return file.read()
+
+
+def read_manifest(directory: Path | str) -> Manifest:
+    """The manifest of a prepared folder, local or by URL.
 
     Raises:
         SFTKeyError: No manifest, a broken one, or another schema version.
     """
-    path = directory / MANIFEST
+    return parse_manifest(manifest_bytes(directory), in_folder(directory, MANIFEST))
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """The manifest that a file holds; `path` is for the message."""
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except OSError:
-        raise SFTKeyError(f"{directory}: no {MANIFEST}, expected a folder written by `sftkey-data build`") from None
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise SFTKeyError(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        place = ".".join(map(str, fault["loc"])) or "the file"
+        raise SFTKeyError(f"{path}: {place}: {fault['msg']}") from None
     if manifest.schema_version != SCHEMA_VERSION:
         raise SFTKeyError(f"{path}: schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}")
     return manifest

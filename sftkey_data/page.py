@@ -7,6 +7,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import REJECTS, Manifest, read_manifest
+from sftkey_data.manifest import REJECTS, Manifest
+from sftkey_data.prepared import Prepared, open_prepared
+from sftkey_data.remote import open_read
 from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
-from sftkey_data.shards import open_shards
-from sftkey_data.show import open_encoder, token_ends
+from sftkey_data.show import token_ends
 from sftkey_data.tally import STRADDLE_NAMES
 from sftkey_data.tokenizer import Encoder
 
@@ -42,11 +44,11 @@ class Written:
     bytes: int
 
 
-def write_page(directory: Path, file: Path, num: int | None = None) -> Written:
+def write_page(directory: Path | str, file: Path, num: int | None = None) -> Written:
     """Write the page of a prepared folder.
 
     Args:
-        directory: Prepared folder.
+        directory: Prepared folder, local or a URL.
         file: What to write; an older one is replaced.
         num: At most so many examples, and so many rejects; all when None.
 
@@ -64,20 +66,13 @@ def write_page(directory: Path, file: Path, num: int | None = None) -> Written:
     return Written(len(data["examples"]["id"]), len(data["rejects"]), len(content))
 
 
-def page_data(directory: Path, num: int | None) -> dict[str, Any]:
+def page_data(directory: Path | str, num: int | None) -> dict[str, Any]:
     """What the page is told, see `templates/page.js`."""
-    manifest = read_manifest(directory)
-    table = open_shards(directory).slice(0, num)
-    size = table.select(["prompt", "completion"]).nbytes
-    if size > MAX_TEXT_BYTES:
-        raise SFTKeyError(
-            f"{directory}: {table.num_rows} examples hold {size / 2**20:.0f} MB of text, a page at most "
-            f"{MAX_TEXT_BYTES / 2**20:.0f} MB: say how many with --num"
-        )
-    encoder = open_encoder(directory, manifest)
+    prepared = open_prepared(directory)
+    manifest, encoder = prepared.manifest, prepared.encoder()
     return {
-        "examples": _columns(table, encoder),
-        "rejects": _rejects(directory, num),
+        "examples": _columns(_bounded(prepared, num), encoder),
+        "rejects": _rejects(prepared, num),
         "written": manifest.counts.written,
         "rejected": manifest.counts.rejected,
         "unit": manifest.statistics["unit"],
@@ -99,22 +94,40 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _columns(table: "pa.Table", encoder: Encoder | None) -> dict[str, list[Any]]:
+def _bounded(prepared: Prepared, num: int | None) -> "Iterator[pa.Table]":
+    """The tables of the examples wanted, as long as a browser can hold their text."""
+    size = rows = 0
+    for table in prepared.tables(num):
+        size += table.select(["prompt", "completion"]).nbytes
+        rows += table.num_rows
+        if size > MAX_TEXT_BYTES:
+            raise SFTKeyError(
+                f"{prepared.name}: the first {rows:,} examples hold {size / 2**20:.0f} MB of text, a page at most "
+                f"{MAX_TEXT_BYTES / 2**20:.0f} MB: say how many with --num"
+            )
+        yield table
+
+
+def _columns(tables: "Iterator[pa.Table]", encoder: Encoder | None) -> dict[str, list[Any]]:
     names = ["id", "prompt", "completion", "answer_type", "choices", "spans"]
     names += ["widths", "borders", "straddle"] if encoder is not None else []
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    for start in range(0, table.num_rows, BATCH_ROWS):
-        rows = table.slice(start, BATCH_ROWS).to_pylist()
-        for name in ("id", "prompt", "completion", "answer_type", "choices"):
-            columns[name] += [row[name] for row in rows]
-        columns["spans"] += [_spans(row) for row in rows]
-        if encoder is None:
-            continue
-        for row, ends in zip(rows, token_ends(rows, encoder), strict=True):
-            columns["widths"].append(_widths(row["prompt"] + row["completion"], ends))
-            columns["borders"].append([row[name] for name in TOKEN_BORDERS])
-            columns["straddle"].append(row["straddle"])
+    for table in tables:
+        for start in range(0, table.num_rows, BATCH_ROWS):
+            _add_rows(columns, table.slice(start, BATCH_ROWS).to_pylist(), encoder)
     return columns
+
+
+def _add_rows(columns: dict[str, list[Any]], rows: list[dict[str, Any]], encoder: Encoder | None) -> None:
+    for name in ("id", "prompt", "completion", "answer_type", "choices"):
+        columns[name] += [row[name] for row in rows]
+    columns["spans"] += [_spans(row) for row in rows]
+    if encoder is None:
+        return
+    for row, ends in zip(rows, token_ends(rows, encoder), strict=True):
+        columns["widths"].append(_widths(row["prompt"] + row["completion"], ends))
+        columns["borders"].append([row[name] for name in TOKEN_BORDERS])
+        columns["straddle"].append(row["straddle"])
 
 
 def _spans(row: dict[str, Any]) -> list[int]:
@@ -140,11 +153,10 @@ def _utf16_positions(text: str) -> "NDArray[np.int64]":
     return np.concatenate(([0], np.cumsum(astral + np.int64(1))))
 
 
-def _rejects(directory: Path, num: int | None) -> list[dict[str, str]]:
-    path = directory / REJECTS
-    if not path.exists():
+def _rejects(prepared: Prepared, num: int | None) -> list[dict[str, str]]:
+    if not prepared.has(REJECTS):
         return []
-    with path.open(encoding="utf-8") as file:
+    with open_read(prepared.at(REJECTS)) as file:
         return [_reject(json.loads(line)) for line in islice(file, num)]
 
 

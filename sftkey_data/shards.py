@@ -37,17 +37,18 @@ def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify
     return pa.concat_tables(tables)
 
 
-def open_shard(path: Path) -> "pa.Table":
-    """One shard as a memory-mapped table."""
+def open_shard(path: Path, name: str | None = None) -> "pa.Table":
+    """One shard as a memory-mapped table; `name` is what messages call it, where it is a copy."""
     import pyarrow as pa
 
+    name = name or str(path)
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
     except FileNotFoundError:
-        raise SFTKeyError(f"shard {path} is missing") from None
+        raise SFTKeyError(f"shard {name} is missing") from None
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise SFTKeyError(f"shard {path} is damaged: {str(error).splitlines()[0]}") from None
+        raise SFTKeyError(f"shard {name} is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
 def _select(table: "pa.Table", columns: Sequence[str] | None, directory: Path) -> "pa.Table":

@@ -1,40 +1,37 @@
 """Examples in colour, region by region: as tokens with their borders, or as text."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.manifest import TOKENIZER_FOLDER, Manifest, read_manifest
 from sftkey_data.plan import BuildConfig, make_plan
 from sftkey_data.prepare import prepare
-from sftkey_data.schema import TOKEN_BORDERS
-from sftkey_data.shards import open_shards
+from sftkey_data.prepared import Prepared, open_prepared
+from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
 from sftkey_data.tally import STRADDLE_NAMES
-from sftkey_data.tokenizer import Encoder, load_tokenizer
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from sftkey_data.tokenizer import Encoder
 
 STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
-TOKEN_BORDER = "·"
+TOKEN_BORDER, LINE_BREAK = "·", "↵"
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MAX_SHOWN = 20_000  # characters of a part; a terminal takes minutes for millions
 
 
-def show_folder(directory: Path, num: int, wanted: str | None) -> Iterator[Text]:
-    """Examples of a prepared folder, as tokens where it has them.
+def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator[Text]:
+    """Examples of a prepared folder (local or a URL), as tokens where it has them.
 
     Raises:
         SFTKeyError: No such id.
     """
-    manifest = read_manifest(directory)
-    table = open_shards(directory)
-    table = table.slice(0, num) if wanted is None else _with_id(table, wanted, directory)
-    encoder = open_encoder(directory, manifest)
-    for row in table.to_pylist():
+    prepared = open_prepared(directory)
+    rows = _first(prepared, num) if wanted is None else [_with_id(prepared, wanted)]
+    encoder = prepared.encoder()
+    for row in rows:
         yield _example(row, encoder)
 
 
@@ -52,15 +49,6 @@ def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
 def legend() -> Text:
     """The regions in their colours."""
     return Text(" ").join(Text(region, style=style) for region, style in STYLES.items()) + "\n"
-
-
-def open_encoder(directory: Path, manifest: Manifest) -> Encoder | None:
-    """The reference encoder of a prepared folder, from the copy of the tokenizer in it; None where it has text only."""
-    info = manifest.tokenizer
-    if info is None:
-        return None
-    tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
-    return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
 
 
 def token_ends(rows: Sequence[dict[str, Any]], encoder: Encoder) -> list[list[int]]:
@@ -98,14 +86,20 @@ def region_of(row: dict[str, Any], position: int) -> str:
     return "eos"
 
 
-def _with_id(table: "pa.Table", wanted: str, directory: Path) -> "pa.Table":
+def _first(prepared: Prepared, num: int) -> list[dict[str, Any]]:
+    return [row for table in prepared.tables(num) for row in table.to_pylist()]
+
+
+def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
     import pyarrow.compute as pc
 
-    index = pc.index(table.column("id"), wanted).as_py()
-    if index < 0:
-        known = table.column("id").slice(0, 1000).to_pylist()
-        raise SFTKeyError(f"{directory}: no example with id {wanted!r}{nearest(wanted, known)}")
-    return table.slice(index, 1)
+    known: list[str] = []
+    for table in prepared.tables():
+        if (index := pc.index(table.column("id"), wanted).as_py()) >= 0:
+            row: dict[str, Any] = table.slice(index, 1).to_pylist()[0]
+            return row
+        known = known or table.column("id").slice(0, 1000).to_pylist()
+    raise SFTKeyError(f"{prepared.name}: no example with id {wanted!r}{nearest(wanted, known)}")
 
 
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:
@@ -120,17 +114,22 @@ def _heading(row: dict[str, Any]) -> Text:
     if bits := row.get("straddle"):
         crossed = ", ".join(name for bit, name in STRADDLE_NAMES.items() if bits & bit)
         facts += f"  straddle bits {bits} ({crossed})"
-    return Text(f"── {facts}\n", style="bold")
+    return Text().append(f"── {_visible(facts)}\n", "bold")  # a style of the whole would reach what is added
 
 
 def _as_text(row: dict[str, Any]) -> Text:
-    completion, start, end = row["completion"], row["key_start"], row["key_end"]
-    text = Text(_short(row["prompt"]), style=STYLES["prompt"])
-    text.append(completion[: row["cot_start"]], STYLES["tag"])
-    text.append(_short(completion[row["cot_start"] : row["cot_end"]]), STYLES["cot"])
-    text.append(completion[row["cot_end"] : start], STYLES["tag"])
-    text.append(_short(completion[start:end]), STYLES["key"])
-    return text.append(completion[end:] + "\n", STYLES["tag"])
+    completion, (cot_start, cot_end, start, end) = row["completion"], (row[name] for name in CHARACTER_SPANS)
+    text = Text()
+    for region, part in (
+        ("prompt", row["prompt"]),
+        ("tag", completion[:cot_start]),
+        ("cot", completion[cot_start:cot_end]),
+        ("tag", completion[cot_end:start]),
+        ("key", completion[start:end]),
+        ("tag", f"{completion[end:]}\n"),
+    ):
+        text.append(_visible(_short(part)), STYLES[region])
+    return text
 
 
 def _short(text: str) -> str:
@@ -146,6 +145,14 @@ def _as_tokens(row: dict[str, Any], encoder: Encoder) -> Text:
     for position, end in enumerate(token_ends([row], encoder)[0]):
         special = start == end and (position < len(encoder.prefix) or position >= row["answer_token_end"])
         piece = encoder.decode([row["input_ids"][position]]) if special else whole[start:end]
-        text.append(piece, STYLES[region_of(row, position)]).append(TOKEN_BORDER, "dim")
+        shown = _visible(piece).replace("\n", f"{LINE_BREAK}\n")
+        body = shown.rstrip("\n")
+        # The border stands before the line break, else each line would begin with the one of the line before.
+        text.append(body, STYLES[region_of(row, position)]).append(TOKEN_BORDER, "dim").append(shown[len(body) :])
         start = end
     return text.append("\n")
+
+
+def _visible(text: str) -> str:
+    """Control and direction characters as a code, so that no data set steers the terminal or reorders its text."""
+    return CONTROL.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)

@@ -1,19 +1,20 @@
 """Statistics of a prepared folder, as a table and as a plot: from the manifest and whole columns of the shards.
 
 Lengths are in tokens, or in characters (code points) where the folder has no tokens. Only the columns that count are
-read, memory-mapped; of `input_ids` only the offsets.
+read, memory-mapped, shard by shard; of `input_ids` only the offsets.
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import Manifest, read_manifest
+from sftkey_data.manifest import Manifest
+from sftkey_data.prepared import open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
-from sftkey_data.shards import open_shards
 from sftkey_data.tally import STRADDLE_NAMES
 
 if TYPE_CHECKING:
@@ -57,18 +58,26 @@ class Statistics:
         return self.cot / self.key
 
 
-def read_statistics(directory: Path) -> Statistics:
-    """Measure a prepared folder; a million rows take about a second.
+def read_statistics(directory: Path | str) -> Statistics:
+    """Measure a prepared folder, local or by URL; a million rows take about a second.
 
     Raises:
         SFTKeyError: Not a prepared folder, or a shard that is missing or damaged.
     """
-    manifest = read_manifest(directory)
-    if manifest.tokenizer is None:
-        table = open_shards(directory, ["prompt", "completion", *CHARACTER_SPANS])
-        return Statistics(manifest, "characters", *_character_lengths(table), {})
-    table = open_shards(directory, ["input_ids", *TOKEN_BORDERS, "straddle"])
-    return Statistics(manifest, "tokens", *_token_lengths(table), _straddles(table))
+    import numpy as np
+
+    prepared = open_prepared(directory)
+    tokenized = prepared.manifest.tokenizer is not None
+    measure = _token_lengths if tokenized else _character_lengths
+    parts, straddles = [], Counter[str]()
+    for table in prepared.tables():
+        parts.append(measure(table))
+        straddles.update(_straddles(table) if tokenized else {})
+    if not parts:
+        raise SFTKeyError(f"{directory} holds no examples")
+    example, completion, cot, key = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    unit = "tokens" if tokenized else "characters"
+    return Statistics(prepared.manifest, unit, example, completion, cot, key, dict(straddles))
 
 
 def _token_lengths(table: "pa.Table") -> "tuple[Ints, Ints, Ints, Ints]":
@@ -194,7 +203,10 @@ def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
         steps, edges = counts[first : last + 1], bins[first : last + 2]
         axes.stairs(steps, edges, color=COLOURS[name], linewidth=1.5, label=label)
     _finish(axes, f"Lengths in {statistics.unit}", statistics.unit)
-    axes.set_ylim(top=1.32 * axes.get_ylim()[1])  # room for the legend
+    axes.set_yscale("log")  # Keys pile up on one or two tokens and would flatten the others
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylim(0.7, 8 * len(statistics.example))  # room for the legend
+    axes.set_ylabel("examples (logarithmic)", fontsize=9)
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
     _plain_logarithmic(axes)
 
@@ -239,6 +251,7 @@ def _draw_rejects(axes: "Axes", manifest: Manifest) -> None:
     axes.set_xlim(right=1.35 * reasons[0][1])
     axes.set_ylim(max(4, len(reasons)) - 0.5, -0.5)
     axes.set_xlabel("rows", fontsize=9)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -266,6 +279,7 @@ def _finish(axes: "Axes", title: str, unit: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(unit, fontsize=9)
     axes.set_ylabel("examples", fontsize=9)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -10,11 +10,14 @@ import pytest
 from page_samples import HOSTILE, REJECTED, ROWS, prepared_folder
 
 from sftkey_data import page
+from sftkey_data.build import build
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.manifest import read_manifest
 from sftkey_data.page import page_data, write_page
+from sftkey_data.plan import BuildConfig
+from sftkey_data.prepared import open_prepared
 from sftkey_data.shards import open_shards
-from sftkey_data.show import open_encoder, show_folder, token_ends
+from sftkey_data.show import show_folder, token_ends
 from sftkey_data.tokenizer import Encoder, load_tokenizer
 
 
@@ -66,7 +69,7 @@ def test_spans_count_as_a_browser_counts(tokenized: Path) -> None:
 
 def test_widths_are_those_of_the_decoded_tokens(tmp_path: Path, shared_data: Path) -> None:
     out = prepared_folder(tmp_path, str(shared_data / "tokenizers" / "gpt2"))
-    encoder = open_encoder(out, read_manifest(out))
+    encoder = open_prepared(out).encoder()
     assert encoder is not None
     row = open_shards(out).slice(0, 1).to_pylist()[0]
     text, start, pieces = row["prompt"] + row["completion"], 0, []
@@ -77,7 +80,7 @@ def test_widths_are_those_of_the_decoded_tokens(tmp_path: Path, shared_data: Pat
 
 
 def test_ids_that_are_not_those_of_the_text_are_refused(tokenized: Path) -> None:
-    encoder = open_encoder(tokenized, read_manifest(tokenized))
+    encoder = open_prepared(tokenized).encoder()
     row = open_shards(tokenized).slice(0, 1).to_pylist()[0]
     row["input_ids"][3] += 1
     assert encoder is not None
@@ -136,7 +139,8 @@ def test_the_terminal_shows_the_text_between_token_borders(tokenized: Path) -> N
     for text, row in zip(shown, open_shards(tokenized).to_pylist(), strict=True):
         tokens = text.split("\n", 1)[1]
         assert tokens.count("·") == len(row["input_ids"])
-        assert row["completion"] in tokens.replace("·", "")
+        written = tokens.replace("·", "").replace("↵\n", "\n").replace("⟨U+202E⟩", "\u202e")
+        assert row["completion"] in written
         assert "\ufffd" not in tokens
     assert "options: 'red', " in shown[4]
     assert manifest.tokenizer is not None
@@ -204,5 +208,26 @@ def test_rows_of_a_source_are_shown_as_tokens_with_their_options(tmp_path: Path,
     arguments = ("--set", "regime=choice", "--num", "1", "--tokenizer", str(shared_data / "tokenizers" / "gpt2"))
     shown = sftkey_data("show", "arithmetic", *arguments).stdout
     assert "options: '" in shown
-    assert "·<·Answer·>·" in shown
+    assert "\n<·Answer·>·" in shown
     assert "<|endoftext|>·" in shown
+
+
+def test_only_the_heading_is_bold_and_no_line_begins_with_a_border(tokenized: Path) -> None:
+    for text in show_folder(tokenized, len(ROWS), None):
+        heading, _, shown = text.plain.partition("\n")
+        assert [str(span.style) for span in text.spans if span.start == 0] == ["bold"]
+        assert text.style == ""
+        assert heading.startswith("── mixed/train/")
+        assert not any(line.startswith("·") for line in shown.splitlines() if "endoftext" not in line)
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", None], ids=["tokens", "text"])
+def test_text_of_the_data_does_not_steer_the_terminal(tmp_path: Path, shared_data: Path, tokenizer: str | None) -> None:
+    row = {"question": "a\x1b[2Jb\u202ec", "answer": "d\x9be\n#### 4"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    name = str(shared_data / "tokenizers" / tokenizer) if tokenizer else None
+    config = BuildConfig(source="gsm8k", inputs=(str(tmp_path / "rows.jsonl"),), tokenizer=name)
+    build(config, tmp_path / "out")
+    shown = next(show_folder(tmp_path / "out", 1, None)).plain
+    assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
+    assert ("a⟨U+001B⟩[2Jb⟨U+202E⟩c" in shown) == (tokenizer is None)

@@ -8,7 +8,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -261,8 +261,10 @@ def _read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
 
     try:
         content = pq.ParquetFile(file if file.seekable() and not name.endswith(".gz") else io.BytesIO(file.read()))
+        media = _media_columns(content.schema_arrow)
+        columns = [f"{column}.path" if column in media else column for column in content.schema_arrow.names]
         number = 0
-        for batch in content.iter_batches():
+        for batch in content.iter_batches(columns=columns if media else None):
             for row in batch.to_pylist():
                 number += 1
                 yield Record(name, number, row)
@@ -270,9 +272,24 @@ def _read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
         raise SFTKeyError(f"{name}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
 
 
+def _media_columns(schema: Any) -> list[str]:
+    """Columns of pictures, sounds and other files, as `datasets` stores them: a struct of bytes and path.
+
+    Of these a row holds the path alone, under `path`. Decoding would need libraries that nothing here uses, and the
+    bytes would fill the rejects.
+    """
+    import pyarrow as pa
+
+    structs = [field for field in schema if pa.types.is_struct(field.type)]
+    return [field.name for field in structs if {part.name for part in field.type} == {"bytes", "path"}]
+
+
 def _read_dataset(source: Source) -> Iterator[Record]:
-    for number, row in enumerate(_load_dataset(source), start=1):
-        yield Record(source.label, number, row)
+    rows = _load_dataset(source)
+    media = _media_columns(rows.features.arrow_schema)
+    for number, row in enumerate(rows, start=1):
+        paths = {column: row[column] and {"path": row[column]["path"]} for column in media}
+        yield Record(source.label, number, row | paths)
 
 
 def _load_dataset(source: Source) -> Any:
@@ -281,7 +298,11 @@ def _load_dataset(source: Source) -> Any:
     datasets.disable_progress_bars()
     repository, _, subset = source.name.partition(":")
     try:
-        return datasets.load_dataset(repository, subset or None, split=source.split)
+        rows = datasets.load_dataset(repository, subset or None, split=source.split)
+        for column in _media_columns(rows.features.arrow_schema):
+            if getattr(rows.features[column], "decode", False):
+                rows = rows.cast_column(column, replace(rows.features[column], decode=False))
+        return rows
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SFTKeyError(

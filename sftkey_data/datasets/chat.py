@@ -12,7 +12,7 @@ Source: your own rows, named with `--input`. Licence: that of your rows.
 """
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,12 @@ class Options(BaseModel):
         load_template(name)  # raises before the first row
         return name
 
+    @cached_property
+    def reader(self) -> Template:
+        """The template that reads the last turn, loaded once."""
+        template = load_template(self.template)
+        return replace(template, free_text=True) if self.free_text else template
+
     def files(self) -> tuple[Path, ...]:
         """Files that decide how a row is read."""
         return () if self.template in BUILTIN else (Path(self.template),)
@@ -81,7 +87,7 @@ def _type_of(key: str, options: Options) -> AnswerType:
     if options.answer_type != "infer":
         return options.answer_type
     found = infer_answer_type(key)
-    return "math" if found == "text" and _boxed(_template(options.template, options.free_text)) else found
+    return "math" if found == "text" and _boxed(options.reader) else found
 
 
 def _turns(row: Row) -> list[Turn]:
@@ -114,7 +120,7 @@ def _content(turn: dict[str, Any], name: str) -> str:
 
 def _answer(content: str, row: Row, options: Options) -> tuple[str, str]:
     """CoT and Key; the gold column is the Key only where the template finds none."""
-    template = _template(options.template, options.free_text)
+    template = options.reader
     try:
         cot, key = template.parse(content)
     except Malformed as malformed:
@@ -150,8 +156,3 @@ def _gold(row: Row, column: str) -> str:
     value = row.get(column)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else text(row, column)
 
-
-@lru_cache(maxsize=8)
-def _template(name: str, free_text: bool) -> Template:
-    template = load_template(name)
-    return replace(template, free_text=True) if free_text else template

@@ -147,6 +147,14 @@ def test_a_template_file_is_one_of_the_files_that_decide_how_a_row_is_read(tmp_p
     assert bind(dataset, parse_options(dataset, {})).option_files == ()
 
 
+def test_a_template_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    for mark, key in (("= ", "2 ~ 3"), ("~ ", "3")):
+        own.write_text(f'before_key = "{mark}"\nto_end = true\n')
+        row = messages(("user", "q"), ("assistant", "1 + 1 = 2 ~ 3"))
+        assert parts_of(row, template=str(own)).key == key
+
+
 def test_an_unknown_template_fails_before_the_first_row() -> None:
     with pytest.raises(SFTKeyError, match=r"'think-boxd' is not known \(did you mean 'think-boxed'\?\)"):
         parse_options(load_dataset("chat"), {"template": "think-boxd"})

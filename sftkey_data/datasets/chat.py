@@ -155,4 +155,3 @@ def _cot_alone(content: str, template: Template, code: str) -> str:
 def _gold(row: Row, column: str) -> str:
     value = row.get(column)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else text(row, column)
-

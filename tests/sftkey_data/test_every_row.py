@@ -19,14 +19,16 @@ from sftkey_data.plan import BuildConfig
 from sftkey_data.shards import open_shards
 
 TOKENIZERS = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
-CLOSING_TAG = {
-    "sftkey": "</Thinking>",
-    "sftkey-compact": "</Thinking>",
-    "think-boxed": "</think>",
-    "boxed": "",
-    "hash": "",
-    "plain": "",
+MARKS = {
+    "sftkey": ("<Thinking>\n", "\n</Thinking>", "\n<Answer>\n", "\n</Answer>"),
+    "sftkey-compact": ("<Thinking>", "</Thinking>", "<Answer>", "</Answer>"),
+    "think-boxed": ("<think>\n", "\n</think>", "\n\\boxed{", "}"),
+    "boxed": ("", "", "\n\\boxed{", "}"),
+    "hash": ("", "", "\n#### ", ""),
+    "plain": ("", "", "\nThe answer is ", "."),
 }
+"""What each template writes before the CoT, after it, before the Key and after it."""
+
 FLAN = ("aqua", "creak", "ecqa", "gsm8k", "qasc", "sensemaking", "strategyqa")
 SOURCES = {
     "gsm8k": (["gsm8k/train.jsonl"], 7_473),
@@ -83,11 +85,23 @@ def rows_of(folder: Path) -> Iterator[list[dict[str, Any]]]:
         yield batch.to_pylist()
 
 
-def expected_borders(row: dict[str, Any], offsets: NDArray[np.int64], tag: str) -> tuple[int, ...]:
+def check_text(row: dict[str, Any], template: str) -> None:
+    """CoT and Key stand between the template's marks, where their spans say; the Key is the gold."""
+    before_cot, after_cot, before_key, after_key = MARKS[template]
+    completion = row["completion"]
+    cot, key = (completion[row[f"{part}_start"] : row[f"{part}_end"]] for part in ("cot", "key"))
+    assert key == row["gold"] == key.strip() != ""
+    assert cot == cot.strip() != ""
+    assert completion == f"{before_cot}{cot}{after_cot}{before_key}{key}{after_key}"
+    assert row["cot_start"] == len(before_cot)
+    assert row["key_start"] == row["cot_end"] + len(after_cot) + len(before_key)
+
+
+def expected_borders(row: dict[str, Any], offsets: NDArray[np.int64], after_cot: str) -> tuple[int, ...]:
     """Borders and the straddle bits of Key and prompt, by comparing every token's characters with the spans."""
     start, end = offsets[:, 0], offsets[:, 1]
-    prompt, completion = len(row["prompt"]), row["completion"]
-    tag_end = prompt + (completion.index(tag, row["cot_end"]) + len(tag) if tag else row["cot_end"])
+    prompt = len(row["prompt"])
+    tag_end = prompt + row["cot_end"] + len(after_cot)
     key_start, key_end = prompt + row["key_start"], prompt + row["key_end"]
     key = np.flatnonzero((start < key_end) & (end > key_start))
     first, last = int(key[0]), int(key[-1]) + 1
@@ -98,14 +112,14 @@ def expected_borders(row: dict[str, Any], offsets: NDArray[np.int64], tag: str) 
     return num_prompt, num_cot, first, last, len(offsets), straddle
 
 
-def check_row(row: dict[str, Any], ids: list[int], offsets: NDArray[np.int64], tag: str, reference: Reference) -> None:
-    """Ids, character span, borders and their order; the offsets must be the untrimmed ones."""
+def check_tokens(
+    row: dict[str, Any], ids: list[int], offsets: NDArray[np.int64], template: str, reference: Reference
+) -> None:
+    """Ids, borders and their order; the offsets must be the untrimmed ones."""
     assert row["input_ids"] == ids
-    assert row["completion"][row["key_start"] : row["key_end"]] == row["gold"]
-    assert 0 <= row["cot_start"] < row["cot_end"] <= row["key_start"] < row["key_end"] <= len(row["completion"])
     gaps = offsets[1:, 0] > np.maximum.accumulate(offsets[:, 1])[:-1]
     assert not gaps.any() or reference.has_nfc, "an offset was trimmed"
-    prompt, cot, first, last, end, straddle = expected_borders(row, offsets, tag)
+    prompt, cot, first, last, end, straddle = expected_borders(row, offsets, MARKS[template][1])
     names = ("prompt_tokens", "cot_token_end", "key_token_start", "key_token_end", "answer_token_end")
     assert tuple(row[name] for name in names) == (prompt, cot, first, last, end)
     assert 0 < prompt <= cot <= first < last <= end == len(ids) - 1
@@ -130,7 +144,7 @@ def check_prompts(rows: list[dict[str, Any]], reference: Reference) -> None:
         assert bool(row["straddle"] & NOT_PREFIX) == differs, row["id"]
 
 
-@pytest.mark.parametrize("template", CLOSING_TAG)
+@pytest.mark.parametrize("template", MARKS)
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_every_row_has_the_ids_of_transformers_and_borders_by_its_offsets(
     name: str, template: str, shared_data: Path, tmp_path: Path
@@ -147,7 +161,8 @@ def test_every_row_has_the_ids_of_transformers_and_borders_by_its_offsets(
         for rows in rows_of(tmp_path / source):
             ids, offsets = reference.encode([row["prompt"] + row["completion"] for row in rows])
             for row, row_ids, row_offsets in zip(rows, ids, offsets, strict=True):
-                check_row(row, row_ids, row_offsets, CLOSING_TAG[template], reference)
+                check_text(row, template)
+                check_tokens(row, row_ids, row_offsets, template, reference)
             check_keys(rows, reference)
             check_prompts(rows, reference)
             seen += len(rows)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import pytest
@@ -71,6 +72,16 @@ def test_every_template_writes_the_golden_key_where_its_span_says(name: str) -> 
             completion, spans = template.render(parts["cot"], parts["key"])
             assert completion[spans.key_start : spans.key_end] == parts["key"]
             assert template.parse(completion) == (parts["cot"], parts["key"])
+
+
+@every_dataset
+def test_a_key_with_options_is_the_letter_under_which_the_prompt_lists_one(name: str) -> None:
+    dataset = bound(name)
+    for parts in map(dataset.extract, rows_of(dataset, 10)):
+        if parts.choices is not None:
+            assert parts.answer_type == "choice"
+            option = parts.choices[ascii_uppercase.index(parts.key)]
+            assert re.search(rf"^(- )?\(?{parts.key}[.)] {re.escape(option)}$", parts.prompt, re.MULTILINE)
 
 
 def test_every_fixture_and_golden_file_belongs_to_a_dataset() -> None:

@@ -26,7 +26,7 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE o
 
 @app.command("list")
 def list_datasets() -> None:
-    """List the built-in datasets: name, description, default input, columns or options.
+    """List the built-in datasets: name, description, default input, columns, rejects by design and options.
 
     Example: `sftkey-data list`
     """
@@ -35,10 +35,12 @@ def list_datasets() -> None:
     for name in builtin_names():
         dataset = load_dataset(name)
         typer.echo(f"{name}\t{dataset.description}")
-        if dataset.options is None:
-            typer.echo(f"\tinput {dataset.default_input}; columns {', '.join(dataset.columns)}")
-            continue
-        for option, field in dataset.options.model_fields.items():
+        if dataset.generate is None:
+            named = f"{dataset.default_input or '(name one with --input)'}"
+            typer.echo(f"\tinput {named}; columns {', '.join(dataset.columns) or '(named by the options)'}")
+        if dataset.expected_rejects:
+            typer.echo(f"\trejects by design: {', '.join(sorted(dataset.expected_rejects))}")
+        for option, field in dataset.options.model_fields.items() if dataset.options else ():
             typer.echo(f"\t--set {option}={field.default}\t{field.description}")
 
 

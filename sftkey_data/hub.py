@@ -4,9 +4,11 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.parquet import media_columns
 from sftkey_data.readers import Record
 
 
@@ -23,7 +25,11 @@ def load(name: str, split: str) -> Any:
     repository, _, subset = name.partition(":")
     try:
         with _torch_unknown():
-            return datasets.load_dataset(repository, subset or None, split=split)
+            rows = datasets.load_dataset(repository, subset or None, split=split)
+            for column in media_columns(rows.features.arrow_schema):
+                if getattr(rows.features[column], "decode", False):
+                    rows = rows.cast_column(column, replace(rows.features[column], decode=False))
+            return rows
     except StopIteration:  # its message for an empty file
         raise SFTKeyError(f"dataset {name!r} (split {split!r}): a file of it holds no rows") from None
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, datasets.exceptions.DatasetsError) as error:
@@ -39,8 +45,10 @@ def read_rows(dataset: Any, label: str) -> Iterator[Record]:
     """
     number = 0
     try:
+        media = media_columns(dataset.features.arrow_schema)
         for number, row in enumerate(dataset if len(dataset) else (), start=1):  # iterating over none fails
-            yield Record(label, number, row)
+            paths = {column: row[column] and {"path": row[column]["path"]} for column in media}
+            yield Record(label, number, row | paths)
     except (ValueError, OverflowError, OSError) as error:
         raise SFTKeyError(f"{label}: row {number + 1} cannot be read: {_said(error)}") from None
 

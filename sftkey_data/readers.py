@@ -19,12 +19,11 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 MAX_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
 MAX_DIGITS = 4_300  # of an integer: beyond, Python refuses to read or write it
-PARQUET_ROWS = 4_096  # converted at a time
 BAD_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
 QUOTED = re.compile(r'"[^"]*"')
 BLANK = b" \t\r\n"
@@ -251,43 +250,3 @@ def _escaped(text: str) -> str:
 def _delimiter(header: str) -> str:
     """The separator that the header line holds most of outside of quotes; a comma where it holds none."""
     return max(",;|\t", key=QUOTED.sub("", header).count)
-
-
-def read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
-    """Rows of a Parquet file that can be sought."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        content = pq.ParquetFile(file)
-        names = content.schema_arrow.names
-        if twice := next((column for column in names if names.count(column) > 1), None):
-            raise SFTKeyError(f"{name}: the column name {twice!r} stands twice")
-        number = 0
-        for batch in content.iter_batches(PARQUET_ROWS):
-            for row in _rows(batch):
-                number += 1
-                yield Record(name, number, row)
-    except (pa.ArrowException, OSError) as error:  # an OSError where a page does not decompress
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SFTKeyError(f"{name}: not a readable Parquet file: {said}") from None
-
-
-def _rows(batch: "pa.RecordBatch") -> list[Any]:
-    try:
-        return batch.to_pylist()  # type: ignore[no-any-return]
-    except (UnicodeDecodeError, OverflowError, ValueError):
-        return [_one_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
-
-
-def _one_row(batch: "pa.RecordBatch") -> Any:
-    """The row of a batch of one. A date that Python cannot hold is no reason to lose the row's other columns."""
-    row = dict[str, Any]()
-    for column in batch.schema.names:
-        try:
-            row[column] = batch[column].to_pylist()[0]
-        except UnicodeDecodeError as error:
-            return Unreadable("invalid_utf8", f"{column}: {error.reason} at byte {error.start + 1}", "")
-        except (OverflowError, ValueError) as error:
-            row[column] = Unreadable("unreadable_value", f"{column}: {error}", str(error))
-    return row

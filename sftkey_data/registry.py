@@ -38,7 +38,10 @@ class Dataset:
         generate: `(options, split) -> rows` of a generated set, else None.
         fields: Column names of a csv or tsv without a header, else None.
         default_split: The split read from a hub id when none is named, else `train`.
-        source_file: A user's own file, hashed into the manifest.
+        expected_rejects: Reasons that are a property of the dataset and no fault of the input, as a question with an
+            image; every row is counted all the same.
+        source_file: A user's own file.
+        option_files: Files that the options name and that decide how a row is read; see `bind`.
     """
 
     name: str
@@ -50,7 +53,9 @@ class Dataset:
     generate: Callable[[Any, str], Iterator[Row]] | None = None
     fields: tuple[str, ...] | None = None
     default_split: str | None = None
+    expected_rejects: frozenset[str] = frozenset()
     source_file: Path | None = None
+    option_files: tuple[Path, ...] = ()
 
 
 def builtin_names() -> list[str]:
@@ -79,13 +84,17 @@ def load_dataset(source: str) -> Dataset:
 def bind(dataset: Dataset, options: BaseModel | None) -> Dataset:
     """The dataset with its options fixed, so that `extract` takes a row alone.
 
-    Options with a method `columns()` name the columns every row must have.
+    Options with a method `columns()` name the columns every row must have, those with `files()` the files they use.
     """
     if options is None or dataset.generate is not None:
         return dataset
-    named = getattr(options, "columns", None)
-    columns = tuple(named()) if callable(named) else dataset.columns
-    return replace(dataset, extract=partial(dataset.extract, options=options), columns=columns)
+    named, files = getattr(options, "columns", None), getattr(options, "files", None)
+    return replace(
+        dataset,
+        extract=partial(dataset.extract, options=options),
+        columns=tuple(named()) if callable(named) else dataset.columns,
+        option_files=tuple(files()) if callable(files) else (),
+    )
 
 
 def parse_options(dataset: Dataset, values: Mapping[str, Any]) -> BaseModel | None:
@@ -113,6 +122,7 @@ def _from_module(module: ModuleType, name: str, source_file: Path | None = None)
         generate=getattr(module, "generate", None),
         fields=getattr(module, "FIELDS", None),
         default_split=getattr(module, "SPLIT", None),
+        expected_rejects=frozenset(getattr(module, "EXPECTED_REJECTS", ())),
         source_file=source_file,
     )
 

@@ -14,13 +14,13 @@ from typing import IO, cast
 from sftkey_data import hub
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract import Row
+from sftkey_data.parquet import read_parquet
 from sftkey_data.readers import Record as Record  # the word that the other modules know it by
 from sftkey_data.readers import (
     Unreadable,
     read_csv,
     read_json,
     read_jsonl,
-    read_parquet,
     refuse_other_content,
     shallow,
     unusable,

@@ -1,6 +1,7 @@
 """Generated arithmetic: sums and word problems of several steps, with the Key in one of three relations to the CoT.
 
-Schema source: generated here, no input (`sftkey-data build arithmetic --set num=2000 --set regime=choice --out DIR`).
+Schema: `question`, `solution`, `answer`, and what else `generate` puts into a row.
+Source: generated here, no input (`sftkey-data build arithmetic --set num=2000 --set regime=choice --out DIR`).
 Licence: MIT, as this package.
 
 The *regime* says what is left for the Key after the CoT:

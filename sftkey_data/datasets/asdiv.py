@@ -3,7 +3,7 @@
 Schema: `body`, `question`, `solution_type`, `answer` such as `9 (apples)`, `formula` such as `7+2=9`. The Key is the
 answer without the units in brackets; an answer of several values, `3 (red); 4 (blue)`, becomes the list `3, 4`.
 Source: Miao et al. 2020, "A Diverse Corpus for Evaluating and Developing English Math Word Problem Solvers"; hub id
-EleutherAI/asdiv, whose one split is `validation`. Licence: CC BY-NC 4.0.
+EleutherAI/asdiv, whose one subset is `asdiv` and one split `validation`. Licence: CC BY-NC 4.0.
 """
 
 import re

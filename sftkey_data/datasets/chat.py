@@ -4,13 +4,16 @@ Schema: `messages`, turns `{"role": …, "content": …}`, or `conversations` (S
 column `system` is a first system turn. The turn before the last assistant turn is the prompt, those before it are the
 history, kept as they are; what follows the last assistant turn is left out.
 
-The template is that of your rows, not that of the build: `think-boxed` reads `<think>…</think> \boxed{…}`, and a .toml
-file with `free_text = true` allows text around the answer. A turn that it does not read is rejected under the
-template's code, unless `gold_field` names a column with the answer.
+The template is that of your rows, not that of the build: `think-boxed` reads `<think>…</think> \boxed{…}`. With
+`--set free_text=true` text may stand between the CoT and the answer and after it, as reasoning models write; it is left
+out. A turn that the template does not read is rejected under the template's code, unless `gold_field` names a column
+with the answer.
 Source: your own rows, named with `--input`. Licence: that of your rows.
 """
 
-from functools import lru_cache
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -18,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sftkey_data.boxes import unwrap
 from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import AnswerType, Parts, Reject, Row, text
-from sftkey_data.template import Malformed, Template, load_template
+from sftkey_data.template import BUILTIN, Malformed, Template, load_template
 
 COLUMNS = ()  # a row has either of two
 
@@ -41,14 +44,25 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     template: str = Field("think-boxed", description="Template of the rows: a built-in one or a .toml file.")
+    free_text: bool = Field(False, description="Allow text between the CoT and the answer, and after it.")
     gold_field: str = Field("", description="Column with the answer, for turns that the template does not read.")
     answer_type: AnswerType | Literal["infer"] = Field("infer", description="Type of all answers, or from each Key.")
 
     @field_validator("template")
     @classmethod
     def _known(cls, name: str) -> str:
-        _template(name)  # raises before the first row
+        load_template(name)  # raises before the first row
         return name
+
+    @cached_property
+    def reader(self) -> Template:
+        """The template that reads the last turn, loaded once."""
+        template = load_template(self.template)
+        return replace(template, free_text=True) if self.free_text else template
+
+    def files(self) -> tuple[Path, ...]:
+        """Files that decide how a row is read."""
+        return () if self.template in BUILTIN else (Path(self.template),)
 
 
 def extract(row: Row, options: Options) -> Parts:
@@ -73,7 +87,7 @@ def _type_of(key: str, options: Options) -> AnswerType:
     if options.answer_type != "infer":
         return options.answer_type
     found = infer_answer_type(key)
-    return "math" if found == "text" and _boxed(_template(options.template)) else found
+    return "math" if found == "text" and _boxed(options.reader) else found
 
 
 def _turns(row: Row) -> list[Turn]:
@@ -106,7 +120,7 @@ def _content(turn: dict[str, Any], name: str) -> str:
 
 def _answer(content: str, row: Row, options: Options) -> tuple[str, str]:
     """CoT and Key; the gold column is the Key only where the template finds none."""
-    template = _template(options.template)
+    template = options.reader
     try:
         cot, key = template.parse(content)
     except Malformed as malformed:
@@ -123,7 +137,7 @@ def _boxed(template: Template) -> bool:
 def _hint(code: str, template: Template) -> str:
     read = f"the last assistant turn is not what template {template.name!r} reads"
     around = code in ("text_before_key", "text_after_key") and not template.free_text
-    return f"{read}; a .toml template with free_text = true allows text around the answer" if around else read
+    return f"{read}; --set free_text=true allows text around the answer" if around else read
 
 
 def _cot_alone(content: str, template: Template, code: str) -> str:
@@ -141,8 +155,3 @@ def _cot_alone(content: str, template: Template, code: str) -> str:
 def _gold(row: Row, column: str) -> str:
     value = row.get(column)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else text(row, column)
-
-
-@lru_cache(maxsize=8)
-def _template(name: str) -> Template:
-    return load_template(name)

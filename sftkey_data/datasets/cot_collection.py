@@ -1,16 +1,16 @@
 """CoT Collection: 1.84 million rationales over 1,060 tasks of the Flan Collection; the Key is the task's target.
 
 Schema: `source` (the whole prompt, options included), `target`, `rationale`, `task`, `type`. The type of the answer is
-inferred from the target: an option letter, yes or no, a number, else text. Where `datasets` refuses the hub's loading
-script, name a copy of its data file with `--input`.
+inferred from the target: an option letter, yes or no, a number, else text.
 Source: Kim et al. 2023, "The CoT Collection: Improving Zero-shot and Few-shot Learning of Language Models via
-Chain-of-Thought Fine-Tuning"; hub id kaist-ai/CoT-Collection. Licence: CC BY 4.0.
+Chain-of-Thought Fine-Tuning"; hub id nguyen-brat/CoT-Collection, the rows of kaist-ai/CoT-Collection without its
+loading script, which `datasets` no longer runs. Licence: CC BY 4.0.
 """
 
 from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import Parts, Row, text
 
-INPUT = "kaist-ai/CoT-Collection"
+INPUT = "nguyen-brat/CoT-Collection"
 COLUMNS = ("source", "target", "rationale")
 
 

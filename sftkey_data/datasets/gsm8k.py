@@ -1,7 +1,8 @@
 """GSM8K: grade-school word problems with worked solutions and a number as Key.
 
 Schema: `question`; `answer` holds the worked solution, marks such as `<<48/2=24>>`, and a last line `#### 24`.
-Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems"; hub id openai/gsm8k. Licence: MIT.
+Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems"; hub id openai/gsm8k, subset `main`.
+Licence: MIT.
 """
 
 import re

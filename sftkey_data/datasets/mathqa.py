@@ -1,23 +1,25 @@
 """MathQA: multiple-choice word problems from AQuA-RAT, cleaned and annotated; the Key is the option's letter.
 
-Schema: `Problem`, `Rationale` (often in quotation marks), `options`, one text such as `a ) 12 , b ) 15 , c ) 7.5`,
-`correct` (a small letter), `annotated_formula`, `linear_formula`, `category`. All text is lower case with spaces around
-its marks, and is kept so.
+Schema: `Problem`, `Rationale` (often in quotation marks), `options`, one text such as `a ) 12 , b ) 15 , c ) 7.5` or
+`['a ) 12', 'b ) 15', 'c ) 7.5']`, `correct` (a small letter), `annotated_formula`, `linear_formula`, `category`. All
+text is lower case with spaces around its marks, and is kept so.
 Source: Amini et al. 2019, "MathQA: Towards Interpretable Math Word Problem Solving with Operation-Based Formalisms";
-hub id allenai/math_qa. Licence: Apache-2.0.
+hub id regisss/math_qa, the rows of allenai/math_qa without its loading script. Licence: Apache-2.0.
 """
 
+import ast
 import re
 
 from sftkey_data.choices import ChoiceOptions, choice_key, list_options
 from sftkey_data.extract import Parts, Reject, Row, text
 
-INPUT = "allenai/math_qa"
+INPUT = "regisss/math_qa"
 COLUMNS = ("Problem", "Rationale", "options", "correct")
 Options = ChoiceOptions
 
 LETTERS = "abcde"
 _LABEL = re.compile(r"(?:^|,)\s*([a-e])\s*\)\s*")
+_OPTION = re.compile(r"\s*([a-e])\s*\)(.*)", re.DOTALL)
 
 
 def extract(row: Row, options: ChoiceOptions) -> Parts:
@@ -36,14 +38,29 @@ def extract(row: Row, options: ChoiceOptions) -> Parts:
 
 
 def split_options(listed: str) -> tuple[str, ...]:
-    """The texts of `a ) 12 , b ) 15`.
+    """The texts of `a ) 12 , b ) 15` or `['a ) 12', 'b ) 15']`.
 
     Raises:
         Reject: `bad_options` where the letters are not a, b, c, … in order, or an option is empty.
     """
-    labels = list(_LABEL.finditer(listed))
-    ends = [label.start() for label in labels[1:]] + [len(listed)]
-    texts = tuple(listed[label.end() : end].strip() for label, end in zip(labels, ends, strict=False))
-    if len(texts) < 2 or not all(texts) or [label[1] for label in labels] != list(LETTERS[: len(texts)]):
+    options = _quoted(listed) if listed.startswith("[") else _joined(listed)
+    texts = tuple(text.strip() for _, text in options)
+    if len(texts) < 2 or not all(texts) or [letter for letter, _ in options] != list(LETTERS[: len(texts)]):
         raise Reject("bad_options", f"options must read 'a ) … , b ) …', found {listed[:80]!r}")
     return texts
+
+
+def _joined(listed: str) -> list[tuple[str, str]]:
+    labels = list(_LABEL.finditer(listed))
+    ends = [label.start() for label in labels[1:]] + [len(listed)]
+    return [(label[1], listed[label.end() : end]) for label, end in zip(labels, ends, strict=False)]
+
+
+def _quoted(listed: str) -> list[tuple[str, str]]:
+    """Letter and text of each string in a list that Python has printed; none where it is no such list."""
+    try:
+        strings = ast.literal_eval(listed)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    found = [_OPTION.fullmatch(string) for string in strings if isinstance(string, str)]
+    return [(option[1], option[2]) for option in found if option] if all(found) else []

@@ -1,8 +1,9 @@
 """MedMCQA: questions of Indian medical entrance exams with an expert's explanation.
 
 Schema: `id`, `question`, `opa` to `opd`, `cop` (the right option: 0 to 3 on the hub, -1 in its test split; 1 to 4 in
-the authors' own files, to be read with `--set first_option=1`), `choice_type`, `exp` (explanation, null in an eighth
-of the train rows and in half of the validation rows: raise `--max-reject-rate`), `subject_name`, `topic_name`.
+the authors' own files, to be read with `--set first_option=1`), `choice_type`, `exp` (explanation), `subject_name`,
+`topic_name`. An eighth of the train rows and half of the validation rows have no explanation: rejected by design, as
+`missing_cot`.
 Source: Pal et al. 2022, "MedMCQA: A Large-scale Multi-Subject Multi-Choice Dataset for Medical domain Question
 Answering"; hub id openlifescienceai/medmcqa. Licence: Apache-2.0.
 """
@@ -14,7 +15,8 @@ from sftkey_data.extract import Parts, Reject, Row, text
 
 INPUT = "openlifescienceai/medmcqa"
 OPTIONS = ("opa", "opb", "opc", "opd")
-COLUMNS = ("question", *OPTIONS, "cop", "exp")
+COLUMNS = ("question", *OPTIONS, "cop")  # without `exp`, which may be null
+EXPECTED_REJECTS = ("missing_cot",)
 
 
 class Options(ChoiceOptions):
@@ -28,5 +30,7 @@ def extract(row: Row, options: Options) -> Parts:
     number = row["cop"]
     if isinstance(number, bool) or not isinstance(number, int):
         raise Reject("wrong_type", f"cop must be an integer, found {number!r}")
+    if "exp" in row and not row["exp"]:
+        raise Reject("missing_cot", "the row has no explanation")
     texts = [text(row, column) for column in OPTIONS]
     return choice_parts(text(row, "question"), text(row, "exp"), texts, number - options.first_option, options)

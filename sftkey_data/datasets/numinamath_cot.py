@@ -1,7 +1,7 @@
 r"""NuminaMath-CoT: 860 thousand problems from school to olympiad; the Key is the last box of the solution.
 
 Schema: `source`, `problem`, `solution`, `messages` (the problem and the solution as two turns). A solution without a
-`\boxed{…}`, as proofs are, is rejected. Boxes inside the CoT are unwrapped.
+`\boxed{…}`, as proofs are, is rejected by design, as `missing_key`. Boxes inside the CoT are unwrapped.
 Source: Li et al. 2024, "NuminaMath"; hub id AI-MO/NuminaMath-CoT. Licence: Apache-2.0.
 """
 
@@ -11,6 +11,7 @@ from sftkey_data.extract import Parts, Row, text
 
 INPUT = "AI-MO/NuminaMath-CoT"
 COLUMNS = ("problem", "solution")
+EXPECTED_REJECTS = ("missing_key",)
 
 
 def extract(row: Row) -> Parts:

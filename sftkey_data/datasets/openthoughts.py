@@ -2,9 +2,9 @@ r"""OpenThoughts-114k: maths, science, code and puzzles with the thoughts of Dee
 
 Schema: `system`; `conversations`, two turns `{"from": …, "value": …}`, of `user` and `assistant`. The latter is
 `<|begin_of_thought|>…<|end_of_thought|>`, the CoT, and `<|begin_of_solution|>…<|end_of_solution|>`, whose last
-`\boxed{…}` is the Key; a solution without one, as code is, is rejected. Boxes inside the CoT are unwrapped. The system
-prompt, which only describes those four marks, and the request for a box before a question are left out: the template
-decides how an answer is written.
+`\boxed{…}` is the Key; a solution without one, as code is, is rejected by design, as `missing_key`. Boxes inside the
+CoT are unwrapped. The system prompt, which only describes those four marks, and the request for a box before a
+mathematical question are left out: the template decides how an answer is written.
 Source: Guha et al. 2025, "OpenThoughts: Data Recipes for Reasoning Models"; hub id open-thoughts/OpenThoughts-114k.
 Licence: Apache-2.0.
 """
@@ -15,6 +15,7 @@ from sftkey_data.extract import Parts, Reject, Row, text
 
 INPUT = "open-thoughts/OpenThoughts-114k"
 COLUMNS = ("conversations",)
+EXPECTED_REJECTS = ("missing_key",)
 
 BOX_REQUEST = "Return your final response within \\boxed{}. "
 
@@ -31,7 +32,7 @@ def extract(row: Row) -> Parts:
     return Parts(
         prompt=text(turns[0], "value").removeprefix(BOX_REQUEST),
         cot=unwrap(_between(answer, "thought", "missing_cot")),
-        key=boxed_key(_between(answer, "solution", "missing_key"), "the solution"),
+        key=boxed_key(_between(answer, "solution", "missing_solution"), "the solution"),
         answer_type="math",
     )
 

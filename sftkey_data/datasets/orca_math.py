@@ -2,8 +2,8 @@ r"""Orca-Math: 200 thousand grade-school word problems answered by GPT-4 Turbo i
 
 Schema: `question`, `answer`. Nothing marks the Key, so it is taken only where the answer states it plainly: the last
 `\boxed{…}`, else the one number of the last sentence, else the one number after its last `=`. A last sentence with
-several other numbers (`3 of the 5 pens`) is rejected as `ambiguous_key`; one without any as `missing_key`. The CoT is
-the whole answer, boxes unwrapped.
+several other numbers (`3 of the 5 pens`) is rejected as `ambiguous_key`, one without any as `missing_key`, both by
+design. The CoT is the whole answer, boxes unwrapped.
 Source: Mitra et al. 2024, "Orca-Math: Unlocking the potential of SLMs in Grade School Math"; hub id
 microsoft/orca-math-word-problems-200k. Licence: MIT.
 """
@@ -19,6 +19,7 @@ from sftkey_data.extract import Parts, Reject, Row, text
 
 INPUT = "microsoft/orca-math-word-problems-200k"
 COLUMNS = ("question", "answer")
+EXPECTED_REJECTS = ("ambiguous_key", "missing_key")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _NUMBER = re.compile(  # an ordinal (`3rd`), an exponent and a digit inside a word are none

@@ -3,7 +3,7 @@
 Schema: `id`, `question`, `choices` (`text` and `label`, a list each), `answerKey` (a label, empty in the test split),
 `fact1`, `fact2`, `combinedfact`, `formatted_question`.
 Source: Khot et al. 2020, "QASC: A Dataset for Question Answering via Sentence Composition"; hub id allenai/qasc.
-Licence: CC BY.
+Licence: CC BY 4.0.
 """
 
 from sftkey_data.choices import ChoiceOptions, choice_index, choice_parts, labelled_choices

@@ -3,7 +3,8 @@ r"""s1K-1.1: one thousand hard questions with the thoughts of DeepSeek-R1; the K
 Schema: `solution`, `question`, `cot_type`, `source_type`, `metadata`, `gemini_thinking_trajectory`, `gemini_attempt`,
 `deepseek_thinking_trajectory`, `deepseek_attempt`, and `gemini_grade`, `deepseek_grade` (`Yes` or `No`: the attempt
 agrees with the solution) with a `…_grade_reason` each. The reference `solution` is free text, so the Key comes from the
-attempt; an attempt without a `\boxed{…}`, as proofs are, is rejected. Boxes inside the CoT are unwrapped.
+attempt. Rejected by design are attempts without a `\boxed{…}`, as proofs are (`missing_key`), and those graded wrong
+(`graded_wrong`). Boxes inside the CoT are unwrapped.
 Source: Muennighoff et al. 2025, "s1: Simple test-time scaling"; hub id simplescaling/s1K-1.1. Licence: MIT.
 """
 
@@ -17,6 +18,7 @@ from sftkey_data.extract import Parts, Reject, Row, text
 
 INPUT = "simplescaling/s1K-1.1"
 COLUMNS = ("question", "deepseek_thinking_trajectory", "deepseek_attempt")
+EXPECTED_REJECTS = ("missing_key", "graded_wrong")
 
 
 class Options(BaseModel):

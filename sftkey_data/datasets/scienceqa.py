@@ -2,10 +2,10 @@
 
 Schema: `image`, `question`, `choices` (texts), `answer` (index, from 0), `hint` (a text that the question refers to,
 often empty), `task`, `grade`, `subject`, `topic`, `category`, `skill`, `lecture`, `solution`. The hint stands before
-the question; lecture and solution are the CoT. About half the rows have an image: build with `--max-reject-rate 0.6`.
+the question; lecture and solution are the CoT. About half the rows have an image, and some have neither lecture nor
+solution: rejected by design, as `has_image` and `missing_cot`.
 Source: Lu et al. 2022, "Learn to Explain: Multimodal Reasoning via Thought Chains for Science Question Answering";
-hub id derek-thomas/ScienceQA. Licence: CC BY-SA 4.0 on the hub, CC BY-NC-SA by
-the authors' page.
+hub id derek-thomas/ScienceQA. Licence: CC BY-SA 4.0 on the hub, CC BY-NC-SA by the authors' page.
 """
 
 from typing import Literal
@@ -17,6 +17,7 @@ from sftkey_data.extract import Parts, Reject, Row, text
 
 INPUT = "derek-thomas/ScienceQA"
 COLUMNS = ("question", "choices", "answer", "hint", "lecture", "solution")
+EXPECTED_REJECTS = ("has_image", "missing_cot")
 
 
 class Options(ChoiceOptions):

@@ -82,10 +82,12 @@ def test_a_chat_that_cannot_be_used_is_rejected_under_a_reason(row: dict[str, An
     assert reason(row) == expected
 
 
-def test_text_around_the_answer_needs_a_template_that_allows_it(tmp_path: Path) -> None:
+def test_text_around_the_answer_needs_an_option_or_a_template_that_allows_it(tmp_path: Path) -> None:
     row = messages(("user", "q"), ("assistant", "<think>t</think> It is \\boxed{4}, surely."))
-    with pytest.raises(Reject, match=r"text_before_key.*free_text = true"):
+    with pytest.raises(Reject, match=r"text_before_key.*--set free_text=true"):
         parts_of(row)
+    parts = parts_of(row, free_text="true")
+    assert (parts.cot, parts.key) == ("t", "4")
     own = tmp_path / "loose.toml"
     own.write_text(
         'before_cot = "<think>"\nafter_cot = "</think>"\nbefore_key = "\\\\boxed{"\nafter_key = "}"\n'
@@ -135,6 +137,22 @@ def test_the_answer_type_follows_from_the_key_unless_named(key: str, answer_type
     row = messages(("user", "q"), ("assistant", f"<think>t</think>\\boxed{{{key}}}"))
     assert parts_of(row).answer_type == answer_type
     assert parts_of(row, answer_type="text").answer_type == "text"
+
+
+def test_a_template_file_is_one_of_the_files_that_decide_how_a_row_is_read(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('before_key = "= "\nto_end = true\n')
+    dataset = load_dataset("chat")
+    assert bind(dataset, parse_options(dataset, {"template": str(own)})).option_files == (own,)
+    assert bind(dataset, parse_options(dataset, {})).option_files == ()
+
+
+def test_a_template_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    for mark, key in (("= ", "2 ~ 3"), ("~ ", "3")):
+        own.write_text(f'before_key = "{mark}"\nto_end = true\n')
+        row = messages(("user", "q"), ("assistant", "1 + 1 = 2 ~ 3"))
+        assert parts_of(row, template=str(own)).key == key
 
 
 def test_an_unknown_template_fails_before_the_first_row() -> None:

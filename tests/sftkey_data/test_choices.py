@@ -124,7 +124,7 @@ def test_letter_and_text_is_the_listed_line_of_the_letter(name: str) -> None:
         ("scienceqa", {"answer": 2}, "wrong_choice"),
         ("medmcqa", {"cop": -1}, "wrong_choice"),
         ("medmcqa", {"cop": True}, "wrong_type"),
-        ("medmcqa", {"exp": None}, "null_value"),
+        ("medmcqa", {"exp": None}, "missing_cot"),
         ("pubmedqa", {"final_decision": "unclear"}, "missing_key"),
         ("pubmedqa", {"context": {"contexts": ["a", "b"], "labels": ["A"]}}, "wrong_type"),
         ("pubmedqa", {"context": {"contexts": [], "labels": []}}, "wrong_type"),

@@ -47,6 +47,11 @@ def test_list_names_every_dataset() -> None:
     listed = sftkey_data("list").stdout
     assert "gsm8k\tGSM8K" in listed
     assert "--set regime=" in listed
+    medmcqa = listed[listed.index("\nmedmcqa\t") :].split("\n")[1:6]
+    assert medmcqa[1].startswith("\tinput openlifescienceai/medmcqa; columns question, opa")
+    assert medmcqa[2] == "\trejects by design: missing_cot"
+    assert [line.partition("=")[0] for line in medmcqa[3:]] == ["\t--set key", "\t--set first_option"]
+    assert "\tinput (name one with --input); columns (named by the options)" in listed
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import pytest
@@ -20,6 +22,9 @@ MATHQA = {"Problem": "q", "Rationale": "r", "options": "a ) 1 , b ) 2", "correct
 S1K = {"question": "q", "deepseek_thinking_trajectory": "t", "deepseek_attempt": "\\boxed{4}", "deepseek_grade": "Yes"}
 THOUGHT = "<|begin_of_thought|>\\boxed{5}<|end_of_thought|>"
 
+GENERATED = {"arithmetic"}
+YOUR_OWN = {"arc", "chat", "columns", "flan_cot"}  # read what `--input` names
+
 every_dataset = pytest.mark.parametrize("name", builtin_names())
 
 
@@ -31,6 +36,11 @@ def bound(name: str, **options: str) -> Dataset:
     """The dataset with the options given and the defaults of the others."""
     dataset = load_dataset(name)
     return bind(dataset, parse_options(dataset, options))
+
+
+def docstring(name: str) -> str:
+    """What the dataset's file says, on one line."""
+    return " ".join((import_module(f"sftkey_data.datasets.{name}").__doc__ or "").split())
 
 
 def thoughts(answer: str) -> dict[str, Any]:
@@ -65,11 +75,49 @@ def test_every_template_writes_the_golden_key_where_its_span_says(name: str) -> 
 
 
 @every_dataset
-def test_the_docstring_names_source_and_licence(name: str) -> None:
-    dataset = load_dataset(name)
-    module = __import__(f"sftkey_data.datasets.{name}", fromlist=["x"])
-    assert dataset.description
-    assert "Licence:" in module.__doc__
+def test_a_key_with_options_is_the_letter_under_which_the_prompt_lists_one(name: str) -> None:
+    dataset = bound(name)
+    for parts in map(dataset.extract, rows_of(dataset, 10)):
+        if parts.choices is not None:
+            assert parts.answer_type == "choice"
+            option = parts.choices[ascii_uppercase.index(parts.key)]
+            assert re.search(rf"^(- )?\(?{parts.key}[.)] {re.escape(option)}$", parts.prompt, re.MULTILINE)
+
+
+def test_every_fixture_and_golden_file_belongs_to_a_dataset() -> None:
+    generated = {name for name in builtin_names() if load_dataset(name).generate is not None}
+    assert {path.stem for path in FIXTURES.glob("*.jsonl")} == set(builtin_names()) - generated
+    assert {path.stem for path in GOLDEN.glob("*.jsonl")} == set(builtin_names())
+
+
+@every_dataset
+def test_the_docstring_has_a_schema_a_source_and_a_licence(name: str) -> None:
+    assert load_dataset(name).description.endswith(".")
+    for heading in ("Schema", "Source", "Licence"):
+        assert re.search(rf"\b{heading}( \([^)]*\))?: \S", docstring(name)), heading
+
+
+@every_dataset
+def test_the_default_input_is_a_hub_id_or_url_that_the_docstring_names(name: str) -> None:
+    found = load_dataset(name).default_input
+    if name in YOUR_OWN | GENERATED:
+        assert found is None
+        return
+    assert found is not None
+    if found.startswith("https://"):
+        assert found.rpartition("/")[2] in docstring(name)
+        return
+    repository, _, subset = found.partition(":")
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", repository)
+    assert f"hub id {repository}" in docstring(name)
+    assert not subset or f"`{subset}`" in docstring(name)
+
+
+@every_dataset
+def test_the_docstring_names_the_rejects_by_design(name: str) -> None:
+    for reason in load_dataset(name).expected_rejects:
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", reason)
+        assert f"`{reason}`" in docstring(name)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +141,7 @@ def test_the_docstring_names_source_and_licence(name: str) -> None:
         ("openthoughts", {"conversations": [{"from": "user", "value": "q"}]}, "unexpected_turns"),
         ("openthoughts", thoughts("<|begin_of_solution|>\\boxed{4}<|end_of_solution|>"), "missing_cot"),
         ("openthoughts", thoughts("<|begin_of_thought|>t<|begin_of_solution|>4<|end_of_solution|>"), "missing_cot"),
-        ("openthoughts", thoughts("<|begin_of_thought|>t<|end_of_thought|>\\boxed{4}"), "missing_key"),
+        ("openthoughts", thoughts("<|begin_of_thought|>t<|end_of_thought|>\\boxed{4}"), "missing_solution"),
         ("openthoughts", thoughts(f"{THOUGHT}<|begin_of_solution|>print(4)<|end_of_solution|>"), "missing_key"),
         ("svamp", {"Body": "b", "Question": "q", "Equation": " ", "Answer": "1"}, "missing_cot"),
         ("svamp", {"Body": "b", "Question": "q", "Equation": "1", "Answer": " "}, "missing_key"),
@@ -103,6 +151,9 @@ def test_the_docstring_names_source_and_licence(name: str) -> None:
         ("mathqa", {**MATHQA, "correct": "f"}, "missing_key"),
         ("mathqa", {**MATHQA, "correct": ""}, "missing_key"),
         ("mathqa", {**MATHQA, "options": "['1', '2']"}, "bad_options"),
+        ("mathqa", {**MATHQA, "options": "['a ) 1', 'c ) 2']"}, "bad_options"),
+        ("mathqa", {**MATHQA, "options": "['a ) 1', 2]"}, "bad_options"),
+        ("mathqa", {**MATHQA, "options": "['a ) 1', 'b ) 2'"}, "bad_options"),
         ("mathqa", {**MATHQA, "options": "a ) 1 , c ) 2"}, "bad_options"),
         ("mathqa", {**MATHQA, "options": "a ) 1 , b )"}, "bad_options"),
         ("s1k", {**S1K, "deepseek_attempt": "Shown above."}, "missing_key"),

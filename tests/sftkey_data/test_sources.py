@@ -10,6 +10,7 @@ import pytest
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources import Source, find_source, fingerprint, read
 
+STRING = {"dtype": "string", "_type": "Value"}
 ROWS = [{"question": 'a, "b"\tc\nd é', "answer": "1"}, {"question": "x", "answer": "2"}]
 
 
@@ -132,6 +133,34 @@ def test_a_folder_in_the_hubs_layout_is_read_through_datasets(tmp_path: Path) ->
     assert fingerprint(train)[0] != fingerprint(test)[0]
     with pytest.raises(SFTKeyError, match="split 'dev'"):
         list(read(find_source(str(tmp_path), "dev")))
+
+
+PICTURES = [
+    {"image": {"bytes": b"no picture", "path": "a.png"}, "question": "x"},
+    {"image": {"bytes": b"no picture", "path": None}, "question": "y"},
+    {"image": None, "question": "z"},
+]
+
+
+def write_pictures(path: Path) -> Path:
+    """As `datasets` stores a column of pictures; what stands in them is none, so decoding one would fail."""
+    schema = pa.schema(
+        {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "question": pa.string()},
+        metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, "question": STRING}}})},
+    )
+    pq.write_table(pa.Table.from_pylist(PICTURES, schema), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["file", "dataset"])
+def test_pictures_are_neither_decoded_nor_read_but_their_rows_show_that_there_is_one(tmp_path: Path, kind: str) -> None:
+    path = write_pictures(tmp_path / "train.parquet")
+    source = find_source(str(path if kind == "file" else tmp_path), None)
+    assert source.kind == kind
+    rows = [record.row for record in read(source)]
+    assert [row["image"] for row in rows] == [{"path": "a.png"}, {"path": None}, None]
+    assert [row["question"] for row in rows] == ["x", "y", "z"]
+    assert fingerprint(source) == fingerprint(source)
 
 
 def test_the_hash_is_of_the_files_bytes(tmp_path: Path) -> None:

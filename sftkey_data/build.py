@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SLICE_HASHES = 2**22
+TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 PLAN, REFERENCE_ONLY = "plan.sha256", "reference-only"
 
 
@@ -230,7 +231,7 @@ def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
     """How many questions written repeat another one; a slice of all hashes at a time, so that memory is bounded."""
     import numpy as np
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
         names = [hashes_name(int(tally.file[5:10])) for tally in tallies if tally.written]
         pieces = [np.memmap(half.local_copy(name, Path(scratch)), np.uint64, "r") for name in names]  # each sorted
         num_slices = 1 + sum(map(len, pieces)) // SLICE_HASHES  # hashes are spread evenly
@@ -296,8 +297,7 @@ def _finish(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
         files[name] = file_sha256(path)
         half.put_file(path, name)
 
-    temporary = Path("the temporary folder ($TMPDIR)")
-    with naming(temporary, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
+    with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / REJECTS
         with joined.open("wb") as file:
             for name in names:

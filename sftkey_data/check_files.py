@@ -1,21 +1,12 @@
 """Checking what lies in a prepared folder beside its rows: the manifest, the rejects, files that nobody listed."""
 
-import hashlib
 import json
 from collections import Counter
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.manifest import MANIFEST, REJECTS, file_sha256
 from sftkey_data.prepared import Prepared
-from sftkey_data.remote import Folder, open_read
-
-UNHASHED = (MANIFEST, "README.md")
-
-
-def file_hashes(folder: Folder, names: list[str]) -> dict[str, str]:
-    """The hash of every file that the manifest lists under `files`: all but shards, manifest and README.md."""
-    wanted = sorted(name for name in names if name not in UNHASHED and not name.endswith(".arrow"))
-    return {name: hashlib.sha256(folder.read_bytes(name)).hexdigest() for name in wanted}
+from sftkey_data.remote import open_read
 
 
 def check_files(prepared: Prepared) -> None:

@@ -35,7 +35,7 @@ def test_the_front_matter_is_the_hubs(card: str) -> None:
 
 def test_the_card_names_source_licence_key_share_and_an_example(card: str) -> None:
     assert "Source: Cobbe et al. 2021" in card
-    assert "hub id openai/gsm8k.\n" in card
+    assert "hub id openai/gsm8k, subset `main`.\n" in card.replace("\\", "")
     assert "Licence: MIT.\n" in card
     assert "Key share: " in card
     assert "its Key is `48`" in card

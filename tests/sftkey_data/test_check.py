@@ -106,6 +106,10 @@ def test_a_lost_row_is_found(folder: Path) -> None:
 def test_another_tokenizer_in_the_folder_is_found(folder: Path, shared_data: Path) -> None:
     shutil.rmtree(folder / "tokenizer")
     shutil.copytree(shared_data / "tokenizers" / "falcon", folder / "tokenizer")
+    with pytest.raises(SFTKeyError, match=r"tokenizer\.json: hash"):
+        check(folder)
+    files = {f"tokenizer/{path.name}": file_sha256(path) for path in (folder / "tokenizer").iterdir()}
+    edit_manifest(folder, lambda manifest: manifest["files"].update(files))
     with pytest.raises(SFTKeyError, match="not the tokenizer that the manifest names"):
         check(folder)
 

@@ -5,7 +5,8 @@
 Every candidate is a process of its own on the same rows and cores, timed from its start to its end; GSM8K's columns are
 expected. The candidates take turns, so that a noisy minute meets all of them; `datasets.map` and `trl` run once. `trl`
 prepares only the first `--trl-rows` (it takes minutes), so its rate leaves its start-up out. Memory is the largest sum
-over the process and its workers (PSS: a page that several share counts once), sampled five times a second.
+over the process and its workers (PSS: a page that several share counts once), sampled five times a second in a run of
+its own, as sampling takes time.
 Candidates: `sftkey` (this project, --workers 1 and all cores), `encode_batch` (raw `tokenizers`, texts already
 rendered, nothing written), `datasets.map` (the same tokenizer, batched), `trl` (SFTTrainer's own preparation).
 """
@@ -78,14 +79,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = copies(Path(options.input), options.copies, Path(scratch) / "rows.jsonl")
         names = options.only or ["encode_batch", "sftkey", "sftkey one worker", "datasets.map", "trl"]
-        runs: dict[str, list[tuple[float, int]]] = {name: [] for name in names}
-        for repeat in range(options.repeats):
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        peaks: dict[str, int] = {}
+        for repeat in range(options.repeats + 1):  # the last one for the memory
             for name in names:
-                if repeat == 0 or name not in ONCE:
+                if repeat in (0, options.repeats) or name not in ONCE:
                     shutil.rmtree(Path(scratch) / "out", ignore_errors=True)
-                    runs[name].append(run(command(name, Path(scratch), options)))
-                    print(name, runs[name][-1], flush=True)
-    results = {name: summary(runs[name], options.trl_rows if name == "trl" else rows) for name in names}
+                    taken, peaks[name] = run(command(name, Path(scratch), options), sample=repeat == options.repeats)
+                    seconds[name] += [taken] if repeat < options.repeats else []
+                    print(name, round(taken, 2), peaks[name], flush=True)
+    counted = {name: options.trl_rows if name == "trl" else rows for name in names}
+    results = {name: summary(seconds[name], peaks[name], counted[name]) for name in names}
     for name, result in results.items():
         for peer in ("encode_batch", "datasets.map", "trl", "sftkey one worker"):
             if peer in results and name.startswith("sftkey") and peer != name:
@@ -117,15 +121,14 @@ def copies(source: Path, num: int, target: Path) -> int:
     return num * content.count(b"\n")
 
 
-def summary(runs: list[tuple[float, int]], rows: int) -> dict[str, Any]:
-    seconds = [taken for taken, _ in runs]
+def summary(seconds: list[float], peak: int, rows: int) -> dict[str, Any]:
     middle = statistics.median(seconds)
     return {
         "rows_per_second": round(rows / middle),
         "seconds": round(middle, 2),
         "spread": [round(min(seconds), 2), round(max(seconds), 2)],
-        "peak_mib": round(max(peak for _, peak in runs) / 2**20),
-        "repeats": len(runs),
+        "peak_mib": round(peak / 2**20),
+        "repeats": len(seconds),
     }
 
 
@@ -138,16 +141,17 @@ def command(name: str, scratch: Path, options: argparse.Namespace) -> list[str]:
     return [*build, "--tokenizer", options.tokenizer, "--workers", str(workers)]
 
 
-def run(command: list[str]) -> tuple[float, int]:
-    """Seconds (its own count where it prints one), and the largest memory of the process and its children in bytes."""
+def run(command: list[str], *, sample: bool) -> tuple[float, int]:
+    """Seconds (its own count where it prints one), and with `sample` the largest memory of it and its children."""
     with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
         process = psutil.Popen(command, stdout=printed, stderr=said)
         peak = 0
-        while process.poll() is None:
+        while sample and process.poll() is None:
             peak = max(peak, memory(process))
             with contextlib.suppress(psutil.TimeoutExpired):
                 process.wait(SAMPLE_SECONDS)
+        process.wait()
         seconds = time.perf_counter() - began
         printed.seek(0)
         said.seek(0)

@@ -166,7 +166,8 @@ def _work(plan: Plan, half: Folder, machinery: Machinery) -> list[UnitTally]:
 def _run(plan: Plan, recipe: Recipe, half: Folder, machinery: Machinery, pieces: Iterator[Piece]) -> list[UnitTally]:
     done = {name for name in half.names() if name.startswith("unit-")}
     tallies: dict[str, UnitTally] = {}
-    with progress(f"building {plan.recipe.dataset.name}", plan.num_rows()) as bar:
+    encoder = f" ({recipe.fast.name})" if recipe.fast is not None else ""
+    with progress(f"building {plan.recipe.dataset.name}{encoder}", plan.num_rows()) as bar:
 
         def left() -> Iterator[Piece]:
             for piece in pieces:

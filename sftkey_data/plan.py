@@ -205,7 +205,7 @@ def make_recipe(
 
 
 def proven(plan: Plan) -> tuple[Recipe, str]:
-    """The recipe with the fast encoder if it gives what the reference gives on rows of the input; and a word on it.
+    """The recipe with the fast encoder if it gives what the reference gives on rows of the input; else why not.
 
     A row of a wrong kind proves nothing and is left to the build.
     """
@@ -223,7 +223,7 @@ def proven(plan: Plan) -> tuple[Recipe, str]:
         return plan.recipe, f"reference encoder ({fast.name} gives {mismatch})"
     if not found.table.equals(expected.table):
         return plan.recipe, f"reference encoder ({fast.name} gives other tokens)"
-    return recipe, f"{fast.name} encoder, equal to the reference on {len(rows)} rows"
+    return recipe, ""
 
 
 def _find_inputs(dataset: Dataset, config: BuildConfig) -> tuple[Source, ...]:

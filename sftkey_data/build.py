@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sftkey_data
 from sftkey_data import engine
 from sftkey_data.card import dataset_card, first_example
+from sftkey_data.columns import DROPPED, Recipe
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.fast import Mismatch
@@ -31,7 +32,6 @@ from sftkey_data.manifest import (
 )
 from sftkey_data.pieces import Piece
 from sftkey_data.plan import BuildConfig, Plan, make_plan, proven
-from sftkey_data.prepare import DROPPED, Recipe
 from sftkey_data.remote import Folder, naming
 from sftkey_data.sources import refuse_changed
 from sftkey_data.tally import UnitTally

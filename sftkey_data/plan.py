@@ -87,6 +87,7 @@ class Plan:
             "config": self.config.model_dump(mode="json"),
             "inputs": self.hashes,
             "source_file": file_sha256(source_file) if source_file else None,
+            "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,

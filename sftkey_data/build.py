@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sftkey_data
 from sftkey_data import engine
 from sftkey_data.card import dataset_card, first_example
+from sftkey_data.columns import DROPPED, Recipe
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.fast import Mismatch
@@ -31,7 +32,6 @@ from sftkey_data.manifest import (
 )
 from sftkey_data.pieces import Piece
 from sftkey_data.plan import BuildConfig, Plan, make_plan, proven
-from sftkey_data.prepare import DROPPED, Recipe
 from sftkey_data.remote import Folder, naming
 from sftkey_data.sources import refuse_changed
 from sftkey_data.tally import UnitTally
@@ -106,7 +106,7 @@ def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion |
         manifest = _manifest(plan, tallies, half)
         for source in plan.inputs:
             refuse_changed(source)
-        _refuse_rejects(manifest, half)
+        _refuse_rejects(manifest, half, DROPPED | plan.recipe.dataset.expected_rejects)
     except Interrupted:
         raise
     except SFTKeyError:
@@ -123,16 +123,12 @@ def _refuse_output(out: Folder, *, overwrite: bool) -> None:
 
 
 def _same_plan(half: Folder, plan: Plan) -> Manifest | None:
-    """The manifest of a finished build, if the same command over the same inputs made it."""
+    """The manifest of a finished build, if the same command over the same files made it."""
     try:
         manifest = Manifest.model_validate_json(half.read_bytes(MANIFEST))
-    except ValueError:  # of another version, or not ours
+    except ValueError:  # broken: it is built anew
         return None
-    facts = {"inputs": [info.sha256 for info in manifest.inputs], "config": manifest.config}
-    hashes = [info.sha256 for info in plan.input_infos({})]
-    wanted = {"inputs": hashes, "config": plan.config.model_dump(mode="json")}
-    same = facts == wanted and manifest.code_version == sftkey_data.__version__ and manifest.tokenizer == plan.tokenizer
-    return manifest if same and manifest.template == plan.recipe.template else None
+    return manifest if manifest.fingerprint == plan.fingerprint else None
 
 
 def _open_partial(half: Folder, fingerprint: str) -> None:
@@ -249,6 +245,7 @@ def _manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifest:
     total = UnitTally.sum(tallies)
     return Manifest(
         code_version=sftkey_data.__version__,
+        fingerprint=plan.fingerprint,
         dataset=plan.recipe.dataset.name,
         split=plan.recipe.split,
         config=plan.config.model_dump(mode="json"),
@@ -265,14 +262,15 @@ def _manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifest:
     )
 
 
-def _refuse_rejects(manifest: Manifest, half: Folder) -> None:
+def _refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -> None:
+    """Fail where more rows are rejected than allowed; `expected` reasons are no fault of the input and do not count."""
     counts = manifest.counts
     if counts.rows_read != counts.written + counts.rejected:
         raise SFTKeyError(
             f"rows do not add up: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected"
         )
     limit = manifest.config["max_reject_rate"]
-    unusable = counts.rejected - sum(manifest.rejects.get(reason, 0) for reason in DROPPED)
+    unusable = counts.rejected - sum(manifest.rejects.get(reason, 0) for reason in expected)
     if counts.written and unusable <= limit * counts.rows_read:
         return
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(manifest.rejects.items(), key=lambda item: -item[1]))

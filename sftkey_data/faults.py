@@ -5,10 +5,10 @@ from typing import Any
 
 from sftkey_data.borders import token_borders
 from sftkey_data.extract import Reject
-from sftkey_data.prepare import with_prompt_bit
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLES_KEY_END, STRADDLES_KEY_START, TOKEN_BORDERS
 from sftkey_data.template import Malformed, Template
 from sftkey_data.tokenizer import Encoded, Encoder
+from sftkey_data.tokens import with_prompt_bit
 
 
 def row_faults(

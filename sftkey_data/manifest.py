@@ -65,6 +65,7 @@ class Manifest(_Record):
 
     schema_version: int = SCHEMA_VERSION
     code_version: str
+    fingerprint: str = ""  # of everything that decides the rows: configuration, inputs, the user's own files, tokenizer
     dataset: str
     split: str
     config: dict[str, Any]

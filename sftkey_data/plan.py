@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import sftkey_data
 from sftkey_data import sources
+from sftkey_data.columns import Recipe
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.fast import Mismatch, find_fast_encoder
 from sftkey_data.id_sources import prefetch
 from sftkey_data.manifest import InputInfo, TokenizerInfo, file_sha256
 from sftkey_data.pieces import Piece, cut
-from sftkey_data.prepare import Recipe, prepare
+from sftkey_data.prepare import prepare
 from sftkey_data.prompts import ChatFormat
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_data.sources import Record, Source
@@ -86,6 +87,7 @@ class Plan:
             "config": self.config.model_dump(mode="json"),
             "inputs": self.hashes,
             "source_file": file_sha256(source_file) if source_file else None,
+            "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,

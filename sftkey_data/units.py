@@ -11,10 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftkey_data.columns import Recipe, question_hashes
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.manifest import file_sha256
 from sftkey_data.pieces import Piece
-from sftkey_data.prepare import Recipe, prepare, question_hashes
+from sftkey_data.prepare import prepare
 from sftkey_data.remote import Folder, is_url
 from sftkey_data.schema import shard_schema
 from sftkey_data.tally import UnitTally

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from sftkey_data import build as building
 from sftkey_data.build import build
+from sftkey_data.columns import Recipe
 from sftkey_data.fast import NFC_CHANGES, FastEncoder, Mismatch, find_fast_encoder
 from sftkey_data.id_sources import IdSource, tiktoken_source
 from sftkey_data.manifest import REJECTS
 from sftkey_data.plan import BuildConfig
-from sftkey_data.prepare import Recipe, Unit, prepare
+from sftkey_data.prepare import Unit, prepare
 from sftkey_data.registry import load_dataset
 from sftkey_data.shards import open_shards
 from sftkey_data.sources import Record, find_source, read

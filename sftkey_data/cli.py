@@ -21,7 +21,9 @@ InputOption = Annotated[
 FolderArgument = Annotated[str, typer.Argument(help="Prepared folder, local or a URL.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to read from a hub id, or the label of a file's rows.")]
 TemplateOption = Annotated[str, typer.Option(help="Built-in template or a .toml file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE option of a generated set; repeatable.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
+]
 
 
 @app.command("list")
@@ -96,13 +98,17 @@ def build(
     typer.echo(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected")
     for reason, n in manifest.rejects.items():
         typer.echo(f"  rejected {reason}: {n}")
+    if odd := manifest.statistics["odd_numbers"]:
+        first = manifest.statistics["first_odd_number"]
+        sys.stderr.write(f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}\n")
 
 
 @app.command()
 def show(
     source: Annotated[str, typer.Argument(help="Prepared folder (local or a URL), or a source as for `build`.")],
     num: Annotated[
-        int | None, typer.Option(min=1, help="How many examples (and rejects); default 3, with --html all.")
+        int | None,
+        typer.Option(min=1, help="How many examples (of a source: rows, rejects too); default 3, with --html all."),
     ] = None,
     wanted: Annotated[str | None, typer.Option("--id", help="The example with this id.")] = None,
     html: Annotated[

@@ -1,5 +1,6 @@
 """From records to rendered rows: extracted one by one, then written and checked a batch at a time."""
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -199,7 +200,7 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
         raise
     except Exception as error:
         raise SFTKeyError(
-            f"{record.where}: extract of {dataset.name!r} raised {type(error).__name__}: {error}"
+            f"{record.where}: extract of {dataset.name!r}{_line(error, dataset)} raised {type(error).__name__}: {error}"
         ) from error
     if not (
         isinstance(parts, Parts)
@@ -210,6 +211,12 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
     ):
         raise SFTKeyError(f"{record.where}: {_fault(parts, dataset)}")
     return parts
+
+
+def _line(error: Exception, dataset: Dataset) -> str:
+    """The place in a user's own file that raised."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(dataset.source_file)]
+    return f" ({dataset.source_file} line {own[-1].lineno})" if own else ""
 
 
 def _fault(parts: object, dataset: Dataset) -> str:

@@ -46,7 +46,8 @@ def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     """The fault to show: a misspelt key before the missing one that it stands for."""
     faults = error.errors()
     fault = next((f for f in faults if f["type"] in _UNKNOWN_KEY), faults[0])
-    key = ".".join(map(str, fault["loc"]))
+    # pydantic names the member of a union too, for example `literal['number','math']`
+    key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("literal["))
     if fault["type"] in _UNKNOWN_KEY:
         if len(fault["loc"]) > 1:  # inside a table whose keys are not those of `kind`
             return f"unknown key {key!r}"

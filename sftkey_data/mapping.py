@@ -5,7 +5,7 @@ r"""A dataset described by a TOML file: which column is which part, and at most 
     key = { column = "result", regex = '####\s*(.+)$' }
     answer_type = "number"
 
-A regex is searched in the column; the part is its first group, or the whole match when it has none.
+A regex is searched in the column; the part is its group, or the whole match when it has none.
 """
 
 import math
@@ -19,6 +19,7 @@ from sftkey_data.config import read_toml
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import AnswerType, Parts, Reject, Row, text
 
+MAX_SHOWN = 80  # characters of a value in a message
 REGEX_SECONDS = 1.0  # per row: a user's pattern may backtrack on a text that nobody has looked at
 
 
@@ -47,7 +48,8 @@ class ColumnPart(BaseModel):
         except TimeoutError:
             raise Reject("regex_timeout", f"{self.regex!r} took over {REGEX_SECONDS} s on {self.column}") from None
         if found is None:
-            raise Reject("regex_no_match", f"{self.regex!r} does not match {self.column}")
+            shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
+            raise Reject("regex_no_match", f"column {self.column!r}: '{self.regex}' does not match, found {shown!r}")
         return str(found.group(1 if found.re.groups else 0) or "")
 
 
@@ -101,10 +103,15 @@ def read_mapping(path: Path) -> ColumnMapping:
     """The mapping in a TOML file, its regexes compiled once so that a broken one fails before the first row."""
     mapping = read_toml(path, ColumnMapping, what="dataset")
     for name in ("prompt", "cot", "key"):
-        pattern = getattr(mapping, name).regex
+        pattern, groups = getattr(mapping, name).regex, 0
         try:
             if pattern is not None:
-                regex.compile(pattern)
+                groups = regex.compile(pattern).groups
         except regex.error as error:
-            raise SFTKeyError(f"{path}: {name}: broken regex {pattern!r}: {error}") from None
+            raise SFTKeyError(f"{path}: {name}: broken regex '{pattern}': {error}") from None
+        if groups > 1:
+            raise SFTKeyError(
+                f"{path}: {name}: regex '{pattern}' has {groups} groups, expected at most one, around the part:"
+                " write the others as (?:…)"
+            )
     return mapping

@@ -76,7 +76,8 @@ def load_dataset(source: str) -> Dataset:
         return _from_python(path) if path.suffix == ".py" else _from_mapping(path)
     if source not in builtin_names():
         known = ", ".join(builtin_names())
-        hint = nearest(source, builtin_names())
+        own = next((f"./{source}{suffix}" for suffix in (".toml", ".py") if Path(f"{source}{suffix}").is_file()), None)
+        hint = f" (did you mean {own!r}?)" if own else nearest(source, builtin_names())
         raise SFTKeyError(f"unknown dataset {source!r}{hint}; known: {known}, or your own ./mine.py or ./mine.toml")
     return _from_module(importlib.import_module(f"sftkey_data.datasets.{source}"), source)
 

@@ -2,13 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
 from sftkey_data.prepare import Unit
 from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_KEY_END, STRADDLES_KEY_START, STRADDLES_PROMPT
 from sftkey_data.sources import Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
+"""Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
 
 STRADDLE_NAMES = {
     STRADDLES_KEY_START: "key_start",
@@ -31,6 +37,8 @@ class UnitTally(BaseModel):
     reasons: Counter[str] = Field(default_factory=Counter)
     rows_by_source: Counter[str] = Field(default_factory=Counter)
     straddles: Counter[str] = Field(default_factory=Counter)
+    odd_numbers: int = 0
+    first_odd_number: str | None = None
     lengths: Counter[int] = Field(default_factory=Counter)
     completion_lengths: Counter[int] = Field(default_factory=Counter)
     key_lengths: Counter[int] = Field(default_factory=Counter)
@@ -48,10 +56,21 @@ class UnitTally(BaseModel):
         bits = unit.table["straddle"].to_numpy() if "straddle" in unit.table.column_names else np.zeros(0, np.int8)
         for bit, name in STRADDLE_NAMES.items():
             self.straddles[name] += int(np.count_nonzero(bits & bit))
+        self._add_odd_numbers(unit.table)
         for column, lengths in enumerate((self.lengths, self.completion_lengths, self.key_lengths)):
             values, counts = np.unique(unit.lengths[:, column], return_counts=True)
             for value, n in zip(values.tolist(), counts.tolist(), strict=True):
                 lengths[value] += n
+
+    def _add_odd_numbers(self, table: "pa.Table") -> None:
+        """Keys of type number that are more than a number: most often a column taken whole, or a regex too wide."""
+        import pyarrow.compute as pc
+
+        is_number = pc.equal(table["answer_type"], "number")
+        odd = table.filter(pc.and_not(is_number, pc.match_substring_regex(table["gold"], PLAIN_NUMBER)))
+        if odd.num_rows:
+            self.odd_numbers += odd.num_rows
+            self.first_odd_number = self.first_odd_number or f"{odd['id'][0]}: {odd['gold'][0].as_py()[:80]!r}"
 
     @classmethod
     def sum(cls, tallies: Iterable["UnitTally"]) -> "UnitTally":
@@ -62,6 +81,8 @@ class UnitTally(BaseModel):
             total.written += tally.written
             total.rejected += tally.rejected
             total.shortened += tally.shortened
+            total.odd_numbers += tally.odd_numbers
+            total.first_odd_number = total.first_odd_number or tally.first_odd_number
             for name in ("reasons", "rows_by_source", "straddles", "lengths", "completion_lengths", "key_lengths"):
                 getattr(total, name).update(getattr(tally, name))
         return total
@@ -77,6 +98,8 @@ class UnitTally(BaseModel):
             "key_share": round(_total(self.key_lengths) / completion_total, 6) if completion_total else 0.0,
             "straddle": dict(self.straddles),
             "shortened": self.shortened,
+            "odd_numbers": self.odd_numbers,
+            "first_odd_number": self.first_odd_number,
         }
 
 

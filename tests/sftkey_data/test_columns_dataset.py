@@ -27,6 +27,21 @@ def table(folder: Path, content: str, name: str = "mine.csv") -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "is_odd"),
+    [
+        *((key, False) for key in ("42", "-1,234.5", "−3", "$5", "5 €", "12 %", "3/4", "½", "1.5e-3", "٤٢", "10:30")),
+        *((key, True) for key in ("Answer = 805 apples", "see above", "805 apples", "x=4", "12 + 3", "")),
+    ],
+)
+def test_a_key_of_type_number_that_is_more_than_a_number_is_counted(tmp_path: Path, key: str, is_odd: bool) -> None:
+    path = table(tmp_path, json.dumps({"question": "q", "working": "w", "result": key or "x"}), "mine.jsonl")
+    options = NAMES | {"answer_type": "number"}
+    statistics = build(BuildConfig(source="columns", inputs=(path,), options=options), tmp_path / "out").statistics
+    assert statistics["odd_numbers"] == is_odd
+    assert statistics["first_odd_number"] == (f"columns/train/0: {key or 'x'!r}" if is_odd else None)
+
+
 def test_the_named_columns_are_the_parts(tmp_path: Path) -> None:
     path = table(tmp_path, 'question;working;result\n"What; is 1,5 + 1?";add;2,5\nIs it?;so;yes\n')
     build(BuildConfig(source="columns", inputs=(path,), options=NAMES), tmp_path / "out")

@@ -76,7 +76,7 @@ def test_a_python_file_that_is_no_dataset_is_refused(tmp_path: Path, content: st
     ("body", "expected"),
     [
         ("return {}", "must return Parts, found dict"),
-        ("return row['nope']", "KeyError: 'nope'"),
+        ("return row['nope']", "mine.py line 4) raised KeyError: 'nope'"),
         ("return Parts(prompt='q', cot='c', key=4)", "key must be a string, found int"),
         ("return Parts(prompt='q', cot='c', key='4', answer_type='numbr')", "answer_type"),
     ],
@@ -94,7 +94,8 @@ def test_a_faulty_extractor_fails_the_build_with_its_row(tmp_path: Path, rows: s
     [
         (TOML.replace("prompt =", "promt ="), "unknown key 'promt' (did you mean 'prompt'?)"),
         (TOML.replace('cot = "working"', ""), "key 'cot' is missing"),
-        (TOML.replace("(.+)", "(.+"), "broken regex"),
+        (TOML.replace("(.+)", "(.+"), "broken regex 'Result: (.+'"),
+        (TOML.replace("Result", "(Result|Answer)"), "has 2 groups, expected at most one"),
         (TOML.replace('"number"', '"numbers"'), "answer_type"),
         ("prompt = ", "not a readable TOML file"),
     ],
@@ -113,6 +114,19 @@ def test_a_mapping_rejects_what_its_regex_does_not_match_and_does_not_hang(tmp_p
         extract({"question": "q", "working": "w", "result": "b"})
     with pytest.raises(Reject, match=r"regex_timeout|regex_no_match"):
         extract({"question": "q", "working": "w", "result": "a" * 64 + "b"})
+
+
+def test_a_regex_that_does_not_match_says_what_it_found(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(TOML)
+    with pytest.raises(Reject, match=r"column 'result': 'Result: \(.\+\)' does not match, found 'see above'"):
+        load_dataset(str(tmp_path / "mine.toml")).extract({"question": "q", "working": "w", "result": "see above"})
+
+
+def test_a_name_that_is_a_file_here_is_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(TOML)
+    with pytest.raises(SFTKeyError, match=r"did you mean './mine\.toml'"):
+        load_dataset("mine")
 
 
 def test_a_mapping_takes_numbers_and_choices(tmp_path: Path) -> None:

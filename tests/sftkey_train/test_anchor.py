@@ -87,6 +87,18 @@ def test_the_share_is_the_loss_and_the_anchor_times_the_kl(tiny_model: Make, pre
     assert float(batch_loss(costs, batch, STAGE)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_in_bf16_costs_are_still_fp32_and_near_those_of_fp32(tiny_model: Make, prepared: Prepared) -> None:
+    model, reference = tiny_model("qwen2"), frozen(tiny_model("qwen2", num_hidden_layers=1))
+    (batch,) = step_batches(STAGE, prepared.examples.first(4), 1, ORDER, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        costs = token_costs(model, batch, reference)
+    assert costs.dtype == torch.float32
+    batch_loss(costs, batch, STAGE).backward()
+    exact = token_costs(model, batch, reference).detach()
+    for part in (batch.weights, batch.anchor):
+        assert float((part * costs.detach()).sum()) == pytest.approx(float((part * exact).sum()), rel=0.05)
+
+
 def _rows(tables: dict[str, Any], write_recipe: Callable[..., Path], *overrides: str) -> list[Row]:
     tables["model"]["config"]["attention_dropout"] = 0.0
     recipe = load_recipe(write_recipe(tables), overrides)

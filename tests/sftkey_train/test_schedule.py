@@ -53,7 +53,7 @@ def test_steps_are_whole_batches() -> None:
     assert num_stage_examples(_stage(steps=6), 10) == 24
 
 
-MOVING = {"loss_on": None, "weights": {"cot": 1, "tag": 0.1}, "weights_end": {"key": 1, "tag": 0.3}}
+MOVING = {"loss_on": None, "weights": {"cot": 1, "tag": 0.2}, "weights_end": {"key": 1, "tag": 0.9}}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_weights_go_from_those_of_the_stage_to_those_of_its_end(schedule: str, d
     weights = [step_weights(stage, step, 5) for step in range(1, 6)]
     assert [w.cot for w in weights] == pytest.approx([1 - d for d in done])
     assert [w.key for w in weights] == pytest.approx(done)
-    assert [w.tag for w in weights] == pytest.approx([0.1 + 0.2 * d for d in done])
-    assert (weights[0], weights[-1]) == (Weights(cot=1, tag=0.1), Weights(key=1, tag=0.3))  # exactly
+    assert [w.tag for w in weights] == pytest.approx([0.2 + 0.7 * d for d in done])
+    assert (weights[0], weights[-1]) == (Weights(cot=1, tag=0.2), Weights(key=1, tag=0.9))  # exactly
 
 
 def test_weights_of_a_step_do_not_depend_on_other_steps_and_one_step_has_those_of_the_start() -> None:

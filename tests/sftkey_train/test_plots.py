@@ -35,6 +35,16 @@ def test_each_stage_that_has_begun_has_a_panel_with_a_line_per_region(recipe: Re
     assert list(panels[0].lines[2].get_ydata()) == [1.0, 1.0]
 
 
+def test_the_title_says_how_the_weights_move_and_what_else_is_in_the_loss(
+    tables: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path]
+) -> None:
+    del tables["stage"][0]["loss_on"]
+    moving = {"weights": {"tag": 1.0, "key": 1.0}, "weights_end": {"tag": 1.0, "key": 9.0}, "weight_schedule": "linear"}
+    tables["stage"][0] |= moving | {"anchor": 0.5, "placebo": True}
+    (axes,) = loss_figure([_row("full", 1, key=1.0)], load_recipe(write_recipe(tables))).axes
+    assert axes.get_title().splitlines()[1] == "weights: tag 1, key 1→9, anchor 0.5, placebo"
+
+
 def test_regions_without_loss_are_seen_on_heldout_examples(recipe: Recipe) -> None:
     rows = [_row("answer", 1, key=1.0), _row("answer", 0, "heldout", cot=0.2), _row("answer", 9, "heldout", cot=0.4)]
     figure = loss_figure(rows, recipe)

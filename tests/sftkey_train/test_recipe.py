@@ -85,6 +85,57 @@ def test_wrong_weights_are_refused(tables: dict[str, Any], write_recipe: Write, 
     assert str(caught.value).endswith(f": {message}")
 
 
+def _weighted(tables: dict[str, Any], options: dict[str, Any]) -> None:
+    """Give the first stage weights and options of the loss."""
+    del tables["stage"][0]["loss_on"]
+    tables["stage"][0] |= {"weights": {"tag": 1.0, "key": 1.0}} | options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalisation": "tokn"}, "normalisation: Input should be 'token', 'example' or 'region', found 'tokn'"),
+        ({"normalization": "token"}, "unknown key 'normalization' (did you mean 'normalisation'?)"),
+        ({"token_loss": "dtf"}, "token_loss: Input should be 'nll' or 'dft', found 'dtf'"),
+        ({"anchor": -1}, "anchor: Input should be greater than or equal to 0, found -1"),
+        ({"placebo": "often"}, "placebo: Input should be a valid boolean, unable to interpret input, found 'often'"),
+        ({"weights_end": {"kye": 1}}, "weights_end: unknown key 'kye' (did you mean 'key'?)"),
+        ({"weights_end": {"cot": 0}}, "weights_end: all weights are zero, so the stage would train on nothing"),
+        ({"weights_end": {"key": 9}}, "weight_schedule is 'constant', expected 'linear' or 'cosine'"),
+        ({"weight_schedule": "linear"}, "weight_schedule is 'linear', expected none, or key 'weights_end'"),
+        ({"weights": {"tag": 1}, "placebo": True}, "placebo moves the weight of the Key, but that is zero"),
+        (
+            {"weights": {"prompt": 2, "cot": 1, "tag": 1, "key": 1, "eos": 1}, "placebo": True},
+            "placebo changes nothing, as every region of the completion weighs the same",
+        ),
+        (
+            {"weights": {"cot": 1, "tag": 1, "key": 1}, "weights_end": {"eos": 1}, "weight_schedule": "linear"}
+            | {"anchor": 0.1},
+            "anchor has no token, as every region of the completion carries loss",
+        ),
+    ],
+)
+def test_wrong_and_contradictory_options_of_the_loss_are_refused(
+    tables: dict[str, Any], write_recipe: Write, options: dict[str, Any], message: str
+) -> None:
+    _weighted(tables, options)
+    path = write_recipe(tables)
+    with pytest.raises(SFTKeyError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"{path}: stage 'full': {message}"
+
+
+def test_a_region_with_weight_at_one_end_only_is_a_target_and_not_anchored(
+    tables: dict[str, Any], write_recipe: Write
+) -> None:
+    options = {"weights_end": {"key": 2.0, "eos": 1.0}, "weight_schedule": "cosine", "anchor": 0.5}
+    _weighted(tables, options)
+    stage, other = load_recipe(write_recipe(tables)).stages
+    assert stage.target_regions == ("tag", "key", "eos")
+    assert stage.anchored_regions == ("cot",)
+    assert (other.target_regions, other.anchored_regions) == (("tag", "key", "eos"), ())
+
+
 @pytest.mark.parametrize(("given", "found"), [((), "neither"), (("loss_on", "weights"), "loss_on and weights")])
 def test_a_stage_says_exactly_once_where_the_loss_is(
     tables: dict[str, Any], write_recipe: Write, given: tuple[str, ...], found: str

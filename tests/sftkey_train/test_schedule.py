@@ -1,12 +1,12 @@
-"""How long a stage lasts and its learning rate."""
+"""How long a stage lasts, its learning rate and its weights."""
 
 from typing import Any
 
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import Stage
-from sftkey_train.schedule import learning_rate, num_stage_examples, num_warmup_steps
+from sftkey_train.recipe import LOSS_ON, Stage, Weights
+from sftkey_train.schedule import learning_rate, num_stage_examples, num_warmup_steps, step_weights
 
 
 def _stage(**changes: Any) -> Stage:
@@ -51,3 +51,33 @@ def test_epochs_are_counted_in_examples(epochs: float, seen: int) -> None:
 
 def test_steps_are_whole_batches() -> None:
     assert num_stage_examples(_stage(steps=6), 10) == 24
+
+
+MOVING = {"loss_on": None, "weights": {"cot": 1, "tag": 0.2}, "weights_end": {"key": 1, "tag": 0.9}}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "done"),
+    [
+        ("linear", [0, 1 / 4, 1 / 2, 3 / 4, 1]),
+        ("cosine", [0, (2 - 2**0.5) / 4, 1 / 2, (2 + 2**0.5) / 4, 1]),
+    ],
+)
+def test_weights_go_from_those_of_the_stage_to_those_of_its_end(schedule: str, done: list[float]) -> None:
+    stage = _stage(weight_schedule=schedule, **MOVING)
+    weights = [step_weights(stage, step, 5) for step in range(1, 6)]
+    assert [w.cot for w in weights] == pytest.approx([1 - d for d in done])
+    assert [w.key for w in weights] == pytest.approx(done)
+    assert [w.tag for w in weights] == pytest.approx([0.2 + 0.7 * d for d in done])
+    assert (weights[0], weights[-1]) == (Weights(cot=1, tag=0.2), Weights(key=1, tag=0.9))  # exactly
+
+
+def test_weights_of_a_step_do_not_depend_on_other_steps_and_one_step_has_those_of_the_start() -> None:
+    stage = _stage(weight_schedule="cosine", **MOVING)
+    forwards = [step_weights(stage, step, 7) for step in range(1, 8)]
+    assert [step_weights(stage, step, 7) for step in range(7, 0, -1)] == forwards[::-1]
+    assert step_weights(stage, 1, 1) == stage.region_weights
+
+
+def test_without_an_end_the_weights_stay() -> None:
+    assert [step_weights(_stage(), step, 6) for step in (1, 6)] == [LOSS_ON["key"]] * 2

@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training unit: `input_ids` int64 of shape (T,) and where its regions lie."""
+    """One training unit: `input_ids` int64 of shape (T,) and where its regions lie.
+
+    `roles` int64 of shape (T,) say whose region's weight each token carries, where that is not its own: see `placebo`.
+    """
 
     id: str
     input_ids: Tensor
     borders: RegionBorders
+    roles: Tensor | None = None
+
+    @property
+    def token_roles(self) -> Tensor:
+        """The region whose weight each token carries, int64 of shape (T,)."""
+        return token_regions(self.borders) if self.roles is None else self.roles
 
 
 class Examples:
@@ -101,7 +110,9 @@ class Batch:
     positions: Tensor  # int64 (N,), into B * T
     labels: Tensor  # int64 (N,)
     weights: Tensor  # fp32 (N,)
+    anchor: Tensor  # fp32 (N,), weight of the KL to the stage's first model; above zero only for anchored tokens
     regions: Tensor  # int64 (N,), into REGIONS
+    roles: Tensor  # int64 (N,), into REGIONS: the region whose weight the token carries
     num_tokens: int  # tokens of the whole examples, padding aside
 
     def to(self, device: torch.device) -> "Batch":
@@ -131,7 +142,9 @@ def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0
         positions=rows * inputs.shape[1] + targets - 1,
         labels=torch.cat([e.input_ids[t] for e, (t, _) in zip(examples, by_example, strict=True)]),
         weights=torch.cat([w for _, w in by_example]),
+        anchor=torch.zeros(len(targets)),
         regions=torch.cat([token_regions(e.borders)[t] for e, (t, _) in zip(examples, by_example, strict=True)]),
+        roles=torch.cat([e.token_roles[t] for e, (t, _) in zip(examples, by_example, strict=True)]),
         num_tokens=sum(len(example.input_ids) for example in examples),
     )
 
@@ -139,7 +152,7 @@ def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0
 def _targets(example: Example, weights: Weights) -> tuple[Tensor, Tensor]:
     """Positions of the tokens to predict, ascending, and the weight of each."""
     try:
-        by_token = region_weights(example.borders, weights)
+        by_token = region_weights(example.borders, weights, example.roles)
     except NoTarget as error:
         raise NoTarget(f"example {example.id!r}: {error}") from None
     targets = by_token.nonzero().squeeze(1)

@@ -9,14 +9,14 @@ import torch
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.batches import Batch, Examples, Order, micro_batches, shown
+from sftkey_train.batches import Batch, Examples, Order, shown
 from sftkey_train.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.heldout import measure
-from sftkey_train.loss import token_nll, weighted_loss
 from sftkey_train.metrics import MetricsLog
+from sftkey_train.objective import batch_loss, step_batches, token_costs
 from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from sftkey_train.recipe import Stage
-from sftkey_train.schedule import learning_rate
+from sftkey_train.schedule import learning_rate, step_weights
 from sftkey_train.tally import Tally
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class StageRun:
     precision: Literal["fp32", "bf16"]
     seed: int
     pad_token_id: int
+    reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
 
 
 def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
@@ -53,15 +54,14 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
         for step in range(done + 1, num_steps + 1):
             started, tally = time.perf_counter(), Tally()
             examples = [run.examples[i] for i in run.order.batch(step)]
-            batches = micro_batches(examples, stage.region_weights, stage.micro_batch_size, run.pad_token_id)
-            total_weight = sum(float(batch.weights.double().sum()) for batch in batches)
+            batches = step_batches(stage, examples, step, run.order, run.pad_token_id)
 
             for batch in (batch.to(device) for batch in batches):
                 with _precision(run, device):
-                    nll = token_nll(model, batch)
-                share = weighted_loss(nll, batch.weights, total_weight)
+                    costs = token_costs(model, batch, run.reference)
+                share = batch_loss(costs, batch, stage)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
-                tally.add(batch, nll, share)
+                tally.add(batch, costs, share)
             grad_norm = clip_gradients(model, stage.max_grad_norm)
             _refuse_non_finite(tally, grad_norm, batches, f"stage {stage.name!r} step {step}")
 
@@ -108,9 +108,10 @@ def _refuse_non_finite(tally: Tally, grad_norm: float, batches: list[Batch], whe
 
 
 def _log(run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, seconds: float) -> None:
+    stage = run.stage
     row = {
         "kind": "train",
-        "stage": run.stage.name,
+        "stage": stage.name,
         "step": step,
         "loss": tally.loss,
         "lr": rate,
@@ -121,8 +122,10 @@ def _log(run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, 
         "seconds": seconds,
         "tokens_per_second": tally.tokens / seconds,
         "loss_by_region": tally.loss_by_region,
+        "weights": dict(step_weights(stage, step, run.order.num_steps)),
+        "normalisation": stage.normalisation,
     }
-    run.metrics.append(row)
+    run.metrics.append(row | ({"anchor_kl": tally.kl} if stage.anchor else {}))
 
 
 def _log_heldout(run: StageRun, step: int, model: "PreTrainedModel") -> None:

@@ -23,16 +23,17 @@ def token_nll(model: "PreTrainedModel", batch: "Batch") -> Tensor:
     return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
 
 
-def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float) -> Tensor:
+def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tensor:
     """One micro-batch's share of the loss: `sum(weights * nll) / normaliser`.
 
     Worked: nll (1, 2) with weights (1, 3) in one micro-batch and nll (4,) with weight (1,) in another, normaliser
     1 + 3 + 1 = 5: shares 7/5 and 4/5, loss 11/5 for the step, however the batch was split.
 
     Args:
-        nll: Per token, shape (N,).
+        nll: What each token costs, shape (N,).
         weights: Per token, shape (N,).
-        normaliser: Sum of the weights over the *global* batch of the optimizer step.
+        normaliser: Sum of the weights over the *global* batch of the optimizer step; 1 where the weights are
+            normalised already.
 
     Raises:
         NoTarget: The normaliser is zero: a batch without a target is an error, never a loss of 0.0.

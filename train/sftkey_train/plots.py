@@ -92,9 +92,15 @@ def _mean(values: Sequence[float]) -> float:
 
 def _title(stage: Stage, recipe: Recipe) -> str:
     parent = recipe.parent(stage)
-    weights = ", ".join(f"{region} {weight:g}" for region, weight in stage.region_weights if weight)
     start = f"from {parent.name}" if parent else "from the model"
-    return f"{stage.name} ({start})\nweights: {weights}"
+    return f"{stage.name} ({start})\nweights: {_weights(stage)}"
+
+
+def _weights(stage: Stage) -> str:
+    first, last = dict(stage.region_weights), dict(stage.weights_end or stage.region_weights)
+    moves = {region: f"→{last[region]:g}" if last[region] != first[region] else "" for region in first}
+    named = [f"{region} {first[region]:g}{moves[region]}" for region in stage.target_regions]
+    return ", ".join(named + ([f"anchor {stage.anchor:g}"] if stage.anchor else []) + ["placebo"] * stage.placebo)
 
 
 def _legend(rows: Sequence[Row]) -> "list[Line2D]":

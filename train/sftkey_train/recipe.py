@@ -14,6 +14,8 @@ from sftkey_data.errors import SFTKeyError, nearest
 
 LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine"]
+Normalisation = Literal["token", "example", "region"]
+TokenLoss = Literal["nll", "dft"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,6 +42,7 @@ class Weights(_Table):
         return self
 
 
+COMPLETION = ("cot", "tag", "key", "eos")
 LOSS_ON: Mapping[LossOn, Weights] = {
     "completion": Weights(cot=1, tag=1, key=1, eos=1),
     "answer": Weights(tag=1, key=1, eos=1),  # the paper's stage 2: everything after the closing CoT tag
@@ -69,6 +72,12 @@ class Stage(_Table):
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
+    weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")
+    weight_schedule: Schedule = Field("constant", description="how the weights go to weights_end: linear or cosine")
+    normalisation: Normalisation = Field("token", description="what the loss is a mean of, see normalisation.py")
+    token_loss: TokenLoss = Field("nll", description="dft: each token's NLL times its probability, held constant")
+    placebo: bool = Field(False, description="the Key's weight on as many random tokens of the completion instead")
+    anchor: Weight = Field(0.0, description="weight of the KL to the stage's first model, on tokens without loss")
     steps: Count | None = Field(None, description="optimizer steps")
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, description="instead of steps")
     batch_size: Count = Field(description="examples per optimizer step")
@@ -89,6 +98,17 @@ class Stage(_Table):
         """The weight of each region, whichever way the stage says it."""
         return self.weights or LOSS_ON[self.loss_on or "completion"]
 
+    @property
+    def target_regions(self) -> tuple[str, ...]:
+        """Regions that carry loss; one whose weight is zero at one end of the stage only is among them."""
+        ends = (self.region_weights, self.weights_end or self.region_weights)
+        return tuple(region for region in Weights.model_fields if any(getattr(end, region) for end in ends))
+
+    @property
+    def anchored_regions(self) -> tuple[str, ...]:
+        """Regions of the completion that carry no loss, where the stage holds on to its first model."""
+        return tuple(r for r in COMPLETION if self.anchor and r not in self.target_regions)
+
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Self:
         for first, second in (("loss_on", "weights"), ("steps", "epochs")):
@@ -98,6 +118,20 @@ class Stage(_Table):
                 raise ValueError(f"expected exactly one of {first!r} and {second!r}, found {found}")
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set and self.warmup_ratio:
             raise ValueError("expected at most one of 'warmup_steps' and 'warmup_ratio', found both")
+        return self
+
+    @model_validator(mode="after")
+    def _every_option_has_an_effect(self) -> Self:
+        if (self.weights_end is None) != (self.weight_schedule == "constant"):
+            expected = "none, or key 'weights_end'" if self.weights_end is None else "'linear' or 'cosine'"
+            raise ValueError(f"weight_schedule is {self.weight_schedule!r}, expected {expected}")
+        ends = (self.region_weights, self.weights_end or self.region_weights)
+        if self.placebo and not any(end.key for end in ends):
+            raise ValueError("placebo moves the weight of the Key, but that is zero")
+        if self.placebo and all(len({getattr(end, region) for region in COMPLETION}) == 1 for end in ends):
+            raise ValueError("placebo changes nothing, as every region of the completion weighs the same")
+        if self.anchor and not self.anchored_regions:
+            raise ValueError("anchor has no token, as every region of the completion carries loss")
         return self
 
 
@@ -154,11 +188,18 @@ SYNONYMS = {
     "max_steps": "steps",
     "per_device_train_batch_size": "micro_batch_size",
     "lr_scheduler_type": "schedule",
+    "normalization": "normalisation",
+    "loss_type": "token_loss",
     "output_dir": "out",
     "dataset": "data",
     "stages": "stage",
 }
-TABLES: Mapping[str, type[_Table]] = {"stage": Stage, "model": ModelSource, "weights": Weights}
+TABLES: Mapping[str, type[_Table]] = {
+    "stage": Stage,
+    "model": ModelSource,
+    "weights": Weights,
+    "weights_end": Weights,
+}
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -231,7 +272,7 @@ def _place(location: tuple[int | str, ...], tables: Mapping[str, Any]) -> str:
         rest = location[2:]
     else:
         place, rest = "", location
-    return place + "".join(f"{part}: " for part in rest if part in ("model", "weights"))
+    return place + "".join(f"{part}: " for part in rest if part in ("model", "weights", "weights_end"))
 
 
 def _nearest_key(location: tuple[int | str, ...]) -> str:

@@ -12,12 +12,14 @@ import torch
 import transformers
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.anchor import frozen
 from sftkey_train.batches import Batch, Order
 from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, write_file
 from sftkey_train.heldout import heldout_batches
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.model import check_fit, check_tokenizer, initial_model, load_model, model_config
+from sftkey_train.objective import check_targets
 from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
@@ -94,7 +96,7 @@ def _open(recipe: Recipe) -> _Run:
         check_fit(run.config, prepared)
         prepared.examples.check(LOSS_ON["completion"], str(prepared.path))
     for stage in recipe.stages:
-        data.examples.check(stage.region_weights, f"stage {stage.name!r}")
+        check_targets(stage, data.examples)
         num_warmup_steps(stage, run.order(stage).num_steps)
     return run
 
@@ -143,6 +145,9 @@ def _run_stage(run: _Run, stage: Stage) -> None:
     folder, recipe = run.folder(stage), run.recipe
     model = _starting_model(run, stage)
     model.to(_device(recipe))  # type: ignore[arg-type]  # transformers' decorator hides self
+    reference = frozen(_first_model(run, stage)) if stage.anchor else None
+    if reference is not None:
+        reference.to(_device(recipe))  # type: ignore[arg-type]
     recipe.out.mkdir(parents=True, exist_ok=True)
     write_file(recipe.out / RUN, _json(run.record()))
     finished = [s.name for s in recipe.stages if run.folder(s).finished]
@@ -158,6 +163,7 @@ def _run_stage(run: _Run, stage: Stage) -> None:
         precision=recipe.precision,
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
+        reference=reference,
     )
     train_stage(stage_run, model)
     _finish(run, folder, model)
@@ -169,9 +175,14 @@ def _heldout_batches(run: _Run, pad_token_id: int) -> list[Batch]:
 
 
 def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """From the stage's checkpoint, else from its parent's final weights, else from the model of the recipe."""
+    """From the stage's checkpoint, else what the stage begins with."""
     if (checkpoint := run.folder(stage).latest) is not None:
         return load_model(checkpoint)
+    return _first_model(run, stage)
+
+
+def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
+    """The weights before the stage's first step: its parent's final ones, or those of the model of the recipe."""
     if (parent := run.recipe.parent(stage)) is not None:
         return load_model(run.folder(parent).final)
     return initial_model(run.recipe.model, run.config, run.recipe.seed)

@@ -1,9 +1,9 @@
-"""How long a stage lasts and the learning rate of each of its steps: pure functions of the recipe."""
+"""How long a stage lasts, and learning rate and weights of each of its steps: pure functions of the recipe."""
 
 import math
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import Stage
+from sftkey_train.recipe import Stage, Weights
 
 
 def num_stage_examples(stage: Stage, num_examples: int) -> int:
@@ -46,3 +46,23 @@ def learning_rate(stage: Stage, step: int, num_steps: int) -> float:
             return stage.lr * (1 - done)
         case "cosine":
             return stage.lr * (1 + math.cos(math.pi * done)) / 2
+
+
+def step_weights(stage: Stage, step: int, num_steps: int) -> Weights:
+    """Region weights of one optimizer step: those of the stage at its first step, `weights_end` at its last.
+
+    Worked, from cot 1, key 0 to cot 0, key 1 over 5 steps: the Key weighs 0, 1/4, 1/2, 3/4, 1 by `linear` and 0, 0.146,
+    1/2, 0.854, 1 by `cosine`, which is SCALe's shift from CoT to answer (arXiv 2603.18656).
+
+    Args:
+        stage: Its weights and `weight_schedule`.
+        step: 1 for the first step, `num_steps` for the last; a stage of one step has the weights of its start.
+        num_steps: Steps of the whole stage.
+    """
+    if stage.weights_end is None:
+        return stage.region_weights
+    done = (step - 1) / max(num_steps - 1, 1)
+    if stage.weight_schedule == "cosine":
+        done = (1 - math.cos(math.pi * done)) / 2
+    end = dict(stage.weights_end)
+    return Weights(**{region: (1 - done) * start + done * end[region] for region, start in stage.region_weights})

@@ -16,27 +16,30 @@ class Tally:
     """Sums over the forward passes of one step or one measurement; `add` each, then read."""
 
     loss: float = 0.0
+    kl: float = 0.0  # of the anchored tokens, their mean as the stage normalises it
     tokens: int = 0
     examples: int = 0
     suspects: list[str] = field(default_factory=list)  # ids of examples with a token whose loss is not finite
     _nll: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS), dtype=torch.float64))
     _count: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS), dtype=torch.float64))
 
-    def add(self, batch: Batch, nll: Tensor, share: Tensor | None = None) -> None:
+    def add(self, batch: Batch, costs: Tensor, share: Tensor | None = None) -> None:
         """Count one forward pass.
 
         Args:
             batch: Its examples.
-            nll: Loss of each token that carries weight, shape (N,), in nats.
+            costs: NLL of each token, shape (N,), in nats; of each anchored token the KL to the stage's first model.
             share: What it adds to the loss of the step.
         """
-        self._nll += sum_by_region(nll, batch.regions, len(REGIONS)).cpu()
-        self._count += sum_by_region(torch.ones_like(nll), batch.regions, len(REGIONS)).cpu()
+        is_target = batch.anchor == 0
+        self._nll += sum_by_region(costs.where(is_target, 0.0), batch.regions, len(REGIONS)).cpu()
+        self._count += sum_by_region(is_target, batch.regions, len(REGIONS)).cpu()
         self.loss += 0.0 if share is None else float(share.detach())
+        self.kl += float((batch.anchor * costs.detach()).sum())
         self.tokens += batch.num_tokens
         self.examples += len(batch.ids)
-        if not math.isfinite(float(self._nll.sum())):
-            self.suspects += [batch.ids[row] for row in batch.rows[~nll.isfinite()].unique().tolist()]
+        if not math.isfinite(float(costs.detach().sum())):
+            self.suspects += [batch.ids[row] for row in batch.rows[~costs.isfinite()].unique().tolist()]
 
     @property
     def weighted_tokens(self) -> int:

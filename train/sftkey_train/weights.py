@@ -37,12 +37,18 @@ def token_regions(borders: RegionBorders) -> Tensor:
     return torch.from_numpy(np.repeat(np.array([PROMPT, COT, TAG, KEY, TAG, EOS]), lengths))
 
 
-def region_weights(borders: RegionBorders, weights: Weights) -> Tensor:
+def weight_by_region(weights: Weights) -> Tensor:
+    """The weights in the order of `REGIONS`, fp32 of shape (regions,)."""
+    return torch.tensor([getattr(weights, region) for region in REGIONS], dtype=torch.float32)
+
+
+def region_weights(borders: RegionBorders, weights: Weights, roles: Tensor | None = None) -> Tensor:
     """Loss weight of every token of one example.
 
     Args:
         borders: Token positions where the regions begin.
         weights: Weight per region, each >= 0.
+        roles: The region whose weight each token carries, int64 of shape (T,); by default its own.
 
     Returns:
         Float tensor of shape (T,), aligned with `input_ids`: entry t is the weight of *predicting* token t, which is
@@ -51,8 +57,7 @@ def region_weights(borders: RegionBorders, weights: Weights) -> Tensor:
     Raises:
         NoTarget: All weights are zero, so the example would train on nothing.
     """
-    by_region = torch.tensor([getattr(weights, region) for region in REGIONS], dtype=torch.float32)
-    by_token = by_region[token_regions(borders)]
+    by_token = weight_by_region(weights)[token_regions(borders) if roles is None else roles]
     by_token[:1] = 0.0
     if not by_token.any():
         raise NoTarget("all weights are zero, so there would be nothing to learn")

@@ -140,6 +140,13 @@ def command(name: str, scratch: Path, options: argparse.Namespace) -> list[str]:
 
 def run(command: list[str]) -> tuple[float, int]:
     """Seconds (its own count where it prints one), and the largest memory of the process and its children in bytes."""
+    printed, seconds, peak = watched(command)
+    own = [line.split()[1] for line in printed if line.startswith("SECONDS")]
+    return float(own[0]) if own else seconds, peak
+
+
+def watched(command: list[str]) -> tuple[list[str], float, int]:
+    """The lines that a command prints, its seconds, and its largest memory in bytes, its children's included."""
     with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
         process = psutil.Popen(command, stdout=printed, stderr=said)
@@ -153,8 +160,7 @@ def run(command: list[str]) -> tuple[float, int]:
         said.seek(0)
         if process.returncode:
             raise SystemExit(f"{command[:6]} failed:\n{said.read()[-2000:]}")
-        own = [line.split()[1] for line in printed if line.startswith("SECONDS")]
-    return float(own[0]) if own else seconds, peak
+        return list(printed), seconds, peak
 
 
 def memory(process: psutil.Process) -> int:

@@ -143,6 +143,13 @@ def command(name: str, scratch: Path, options: argparse.Namespace) -> list[str]:
 
 def run(command: list[str], *, sample: bool) -> tuple[float, int]:
     """Seconds (its own count where it prints one), and with `sample` the largest memory of it and its children."""
+    printed, seconds, peak = watched(command, sample=sample)
+    own = [line.split()[1] for line in printed if line.startswith("SECONDS")]
+    return float(own[0]) if own else seconds, peak
+
+
+def watched(command: list[str], *, sample: bool = True) -> tuple[list[str], float, int]:
+    """The lines that a command prints, its seconds, and with `sample` its largest memory, its children's included."""
     with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
         process = psutil.Popen(command, stdout=printed, stderr=said)
@@ -157,8 +164,7 @@ def run(command: list[str], *, sample: bool) -> tuple[float, int]:
         said.seek(0)
         if process.returncode:
             raise SystemExit(f"{command[:6]} failed:\n{said.read()[-2000:]}")
-        own = [line.split()[1] for line in printed if line.startswith("SECONDS")]
-    return float(own[0]) if own else seconds, peak
+        return list(printed), seconds, peak
 
 
 def memory(process: psutil.Process) -> int:

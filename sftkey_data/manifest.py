@@ -120,15 +120,25 @@ def read_manifest(directory: Path | str) -> Manifest:
 
 def parse_manifest(content: bytes, path: str) -> Manifest:
     """The manifest that a file holds; `path` is for the message."""
+    # Another version has other fields, so it comes before the check of these.
+    if (version := _version(content)) != SCHEMA_VERSION:
+        raise SFTKeyError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
     try:
-        manifest = Manifest.model_validate_json(content)
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the file"
         raise SFTKeyError(f"{path}: {place}: {fault['msg']}") from None
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise SFTKeyError(f"{path}: schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}")
-    return manifest
+
+
+def _version(content: bytes) -> int:
+    """The schema version that a file states; ours where it states none or is broken, which the full check names."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        return SCHEMA_VERSION
+    stated = values.get("schema_version") if isinstance(values, dict) else None
+    return stated if isinstance(stated, int) else SCHEMA_VERSION
 
 
 def file_sha256(path: Path) -> str:

@@ -104,10 +104,11 @@ def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
 
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:
     long = len(row["prompt"]) + len(row["completion"]) > MAX_SHOWN
-    return _heading(row) + (_as_text(row) if encoder is None or long else _as_tokens(row, encoder))
+    return heading(row) + (_as_text(row) if encoder is None or long else tokens_in_colour(row, encoder))
 
 
-def _heading(row: dict[str, Any]) -> Text:
+def heading(row: dict[str, Any]) -> Text:
+    """One line of facts about a row."""
     facts = f"{row['id']}  {row['answer_type']}  key: {_short(row['gold'])!r}"
     if row["choices"]:
         facts += f"  options: {', '.join(map(repr, row['choices']))}"
@@ -140,15 +141,17 @@ def _short(text: str) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half:,} characters not shown …\n{text[-half:]}"
 
 
-def _as_tokens(row: dict[str, Any], encoder: Encoder) -> Text:
+def tokens_in_colour(row: dict[str, Any], encoder: Encoder, styles: Sequence[str] | None = None) -> Text:
+    """The tokens of a row with their borders, each in its style; in that of its region when None."""
     text, whole, start = Text(), row["prompt"] + row["completion"], 0
+    styles = styles or [STYLES[region_of(row, position)] for position in range(len(row["input_ids"]))]
     for position, end in enumerate(token_ends([row], encoder)[0]):
         special = start == end and (position < len(encoder.prefix) or position >= row["answer_token_end"])
         piece = encoder.decode([row["input_ids"][position]]) if special else whole[start:end]
         shown = _visible(piece).replace("\n", f"{LINE_BREAK}\n")
         body = shown.rstrip("\n")
         # The border stands before the line break, else each line would begin with the one of the line before.
-        text.append(body, STYLES[region_of(row, position)]).append(TOKEN_BORDER, "dim").append(shown[len(body) :])
+        text.append(body, styles[position]).append(TOKEN_BORDER, "dim").append(shown[len(body) :])
         start = end
     return text.append("\n")
 

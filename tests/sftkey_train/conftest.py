@@ -1,16 +1,18 @@
 """A tiny real tokenizer, prepared directories built by the real build, and tiny random models of several families."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from sftkey_data.build import build
 from sftkey_data.plan import BuildConfig
+from sftkey_train.cli import main
 from sftkey_train.prepared import Prepared, read_prepared
 
 NUM_ROWS = 60
@@ -152,3 +154,38 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
     return json.dumps(value)
+
+
+@pytest.fixture
+def fail(
+    tables: dict[str, Any],
+    write_recipe: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """Runs the command on `tables`, expects exit 1 and one line on stderr, and returns that line."""
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["sftkey-train", "run", str(write_recipe(tables)), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert caught.value.code == 1
+        assert output.out == ""
+        line = output.err.removesuffix("\n")
+        assert line.startswith("error: ")
+        assert "\n" not in line
+        assert not Path(tables["out"]).exists()
+        return line.removeprefix("error: ")
+
+    return call
+
+
+@pytest.fixture
+def model_dir(tiny_model: Callable[..., PreTrainedModel], tokenizer_dir: Path, tmp_path: Path) -> Path:
+    """A pretrained model with the tokenizer that the data were made with."""
+    folder = tmp_path / "model"
+    tiny_model("llama").save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer_dir).save_pretrained(folder)
+    return folder

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from sftkey_data.build import build
 from sftkey_data.manifest import file_sha256
@@ -23,38 +23,6 @@ from sftkey_train.run import run_recipe
 Write = Callable[[dict[str, Any]], Path]
 Fail = Callable[..., str]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def fail(
-    tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Fail:
-    """Runs the command on `tables`, expects exit 1 and one line on stderr, and returns that line."""
-
-    def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["sftkey-train", "run", str(write_recipe(tables)), *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        output = capsys.readouterr()
-        assert caught.value.code == 1
-        assert output.out == ""
-        line = output.err.removesuffix("\n")
-        assert line.startswith("error: ")
-        assert "\n" not in line
-        assert not Path(tables["out"]).exists()
-        return line.removeprefix("error: ")
-
-    return call
-
-
-@pytest.fixture
-def model_dir(tiny_model: Callable[..., PreTrainedModel], tokenizer_dir: Path, tmp_path: Path) -> Path:
-    """A pretrained model with the tokenizer that the data were made with."""
-    folder = tmp_path / "model"
-    tiny_model("llama").save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tokenizer_dir).save_pretrained(folder)
-    return folder
 
 
 def test_help_shows_an_example_and_loads_nothing_heavy() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+
+from sftkey_data.errors import SFTKeyError
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -91,6 +94,20 @@ def appearing(target: Path) -> Iterator[Path]:
         _sync(path)
     partial.rename(target)
     _sync(target.parent)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuse, before anything is computed, a directory that could not be made or written; nothing is left behind.
+
+    Raises:
+        SFTKeyError: Says what the system said.
+    """
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sftkey-", dir=existing):
+            pass
+    except OSError as error:
+        raise SFTKeyError(f"out {path} cannot be written: {existing}: {error.strerror or error}") from None
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -1,15 +1,21 @@
 """`sftkey-train`: two-stage training from prepared shards. Run as `sftkey-train run RECIPE.toml`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sftkey_data import console
 from sftkey_data.extras import require
 
-EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1"""
+if TYPE_CHECKING:
+    from rich.text import Text
+
+EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1
+
+Look first: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --dry-run"""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -29,6 +35,12 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. stage.0.lr=1e-4 or stage.NAME.lr=1e-4."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in `out` and start anew.")] = False,
+    only_show: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show shapes, steps, memory and the first batch of each stage; train and write nothing."
+        ),
+    ] = False,
 ) -> None:
     """Run all stages of a recipe. The same command again resumes after a stop, and skips what is finished.
 
@@ -37,11 +49,22 @@ def run(
     """
     require("run", "train", "torch", "matplotlib")
     from sftkey_train.recipe import load_recipe
-    from sftkey_train.run import run_recipe
+    from sftkey_train.run import dry_run, run_recipe
 
     loaded = load_recipe(recipe, settings or [])
+    if only_show:
+        _print(dry_run(loaded, overwrite=overwrite))
+        return
     for summary in run_recipe(loaded, overwrite=overwrite):
         typer.echo(json.dumps(summary))
+
+
+def _print(lines: "Iterable[Text]") -> None:
+    from rich.console import Console
+
+    output = Console(soft_wrap=True, highlight=False)
+    for line in list(lines):  # a fault in the last stage is alone on the terminal
+        output.print(line)
 
 
 def main() -> None:

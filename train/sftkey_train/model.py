@@ -44,6 +44,11 @@ def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) ->
     if source.path is not None:
         return load_model(source.path)
     torch.manual_seed(seed)
+    return untrained_model(config)
+
+
+def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
+    """A model of this configuration in fp32, with weights from torch's random generator."""
     with _one_line("model: config"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=_attention(config))
     return _causal_model(model)

@@ -14,7 +14,7 @@ import transformers
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.anchor import frozen
 from sftkey_train.batches import Batch, Order
-from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, write_file
+from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, refuse_unwritable, write_file
 from sftkey_train.heldout import heldout_batches
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.metrics import MetricsLog
@@ -26,6 +26,7 @@ from sftkey_train.recipe import LOSS_ON, Recipe, Stage
 from sftkey_train.schedule import num_stage_examples, num_warmup_steps
 
 if TYPE_CHECKING:
+    from rich.text import Text
     from transformers import PreTrainedConfig, PreTrainedModel
 
 RUN, RECIPE, METRICS, PLOT = "run.json", "recipe.json", "metrics.jsonl", "loss.png"
@@ -69,10 +70,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
     Raises:
         SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run.
     """
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
+    _quiet(recipe)
     run = _open(recipe)
     _refuse_other_run(run, overwrite=overwrite)
     for stage in recipe.stages:
@@ -80,6 +78,26 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
             _run_stage(run, stage)
             plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
         yield _summary(run, stage)
+
+
+def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
+    """What `run_recipe` would do, as lines to print; the same faults are found, and nothing is trained or written."""
+    from sftkey_train.dry_run import StagePlan, describe
+
+    _quiet(recipe)
+    run = _open(recipe)
+    if not overwrite:
+        _refuse_other_run(run, overwrite=False)
+    parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
+    plans = [StagePlan(s, run.order(s), p.name if (p := parents[s.name]) else "the model") for s in recipe.stages]
+    return describe(recipe, run.data, run.heldout, run.config, plans)
+
+
+def _quiet(recipe: Recipe) -> None:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
 
 
 def _open(recipe: Recipe) -> _Run:
@@ -108,14 +126,24 @@ def _refuse_other_run(run: _Run, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise SFTKeyError(f"out {out} is a file, expected a directory")
     if not found:
+        refuse_unwritable(out)
         return
     if not (out / RUN).exists():
         raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {sorted(found)[0].name}")
-    earlier = json.loads((out / RUN).read_text(encoding="utf-8"))
+    earlier = _earlier(out / RUN)
     if overwrite:
         _delete(out, [stage["name"] for stage in earlier["recipe"]["stage"]])
     elif (difference := first_difference(earlier, run.record())) is not None:
         raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["recipe"]["stage"]
+        return record
+    except (ValueError, KeyError, TypeError):
+        raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out") from None
 
 
 def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:

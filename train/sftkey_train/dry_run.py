@@ -1,0 +1,181 @@
+"""What a run would do, without doing it: shapes, steps, tokens, memory, the first batch in colour."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.text import Text
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from sftkey_data.prepared import open_prepared
+from sftkey_data.schema import REGIONS
+from sftkey_data.shards import open_shards
+from sftkey_data.show import heading, tokens_in_colour
+from sftkey_train.batches import Batch, Order, collate, micro_batches
+from sftkey_train.flops import PASSES, forward_flops
+from sftkey_train.memory import MemoryEstimate, estimate_memory, skeleton
+from sftkey_train.recipe import Recipe, Stage, Weights
+from sftkey_train.schedule import num_warmup_steps
+from sftkey_train.weights import KEY
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from sftkey_train.prepared import Prepared
+
+NUM_SHOWN = 3  # examples of a first batch
+SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage, with the order of its examples."""
+
+    stage: Stage
+    order: Order
+    parent: str
+
+
+def describe(
+    recipe: Recipe, data: "Prepared", heldout: "Prepared | None", config: "PreTrainedConfig", plans: Sequence[StagePlan]
+) -> Iterator[Text]:
+    """The lines of a dry run; nothing is trained or written.
+
+    Args:
+        recipe: The run.
+        data: What it trains on.
+        heldout: What it measures on.
+        config: The model's.
+        plans: The stages in order.
+    """
+    yield _line("recipe", f"{recipe.name}, seed {recipe.seed}, out {recipe.out}")
+    yield _line("data", _size(data))
+    if heldout is not None:
+        yield _line("heldout", f"{_size(heldout)}; the first {recipe.heldout_examples} are measured")
+    yield _line("model", _model(recipe, config))
+    yield _line("device", f"{recipe.device}, {recipe.precision}")
+    for number, plan in enumerate(plans, start=1):
+        yield Text(f"\nstage {number} of {len(plans)}: {plan.stage.name}, from {plan.parent}", "bold")
+        yield from _stage(recipe, data, config, plan)
+
+
+def _line(name: str, text: str) -> Text:
+    return Text().append(f"{name:<9} ", "bold").append(text)
+
+
+def _size(data: "Prepared") -> str:
+    lengths = data.examples.num_tokens
+    return f"{data.path}: {len(lengths):,} examples, {lengths.sum():,} tokens, longest {lengths.max():,}"
+
+
+def _model(recipe: Recipe, config: "PreTrainedConfig") -> str:
+    with FakeTensorMode() as mode:
+        num = sum(p.numel() for p in skeleton(config, mode).parameters())
+    text_config = config.get_text_config()
+    shape = f"{text_config.num_hidden_layers} layers, hidden {text_config.hidden_size}"
+    context = getattr(text_config, "max_position_embeddings", None)
+    limit = "" if context is None else f", context {context:,}"
+    name = recipe.model.path or "from scratch"
+    return f"{name} ({config.model_type}): {num:,} parameters, {shape}, vocabulary {text_config.vocab_size:,}{limit}"
+
+
+def _stage(recipe: Recipe, data: "Prepared", config: "PreTrainedConfig", plan: StagePlan) -> Iterator[Text]:
+    stage, order = plan.stage, plan.order
+    weights, vocab_size = stage.region_weights, config.get_text_config().vocab_size
+    chosen = [data.examples[i] for i in order.batch(1)]
+    pad_token_id = data.tokenizer.pad_token_id or 0
+    passes = micro_batches(chosen, weights, stage.micro_batch_size, pad_token_id)
+    largest = _largest_pass(data, stage, pad_token_id)
+    epochs = order.num_seen / order.num_examples
+    yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
+    yield _line("steps", f"{order.num_steps:,} of {stage.batch_size} examples, {epochs:.3g} epochs")
+    warmup = num_warmup_steps(stage, order.num_steps)
+    yield _line("lr", f"{stage.lr:g}, {stage.schedule} after {warmup:,} steps of warm-up")
+    yield _line("tokens", _tokens(data, weights, epochs))
+    yield _line("passes", f"{len(passes)} a step; first batch: {', '.join(_shapes(p, vocab_size) for p in passes[:4])}")
+    yield _line("largest", _shapes(largest, vocab_size))
+    yield _line("memory", _memory(estimate_memory(config, largest, recipe.precision)))
+    yield _line("compute", _compute(config, chosen, passes))
+    yield from _first_batch(data, passes[0], len(chosen))
+
+
+def _largest_pass(data: "Prepared", stage: Stage, pad_token_id: int) -> Batch:
+    """The longest examples together: no forward pass of the stage is larger."""
+    num = stage.micro_batch_size or stage.batch_size
+    longest = np.argsort(data.examples.num_tokens)[-num:]
+    return collate([data.examples[int(i)] for i in longest], stage.region_weights, pad_token_id)
+
+
+def _tokens(data: "Prepared", weights: Weights, epochs: float) -> str:
+    """Over the whole stage; a mean where it ends within an epoch."""
+    has_weight = np.array([getattr(weights, region) > 0 for region in REGIONS])
+    total = data.examples.num_tokens.sum() * epochs
+    targets = (data.examples.region_tokens() @ has_weight).sum() * epochs
+    return f"{total:,.0f}, of which {targets:,.0f} ({targets / total:.1%}) carry loss"
+
+
+def _shapes(batch: Batch, vocab_size: int) -> str:
+    return f"input_ids {tuple(batch.input_ids.shape)} -> logits ({len(batch.labels)}, {vocab_size})"
+
+
+def _memory(estimate: MemoryEstimate) -> str:
+    parts = ", ".join(f"{name} {_bytes(size)}" for name, size in estimate.parts().items())
+    return f"about {_bytes(estimate.total)} for the largest pass: {parts}"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def _compute(config: "PreTrainedConfig", chosen: Sequence[Any], passes: Sequence[Batch]) -> str:
+    lengths = [len(example.input_ids) for example in chosen]
+    with FakeTensorMode() as mode:
+        model = skeleton(config, mode)
+        flops = forward_flops(model, lengths, sum(len(batch.labels) for batch in passes))
+        everywhere = forward_flops(model, lengths, sum(lengths))
+    share = flops.training / everywhere.training
+    per_token = flops.training / sum(lengths)
+    in_head = flops.head * PASSES / flops.training
+    return (
+        f"{per_token / 1e9:.3g} GFLOP a token, {in_head:.1%} of it in the output layer; "
+        f"{share:.1%} of what logits at every position cost"
+    )
+
+
+def _first_batch(data: "Prepared", batch: Batch, num: int) -> Iterator[Text]:
+    shown = batch.ids[:NUM_SHOWN]
+    yield Text(f"first batch, {len(shown)} of its {num} examples: ", "bold") + _legend()
+    encoder = open_prepared(data.path).encoder()
+    rows = _rows(data, shown)
+    for index, row in enumerate(rows[example] for example in shown):
+        styles = token_styles(batch, index)
+        yield heading(row)
+        if encoder is not None:
+            in_order = [styles.get(position, UNSUPERVISED) for position in range(len(row["input_ids"]))]
+            yield tokens_in_colour(row, encoder, in_order)
+
+
+def token_styles(batch: Batch, row: int) -> dict[int, str]:
+    """The style of every token of one example that carries loss, by its position in `input_ids` of the shards.
+
+    It is read off the tensors that a training step would see, so that a wrong shift shows.
+    """
+    mine = batch.rows == row
+    tokens = (batch.positions[mine] - row * batch.input_ids.shape[1] + 1).tolist()
+    regions = batch.regions[mine].tolist()
+    return {at: SUPERVISED_KEY if region == KEY else SUPERVISED for at, region in zip(tokens, regions, strict=True)}
+
+
+def _legend() -> Text:
+    text = Text().append("no loss", UNSUPERVISED).append("  ").append("loss", SUPERVISED)
+    return text.append("  ").append("loss, Key", SUPERVISED_KEY)
+
+
+def _rows(data: "Prepared", ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = open_shards(data.path)
+    found = table.filter(pc.is_in(table["id"], value_set=pa.array(ids)))
+    return {row["id"]: row for row in found.to_pylist()}

@@ -256,7 +256,7 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from sftkey_data.labels import IGNORED
-    from sftkey_train.flops import forward_flops
+    from sftkey_train.pass_flops import forward_flops
 
     model = AutoModelForCausalLM.from_pretrained(scratch / "model")
     total = sum(lengths)

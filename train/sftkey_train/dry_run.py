@@ -13,8 +13,8 @@ from sftkey_data.schema import REGIONS
 from sftkey_data.shards import open_shards
 from sftkey_data.show import heading, tokens_in_colour
 from sftkey_train.batches import Batch, Order, collate, micro_batches
-from sftkey_train.flops import PASSES, forward_flops
 from sftkey_train.memory import MemoryEstimate, estimate_memory, skeleton
+from sftkey_train.pass_flops import PASSES, forward_flops
 from sftkey_train.recipe import Recipe, Stage, Weights
 from sftkey_train.schedule import num_warmup_steps
 from sftkey_train.weights import KEY

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel
 
-from sftkey_train.flops import forward_flops
+from sftkey_train.pass_flops import forward_flops
 
 # Weights of one layer's matrices at hidden 32, intermediate 48: attention, then the feed-forward part.
 LAYER = {

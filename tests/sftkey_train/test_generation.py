@@ -1,6 +1,7 @@
 """What the model writes during training, against a greedy loop without any shortcut."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ Make = Callable[..., PreTrainedModel]
 def test_generation_is_greedy_whatever_the_models_settings_and_the_padding(
     family: str, tiny_model: Make, prepared: Prepared
 ) -> None:
-    model, prompts = tiny_model(family).eval(), read_prompts(prepared, 3, 12, None)
+    model, prompts = tiny_model(family).eval(), read_prompts(prepared, 4, 8, None)
+    cut = [ids[: len(ids) - 3 * row] for row, ids in enumerate(prompts.input_ids)]  # of different lengths
+    prompts = replace(prompts, input_ids=cut)
     model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=3.0)
-    assert len({len(ids) for ids in prompts.input_ids}) > 1
     for ids, (text, reason) in zip(prompts.input_ids, _complete(model, prompts, prompts.input_ids), strict=True):
         written, eos = ids, prompts.tokenizer.eos_token_id
-        while len(written) < len(ids) + 12 and int(written[-1]) != eos:
+        while len(written) < len(ids) + 8 and int(written[-1]) != eos:
             with torch.no_grad():
                 best = model(input_ids=written[None]).logits[0, -1].argmax()
             written = torch.cat([written, best[None]])
@@ -70,6 +72,7 @@ def test_a_random_model_writes_no_valid_completion(tiny_model: Make, prepared: P
     assert model.training
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_its_examples_by_heart_writes_them(
     tables: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path], prepared: Prepared
 ) -> None:

@@ -45,7 +45,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     assert trained == {name for name, _ in model.named_parameters() if ".lora_" in name} != set()
     _randomise(model)
     adapted = _logits(model)
-    assert float((adapted - plain).abs().max()) > 0.01
+    assert float((adapted - plain).abs().max()) > 0.3
     model.save_pretrained(tmp_path / "merged", state_dict=merged_weights(model))
     torch.testing.assert_close(_logits(model), adapted)  # merging has left the model as it was
     merged, loading = AutoModelForCausalLM.from_pretrained(
@@ -53,7 +53,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     )
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
-    torch.testing.assert_close(_logits(merged), adapted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(_logits(merged), adapted, rtol=1e-3, atol=1e-3)
     save_adapter(model, tmp_path / "adapter")
     again = PeftModel.from_pretrained(tiny_model(family), str(tmp_path / "adapter"))
     torch.testing.assert_close(_logits(again), adapted)

@@ -62,7 +62,7 @@ def test_more_exact_matches_are_better_and_rows_of_other_kinds_do_not_count() ->
 def tables(tables: dict[str, Any]) -> dict[str, Any]:
     """The first stage alone, which learns fast and then ruins what it has learned."""
     stage = tables["stage"][0] | {"steps": 40, "eval_every": 2, "schedule": "constant", "lr": 3e-2, "save_every": 3}
-    stage |= {"best": "key_nll", "early_stopping": {"metric": "key_nll", "patience": 3}, "max_grad_norm": 0.0}
+    stage |= {"best": "key_nll", "early_stopping": {"metric": "key_nll", "patience": 2}, "max_grad_norm": 0.0}
     return tables | {"stage": [stage], "heldout": tables["data"], "heldout_examples": 10}
 
 
@@ -79,7 +79,7 @@ def test_the_stage_ends_early_and_the_best_model_is_kept_and_loads(tables: dict[
     rows = _rows(out, "heldout")
     losses = [row["loss_by_region"]["key"] for row in rows]
     best = losses.index(min(losses))
-    assert len(losses) - 1 == best + 3
+    assert len(losses) - 1 == best + 2 >= 3
     assert summary["steps"] == rows[-1]["step"] == _rows(out, "train")[-1]["step"] < 40
     folder = out / "full" / f"best-{rows[best]['step']}"
     assert sorted(path.name for path in (out / "full").iterdir()) == [folder.name, "final"]
@@ -94,14 +94,16 @@ class _Stop(Exception):  # noqa: N818 - stands for a kill, not for an error
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2, "dropout": 0.1}], ids=["full", "lora"])
-@pytest.mark.parametrize("num_rows", [9, 20], ids=lambda n: f"after_{n}_rows")
+@pytest.mark.parametrize("share", [0.6, 1.0], ids=["on_the_way", "after_the_last_row"])
 def test_a_resumed_stage_stops_where_an_uninterrupted_one_does(
-    num_rows: int, lora: Any, tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+    share: float, lora: Any, tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if lora:
         tables["lora"] = lora
     whole, out = Path(tables["out"]) / "whole", Path(tables["out"]) / "stopped"
     list(run_recipe(load_recipe(write_recipe(tables), [f"out={whole}"])))
+    num_rows = int(share * len(MetricsLog(whole / "metrics.jsonl").rows()))
+    assert _rows(whole, "train")[-1]["step"] < 40
     recipe, written, append = load_recipe(write_recipe(tables), [f"out={out}"]), 0, MetricsLog.append
 
     def append_then_stop(log: MetricsLog, row: Any) -> None:

@@ -4,6 +4,7 @@ The model stays a transformers model with adapter layers in it, so loss, generat
 other. Stages hand the adapter on, so that after the last stage one adapter on the first model gives the whole change.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,9 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
     config.base_model_name_or_path = model.name_or_path
     torch.manual_seed(seed)
     try:
-        inject_adapter_in_model(config, model, NAME)
+        with warnings.catch_warnings():  # of renamed methods, and of GPT-2's layout, which peft corrects by itself
+            warnings.simplefilter("ignore")
+            inject_adapter_in_model(config, model, NAME)
     except ValueError as error:
         raise SFTKeyError(f"lora: target_modules {targets!r}: {str(error).splitlines()[0]}") from None
     if folder is not None:

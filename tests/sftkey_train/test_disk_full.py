@@ -27,6 +27,28 @@ class _Stop(Exception):  # noqa: N818 - stands for a kill, not for an error
     pass
 
 
+def test_files_and_rows_that_cannot_be_written_are_one_line_and_the_old_ones_stay(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from pathlib import Path
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.checkpoint import write_file
+from sftkey_train.metrics import MetricsLog
+
+path = Path(sys.argv[1])
+write_file(path, "old\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))
+for write in (lambda: write_file(path, "new" * 9), lambda: MetricsLog(path).append({"kind": "train"})):
+    try:
+        write()
+    except SFTKeyError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path / 'f'} could not be written: File too large\n" * 2
+    assert (tmp_path / "f").read_text().startswith("old\n")
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(
     tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

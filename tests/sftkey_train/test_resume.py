@@ -71,7 +71,9 @@ def _kill_at(recipe: Path, out: Path, stage: str, step: int) -> None:
     assert process.returncode == -signal.SIGKILL, stderr.decode()
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 2, "dropout": 0.1}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora", [None, pytest.param({"r": 2, "dropout": 0.1}, marks=pytest.mark.slow)], ids=["full", "lora"]
+)
 def test_sigkill_in_each_stage_and_running_again_ends_at_the_same_weights(
     lora: Any, tables: dict[str, Any], write_recipe: Write
 ) -> None:

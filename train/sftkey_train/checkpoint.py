@@ -134,11 +134,18 @@ def appearing(target: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Replace a file by new content, so that a reader sees the old or the new one, whole."""
+    """Replace a file by new content, so that a reader sees the old or the new one, whole.
+
+    Raises:
+        Interrupted: It could not be written, for example as the disk is full; the old one is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content if isinstance(content, bytes) else content.encode())
-    _sync(partial)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _sync(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise Interrupted(f"{path} could not be written: {error.strerror}") from None
 
 
 def _sync(path: Path) -> None:

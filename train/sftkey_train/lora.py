@@ -45,7 +45,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
     config.base_model_name_or_path = model.name_or_path
     torch.manual_seed(seed)
     try:
-        with warnings.catch_warnings():  # of renamed methods, and of GPT-2's layout, which peft corrects by itself
+        with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
             warnings.simplefilter("ignore")
             inject_adapter_in_model(config, model, NAME)
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sftkey_data.errors import Interrupted
 from sftkey_train import ranks
+from sftkey_train.checkpoint import write_file
 
 Row = Mapping[str, Any]
 
@@ -51,6 +52,4 @@ class MetricsLog:
         kept = [
             r for r in self.rows() if r["stage"] in finished or (r["stage"] == stage and r["step"] <= step and step)
         ]
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        partial.replace(self.path)
+        write_file(self.path, "".join(json.dumps(row) + "\n" for row in kept))

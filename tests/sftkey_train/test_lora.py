@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.lora import add_adapter, merged_weights, save_adapter
+from sftkey_train.lora import WEIGHTS, add_adapter, merged_weights, save_adapter
 from sftkey_train.recipe import Lora, load_recipe
 from sftkey_train.run import run_recipe
 
@@ -99,6 +100,15 @@ def test_two_stages_train_one_adapter_on_a_model_that_stays(
         assert changed == ("q_proj" in name or "v_proj" in name), name
     adapted = PeftModel.from_pretrained(plain, f"{answer['final']}/adapter")
     torch.testing.assert_close(_logits(adapted), _logits(after[1]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_second_stage_goes_on_with_the_adapter_of_the_first(tables: dict[str, Any], write_recipe: Write) -> None:
+    tables["lora"] = {"r": 2, "target_modules": ["q_proj"]}
+    (full, answer) = run_recipe(load_recipe(write_recipe(tables), ["stage.answer.lr=1e-12"]))
+    first, second = (load_file(Path(summary["final"]) / "adapter" / WEIGHTS) for summary in (full, answer))
+    assert any(weight.abs().max() > 1e-3 for name, weight in first.items() if "lora_B" in name)
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, rtol=0, atol=1e-9, msg=name)
 
 
 def test_a_checkpoint_holds_the_adapter_alone(

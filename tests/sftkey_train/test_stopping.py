@@ -61,7 +61,7 @@ def test_more_exact_matches_are_better_and_rows_of_other_kinds_do_not_count() ->
 @pytest.fixture
 def tables(tables: dict[str, Any]) -> dict[str, Any]:
     """The first stage alone, which learns fast and then ruins what it has learned."""
-    stage = tables["stage"][0] | {"steps": 40, "eval_every": 2, "schedule": "constant", "lr": 3e-2, "save_every": 3}
+    stage = tables["stage"][0] | {"steps": 40, "eval_every": 2, "schedule": "constant", "lr": 3e-2, "save_every": 2}
     stage |= {"best": "key_nll", "early_stopping": {"metric": "key_nll", "patience": 2}, "max_grad_norm": 0.0}
     return tables | {"stage": [stage], "heldout": tables["data"], "heldout_examples": 10}
 

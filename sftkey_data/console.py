@@ -40,8 +40,11 @@ def _one_line(message: str) -> str:
 
 
 @contextmanager
-def progress(description: str, total: int | None = None) -> "Iterator[Progress]":
-    """A progress bar with ETA on stderr, holding one task; advance it with `bar.advance(bar.task_ids[0], n)`."""
+def progress(description: str, total: int | None = None, *, shown: bool = True) -> "Iterator[Progress]":
+    """A progress bar with ETA on stderr, holding one task; advance it with `bar.advance(bar.task_ids[0], n)`.
+
+    With `shown=False` it is never seen: of several processes that do the same work, one has a bar.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -61,7 +64,7 @@ def progress(description: str, total: int | None = None) -> "Iterator[Progress]"
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
         bar.add_task(description, total=total)
         try:
             yield bar
@@ -70,7 +73,7 @@ def progress(description: str, total: int | None = None) -> "Iterator[Progress]"
             bar.live.stop()
             bar.console.quiet = True
             raise
-    if not console.is_terminal:
-        with console.capture() as shown:
+    if shown and not console.is_terminal:
+        with console.capture() as captured:
             console.print(bar.get_renderable())
-        _finished.append(shown.get())
+        _finished.append(captured.get())

@@ -61,6 +61,22 @@ def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: Prepa
     assert measure(_oracle(tiny_model, batches, blind_to=every), batches)["key_exact_match"] == 0.0
 
 
+def test_each_region_is_matched_by_itself(prepared: Prepared, tiny_model: Make) -> None:
+    batches = heldout_batches(prepared.examples.first(20), 0)
+    examples = [(b, b.rows == row) for b in batches for row in range(len(b.ids))]
+    tokens = {
+        name: [set(b.labels[r & (b.regions == i)].tolist()) for b, r in examples] for i, name in enumerate(REGIONS)
+    }
+    blind_to = {min(tokens["key"][0]), min(tokens["cot"][0] - tokens["cot"][1])}
+    measured = measure(_oracle(tiny_model, batches, blind_to), batches)
+    expected = {name: sum(not t & blind_to for t in tokens[name]) / 20 for name in REGIONS[1:]}
+    assert measured["exact_match_by_region"] == pytest.approx(expected)
+    assert 0 < expected["key"] < 1
+    assert 0 < expected["cot"] < 1
+    assert expected["key"] != expected["cot"]
+    assert expected["eos"] == 1.0
+
+
 def _oracle(make: Make, batches: list[Batch], blind_to: Iterable[int] = ()) -> PreTrainedModel:
     """A model whose first choice is the label everywhere, but for tokens that it never chooses."""
     model = make("llama")

@@ -1,5 +1,6 @@
 """What a small configuration becomes, and that nothing appears half-written."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches import collate
 from sftkey_train.checkpoint import StageFolder, appearing, write_file
-from sftkey_train.model import initial_model, load_model, model_config
+from sftkey_train.loss import token_nll
+from sftkey_train.model import initial_model, load_model, model_config, recompute_activations
 from sftkey_train.prepared import Prepared
-from sftkey_train.recipe import ModelSource
+from sftkey_train.recipe import LOSS_ON, ModelSource
 
 TINY = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
 
@@ -62,11 +66,11 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     def write_half() -> None:
         with appearing(tmp_path / "final") as partial:
             (partial / "one").write_text("1")
-            raise OSError("disk full")
+            raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(SFTKeyError, match="final could not be written: No space left on device; what was there"):
         write_half()
-    assert not (tmp_path / "final").exists()
+    assert list(tmp_path.iterdir()) == []
     with appearing(tmp_path / "final") as partial:
         (partial / "two").write_text("2")
         assert not (tmp_path / "final").exists()
@@ -88,3 +92,70 @@ def test_a_file_is_replaced_whole(tmp_path: Path, content: Any) -> None:
     write_file(tmp_path / "file", content)
     assert (tmp_path / "file").read_text() == (content if isinstance(content, str) else content.decode())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_weights_that_are_only_a_pickle_are_refused_by_name(
+    name: str, tiny_model: Callable[..., PreTrainedModel], tmp_path: Path
+) -> None:
+    model = tiny_model("llama")
+    model.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / name)
+    load_model(tmp_path)  # beside safetensors a pickle is not looked at
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(SFTKeyError) as caught:
+        load_model(tmp_path)
+    assert str(caught.value).startswith(
+        f"model '{tmp_path}' has its weights only as {name}, expected *.safetensors: load it once"
+    )
+
+
+REMOTE_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_code_that_comes_with_a_model_runs_only_when_asked_for(
+    tiny_model: Callable[..., PreTrainedModel], prepared: Prepared, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own"
+    tiny_model("llama").save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": auto_map}))
+    (folder / "own.py").write_text(REMOTE_CODE)
+    with pytest.raises(SFTKeyError) as caught:
+        model_config(ModelSource(path=str(folder)), prepared.tokenizer)
+    assert str(caught.value) == (
+        f"model '{folder}' comes with Python code of its own (model_type 'own'), which is not run unless asked for: "
+        "read it, then set model.trust_remote_code = true"
+    )
+    source = ModelSource(path=str(folder), trust_remote_code=True)
+    model = initial_model(source, model_config(source, prepared.tokenizer), 0)
+    assert type(model).__name__ == "OwnModel"
+    model.save_pretrained(tmp_path / "again")
+    assert type(load_model(tmp_path / "again", trust_remote_code=True)).__name__ == "OwnModel"
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma2"])
+def test_gradient_checkpointing_changes_no_gradient(
+    family: str, tiny_model: Callable[..., PreTrainedModel], prepared: Prepared
+) -> None:
+    dropout = {"attn_pdrop": 0.2} if family == "gpt2" else {"attention_dropout": 0.2}
+    batch, gradients = collate(prepared.examples.first(4), LOSS_ON["completion"]), []
+    for checkpointing in (False, True):
+        model = tiny_model(family, **dropout).train()
+        if checkpointing:
+            recompute_activations(model)
+        torch.manual_seed(7)
+        token_nll(model, batch).sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    plain, recomputed = gradients
+    for name, gradient in plain.items():
+        torch.testing.assert_close(recomputed[name], gradient, msg=name)

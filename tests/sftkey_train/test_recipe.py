@@ -50,6 +50,19 @@ def _change(tables: dict[str, Any], place: str, value: Any) -> None:
         ("stage.1.init_from", "ful", "stage 'answer': init_from 'ful' is not an earlier stage (did you mean 'full'?)"),
         ("stage.0.init_from", "answer", "stage 'full': init_from 'answer' is not an earlier stage; earlier: none"),
         ("model.path", "gpt2", "model: expected exactly one of 'path' and a table 'config'"),
+        ("lora", {"rank": 8}, "lora: unknown key 'rank'; known: r, alpha, dropout, target_modules"),
+        ("stage.0.best", "key_nll", "stage 'full': best, early_stopping and generate_every need a heldout set"),
+        ("stage.0.generate_every", 5, "stage 'full': best, early_stopping and generate_every need a heldout set"),
+        (
+            "stage.0.best",
+            "generated_key_match",
+            "stage 'full': 'generated_key_match' is only measured with generate_every > 0",
+        ),
+        (
+            "stage.0.early_stopping",
+            {"metric": "key_nll", "patience": 0},
+            "stage 'full': early_stopping: patience: Input should be greater than or equal to 1, found 0",
+        ),
         ("stage", 3, "stage: expected [[stage]] tables, found 3"),
     ],
 )

@@ -39,7 +39,7 @@ def _result(out: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
         for name, weight in load_file(path).items()
     }
     rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]
-    timed = ("seconds", "tokens_per_second")
+    timed = ("seconds", "tokens_per_second", "flops_per_second")
     return weights, [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 
@@ -71,9 +71,14 @@ def _kill_at(recipe: Path, out: Path, stage: str, step: int) -> None:
     assert process.returncode == -signal.SIGKILL, stderr.decode()
 
 
+@pytest.mark.parametrize(
+    "lora", [None, pytest.param({"r": 2, "dropout": 0.1}, marks=pytest.mark.slow)], ids=["full", "lora"]
+)
 def test_sigkill_in_each_stage_and_running_again_ends_at_the_same_weights(
-    tables: dict[str, Any], write_recipe: Write
+    lora: Any, tables: dict[str, Any], write_recipe: Write
 ) -> None:
+    if lora:
+        tables["lora"] = lora
     expected = _uninterrupted(tables, write_recipe)
     recipe, out = write_recipe(tables), Path(tables["out"])
     for stage in ("full", "answer"):
@@ -85,6 +90,22 @@ def test_sigkill_in_each_stage_and_running_again_ends_at_the_same_weights(
     command = [sys.executable, "-m", "sftkey_train.cli", "run", str(recipe)]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [line.split('"')[3] for line in finished.stdout.splitlines()] == ["full", "answer"]
+    _assert_same(out, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, {"r": 2, "dropout": 0.1}], ids=["full", "lora"])
+def test_ten_kills_at_random_steps_of_two_stages_change_nothing(
+    lora: Any, tables: dict[str, Any], write_recipe: Write
+) -> None:
+    if lora:
+        tables["lora"] = lora
+    expected = _uninterrupted(tables, write_recipe)
+    recipe, out = write_recipe(tables), Path(tables["out"])
+    points = sorted(random.sample([(i, step) for i in range(2) for step in range(1, 25)], 10))
+    for i, step in points:
+        _kill_at(recipe, out, ("full", "answer")[i], step)
+    subprocess.run([sys.executable, "-m", "sftkey_train.cli", "run", str(recipe)], capture_output=True, check=True)
     _assert_same(out, expected)
 
 

@@ -187,6 +187,45 @@ def test_micro_batches_give_the_same_model_up_to_rounding(run: Run, out: Path, t
     assert [row["grad_norm"] for row in split] == pytest.approx([row["grad_norm"] for row in whole], rel=1e-4)
 
 
+def test_gradient_checkpointing_and_gradient_norms_change_nothing_in_training(run: Run, out: Path) -> None:
+    run()
+    plain = _weights(out, "answer")
+    run("gradient_checkpointing=true", "stage.full.gradient_share_every=2", overwrite=True)
+    assert _same(_weights(out, "answer"), plain)
+    rows = _rows(out, "gradient", "full")
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert set(rows[0]["gradient_norm_by_region"]) == {"cot", "tag", "key", "eos"}
+    assert sum(rows[0]["gradient_share_by_region"].values()) == pytest.approx(1.0)
+
+
+def test_the_norm_of_the_only_region_is_the_norm_of_the_step(run: Run, out: Path, tables: dict[str, Any]) -> None:
+    tables["stage"] = [tables["stage"][0] | {"loss_on": "key", "steps": 2, "gradient_share_every": 1}]
+    run()
+    norms = [row["gradient_norm_by_region"]["key"] for row in _rows(out, "gradient", "full")]
+    assert norms == pytest.approx([row["grad_norm"] for row in _rows(out, "train", "full")])
+
+
+def test_bf16_stays_near_single_precision(run: Run, out: Path) -> None:
+    run()
+    single = [row["loss"] for row in _rows(out, "train", "full")]
+    run("precision=bf16", overwrite=True)
+    half = [row["loss"] for row in _rows(out, "train", "full")]
+    assert half == pytest.approx(single, rel=0.03)
+    assert half != single
+    assert {weight.dtype for weight in _weights(out, "full").values()} == {torch.float32}
+
+
+def test_mfu_is_there_where_the_peak_is_known(run: Run, out: Path, tables: dict[str, Any]) -> None:
+    tables["stage"] = [tables["stage"][0] | {"steps": 1, "warmup_steps": 0}]
+    run()
+    (row,) = _rows(out, "train", "full")
+    assert row["flops_per_second"] > 0
+    assert "mfu" not in row
+    run("peak_flops=1e15", overwrite=True)
+    (row,) = _rows(out, "train", "full")
+    assert row["mfu"] == pytest.approx(row["flops_per_second"] / 1e15)
+
+
 def test_an_epoch_that_does_not_divide_sees_its_last_examples(run: Run, out: Path, tables: dict[str, Any]) -> None:
     del tables["stage"][0]["steps"]
     run("stage.full.epochs=1")

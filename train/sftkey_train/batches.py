@@ -160,9 +160,9 @@ def _targets(example: Example, weights: Weights) -> tuple[Tensor, Tensor]:
 
 
 def micro_batches(examples: Sequence[Example], weights: Weights, size: int, pad_token_id: int = 0) -> list[Batch]:
-    """Split one global batch into forward passes of `size` examples (0: one pass), of similar length to pad little."""
+    """Split a batch into forward passes of `size` examples (0: one pass), of similar length to pad little."""
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
-    step = size or len(by_length)
+    step = size or max(1, len(by_length))
     return [collate(by_length[i : i + step], weights, pad_token_id) for i in range(0, len(by_length), step)]
 
 

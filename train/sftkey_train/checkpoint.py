@@ -3,15 +3,18 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_train import ranks
+from sftkey_train.lora import save_weights
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -23,7 +26,7 @@ PREFIX = "checkpoint-"
 
 @dataclass(frozen=True, slots=True)
 class StageFolder:
-    """`OUT/STAGE`: at most one `checkpoint-STEP` while the stage runs, `final` once it is finished."""
+    """`OUT/STAGE`: some `checkpoint-STEP` while the stage runs, `final` once it is finished, perhaps a `best-STEP`."""
 
     path: Path
 
@@ -40,40 +43,63 @@ class StageFolder:
     @property
     def latest_step(self) -> int:
         """The step after which the latest complete checkpoint was taken; 0 where there is none."""
-        steps = (path.name.removeprefix(PREFIX) for path in self.path.glob(f"{PREFIX}*"))
-        return max((int(step) for step in steps if step.isdigit()), default=0)
+        return max(self.steps(), default=0)
 
     @property
     def latest(self) -> Path | None:
         """The latest complete checkpoint."""
-        return self.path / f"{PREFIX}{self.latest_step}" if self.latest_step else None
+        return self.checkpoint(self.latest_step) if self.latest_step else None
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint after `step`, whether it is there or not."""
+        return self.path / f"{PREFIX}{step}"
+
+    def steps(self) -> list[int]:
+        """The steps after which the complete checkpoints were taken, in order."""
+        steps = (path.name.removeprefix(PREFIX) for path in self.path.glob(f"{PREFIX}*"))
+        return sorted(int(step) for step in steps if step.isdigit())
 
 
-def save_checkpoint(folder: StageFolder, step: int, model: "PreTrainedModel", optimizer: "Optimizer") -> None:
-    """Write all that is needed to go on from after `step`, then drop the checkpoint before it."""
-    target = folder.path / f"{PREFIX}{step}"
-    with appearing(target) as partial:
-        model.save_pretrained(partial)
-        state = {"step": step, "optimizer": optimizer.state_dict(), "rng": _random_state()}
+def save_checkpoint(
+    folder: StageFolder, step: int, model: "PreTrainedModel", optimizer: "Optimizer", keep_last: int = 1
+) -> None:
+    """Write all that is needed to go on from after `step`, then drop all but the last `keep_last` checkpoints.
+
+    Raises:
+        SFTKeyError: It could not be written, for example as the disk is full; earlier checkpoints are as they were.
+    """
+    random_states = ranks.gather(_random_state())
+    if not ranks.is_main():
+        return
+    with appearing(folder.checkpoint(step)) as partial:
+        save_weights(model, partial)
+        state = {"step": step, "optimizer": optimizer.state_dict(), "rng": random_states}
         torch.save(state, partial / TRAINING_STATE)
-    drop_checkpoints(folder, keep=target)
+    drop_checkpoints(folder, keep=[folder.checkpoint(step) for step in folder.steps()[-keep_last:]])
 
 
 def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
-    """Put optimizer and random generators back to where a checkpoint was taken, and return its step."""
+    """Put optimizer and random generators back to where a checkpoint was taken, and return its step.
+
+    Raises:
+        SFTKeyError: It was taken by another number of ranks, each of which has random numbers of its own.
+    """
     state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
+    if (found := len(state["rng"])) != ranks.size():
+        raise SFTKeyError(f"{checkpoint} was taken by {found} ranks, found {ranks.size()}; expected the same number")
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"]["cpu"])
-    if torch.cuda.is_available() and "cuda" in state["rng"]:
-        torch.cuda.set_rng_state(state["rng"]["cuda"])
+    random_state = state["rng"][ranks.rank()]
+    torch.set_rng_state(random_state["cpu"])
+    if torch.cuda.is_available() and "cuda" in random_state:
+        torch.cuda.set_rng_state(random_state["cuda"])
     return int(state["step"])
 
 
-def drop_checkpoints(folder: StageFolder, keep: Path | None = None) -> None:
-    """Delete the checkpoints of a stage but one, and what interrupted saves have left."""
+def drop_checkpoints(folder: StageFolder, keep: Collection[Path] = ()) -> None:
+    """Delete the checkpoints of a stage but those to keep, and what interrupted saves have left."""
     for path in [*folder.path.glob(f"{PREFIX}*"), *folder.path.glob("*.partial")]:
-        if path != keep:
-            shutil.rmtree(path)
+        if path not in keep:
+            shutil.rmtree(path, ignore_errors=path.suffix == ".partial")  # one path can be in both lists
 
 
 def _random_state() -> dict[str, torch.Tensor]:
@@ -85,15 +111,27 @@ def _random_state() -> dict[str, torch.Tensor]:
 
 @contextmanager
 def appearing(target: Path) -> Iterator[Path]:
-    """A directory to fill that takes the name `target` only once everything in it is on the disk."""
+    """A directory to fill that takes the name `target` only once everything in it is on the disk.
+
+    Raises:
+        SFTKeyError: Something in it could not be written; what was written is deleted again.
+    """
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    for path in [*partial.rglob("*"), partial]:
-        _sync(path)
-    partial.rename(target)
-    _sync(target.parent)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            _sync(path)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _sync(target.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+        raise Interrupted(
+            f"{target} could not be written: {reason}; what was there before is kept, the same command goes on from it"
+        ) from error
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -111,11 +149,18 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Replace a file by new content, so that a reader sees the old or the new one, whole."""
+    """Replace a file by new content, so that a reader sees the old or the new one, whole.
+
+    Raises:
+        Interrupted: It could not be written, for example as the disk is full; the old one is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content if isinstance(content, bytes) else content.encode())
-    _sync(partial)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _sync(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise Interrupted(f"{path} could not be written: {error.strerror}") from None
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1
 
-Look first: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --dry-run"""
+Look first: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --dry-run
+
+Several GPUs: torchrun --nproc-per-node 8 -m sftkey_train.cli run RECIPE.toml (each takes its share of every batch)"""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -44,8 +46,10 @@ def run(
 ) -> None:
     """Run all stages of a recipe. The same command again resumes after a stop, and skips what is finished.
 
-    Writes OUT/STAGE/final (Hugging Face layout, with tokenizer and recipe.json), OUT/metrics.jsonl and OUT/loss.png. On
-    stdout, one JSON object per stage as it ends: stage, steps, loss, heldout, final. Progress goes to stderr.
+    Writes OUT/STAGE/final (Hugging Face layout, with tokenizer and recipe.json), OUT/metrics.jsonl and OUT/loss.png.
+    With `[lora]`, `final` holds the merged weights and `final/adapter` the adapter alone; with `best`,
+    OUT/STAGE/best-STEP holds the model that was best on the held-out set. On stdout, one JSON object per stage as it
+    ends: stage, steps, loss, heldout, final. Progress goes to stderr.
     """
     require("run", "train", "torch", "matplotlib")
     from sftkey_train.recipe import load_recipe

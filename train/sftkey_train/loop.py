@@ -2,21 +2,27 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
+from sftkey_train import ranks
 from sftkey_train.batches import Batch, Examples, Order, shown
 from sftkey_train.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
+from sftkey_train.flops import FlopCount
+from sftkey_train.generation import Prompts, generate_and_read
+from sftkey_train.gradient_share import gradient_norms, shares
 from sftkey_train.heldout import measure
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.objective import batch_loss, step_batches, token_costs
 from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from sftkey_train.recipe import Stage
 from sftkey_train.schedule import learning_rate, step_weights
+from sftkey_train.stopping import Measurements
 from sftkey_train.tally import Tally
 
 if TYPE_CHECKING:
@@ -30,7 +36,12 @@ class StageRun:
     stage: Stage
     order: Order
     examples: Examples
-    heldout: list[Batch]
+    heldout: list[Batch] | None  # this rank's share of the held-out set
+    prompts: Prompts | None  # to generate from
+    measurements: Measurements  # so far
+    keep_best: Callable[["PreTrainedModel", int], None]
+    flop_count: FlopCount
+    peak_flops: float | None  # FLOP/s of one device
     folder: StageFolder
     metrics: MetricsLog
     precision: Literal["fp32", "bf16"]
@@ -49,19 +60,25 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)
     model.train()
-    with progress(stage.name, num_steps) as bar:
+    with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
         for step in range(done + 1, num_steps + 1):
+            if run.measurements.says_stop(stage.early_stopping):
+                break
             started, tally = time.perf_counter(), Tally()
-            examples = [run.examples[i] for i in run.order.batch(step)]
+            examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
             batches = step_batches(stage, examples, step, run.order, run.pad_token_id)
 
+            if stage.gradient_share_every and step % stage.gradient_share_every == 0:
+                started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             for batch in (batch.to(device) for batch in batches):
                 with _precision(run, device):
                     costs = token_costs(model, batch, run.reference)
                 share = batch_loss(costs, batch, stage)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share)
+            ranks.sum_gradients(model)
+            tally.sum_over_ranks()
             grad_norm = clip_gradients(model, stage.max_grad_norm)
             _refuse_non_finite(tally, grad_norm, batches, f"stage {stage.name!r} step {step}")
 
@@ -74,20 +91,18 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             text = f"{stage.name}  loss {tally.loss:.4f}  {tally.tokens / seconds:,.0f} tokens/s"
             bar.update(bar.task_ids[0], completed=step, description=text)
             if _is_due(step, stage.log_every, num_steps):
-                _log(run, step, tally, rate, grad_norm, seconds)
-            if run.heldout and _is_due(step, stage.eval_every, num_steps):
-                _log_heldout(run, step, model)
+                _log(run, step, tally, rate, grad_norm, seconds, batches)
+            _measure_if_due(run, step, model)
             if stage.save_every and step % stage.save_every == 0:
-                save_checkpoint(run.folder, step, model, optimizer)
+                save_checkpoint(run.folder, step, model, optimizer, stage.keep_last)
 
 
 def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> int:
     """The step after which the stage goes on, with optimizer and random generators as they were then."""
     if (checkpoint := run.folder.latest) is not None:
         return restore_checkpoint(checkpoint, optimizer)
-    torch.manual_seed(run.seed)
-    if run.heldout:
-        _log_heldout(run, 0, model)
+    torch.manual_seed(run.seed + ranks.rank())  # dropout differs between ranks
+    _measure_if_due(run, 0, model)
     return 0
 
 
@@ -102,13 +117,16 @@ def _is_due(step: int, every: int, num_steps: int) -> bool:
 def _refuse_non_finite(tally: Tally, grad_norm: float, batches: list[Batch], where: str) -> None:
     if math.isfinite(tally.loss) and math.isfinite(grad_norm):
         return
-    ids = tally.suspects or [id_ for batch in batches for id_ in batch.ids]
+    suspects = [id_ for ids in ranks.gather(tally.suspects) for id_ in ids]
+    ids = suspects or [id_ for ids in ranks.gather([i for b in batches for i in b.ids]) for id_ in ids]
     found = f"loss is {tally.loss}" if not math.isfinite(tally.loss) else f"gradient norm is {grad_norm}"
     raise SFTKeyError(f"{where}: {found}, stopped before the optimizer step; examples: {shown(ids)}")
 
 
-def _log(run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, seconds: float) -> None:
-    stage = run.stage
+def _log(
+    run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, seconds: float, batches: list[Batch]
+) -> None:
+    stage, flops_per_second = run.stage, ranks.total(run.flop_count.of(batches)) / seconds / ranks.size()
     row = {
         "kind": "train",
         "stage": stage.name,
@@ -121,14 +139,45 @@ def _log(run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, 
         "examples": tally.examples,
         "seconds": seconds,
         "tokens_per_second": tally.tokens / seconds,
+        "flops_per_second": flops_per_second,  # of one device
         "loss_by_region": tally.loss_by_region,
         "weights": dict(step_weights(stage, step, run.order.num_steps)),
         "normalisation": stage.normalisation,
     }
+    if run.peak_flops is not None:
+        row["mfu"] = flops_per_second / run.peak_flops
     run.metrics.append(row | ({"anchor_kl": tally.kl} if stage.anchor else {}))
 
 
-def _log_heldout(run: StageRun, step: int, model: "PreTrainedModel") -> None:
-    with _precision(run, model.device):
-        measured = measure(model, run.heldout)
-    run.metrics.append({"kind": "heldout", "stage": run.stage.name, "step": step, **measured})
+def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", batches: list[Batch]) -> float:
+    """Measure and log the norms; returns how many seconds that took."""
+    started = time.perf_counter()
+
+    def loss(batch: Batch) -> torch.Tensor:
+        with _precision(run, model.device):
+            costs = token_costs(model, batch, run.reference)
+        return batch_loss(costs, batch, run.stage)
+
+    norms = gradient_norms(model, batches, loss)
+    row = {"kind": "gradient", "stage": run.stage.name, "step": step}
+    run.metrics.append(row | {"gradient_norm_by_region": norms, "gradient_share_by_region": shares(norms)})
+    return time.perf_counter() - started
+
+
+def _measure_if_due(run: StageRun, step: int, model: "PreTrainedModel") -> None:
+    """What is measured on held-out examples, at the start, at the end, and every so often."""
+    stage, num_steps = run.stage, run.order.num_steps
+    if run.heldout is not None and (step == 0 or _is_due(step, stage.eval_every, num_steps)):
+        with _precision(run, model.device):
+            _record(run, "heldout", step, model, measure(model, run.heldout))
+    if run.prompts is not None and (step == 0 or _is_due(step, stage.generate_every, num_steps)):
+        with _precision(run, model.device):
+            _record(run, "generated", step, model, generate_and_read(model, run.prompts))
+
+
+def _record(run: StageRun, kind: str, step: int, model: "PreTrainedModel", measured: dict[str, Any]) -> None:
+    row = {"kind": kind, "stage": run.stage.name, "step": step, **measured}
+    run.metrics.append(row)
+    run.measurements.add(row)
+    if run.stage.best is not None and run.measurements.last_is_best(run.stage.best):
+        run.keep_best(model, step)

@@ -1,5 +1,6 @@
 """The model of a run: from a checkpoint, a directory, the hub, or a small configuration in the recipe."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +32,13 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
     """
     if source.path is not None:
         with _one_line(f"model {source.path!r} could not be loaded"):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(_existing(source.path))
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                _existing(source.path), trust_remote_code=_trusted(source.path, source.trust_remote_code)
+            )
     else:
         config = _small_config(source.config or {}, tokenizer)
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    own_code = source.trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not own_code:
         raise SFTKeyError(f"model: {config.model_type!r} is not a causal language model in transformers")
     return config
 
@@ -42,7 +46,7 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
 def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
     """The model a run starts from, in fp32: pretrained weights, or weights initialised from the seed."""
     if source.path is not None:
-        return load_model(source.path)
+        return load_model(source.path, trust_remote_code=source.trust_remote_code)
     torch.manual_seed(seed)
     return untrained_model(config)
 
@@ -54,22 +58,41 @@ def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
     return _causal_model(model)
 
 
-def load_model(name: str | Path) -> "PreTrainedModel":
-    """A causal language model with all its weights, in fp32.
+def load_model(name: str | Path, *, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """A causal language model with all its weights, in fp32, from safetensors files.
+
+    Args:
+        name: Directory or hub name.
+        trust_remote_code: Run the Python files that come with the model.
 
     Raises:
-        SFTKeyError: It could not be loaded, or weights are missing and would be random.
+        SFTKeyError: It could not be loaded, has no safetensors files, or weights are missing and would be random.
     """
+    _refuse_pickles(Path(name))
     with _one_line(f"model {str(name)!r} could not be loaded"):
-        attention = _attention(AutoConfig.from_pretrained(name))
+        config = AutoConfig.from_pretrained(name, trust_remote_code=_trusted(name, trust_remote_code))
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+            name,
+            dtype=torch.float32,
+            attn_implementation=_attention(config),
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
         )
     model, loading = loaded
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise SFTKeyError(f"model {str(name)!r}: {len(missing)} weights are missing, first {missing[0]!r}")
     return _causal_model(model)
+
+
+def recompute_activations(model: "PreTrainedModel") -> None:
+    """Keep only the inputs of each layer for the backward pass, which computes the rest again (gradient checkpointing).
+
+    Random numbers are put back for it, so the gradients are the same also with dropout.
+    """
+    enable: Any = getattr(model, "activation_checkpointing_enable", None)  # older transformers: the other name
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
@@ -154,6 +177,28 @@ def _existing(name: str) -> str:
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
         raise SFTKeyError(f"model {name!r} is not there: no such folder{nearest(path.name, siblings)}")
     return name
+
+
+def _trusted(name: str | Path, trust: bool) -> bool:
+    """`trust`, after refusing a folder whose model cannot be loaded without; transformers would ask at length."""
+    path = Path(name) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not trust else {}
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+        raise SFTKeyError(
+            f"model {str(name)!r} comes with Python code of its own (model_type {config.get('model_type')!r}), which "
+            "is not run unless asked for: read it, then set model.trust_remote_code = true"
+        )
+    return trust
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Loading a pickle can run any code; a folder that has weights in no other form is refused by its file's name."""
+    pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt")]) if folder.is_dir() else []
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise SFTKeyError(
+            f"model {str(folder)!r} has its weights only as {pickles[0].name}, expected *.safetensors: load it once "
+            "with transformers, from a source you trust, and write it with save_pretrained"
+        )
 
 
 @contextmanager

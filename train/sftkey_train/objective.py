@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sftkey_train import ranks
 from sftkey_train.anchor import anchor_kl, reference_logits
 from sftkey_train.batches import Batch, Example, Examples, Order, micro_batches
 from sftkey_train.loss import selected_logits, token_nll, weighted_loss
@@ -36,7 +37,7 @@ def check_targets(stage: Stage, examples: Examples) -> None:
 
 
 def step_batches(stage: Stage, examples: Sequence[Example], step: int, order: Order, pad_token_id: int) -> list[Batch]:
-    """The forward passes of one optimizer step, with normalised weights: they add up to 1 over all of them.
+    """This rank's forward passes of one optimizer step, with normalised weights: over all ranks they add up to 1.
 
     Beside the tokens of the stage's target regions, a batch holds those that are anchored; each has the weight 0 in the
     part that is not its own.
@@ -94,7 +95,7 @@ def token_loss(nll: Tensor, kind: TokenLoss) -> Tensor:
 
 def _normalised(batches: Sequence[Batch], weights: Weights, stage: Stage) -> list[Tensor]:
     by_region = weight_by_region(weights)
-    sums = weight_sums(batches, by_region)
+    sums = ranks.add_up(weight_sums(batches, by_region))
     return [normalised_weights(batch, by_region, sums, stage.normalisation) for batch in batches]
 
 

@@ -107,7 +107,7 @@ def _legend(rows: Sequence[Row]) -> "list[Line2D]":
     """A line per region that was measured, and what solid and dotted lines mean."""
     from matplotlib.lines import Line2D
 
-    measured = {region for row in rows for region in row["loss_by_region"]}
+    measured = {region for row in rows for region in row.get("loss_by_region", ())}
     regions = [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items() if name in measured]
     styles = [Line2D([], [], color="black", label="training", **TRAINING)]
     if any(row["kind"] == "heldout" for row in rows):

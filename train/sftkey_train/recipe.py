@@ -16,6 +16,7 @@ LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine"]
 Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft"]
+Metric = Literal["key_nll", "key_exact_match", "generated_key_match"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -55,6 +56,7 @@ class ModelSource(_Table):
 
     path: str | None = None
     config: dict[str, Any] | None = None
+    trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -63,6 +65,24 @@ class ModelSource(_Table):
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
             raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
         return self
+
+
+class Lora(_Table):
+    """Train low-rank adapters and leave the model's own weights as they are; stages hand the adapter on."""
+
+    r: Count = 16
+    alpha: Count = Field(32, description="the update is scaled alpha/r")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of linear layers; all-linear: every one but the output layer"
+    )
+
+
+class EarlyStopping(_Table):
+    """End a stage after `patience` measurements in a row without a better one."""
+
+    metric: Metric
+    patience: Count
 
 
 class Stage(_Table):
@@ -90,8 +110,15 @@ class Stage(_Table):
     betas: tuple[Ratio, Ratio] = Field((0.9, 0.95), description="AdamW's")
     max_grad_norm: Weight = Field(1.0, description="gradients are scaled down to this norm; 0: never")
     save_every: CountOrZero = Field(500, description="steps between checkpoints; 0: none before the end")
+    keep_last: Count = Field(1, description="how many of the latest checkpoints stay while the stage runs")
+    best: Metric | None = Field(None, description="keep best-STEP, the model that this metric prefers, beside final")
+    early_stopping: EarlyStopping | None = None
     log_every: Count = Field(1, description="steps between rows of metrics.jsonl")
     eval_every: CountOrZero = Field(100, description="steps between held-out rows; 0: at start and end only")
+    gradient_share_every: CountOrZero = Field(0, description="steps between gradient norms by region; 0: never")
+    generate_every: CountOrZero = Field(0, description="steps between greedy generations on held-out; 0: never")
+    generate_examples: Count = Field(64, description="how many of the first held-out examples are generated")
+    generate_max_new_tokens: CountOrZero = Field(0, description="0: twice the longest gold completion among them")
 
     @property
     def region_weights(self) -> Weights:
@@ -116,6 +143,9 @@ class Stage(_Table):
             if len(given) != 1:
                 found = " and ".join(given) or "neither"
                 raise ValueError(f"expected exactly one of {first!r} and {second!r}, found {found}")
+        wanted = {self.best, self.early_stopping.metric if self.early_stopping else None}
+        if "generated_key_match" in wanted and not self.generate_every:
+            raise ValueError("'generated_key_match' is only measured with generate_every > 0")
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set and self.warmup_ratio:
             raise ValueError("expected at most one of 'warmup_steps' and 'warmup_ratio', found both")
         return self
@@ -147,7 +177,13 @@ class Recipe(_Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
     threads: CountOrZero = Field(0, description="CPU threads; 0: what torch chooses")
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
+    peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
+    )
+    trackers: tuple[str, ...] = Field((), description="where metrics go besides metrics.jsonl: tensorboard, wandb, …")
     model: ModelSource
+    lora: Lora | None = Field(None, description="train adapters instead of all weights")
     stages: Annotated[tuple[Stage, ...], Field(alias="stage", min_length=1)]
 
     @model_validator(mode="after")
@@ -159,6 +195,8 @@ class Recipe(_Table):
             if stage.init_from is not None and stage.init_from not in seen:
                 hint = nearest(stage.init_from, seen) or f"; earlier: {', '.join(seen) or 'none'}"
                 raise ValueError(f"stage {stage.name!r}: init_from {stage.init_from!r} is not an earlier stage{hint}")
+            if self.heldout is None and (stage.best or stage.early_stopping or stage.generate_every):
+                raise ValueError(f"stage {stage.name!r}: best, early_stopping and generate_every need a heldout set")
             seen.append(stage.name)
         return self
 
@@ -199,6 +237,8 @@ TABLES: Mapping[str, type[_Table]] = {
     "model": ModelSource,
     "weights": Weights,
     "weights_end": Weights,
+    "lora": Lora,
+    "early_stopping": EarlyStopping,
 }
 
 
@@ -272,7 +312,7 @@ def _place(location: tuple[int | str, ...], tables: Mapping[str, Any]) -> str:
         rest = location[2:]
     else:
         place, rest = "", location
-    return place + "".join(f"{part}: " for part in rest if part in ("model", "weights", "weights_end"))
+    return place + "".join(f"{part}: " for part in rest if part in TABLES and part != "stage")
 
 
 def _nearest_key(location: tuple[int | str, ...]) -> str:

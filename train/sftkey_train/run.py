@@ -1,8 +1,10 @@
 """A whole run: all stages of a recipe in order, each from where an earlier invocation left it."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +14,39 @@ import torch
 import transformers
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.extras import require
+from sftkey_train import ranks
 from sftkey_train.anchor import frozen
 from sftkey_train.batches import Batch, Order
 from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, refuse_unwritable, write_file
+from sftkey_train.flops import flop_count, peak_flops
+from sftkey_train.generation import Prompts, read_prompts
 from sftkey_train.heldout import heldout_batches
 from sftkey_train.loop import StageRun, train_stage
+from sftkey_train.lora import add_adapter, has_adapter, merged_weights, save_adapter
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.model import check_fit, check_tokenizer, initial_model, load_model, model_config
+from sftkey_train.model import (
+    check_fit,
+    check_tokenizer,
+    initial_model,
+    load_model,
+    model_config,
+    recompute_activations,
+)
 from sftkey_train.objective import check_targets
 from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
 from sftkey_train.schedule import num_stage_examples, num_warmup_steps
+from sftkey_train.stopping import Measurements
+from sftkey_train.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedConfig, PreTrainedModel
 
 RUN, RECIPE, METRICS, PLOT = "run.json", "recipe.json", "metrics.jsonl", "loss.png"
-PARTIAL = ".partial"
+PARTIAL, ADAPTER, BEST = ".partial", "adapter", "best-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,11 @@ class _Run:
         seen = num_stage_examples(stage, num)
         return Order(self.recipe.seed, self.recipe.depth(stage), num, stage.batch_size, seen)
 
+    def steps_before(self) -> dict[str, int]:
+        """How many steps the stages before each one have together, in the order of the recipe."""
+        num_steps = [self.order(stage).num_steps for stage in self.recipe.stages]
+        return {stage.name: sum(num_steps[:i]) for i, stage in enumerate(self.recipe.stages)}
+
     def record(self) -> dict[str, Any]:
         """What must not change between two invocations on one directory."""
         record = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
@@ -63,6 +84,9 @@ class _Run:
 def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str, Any]]:
     """Run all stages that are not finished, and give one summary per stage as it ends.
 
+    Several processes that torchrun has started divide each batch; the first one writes the files, which all must see,
+    and gives the summaries.
+
     Args:
         recipe: What to run; its `out` is made, or holds an earlier invocation of the same recipe.
         overwrite: Delete an earlier run in `out` and start anew.
@@ -71,13 +95,19 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
         SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run.
     """
     _quiet(recipe)
-    run = _open(recipe)
-    _refuse_other_run(run, overwrite=overwrite)
-    for stage in recipe.stages:
-        if not run.folder(stage).finished:
-            _run_stage(run, stage)
-            plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
-        yield _summary(run, stage)
+    with ranks.process_group(cuda=_device(recipe).type == "cuda"):
+        run = _open(recipe)
+        _refuse_other_run(run, overwrite=overwrite)
+        ranks.wait()
+        if overwrite and ranks.is_main():
+            _delete(recipe.out)
+        ranks.wait()
+        with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
+            for stage in recipe.stages:
+                if not run.folder(stage).finished:
+                    _run_stage(run, stage, trackers)
+                if ranks.is_main():
+                    yield _summary(run, stage)
 
 
 def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
@@ -104,6 +134,9 @@ def _open(recipe: Recipe) -> _Run:
     """Open what the recipe names and check that it fits together; nothing is written."""
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise SFTKeyError("device is 'cuda', but torch sees no GPU; expected 'auto' or 'cpu'")
+    check_trackers(recipe.trackers)
+    if recipe.lora is not None:
+        require("lora", "train", "peft")
     data = read_prepared(recipe.data)
     heldout = read_prepared(recipe.heldout) if recipe.heldout else None
     if heldout is not None and heldout.fingerprint != data.fingerprint:
@@ -116,11 +149,12 @@ def _open(recipe: Recipe) -> _Run:
     for stage in recipe.stages:
         check_targets(stage, data.examples)
         num_warmup_steps(stage, run.order(stage).num_steps)
+        _prompts(run, stage)
     return run
 
 
 def _refuse_other_run(run: _Run, *, overwrite: bool) -> None:
-    """Check `out` against the recipe; with `overwrite`, delete the run that lies there."""
+    """Check `out` against the recipe; with `overwrite`, a run of any recipe may lie there."""
     out = run.recipe.out
     found = [path for path in out.iterdir() if path.suffix != PARTIAL] if out.is_dir() else []
     if out.exists() and not out.is_dir():
@@ -131,9 +165,8 @@ def _refuse_other_run(run: _Run, *, overwrite: bool) -> None:
     if not (out / RUN).exists():
         raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {sorted(found)[0].name}")
     earlier = _earlier(out / RUN)
-    if overwrite:
-        _delete(out, [stage["name"] for stage in earlier["recipe"]["stage"]])
-    elif (difference := first_difference(earlier, run.record())) is not None:
+    difference = None if overwrite else first_difference(earlier, run.record())
+    if difference is not None:
         raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
 
 
@@ -161,76 +194,132 @@ def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:
     return None
 
 
-def _delete(out: Path, stages: list[str]) -> None:
+def _delete(out: Path) -> None:
     """Delete the files of a run and nothing else; the record goes last, so that a killed deletion can be repeated."""
-    for name in stages:
-        shutil.rmtree(out / name, ignore_errors=True)
+    if not (out / RUN).exists():
+        return
+    for stage in json.loads((out / RUN).read_text(encoding="utf-8"))["recipe"]["stage"]:
+        shutil.rmtree(out / stage["name"], ignore_errors=True)
     for name in (METRICS, PLOT, RUN):
         (out / name).unlink(missing_ok=True)
 
 
-def _run_stage(run: _Run, stage: Stage) -> None:
-    folder, recipe = run.folder(stage), run.recipe
+def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
+    folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
     model = _starting_model(run, stage)
-    model.to(_device(recipe))  # type: ignore[arg-type]  # transformers' decorator hides self
+    model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     reference = frozen(_first_model(run, stage)) if stage.anchor else None
     if reference is not None:
-        reference.to(_device(recipe))  # type: ignore[arg-type]
-    recipe.out.mkdir(parents=True, exist_ok=True)
-    write_file(recipe.out / RUN, _json(run.record()))
-    finished = [s.name for s in recipe.stages if run.folder(s).finished]
-    run.metrics.rewind(finished, stage.name, folder.latest_step)
+        reference.to(device)  # type: ignore[arg-type]
+    if recipe.gradient_checkpointing:
+        recompute_activations(model)
+    if ranks.is_main():
+        _prepare_out(run, stage)
+    ranks.wait()
     pad_token_id = run.data.tokenizer.pad_token_id or 0
     stage_run = StageRun(
         stage=stage,
         order=run.order(stage),
         examples=run.data.examples,
         heldout=_heldout_batches(run, pad_token_id),
+        prompts=_prompts(run, stage),
+        measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),
+        keep_best=lambda model, step: _keep_best(run, folder, model, step),
+        flop_count=flop_count(model),
+        peak_flops=peak_flops(recipe.peak_flops, device, recipe.precision),
         folder=folder,
-        metrics=run.metrics,
+        metrics=MetricsLog(recipe.out / METRICS, trackers.log),
         precision=recipe.precision,
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
         reference=reference,
     )
     train_stage(stage_run, model)
-    _finish(run, folder, model)
+    if ranks.is_main():
+        _finish(run, folder, model)
+        plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
+    ranks.wait()
 
 
-def _heldout_batches(run: _Run, pad_token_id: int) -> list[Batch]:
-    examples = run.heldout.examples.first(run.recipe.heldout_examples) if run.heldout else []
-    return heldout_batches(examples, pad_token_id)
+def _prepare_out(run: _Run, stage: Stage) -> None:
+    """Record the run, and forget what the stage has measured since its latest checkpoint."""
+    out, folder = run.recipe.out, run.folder(stage)
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(out / RUN, _json(run.record()))
+    finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
+    run.metrics.rewind(finished, stage.name, folder.latest_step)
+
+
+def _heldout_batches(run: _Run, pad_token_id: int) -> list[Batch] | None:
+    if run.heldout is None:
+        return None
+    return heldout_batches(ranks.share(run.heldout.examples.first(run.recipe.heldout_examples)), pad_token_id)
+
+
+def _prompts(run: _Run, stage: Stage) -> Prompts | None:
+    if run.heldout is None or not stage.generate_every:
+        return None
+    context = getattr(run.config.get_text_config(), "max_position_embeddings", None)
+    return read_prompts(run.heldout, stage.generate_examples, stage.generate_max_new_tokens, context)
 
 
 def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
     """From the stage's checkpoint, else what the stage begins with."""
-    if (checkpoint := run.folder(stage).latest) is not None:
-        return load_model(checkpoint)
-    return _first_model(run, stage)
+    return _load(run, stage, run.folder(stage).latest)
 
 
 def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
     """The weights before the stage's first step: its parent's final ones, or those of the model of the recipe."""
-    if (parent := run.recipe.parent(stage)) is not None:
-        return load_model(run.folder(parent).final)
-    return initial_model(run.recipe.model, run.config, run.recipe.seed)
+    return _load(run, stage, None)
+
+
+def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
+    recipe, parent = run.recipe, run.recipe.parent(stage)
+    final = run.folder(parent).final if parent is not None else None
+    if recipe.lora is not None:
+        model = initial_model(recipe.model, run.config, recipe.seed)
+        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (final and final / ADAPTER))
+        return model
+    start = checkpoint or final
+    if start is not None:
+        return load_model(start, trust_remote_code=recipe.model.trust_remote_code)
+    return initial_model(recipe.model, run.config, recipe.seed)
 
 
 def _device(recipe: Recipe) -> torch.device:
-    if recipe.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(recipe.device)
+    if recipe.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _finish(run: _Run, folder: StageFolder, model: "PreTrainedModel") -> None:
-    """Write the stage's result, loadable by itself, then drop what was only needed to resume."""
+    """Write the stage's result, then drop what was only needed to resume."""
+    _write_model(run, folder.final, model)
+    drop_checkpoints(folder)
+
+
+def _keep_best(run: _Run, folder: StageFolder, model: "PreTrainedModel", step: int) -> None:
+    """Write the model as the best so far, then drop the one before."""
+    target = folder.path / f"{BEST}{step}"
+    if ranks.is_main():
+        _write_model(run, target, model)
+        for path in folder.path.glob(f"{BEST}*"):
+            if path != target:
+                shutil.rmtree(path)
+
+
+def _write_model(run: _Run, target: Path, model: "PreTrainedModel") -> None:
+    """Write a model that loads by itself: whole weights, tokenizer, recipe; the adapter apart, where there is one."""
     if model.generation_config is not None:
         model.generation_config.eos_token_id = run.data.tokenizer.eos_token_id  # what the completions end with
-    with appearing(folder.final) as partial:
-        model.save_pretrained(partial)
+    with appearing(target) as partial:
+        if has_adapter(model):
+            save_adapter(model, partial / ADAPTER)
+            model.save_pretrained(partial, state_dict=merged_weights(model))
+        else:
+            model.save_pretrained(partial)
         run.data.tokenizer.save_pretrained(str(partial))
         (partial / RECIPE).write_text(_json(run.recipe.resolved()), encoding="utf-8")
-    drop_checkpoints(folder)
 
 
 def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
@@ -239,7 +328,7 @@ def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
     measured = [row for row in rows if row["kind"] == "heldout"]
     return {
         "stage": stage.name,
-        "steps": run.order(stage).num_steps,
+        "steps": max((row["step"] for row in trained), default=0),
         "loss": trained[-1]["loss"] if trained else None,
         "heldout": {k: measured[-1][k] for k in ("loss_by_region", "key_exact_match")} if measured else None,
         "final": str(run.folder(stage).final),

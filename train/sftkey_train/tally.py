@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sftkey_data.schema import REGIONS
+from sftkey_train import ranks
 from sftkey_train.batches import Batch
 from sftkey_train.loss import sum_by_region
 
@@ -40,6 +41,13 @@ class Tally:
         self.examples += len(batch.ids)
         if not math.isfinite(float(costs.detach().sum())):
             self.suspects += [batch.ids[row] for row in batch.rows[~costs.isfinite()].unique().tolist()]
+
+    def sum_over_ranks(self) -> None:
+        """Count what all ranks have added; the suspects stay each rank's own."""
+        own = torch.tensor([self.loss, self.tokens, self.examples], dtype=torch.float64)
+        summed = ranks.add_up(torch.cat([own, self._nll, self._count]))
+        (self.loss, tokens, examples), sums = summed[:3].tolist(), summed[3:].chunk(2)
+        self.tokens, self.examples, (self._nll, self._count) = int(tokens), int(examples), sums
 
     @property
     def weighted_tokens(self) -> int:

@@ -1,0 +1,59 @@
+"""The FLOP count: by hand, and against torch's own counter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from sftkey_train.batches import collate
+from sftkey_train.flops import flop_count, num_inputs, peak_flops
+from sftkey_train.lora import add_adapter
+from sftkey_train.loss import token_nll
+from sftkey_train.prepared import Prepared
+from sftkey_train.recipe import LOSS_ON, Lora, Weights
+
+Make = Callable[..., PreTrainedModel]
+
+
+def test_the_cost_of_a_small_llama_by_hand(tiny_model: Make) -> None:
+    count = flop_count(tiny_model("llama"))
+    # per layer: q, k, v, o of 32 x 32 and three of 32 x 48; two layers; the head is 512 x 32; four heads of 8
+    assert count.per_token == 6 * 2 * (4 * 32 * 32 + 3 * 32 * 48)
+    assert count.per_label == 6 * 512 * 32
+    assert count.per_pair == 12 * 2 * 32
+
+
+def test_a_frozen_weight_costs_no_gradient_of_its_own(tiny_model: Make) -> None:
+    model = tiny_model("llama")
+    add_adapter(model, Lora(r=2, target_modules=("q_proj",)), seed=0)
+    count = flop_count(model)
+    assert count.per_token == 4 * 2 * (4 * 32 * 32 + 3 * 32 * 48) + 6 * 2 * (2 * 32 + 32 * 2)
+    assert count.per_label == 4 * 512 * 32
+
+
+def test_padding_and_what_follows_the_last_weighted_token_are_not_counted(prepared: Prepared) -> None:
+    examples = prepared.examples.first(4)
+    batch = collate(examples, Weights(key=1))
+    assert num_inputs(batch).tolist() == [example.borders.key_token_end - 1 for example in examples]
+    assert len(set(num_inputs(batch).tolist())) > 1
+
+
+@pytest.mark.parametrize("loss_on", ["completion", "key"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_the_count_agrees_with_torch(family: str, loss_on: Any, tiny_model: Make, prepared: Prepared) -> None:
+    model = tiny_model(family)
+    model.set_attn_implementation("eager")
+    batch = collate(prepared.examples.first(1), LOSS_ON[loss_on])  # one example: torch counts padding, too
+    with FlopCounterMode(display=False) as counter:
+        token_nll(model, batch).sum().backward()  # type: ignore[no-untyped-call]
+    count, (num,) = flop_count(model), num_inputs(batch).tolist()
+    unseen = count.per_pair * num * (num - 1) // 2  # eager attention also computes what the mask then hides
+    assert count.of([batch]) + unseen == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_the_peak_is_as_given_or_unknown_on_a_cpu() -> None:
+    assert peak_flops(3e12, torch.device("cpu"), "fp32") == 3e12
+    assert peak_flops(None, torch.device("cpu"), "bf16") is None

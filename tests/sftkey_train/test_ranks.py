@@ -1,0 +1,131 @@
+"""Several ranks train exactly as one, up to rounding; with real processes that talk through gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import kill_at, run_together, start, train
+from safetensors.torch import load_file
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train import ranks
+from sftkey_train.metrics import MetricsLog
+
+Write = Callable[[dict[str, Any]], Path]
+TIMED = ("seconds", "tokens_per_second", "flops_per_second")
+
+
+@pytest.fixture
+def tables(tables: dict[str, Any]) -> dict[str, Any]:
+    """Two stages of whole epochs, so that the last batch holds one example: fewer than there are ranks."""
+    del tables["model"]["config"]["attention_dropout"]
+    tables |= {"heldout": tables["data"], "heldout_examples": 5}
+    for stage in tables["stage"]:
+        del stage["steps"]
+        stage |= {"epochs": 61 / 60, "batch_size": 12, "lr": 1e-3, "gradient_share_every": 3, "generate_every": 4}
+        stage |= {"generate_examples": 3, "generate_max_new_tokens": 4, "weight_decay": 0.1}
+    del tables["stage"][1]["loss_on"]
+    tables["stage"][1]["weights"] = {"key": 3.0, "eos": 1.0}
+    return tables
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]
+    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    files = sorted(out.glob("*/final/*.safetensors"))
+    return {f"{path.parts[-3]}/{name}": w for path in files for name, w in load_file(path).items()}
+
+
+def _torchrun(num: int, recipe: Path, out: Path) -> list[Any]:
+    """What the command prints when torchrun starts it."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num)]
+    command += ["-m", "sftkey_train.cli", "run", str(recipe), "--set", f"out={out}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("num", [2, pytest.param(3, marks=pytest.mark.slow)], ids=lambda n: f"{n}_ranks")
+def test_several_ranks_equal_one(num: int, tables: dict[str, Any], write_recipe: Write) -> None:
+    recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
+    train(recipe, [f"out={one}"])
+    assert [summary["stage"] for summary in _torchrun(num, recipe, several)] == ["full", "answer"]  # one rank speaks
+    rows, expected = _rows(several), _rows(one)
+    assert [row["examples"] for row in rows if row["kind"] == "train"] == [12, 12, 12, 12, 12, 1] * 2
+    for row, other in zip(rows, expected, strict=True):
+        assert row.keys() == other.keys()
+        for key, value in other.items():
+            assert row[key] == (pytest.approx(value, rel=2e-4) if isinstance(value, (float, dict)) else value), key
+    weights = _weights(several)
+    for name, weight in _weights(one).items():
+        torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_ranks_that_are_killed_resume_to_the_same_bits(tables: dict[str, Any], write_recipe: Write) -> None:
+    tables["model"]["config"]["attention_dropout"] = 0.1  # each rank draws its own
+    for stage in tables["stage"]:
+        stage["save_every"] = 2
+    recipe, out, whole = write_recipe(tables), Path(tables["out"]) / "killed", Path(tables["out"]) / "whole"
+    assert run_together(2, train, recipe, [f"out={whole}"]) == [0, 0]
+    for stage, step in (("full", 4), ("answer", 3)):
+        workers = start(2, train, recipe, [f"out={out}"])
+        kill_at(workers, out / "metrics.jsonl", f'"kind": "train", "stage": "{stage}", "step": {step},')
+        assert not (out / stage / "final").exists()
+    with pytest.raises(SFTKeyError, match=r"checkpoint-2 was taken by 2 ranks, found 1; expected the same number"):
+        train(recipe, [f"out={out}"])
+    assert run_together(2, train, recipe, [f"out={out}"]) == [0, 0]
+    assert _rows(out) == _rows(whole)
+    weights = _weights(whole)
+    assert [name for name, weight in _weights(out).items() if not torch.equal(weight, weights[name])] == []
+
+
+def _add_gradients() -> None:
+    first, second, unused = (torch.nn.Linear(2, 1, bias=False) for _ in range(3))
+    model = torch.nn.ModuleList([first, second, unused])
+    with ranks.process_group(cuda=False):
+        first.weight.grad = torch.full((1, 2), 1.0 + ranks.rank())
+        if ranks.rank() == 1:
+            second.weight.grad = torch.full((1, 2), 5.0)
+        ranks.sum_gradients(model)  # type: ignore[arg-type]
+        assert first.weight.grad.tolist() == [[3.0, 3.0]]
+        assert second.weight.grad is not None
+        assert second.weight.grad.tolist() == [[5.0, 5.0]]
+        assert unused.weight.grad is None
+        assert ranks.total(ranks.rank() + 0.5) == 2.0
+        assert list(ranks.share(range(3))) == ([0, 2] if ranks.rank() == 0 else [1])
+        assert list(ranks.share([7])) == ([7] if ranks.rank() == 0 else [])
+        assert ranks.gather(ranks.rank()) == [0, 1]
+
+
+def test_gradients_are_summed_also_where_a_rank_has_none() -> None:
+    assert run_together(2, _add_gradients) == [0, 0]
+
+
+def test_one_process_is_a_single_rank() -> None:
+    assert (ranks.rank(), ranks.size(), ranks.is_main()) == (0, 1, True)
+    assert (ranks.share([1, 2]), ranks.total(3.0), ranks.gather("x")) == ([1, 2], 3.0, ["x"])
+
+
+def _fail() -> None:
+    with ranks.process_group(cuda=False):
+        raise SFTKeyError("wrong")
+
+
+def _check_line() -> None:
+    with pytest.raises(SFTKeyError) as caught:
+        _fail()
+    assert str(caught.value) == {"0": "wrong", "1": "rank 1: wrong"}[os.environ["RANK"]]
+
+
+def test_an_error_says_which_rank_it_is_of() -> None:
+    assert run_together(2, _check_line) == [0, 0]

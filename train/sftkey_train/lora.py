@@ -1,0 +1,100 @@
+"""Low-rank adapters (Hu et al., arXiv 2106.09685) inside a model, by peft: put in, saved small, merged into weights.
+
+The model stays a transformers model with adapter layers in it, so loss, generation and checkpoints treat it like any
+other. Stages hand the adapter on, so that after the last stage one adapter on the first model gives the whole change.
+"""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extras import require
+from sftkey_train.recipe import Lora
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "default"
+WEIGHTS = "adapter_model.safetensors"
+PREFIX = "base_model.model."  # before every name in peft's files
+
+
+def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | None = None) -> None:
+    """Put an adapter into `model` and freeze everything else.
+
+    Args:
+        model: Changed in place.
+        lora: Sizes, and which layers.
+        seed: The first matrix of each pair is drawn from it, the second is zero: at first the model is as it was.
+        folder: Where `save_adapter` has written one to go on with.
+
+    Raises:
+        SFTKeyError: peft is not installed, no layer is named so, or the folder holds another adapter.
+    """
+    require("lora", "train", "peft")
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    config.base_model_name_or_path = model.name_or_path
+    torch.manual_seed(seed)
+    try:
+        with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
+            warnings.simplefilter("ignore")
+            inject_adapter_in_model(config, model, NAME)
+    except ValueError as error:
+        raise SFTKeyError(f"lora: target_modules {targets!r}: {str(error).splitlines()[0]}") from None
+    if folder is not None:
+        _load(model, folder)
+
+
+def has_adapter(model: "PreTrainedModel") -> bool:
+    """Whether `add_adapter` has put one in."""
+    return hasattr(model, "peft_config")
+
+
+def save_adapter(model: "PreTrainedModel", folder: Path) -> None:
+    """Write the adapter alone, as `peft.PeftModel.from_pretrained(base, folder)` reads it."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    weights = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.peft_config[NAME].save_pretrained(str(folder))
+    save_file({PREFIX + k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def merged_weights(model: "PreTrainedModel") -> dict[str, Tensor]:
+    """The weights of a model without adapter layers that computes the same: `W + alpha / r * B A`; nothing changes."""
+    from peft.tuners.lora import LoraLayer
+
+    weights = model.state_dict()
+    layers: dict[str, Any] = {name: m for name, m in model.named_modules() if isinstance(m, LoraLayer)}
+    for name, layer in layers.items():
+        weights[f"{name}.base_layer.weight"] = layer.get_base_layer().weight + layer.get_delta_weight(NAME)
+    return {k.replace(".base_layer.", "."): v.detach() for k, v in weights.items() if ".lora_" not in k}
+
+
+def save_weights(model: "PreTrainedModel", folder: Path) -> None:
+    """Write all that training has changed and a checkpoint needs: the adapter where there is one, else the model."""
+    if has_adapter(model):
+        save_adapter(model, folder)
+    else:
+        model.save_pretrained(folder)
+
+
+def _load(model: "PreTrainedModel", folder: Path) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    weights = {name.removeprefix(PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
+    own = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+        raise SFTKeyError(f"{folder / WEIGHTS} holds another adapter than the recipe describes in 'lora'")
+    set_peft_model_state_dict(model, weights, NAME)

@@ -1,0 +1,127 @@
+"""Several processes train one model: each takes its share of every global batch, and the gradients are added up.
+
+Started by `torchrun --nproc-per-node 2 -m sftkey_train.cli run RECIPE`. All here is the identity in a single process,
+so the loop reads the same. Gradients are summed, not averaged: every rank divides by the weight of the *global* batch,
+which it learns before its backward passes, so ranks with few Key tokens and ranks with many count token by token.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from sftkey_data.errors import SFTKeyError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+T = TypeVar("T")
+BUCKET_ELEMENTS = 1 << 25  # gradients sent at once: 128 MiB in fp32
+
+
+@contextmanager
+def process_group(*, cuda: bool) -> Iterator[None]:
+    """Join the processes that torchrun has started; nothing happens where there is one.
+
+    Raises:
+        SFTKeyError: As inside, with the rank's number for all but the first, so that each line says whose it is.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+        yield
+        return
+    if cuda:
+        local_rank, num_devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= num_devices:
+            raise SFTKeyError(f"torchrun started process {local_rank} of this node, which has {num_devices} GPUs")
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    try:
+        yield
+    except SFTKeyError as error:
+        raise error if is_main() else SFTKeyError(f"rank {rank()}: {error}") from None
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process, 0 for the one that writes."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes the files."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Go on when every rank has come here, so that what the first has written is there for all."""
+    total(0.0)
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """Every `size`-th item, from the `rank`-th on; empty where there are fewer items than ranks."""
+    return items[rank() :: size()]
+
+
+def total(value: float) -> float:
+    """The sum of a number over all ranks, in double precision."""
+    return float(add_up(torch.tensor(value, dtype=torch.float64)))
+
+
+def add_up(values: Tensor) -> Tensor:
+    """Replace a tensor by its sum over all ranks; all get the same bits."""
+    if size() > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+def gather(value: T) -> list[T]:
+    """What each rank holds, in the order of the ranks, on all of them."""
+    if size() == 1:
+        return [value]
+    values: list[T | None] = [None] * size()
+    distributed.all_gather_object(values, value)
+    return values  # type: ignore[return-value]  # every entry was filled
+
+
+def sum_gradients(model: "PreTrainedModel") -> None:
+    """Replace the gradient of every parameter by its sum over all ranks.
+
+    A rank without an example has no gradients and adds zeros; a parameter without a gradient on every rank keeps none,
+    as the optimizer treats that differently from a gradient of zero.
+    """
+    if size() == 1:
+        return
+    trained = [p for p in model.parameters() if p.requires_grad]
+    used = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
+    distributed.all_reduce(used, op=distributed.ReduceOp.MAX)
+    gradients = []
+    for parameter, anywhere in zip(trained, used.tolist(), strict=True):
+        if anywhere and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if parameter.grad is not None:
+            gradients.append(parameter.grad)
+    for bucket in _buckets(gradients):
+        flat = add_up(torch.cat([gradient.flatten() for gradient in bucket]))
+        for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for gradient in gradients:
+        full = sum(g.numel() for g in bucket) + gradient.numel() > BUCKET_ELEMENTS
+        if bucket and (full or gradient.dtype != bucket[0].dtype):
+            yield bucket
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        yield bucket

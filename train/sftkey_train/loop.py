@@ -9,12 +9,13 @@ import torch
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.batches import Batch, Examples, Order, micro_batches, shown
+from sftkey_train.batches import Batch, Examples, Order, shown
 from sftkey_train.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.heldout import measure
 from sftkey_train.loss import token_nll, weighted_loss
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from sftkey_train.packing import forward_passes, packs
 from sftkey_train.recipe import Stage
 from sftkey_train.schedule import learning_rate
 from sftkey_train.tally import Tally
@@ -47,18 +48,19 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     stage, num_steps, device = run.stage, run.order.num_steps, model.device
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)
+    packed = packs(model, stage, run.examples)
     model.train()
     with progress(stage.name, num_steps) as bar:
         bar.update(bar.task_ids[0], completed=done)
         for step in range(done + 1, num_steps + 1):
             started, tally = time.perf_counter(), Tally()
             examples = [run.examples[i] for i in run.order.batch(step)]
-            batches = micro_batches(examples, stage.region_weights, stage.micro_batch_size, run.pad_token_id)
+            batches = forward_passes(examples, stage.region_weights, stage, run.pad_token_id, packed=packed)
             total_weight = sum(float(batch.weights.double().sum()) for batch in batches)
 
             for batch in (batch.to(device) for batch in batches):
                 with _precision(run, device):
-                    nll = token_nll(model, batch)
+                    nll = token_nll(model, batch, context_gradient=stage.context_gradient)
                 share = weighted_loss(nll, batch.weights, total_weight)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, nll, share)

@@ -18,6 +18,7 @@ from sftkey_train.heldout import heldout_batches
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.model import check_fit, check_tokenizer, initial_model, load_model, model_config
+from sftkey_train.packing import check_budget
 from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
@@ -95,6 +96,7 @@ def _open(recipe: Recipe) -> _Run:
         prepared.examples.check(LOSS_ON["completion"], str(prepared.path))
     for stage in recipe.stages:
         data.examples.check(stage.region_weights, f"stage {stage.name!r}")
+        check_budget(stage, data.examples)
         num_warmup_steps(stage, run.order(stage).num_steps)
     return run
 

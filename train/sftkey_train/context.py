@@ -1,0 +1,80 @@
+"""A forward pass that learns at the answer only: what precedes it is read, without gradient, into a cache."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sftkey_train.head import head_sees
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from sftkey_train.batches import Batch
+
+CONTEXT_TOKENS = 1024  # of one forward pass over the context, all examples together; bounds its activations
+
+
+def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, Any], Tensor]:
+    """Run the context of a batch without gradient, and say how to go on from there.
+
+    The context of an example is what precedes the position that predicts its first token with a weight. Contexts are
+    aligned on the right, so that answers begin together and no example has a gap, which a sliding window would count:
+
+        . . c c | a a          two examples, context c and answer a of 2 and 2 tokens, and of 4 and 1
+        c c c c | a .
+
+    Returns:
+        Keyword arguments of the forward pass over the answers (B, A), and the N positions of its flattened (B * A)
+        hidden states that predict `batch.labels`. Its gradient is that of the whole graph with the keys and values of
+        the context detached; what it keeps for it does not grow with the context, the cache aside.
+    """
+    first, last, columns = _answer_columns(batch)
+    num_context, num_answer = int(first.max()), int((last - first).max()) + 1
+    # Which column of the batch lies in each column of this layout, (B, num_context + num_answer); below zero: padding.
+    source = torch.arange(num_context + num_answer, device=first.device) + (first - num_context)[:, None]
+    position_ids = source.clamp(0, batch.input_ids.shape[1] - 1)
+    inputs = {"input_ids": batch.input_ids.gather(1, position_ids), "position_ids": position_ids}
+    mask = (source >= 0).long() if bool((source < 0).any()) else None
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad(), without_checkpointing(model), head_sees(model, first.new_empty(0)):
+        step = max(1, CONTEXT_TOKENS // len(first))
+        for start in range(0, num_context, step):
+            columns_now = slice(start, min(start + step, num_context))
+            part = {name: value[:, columns_now] for name, value in inputs.items()}
+            model(**part, attention_mask=_until(mask, columns_now.stop), past_key_values=cache, use_cache=True)
+    torch.clear_autocast_cache()  # else weights that were cast without gradient are used again, and get none
+    answer = {name: value[:, num_context:] for name, value in inputs.items()}
+    keywords = {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+    return keywords, batch.rows * num_answer + columns - first[batch.rows]
+
+
+def _answer_columns(batch: "Batch") -> tuple[Tensor, Tensor, Tensor]:
+    """First and last column of each example that predicts a target, both (B,), and the column of each target (N,)."""
+    num_rows, width = batch.input_ids.shape
+    columns = batch.positions - batch.rows * width
+    first = torch.full((num_rows,), width, device=columns.device).scatter_reduce(0, batch.rows, columns, "amin")
+    last = torch.zeros_like(first).scatter_reduce(0, batch.rows, columns, "amax")
+    return first, last, columns
+
+
+def _until(mask: Tensor | None, column: int) -> Tensor | None:
+    return None if mask is None else mask[:, :column]
+
+
+@contextmanager
+def without_checkpointing(model: "PreTrainedModel", *, when: bool = True) -> Iterator[None]:
+    """While open, layers keep their activations: a layer that checkpoints drops the cache it is given, silently."""
+    modules: list[Any] = [
+        module for module in model.modules() if when and getattr(module, "gradient_checkpointing", False)
+    ]
+    for module in modules:
+        module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.gradient_checkpointing = True

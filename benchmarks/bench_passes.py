@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 WAYS = {
     "head": ["plain", "sftkey", "torch-sum", "torch-none"],
     "context": ["whole-graph", "context-read"],
@@ -92,7 +94,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     once = {"head": head, "context": context, "packing": packing}[options.question](options)
-    before, seconds = peak(), []
+    before, seconds = psutil.Process().memory_info().rss / 2**20, []
     for _ in range(options.repeats + 1):
         began = time.perf_counter()
         once()

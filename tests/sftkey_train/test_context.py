@@ -1,5 +1,6 @@
 """Reading the context without gradient: exact, for examples of any length together, with flat memory."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -157,11 +158,12 @@ def _bytes_kept(model: PreTrainedModel, example: Example) -> int:
     return sum(kept.values())
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_what_is_kept_for_the_gradient_grows_by_the_cache_alone(family: str, tiny_model: Make) -> None:
+@pytest.mark.parametrize(("family", "width"), [("llama", 32), ("gpt2", 32), ("qwen2", 16)])  # two heads share: half
+def test_what_is_kept_for_the_gradient_grows_by_the_cache_alone(family: str, width: int, tiny_model: Make) -> None:
     sizes = {"max_position_embeddings": 4096, "n_positions": 4096}
     model = tiny_model(family, **sizes)
     short, long = (_bytes_kept(model, _long(num)) for num in (500, 2500))
-    cache = 2000 * 2 * 2 * 32 * 4  # tokens, layers, keys and values, hidden size, bytes
+    cache = 2000 * 2 * 2 * width * 4  # tokens, layers, keys and values, all heads, bytes
     mask = 2000 * 6 * 4 * 2  # of the answer's positions, as numbers and as booleans
     assert cache <= long - short <= cache + 2 * mask
+    assert context.SHARE_HEADS not in os.environ

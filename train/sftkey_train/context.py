@@ -1,5 +1,6 @@
 """A forward pass that learns at the answer only: what precedes it is read, without gradient, into a cache."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sftkey_train.batches import Batch
 
 CONTEXT_TOKENS = 1024  # of one forward pass over the context, all examples together; bounds its activations
+SHARE_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"  # read by transformers at each call
 
 
 def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, Any], Tensor]:
@@ -40,7 +42,7 @@ def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, A
     inputs = {"input_ids": batch.input_ids.gather(1, position_ids), "position_ids": position_ids}
     mask = (source >= 0).long() if bool((source < 0).any()) else None
     cache = DynamicCache(config=model.config)
-    with torch.no_grad(), without_checkpointing(model), head_sees(model, first.new_empty(0)):
+    with torch.no_grad(), cache_kept_small(model), head_sees(model, first.new_empty(0)):
         step = max(1, CONTEXT_TOKENS // len(first))
         for start in range(0, num_context, step):
             columns_now = slice(start, min(start + step, num_context))
@@ -66,15 +68,24 @@ def _until(mask: Tensor | None, column: int) -> Tensor | None:
 
 
 @contextmanager
-def without_checkpointing(model: "PreTrainedModel", *, when: bool = True) -> Iterator[None]:
-    """While open, layers keep their activations: a layer that checkpoints drops the cache it is given, silently."""
-    modules: list[Any] = [
-        module for module in model.modules() if when and getattr(module, "gradient_checkpointing", False)
-    ]
-    for module in modules:
+def cache_kept_small(model: "PreTrainedModel", *, when: bool = True) -> Iterator[None]:
+    """While open, layers use the cache they are given, and do not copy it for every head.
+
+    A layer that checkpoints its activations would drop the cache silently. Keys and values that heads share would be
+    repeated for each head and kept so for the gradient; on a CPU attention can do without (elsewhere it would be slow).
+    """
+    checkpointing: list[Any] = [m for m in model.modules() if when and getattr(m, "gradient_checkpointing", False)]
+    before = os.environ.get(SHARE_HEADS)
+    for module in checkpointing:
         module.gradient_checkpointing = False
+    if when and model.device.type == "cpu":
+        os.environ[SHARE_HEADS] = "1"
     try:
         yield
     finally:
-        for module in modules:
+        for module in checkpointing:
             module.gradient_checkpointing = True
+        if before is None:
+            os.environ.pop(SHARE_HEADS, None)
+        else:
+            os.environ[SHARE_HEADS] = before

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.context import answer_inputs, without_checkpointing
+from sftkey_train.context import answer_inputs, cache_kept_small
 from sftkey_train.head import head_answers_nll, head_sees, logits_are_plain
 from sftkey_train.weights import NoTarget
 
@@ -78,7 +78,7 @@ def _inputs(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool)
 
 
 def _output(model: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:
-    with without_checkpointing(model, when=inputs["use_cache"]):
+    with cache_kept_small(model, when=inputs["use_cache"]):
         logits: Tensor = model(**inputs).logits
     return logits
 

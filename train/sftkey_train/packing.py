@@ -109,7 +109,7 @@ def check_budget(stage: Stage, examples: Examples) -> None:
 def packs(model: "PreTrainedModel", stage: Stage, examples: Examples) -> bool:
     """Whether a stage packs: as its recipe says, and only where this model keeps packed documents apart.
 
-    `auto` pads on a CPU, where attention over the whole row costs more than padding (`benchmarks/bench_packing.py`).
+    `auto` pads on a CPU, where attention over the whole row costs more than padding (`benchmarks/bench_passes.py`).
     """
     wanted = stage.packing == "on" or (stage.packing == "auto" and model.device.type != "cpu")
     if not (stage.max_tokens and wanted and stage.context_gradient):

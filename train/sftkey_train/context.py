@@ -48,7 +48,7 @@ def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, A
             columns_now = slice(start, min(start + step, num_context))
             part = {name: value[:, columns_now] for name, value in inputs.items()}
             model(**part, attention_mask=_until(mask, columns_now.stop), past_key_values=cache, use_cache=True)
-    torch.clear_autocast_cache()  # else weights that were cast without gradient are used again, and get none
+    torch.clear_autocast_cache()  # a torch that keeps casts made without gradient would use them again (2.13 does not)
     answer = {name: value[:, num_context:] for name, value in inputs.items()}
     keywords = {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
     return keywords, batch.rows * num_answer + columns - first[batch.rows]

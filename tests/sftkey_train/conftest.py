@@ -17,15 +17,33 @@ from sftkey_train.prepared import Prepared, read_prepared
 
 NUM_ROWS = 60
 
-# Sizes per family: small enough for milliseconds, with every kind of head (tied, untied, soft-capped).
+# Sizes per family: small enough for milliseconds, with every kind of head (tied, untied, with a bias, soft-capped), of
+# attention (grouped, multi-query, with a window shorter than the examples) and of position (rotary, learned, none).
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
+WINDOW = {"sliding_window": 16}
+HYBRID = {**WINDOW, "layer_types": ["sliding_attention", "full_attention"], "head_dim": 8}
 TINY: dict[str, dict[str, Any]] = {
-    "llama": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
-    "qwen2": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    | {"num_key_value_heads": 2, "tie_word_embeddings": True},
+    "llama": SIZES,
+    "qwen2": {**GROUPED, "tie_word_embeddings": True},
+    "qwen3": {**GROUPED, "head_dim": 8},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
-    "gemma2": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    | {"num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0},
+    "gemma2": {**GROUPED, **HYBRID, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0},
+    "gemma3_text": {**GROUPED, **HYBRID},
+    "mistral": {**GROUPED, **WINDOW},
+    "phi3": {**GROUPED, **WINDOW},
+    "smollm3": {**GROUPED, "no_rope_layers": [1, 0]},
+    "gpt_neox": {**SIZES, **NO_DROPOUT},
+    "falcon": {**SIZES, **NO_DROPOUT},
+    "phi": {**GROUPED, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
 }
+EAGER = ("gemma2",)  # scaled-dot-product attention leaves soft-capping out
+
+
+@pytest.fixture(params=TINY)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -99,13 +117,14 @@ def tiny_model() -> Callable[..., PreTrainedModel]:
         torch.manual_seed(1)
         sizes = {"vocab_size": 512, "pad_token_id": None, "bos_token_id": None, "eos_token_id": 0}
         config = AutoConfig.for_model(family, **{**sizes, **TINY[family], **changes})
-        attention = "eager" if family == "gemma2" else None
+        attention = "eager" if family in EAGER else None
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, attn_implementation=attention
         )
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(4.0)  # far from uniform predictions, so that a wrong position shows
+            for name, parameter in model.named_parameters():
+                if "q_norm" not in name and "k_norm" not in name:  # else attention would see one token alone
+                    parameter.mul_(4.0)  # far from uniform predictions, so that a wrong position shows
         return model
 
     return make

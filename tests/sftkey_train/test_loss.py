@@ -17,7 +17,6 @@ from sftkey_train.recipe import LOSS_ON, Weights
 from sftkey_train.weights import NoTarget, region_weights
 
 Make = Callable[..., PreTrainedModel]
-FAMILIES = ["llama", "qwen2", "gpt2", "gemma2"]
 EVERY_REGION = Weights(prompt=0.1, cot=1, tag=0.5, key=10, eos=2)
 STAGES = pytest.mark.parametrize(
     "weights",
@@ -81,7 +80,6 @@ def test_a_batch_without_weight_is_an_error_and_not_zero() -> None:
 
 
 @STAGES
-@pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradients_equal_the_full_logits_reference(
     family: str, weights: Weights, tiny_model: Make, prepared: Prepared
 ) -> None:
@@ -94,7 +92,6 @@ def test_loss_and_gradients_equal_the_full_logits_reference(
     _assert_close(_gradients(model), expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_padding_changes_no_logit(family: str, tiny_model: Make, prepared: Prepared) -> None:
     model, examples = tiny_model(family), prepared.examples.first(6)
     assert len({len(example.input_ids) for example in examples}) > 1
@@ -158,8 +155,9 @@ def test_stage_2_gradients_come_exactly_from_the_positions_that_predict_the_key(
     hidden: list[Tensor] = []
 
     def keep(_module: object, _args: object, output: Tensor) -> None:
-        output.retain_grad()
-        hidden.append(output)
+        if output.requires_grad:  # not when the output layer is tried out
+            output.retain_grad()
+            hidden.append(output)
 
     model.model.norm.register_forward_hook(keep)
     by_length = sorted(examples, key=lambda example: len(example.input_ids))

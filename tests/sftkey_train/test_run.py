@@ -357,3 +357,29 @@ def test_overwriting_deletes_the_run_and_nothing_else(run: Run, out: Path, table
 )
 def test_the_first_difference_is_named(earlier: Any, now: Any, difference: str | None) -> None:
     assert first_difference(earlier, now) == difference
+
+
+def test_a_token_budget_gives_the_same_model_as_a_number_of_examples(
+    run: Run, out: Path, tables: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables["model"]["config"]["attention_dropout"] = 0.0  # its random numbers depend on the split
+    tables["stage"][0]["steps"] = 3
+    run()
+    whole = _rows(out, "train", "full") + _rows(out, "train", "answer")
+    for packing in ("on", "off"):
+        run(*(f"stage.{i}.{key}" for i in (0, 1) for key in ("max_tokens=300", f"packing={packing}")), overwrite=True)
+        split = _rows(out, "train", "full") + _rows(out, "train", "answer")
+        for key in ("loss", "grad_norm"):
+            assert [row[key] for row in split] == pytest.approx([row[key] for row in whole], rel=1e-4)
+        assert [row["tokens"] for row in split] == [row["tokens"] for row in whole]
+    assert "apart" not in capsys.readouterr().err
+
+
+def test_a_stage_that_only_reads_the_context_has_the_same_first_loss_and_another_gradient(run: Run, out: Path) -> None:
+    run("model.config.attention_dropout=0.0")
+    whole = _rows(out, "train", "answer")
+    run("model.config.attention_dropout=0.0", "stage.answer.context_gradient=false", overwrite=True)
+    read = _rows(out, "train", "answer")
+    assert read[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-5)
+    assert read[0]["grad_norm"] != pytest.approx(whole[0]["grad_norm"], rel=1e-3)
+    assert read[0]["weighted_tokens"] == whole[0]["weighted_tokens"]

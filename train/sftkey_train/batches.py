@@ -114,6 +114,7 @@ class Batch:
     regions: Tensor  # int64 (N,), into REGIONS
     roles: Tensor  # int64 (N,), into REGIONS: the region whose weight the token carries
     num_tokens: int  # tokens of the whole examples, padding aside
+    position_ids: Tensor | None = None  # int64 (1, T) where examples are packed in one row, from 0 in each
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""

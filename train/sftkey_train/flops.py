@@ -46,7 +46,10 @@ class FlopCount:
 
 def num_inputs(batch: Batch) -> torch.Tensor:
     """How many tokens of each example are put into the model, padding aside, int64 of shape (B,)."""
-    in_row = batch.positions.cpu() - batch.rows.cpu() * batch.input_ids.shape[1] + 1
+    if batch.position_ids is None:
+        in_row = batch.positions.cpu() - batch.rows.cpu() * batch.input_ids.shape[1] + 1
+    else:  # packed: they count within each example
+        in_row = batch.position_ids.flatten().cpu()[batch.positions.cpu()] + 1
     return torch.zeros(len(batch.ids), dtype=torch.int64).scatter_reduce_(0, batch.rows.cpu(), in_row, "amax")
 
 

@@ -20,6 +20,7 @@ from sftkey_train.heldout import measure
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.objective import batch_loss, step_batches, token_costs
 from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from sftkey_train.packing import packs
 from sftkey_train.recipe import Stage
 from sftkey_train.schedule import learning_rate, step_weights
 from sftkey_train.stopping import Measurements
@@ -59,6 +60,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     stage, num_steps, device = run.stage, run.order.num_steps, model.device
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)
+    packed = packs(model, stage, run.examples)
     model.train()
     with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
@@ -67,13 +69,13 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 break
             started, tally = time.perf_counter(), Tally()
             examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
-            batches = step_batches(stage, examples, step, run.order, run.pad_token_id)
+            batches = step_batches(stage, examples, step, run.order, run.pad_token_id, packed=packed)
 
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             for batch in (batch.to(device) for batch in batches):
                 with _precision(run, device):
-                    costs = token_costs(model, batch, run.reference)
+                    costs = token_costs(model, batch, run.reference, context_gradient=stage.context_gradient)
                 share = batch_loss(costs, batch, stage)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share)
@@ -155,7 +157,7 @@ def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", bat
 
     def loss(batch: Batch) -> torch.Tensor:
         with _precision(run, model.device):
-            costs = token_costs(model, batch, run.reference)
+            costs = token_costs(model, batch, run.reference, context_gradient=run.stage.context_gradient)
         return batch_loss(costs, batch, run.stage)
 
     norms = gradient_norms(model, batches, loss)

@@ -1,14 +1,14 @@
 """The one loss: weighted next-token log-likelihood, with logits only at the positions that carry weight."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.context import answer_inputs, cache_kept_small
+from sftkey_train.head import head_answers_nll, head_sees, logits_are_plain
 from sftkey_train.weights import NoTarget
 
 if TYPE_CHECKING:
@@ -17,10 +17,20 @@ if TYPE_CHECKING:
     from sftkey_train.batches import Batch
 
 
-def token_nll(model: "PreTrainedModel", batch: "Batch") -> Tensor:
-    """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats."""
-    logits = selected_logits(model, batch)
-    return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+def token_nll(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True) -> Tensor:
+    """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
+
+    Args:
+        model: Any causal language model.
+        batch: What to predict.
+        context_gradient: Whether what precedes the answer learns too, see `answer_inputs`.
+    """
+    if not logits_are_plain(model):
+        logits = selected_logits(model, batch, context_gradient=context_gradient)
+        return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+    inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
+    with head_answers_nll(model, positions, batch.labels, batch.weights):
+        return _output(model, inputs)[0, :, 0]
 
 
 def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tensor:
@@ -43,13 +53,11 @@ def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tens
     return (weights * nll).sum() / normaliser
 
 
-def selected_logits(model: "PreTrainedModel", batch: "Batch") -> Tensor:
-    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so.
-
-    No attention mask is passed: padding is to the right of every real token, so causal attention never reaches it.
-    """
-    with _head_sees(model, batch.positions):
-        logits: Tensor = model(input_ids=batch.input_ids, use_cache=False).logits
+def selected_logits(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True) -> Tensor:
+    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so."""
+    inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
+    with head_sees(model, positions):
+        logits = _output(model, inputs)
     if logits.shape[:2] != (1, len(batch.labels)):
         raise SFTKeyError(
             f"model {type(model).__name__} returned logits of shape {tuple(logits.shape)}, expected "
@@ -58,22 +66,22 @@ def selected_logits(model: "PreTrainedModel", batch: "Batch") -> Tensor:
     return logits[0]
 
 
-@contextmanager
-def _head_sees(model: "PreTrainedModel", positions: Tensor) -> Iterator[None]:
-    """While open, the output layer gets hidden states (1, N, H) instead of (B, T, H); `positions` index B * T."""
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Module):
-        raise SFTKeyError(f"model {type(model).__name__} names no output layer, expected a causal language model")
+def _inputs(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
+    """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels.
 
-    def select(_head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden: Tensor = args[0]
-        return (hidden.flatten(0, 1).index_select(0, positions).unsqueeze(0), *args[1:])
+    No attention mask is passed with a whole batch: padding is to the right of every real token, so causal attention
+    never reaches it.
+    """
+    if not context_gradient:
+        return answer_inputs(model, batch)
+    inputs = {"input_ids": batch.input_ids, "use_cache": False}
+    return inputs if batch.position_ids is None else inputs | {"position_ids": batch.position_ids}, batch.positions
 
-    handle = head.register_forward_pre_hook(select)
-    try:
-        yield
-    finally:
-        handle.remove()
+
+def _output(model: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:
+    with cache_kept_small(model, when=inputs["use_cache"]):
+        logits: Tensor = model(**inputs).logits
+    return logits
 
 
 def sum_by_region(values: Tensor, regions: Tensor, num_regions: int) -> Tensor:

@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from sftkey_train import ranks
 from sftkey_train.anchor import anchor_kl, reference_logits
-from sftkey_train.batches import Batch, Example, Examples, Order, micro_batches
+from sftkey_train.batches import Batch, Example, Examples, Order
 from sftkey_train.loss import selected_logits, token_nll, weighted_loss
 from sftkey_train.normalisation import normalised_weights, weight_sums
+from sftkey_train.packing import forward_passes
 from sftkey_train.placebo import with_placebo
 from sftkey_train.recipe import Stage, TokenLoss, Weights
 from sftkey_train.schedule import step_weights
@@ -36,7 +37,9 @@ def check_targets(stage: Stage, examples: Examples) -> None:
         examples.check(_each_one(stage.anchored_regions), f"{where}: anchor")
 
 
-def step_batches(stage: Stage, examples: Sequence[Example], step: int, order: Order, pad_token_id: int) -> list[Batch]:
+def step_batches(
+    stage: Stage, examples: Sequence[Example], step: int, order: Order, pad_token_id: int, *, packed: bool = False
+) -> list[Batch]:
     """This rank's forward passes of one optimizer step, with normalised weights: over all ranks they add up to 1.
 
     Beside the tokens of the stage's target regions, a batch holds those that are anchored; each has the weight 0 in the
@@ -48,7 +51,7 @@ def step_batches(stage: Stage, examples: Sequence[Example], step: int, order: Or
     if stage.placebo:
         examples = [with_placebo(example, order.seed, order.depth) for example in examples]
     selected = _each_one(stage.target_regions + stage.anchored_regions)
-    batches = micro_batches(examples, selected, stage.micro_batch_size, pad_token_id)
+    batches = forward_passes(examples, selected, stage, pad_token_id, packed=packed)
     weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
     if not stage.anchor:
         return [replace(batch, weights=w) for batch, w in zip(batches, weights, strict=True)]
@@ -56,16 +59,23 @@ def step_batches(stage: Stage, examples: Sequence[Example], step: int, order: Or
     return [replace(batch, weights=w, anchor=a) for batch, w, a in zip(batches, weights, anchors, strict=True)]
 
 
-def token_costs(model: "PreTrainedModel", batch: Batch, reference: "PreTrainedModel | None" = None) -> Tensor:
+def token_costs(
+    model: "PreTrainedModel",
+    batch: Batch,
+    reference: "PreTrainedModel | None" = None,
+    *,
+    context_gradient: bool = True,
+) -> Tensor:
     """What each token costs before any weighting: NLL of a target, KL of an anchored token; fp32 (N,), in nats.
 
     Args:
         model: The one that is trained.
         batch: From `step_batches`.
         reference: The frozen model the stage started from; needed where the stage has an anchor.
+        context_gradient: See `loss.token_nll`.
     """
     if reference is None:
-        return token_nll(model, batch)
+        return token_nll(model, batch, context_gradient=context_gradient)
     logits, anchored = selected_logits(model, batch), batch.anchor > 0
     nll = functional.cross_entropy(logits[~anchored].float(), batch.labels[~anchored], reduction="none")
     kl = anchor_kl(reference_logits(reference, batch), logits[anchored])

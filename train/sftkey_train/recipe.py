@@ -17,6 +17,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft"]
 Metric = Literal["key_nll", "key_exact_match", "generated_key_match"]
+Packing = Literal["auto", "on", "off"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -102,6 +103,9 @@ class Stage(_Table):
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, description="instead of steps")
     batch_size: Count = Field(description="examples per optimizer step")
     micro_batch_size: CountOrZero = Field(0, description="examples per forward pass; 0: the whole batch at once")
+    max_tokens: CountOrZero = Field(0, description="tokens per forward pass, padding included, instead")
+    packing: Packing = Field("auto", description="examples end to end in a forward pass of max_tokens; auto: on a GPU")
+    context_gradient: bool = Field(True, description="false: what precedes the first token with a weight is only read")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
     schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
@@ -162,6 +166,18 @@ class Stage(_Table):
             raise ValueError("placebo changes nothing, as every region of the completion weighs the same")
         if self.anchor and not self.anchored_regions:
             raise ValueError("anchor has no token, as every region of the completion carries loss")
+        if self.anchor and not self.context_gradient:
+            raise ValueError("anchor needs context_gradient = true: it holds the context, which has no gradient then")
+        return self
+
+    @model_validator(mode="after")
+    def _passes_fit_together(self) -> Self:
+        if self.max_tokens and self.micro_batch_size:
+            raise ValueError("expected at most one of 'micro_batch_size' and 'max_tokens', found both")
+        if self.packing == "on" and not self.max_tokens:
+            raise ValueError("packing = 'on' needs 'max_tokens', the tokens of a forward pass")
+        if self.packing == "on" and not self.context_gradient:
+            raise ValueError("packing = 'on' needs context_gradient = true: a cache holds one example per row")
         return self
 
 

@@ -34,6 +34,7 @@ from sftkey_train.model import (
     recompute_activations,
 )
 from sftkey_train.objective import check_targets
+from sftkey_train.packing import check_budget
 from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
@@ -148,6 +149,7 @@ def _open(recipe: Recipe) -> _Run:
         prepared.examples.check(LOSS_ON["completion"], str(prepared.path))
     for stage in recipe.stages:
         check_targets(stage, data.examples)
+        check_budget(stage, data.examples)
         num_warmup_steps(stage, run.order(stage).num_steps)
         _prompts(run, stage)
     return run

@@ -1,0 +1,201 @@
+"""The output layer: only at the positions that carry weight, and with its loss where all logits would not fit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from sftkey_data.errors import SFTKeyError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CHUNK_LOGITS = 2**26  # logits at once, 256 MiB in fp32
+
+
+@contextmanager
+def head_sees(model: "PreTrainedModel", positions: Tensor) -> Iterator[None]:
+    """While open, the output layer gets hidden states (1, N, H) instead of (B, T, H); `positions` index B * T."""
+
+    def select(_head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (_select(args[0], positions).unsqueeze(0), *args[1:])
+
+    handle = output_layer(model).register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def head_answers_nll(model: "PreTrainedModel", positions: Tensor, labels: Tensor, weights: Tensor) -> Iterator[None]:
+    """While open, the output layer gives (1, N, 1): the loss of each label instead of its logits.
+
+    Within the model's own forward pass, so that what wraps it (sharding, data parallelism) sees an ordinary output.
+
+    Args:
+        model: One whose logits are what its output layer gives, see `logits_are_plain`.
+        positions: Into the flattened hidden states (B * T), shape (N,).
+        labels: Shape (N,).
+        weights: What the loss will multiply each label's by, up to a common factor, shape (N,); others cost more.
+    """
+    head, results = output_layer(model), list[Tensor]()
+
+    def before(_head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = _select(args[0], positions)
+        results.append(linear_nll(hidden, cast(Tensor, head.weight), cast(Tensor | None, head.bias), labels, weights))
+        return (hidden[:0].unsqueeze(0), *args[1:])
+
+    def after(_head: nn.Module, _args: tuple[Any, ...], _output: Tensor) -> Tensor:
+        return results.pop()[None, :, None]
+
+    handles = [head.register_forward_pre_hook(before), head.register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def output_layer(model: "PreTrainedModel") -> nn.Module:
+    """The module that turns hidden states into logits.
+
+    Raises:
+        SFTKeyError: The model names none.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Module):
+        raise SFTKeyError(f"model {type(model).__name__} names no output layer, expected a causal language model")
+    return head
+
+
+_plain: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def logits_are_plain(model: "PreTrainedModel") -> bool:
+    """Whether the logits are what a linear output layer gives: no soft-capping, scaling or adapter; tried out once."""
+    head = output_layer(model)
+    if type(head) is not nn.Linear:
+        return False
+    if model not in _plain:
+        _plain[model] = _passes_through(model, head)
+    return _plain[model]
+
+
+@torch.no_grad()
+def _passes_through(model: "PreTrainedModel", head: nn.Linear) -> bool:
+    """Have the output layer give known numbers for one token, and see whether the model gives them too."""
+    expected = torch.linspace(-3, 3, head.out_features, device=model.device)[None, None]
+    handle = head.register_forward_hook(lambda *_: expected)
+    training = model.training
+    model.eval()  # dropout would draw random numbers
+    try:
+        logits = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False).logits
+    finally:
+        model.train(training)
+        handle.remove()
+    return logits.shape == expected.shape and torch.equal(logits, expected)
+
+
+def linear_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor) -> Tensor:
+    """`cross_entropy(linear(hidden, weight, bias), labels, reduction="none")` that never holds all logits.
+
+    The gradient is computed chunk by chunk in the forward pass, as in Liger Kernel (arXiv 2410.10989), so that no
+    matrix product is done twice; it is exact for every later use of the result, and costs a second pass over the
+    vocabulary where the gradient that comes back is no multiple of `weights`.
+
+    Args:
+        hidden: (N, H).
+        weight: (V, H).
+        bias: (V,) or none.
+        labels: int64 (N,).
+        weights: (N,), see `head_answers_nll`.
+
+    Returns:
+        fp32 of shape (N,), in nats.
+    """
+    if not torch.is_grad_enabled():
+        return _chunked(_compute_dtype(hidden), (False,) * 3, hidden, weight, bias, labels, weights)[0]
+    nll: Tensor = _LinearNLL.apply(hidden, weight, bias, labels, weights)  # type: ignore[no-untyped-call]
+    return nll
+
+
+class _LinearNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, weight, bias, labels, weights)
+        ctx.dtype = _compute_dtype(hidden)
+        nll, ctx.gradients = _chunked(ctx.dtype, ctx.needs_input_grad[:3], hidden, weight, bias, labels, weights)
+        return nll
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_nll,) = grad_outputs
+        hidden, weight, bias, labels, weights = ctx.saved_tensors
+        gradients, ctx.gradients = ctx.gradients, None  # scaled in place, so used once
+        scale = (grad_nll @ weights) / (weights @ weights)
+        if gradients is None or not torch.allclose(grad_nll, scale * weights, rtol=1e-5, atol=0):
+            gradients, scale = None, scale.new_ones(())  # the memory goes before new one is taken
+            _, gradients = _chunked(ctx.dtype, ctx.needs_input_grad[:3], hidden, weight, bias, labels, grad_nll)
+        return *(None if g is None else g.mul_(scale) for g in gradients), None, None
+
+
+def _chunked(
+    dtype: torch.dtype,
+    wanted: tuple[bool, ...],
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    coefficients: Tensor,
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Loss of each label (N,), and gradients of `coefficients @ loss` for those of hidden, weight and bias wanted."""
+    parts = zip((hidden, weight, bias), wanted, strict=True)
+    gradients = [torch.zeros_like(t) if learns and t is not None else None for t, learns in parts]
+    nll = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
+    matrix = weight.to(dtype)
+    size = max(1, min(len(labels), CHUNK_LOGITS // len(weight)))
+    buffer = matrix.new_empty(size, len(weight))  # one for all chunks: fresh memory is slow on a CPU
+    for start in range(0, len(labels), size):
+        rows = slice(start, start + size)
+        inputs, targets = hidden[rows].to(matrix.dtype), labels[rows, None]
+        logits = torch.mm(inputs, matrix.T, out=buffer[: len(inputs)]).float()
+        if bias is not None:
+            logits += bias
+        logits -= logits.amax(1, keepdim=True)
+        of_labels = logits.gather(1, targets)
+        exponentials = logits.exp_()
+        sums = exponentials.sum(1, keepdim=True)
+        nll[rows] = (sums.log() - of_labels).squeeze(1)
+        if any(wanted):  # the gradient of the logits is softmax minus one-hot, times the coefficient
+            by_row = coefficients[rows, None]
+            errors = exponentials.mul_(by_row / sums).scatter_add_(1, targets, -by_row)
+            _accumulate(gradients, rows, errors, inputs, matrix)
+    return nll, gradients
+
+
+def _accumulate(gradients: list[Tensor | None], rows: slice, errors: Tensor, inputs: Tensor, matrix: Tensor) -> None:
+    to_hidden, to_weight, to_bias = gradients
+    if to_bias is not None:
+        to_bias += errors.sum(0)
+    errors = errors.to(matrix.dtype)
+    if to_hidden is not None:
+        to_hidden[rows] = errors @ matrix
+    if to_weight is not None and to_weight.dtype == matrix.dtype:
+        to_weight.addmm_(errors.T, inputs)
+    elif to_weight is not None:
+        to_weight += errors.T @ inputs
+
+
+def _compute_dtype(hidden: Tensor) -> torch.dtype:
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+def _select(hidden: Tensor, positions: Tensor) -> Tensor:
+    return hidden.flatten(0, 1).index_select(0, positions)

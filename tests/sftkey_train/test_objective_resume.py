@@ -43,7 +43,7 @@ def _result(out: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
         for name, weight in load_file(path).items()
     }
     rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]
-    timed = ("seconds", "tokens_per_second")
+    timed = ("seconds", "tokens_per_second", "flops_per_second")
     return weights, [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 

@@ -126,6 +126,10 @@ def _weighted(tables: dict[str, Any], options: dict[str, Any]) -> None:
             | {"anchor": 0.1},
             "anchor has no token, as every region of the completion carries loss",
         ),
+        (
+            {"loss_on": "answer", "anchor": 0.1, "context_gradient": False},
+            "anchor needs context_gradient = true: it holds the context, which has no gradient then",
+        ),
     ],
 )
 def test_wrong_and_contradictory_options_of_the_loss_are_refused(

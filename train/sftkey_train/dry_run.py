@@ -12,8 +12,9 @@ from sftkey_data.prepared import open_prepared
 from sftkey_data.schema import REGIONS
 from sftkey_data.shards import open_shards
 from sftkey_data.show import heading, tokens_in_colour
-from sftkey_train.batches import Batch, Order, collate, micro_batches
+from sftkey_train.batches import Batch, Order, collate
 from sftkey_train.memory import MemoryEstimate, estimate_memory, skeleton
+from sftkey_train.packing import forward_passes
 from sftkey_train.pass_flops import PASSES, forward_flops
 from sftkey_train.recipe import Recipe, Stage, Weights
 from sftkey_train.schedule import num_warmup_steps
@@ -85,7 +86,7 @@ def _stage(recipe: Recipe, data: "Prepared", config: "PreTrainedConfig", plan: S
     weights, vocab_size = stage.region_weights, config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
     pad_token_id = data.tokenizer.pad_token_id or 0
-    passes = micro_batches(chosen, weights, stage.micro_batch_size, pad_token_id)
+    passes = forward_passes(chosen, weights, stage, pad_token_id, packed=False)
     largest = _largest_pass(data, stage, pad_token_id)
     epochs = order.num_seen / order.num_examples
     yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
@@ -102,8 +103,9 @@ def _stage(recipe: Recipe, data: "Prepared", config: "PreTrainedConfig", plan: S
 
 def _largest_pass(data: "Prepared", stage: Stage, pad_token_id: int) -> Batch:
     """The longest examples together: no forward pass of the stage is larger."""
-    num = stage.micro_batch_size or stage.batch_size
-    longest = np.argsort(data.examples.num_tokens)[-num:]
+    lengths = data.examples.num_tokens
+    num = stage.max_tokens // int(lengths.max()) if stage.max_tokens else stage.micro_batch_size or stage.batch_size
+    longest = np.argsort(lengths)[-num:]
     return collate([data.examples[int(i)] for i in longest], stage.region_weights, pad_token_id)
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 
-from sftkey_train.loss import token_nll
+from sftkey_train.loss import selected_logits
 from sftkey_train.model import untrained_model
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class MemoryEstimate:
     trainable parameter (AdamW's two moments). activations: all that the layers keep for the backward pass, each tensor
     once (with bf16 also autocast's copies of the weights). logits: all that is as wide as the vocabulary: what the loss
     keeps and, where it keeps any, 2 x 4 x N x V for the gradients. Left out: the program itself, fragmentation, and
-    what single operations need while they run.
+    what single operations need while they run. Logits are counted as if all of them were kept, which is more than the
+    loss in one with the output layer needs, see `head.linear_nll`.
     """
 
     weights: int
@@ -106,7 +108,7 @@ def kept_for_backward(
         saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        nll = token_nll(model, batch)
+        nll = functional.cross_entropy(selected_logits(model, batch).float(), batch.labels, reduction="none")
     del nll  # the graph, and with it what was counted, lived until here
     return sum(layers.values()), sum(logits.values()), bool(logits)
 

@@ -127,7 +127,7 @@ def _weighted(tables: dict[str, Any], options: dict[str, Any]) -> None:
             "anchor has no token, as every region of the completion carries loss",
         ),
         (
-            {"loss_on": "answer", "anchor": 0.1, "context_gradient": False},
+            {"anchor": 0.1, "context_gradient": False},
             "anchor needs context_gradient = true: it holds the context, which has no gradient then",
         ),
     ],

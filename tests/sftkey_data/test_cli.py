@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,9 @@ def test_an_error_in_the_middle_of_a_build_is_one_line_too(tmp_path: Path) -> No
 
 def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sftkey_data.cli", "build", "arithmetic", "--set", "num=40000", "--out", "out"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    # A shell starts its background jobs with SIGINT ignored, and so would be whatever they start.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed)
     while not (tmp_path / "out.partial" / "plan.sha256").exists():
         assert process.poll() is None, "the build ended before it could be interrupted"
         time.sleep(0.01)

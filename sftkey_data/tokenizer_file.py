@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import sftkey_data
 from sftkey_data.tokenizer import TOKENIZER_FILES, FastTokenizer, fingerprint, load_tokenizer
 
 
@@ -112,7 +113,8 @@ def _facts(tokenizer: FastTokenizer) -> bytes:
 
 def _key(directory: Path) -> str:
     """Over everything that the answer depends on."""
-    digest = hashlib.sha256(json.dumps([version(name) for name in ("transformers", "tokenizers", "sftkey")]).encode())
+    versions = [sftkey_data.__version__, version("transformers"), version("tokenizers")]
+    digest = hashlib.sha256(json.dumps(versions).encode())
     for name in TOKENIZER_FILES:
         if (path := directory / name).is_file():
             digest.update(f"{name} {path.stat().st_size} ".encode())

@@ -24,7 +24,7 @@ class Reject(Exception):  # noqa: N818 - a verdict on a row, not a fault of the 
 
 
 class Parts(NamedTuple):
-    """The parts of one example; name them, their order is no promise. (A tuple, as it is made five times faster.)
+    """The parts of one example; name them, their order is no promise. (A tuple, as it is made three times faster.)
 
     `history` holds the (role, content) turns before the prompt, roles `system`, `user` and `assistant`; the prompt is
     the last user turn. `metadata` is free for the extractor's own use; schema version 1 does not store it.

@@ -104,6 +104,21 @@ def test_the_one_pattern_splits_as_the_four_of_falcon(shared_data: Path) -> None
     assert all(ids[offsets[i] : offsets[i + 1]].tolist() == one.ids for i, one in enumerate(expected))
 
 
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_prompt_cut_anywhere_is_a_prefix_where_the_reference_says_so(shared_data: Path, tokenizer: str) -> None:
+    reference, fast = encoders(str(shared_data / "tokenizers" / tokenizer))
+    text = "Natalia's 1,234 clips; naïve 日本語 — half?\n\n  unbelievable <Answer>\n72"
+    whole, cuts = reference.encode_batch([text])[0].ids, range(1, len(text) - 3)
+    positions = np.array([[cut, cut, len(text) - 2, len(text)] for cut in cuts])
+    encoding = fast.encode([text] * len(cuts), positions)
+    prompts = [text[:cut] for cut in cuts]
+    alone = [encoded.ids for encoded in reference.encode_batch(prompts)]
+    num_tokens = encoding.borders[:, 0].tolist()
+    expected = [ids == whole[:num] for ids, num in zip(alone, num_tokens, strict=True)]
+    assert len(set(expected)) == 2
+    assert fast.prompts_are_prefixes(prompts, encoding).tolist() == expected
+
+
 def test_what_nfc_may_change_is_asked_of_the_tokenizer() -> None:
     inert = [chr(code) for code in range(sys.maxunicode + 1) if NFC_CHANGES.search(chr(code)) is None]
     assert {"a", "é", "½", "−", "€"} <= set(inert)

@@ -185,6 +185,17 @@ def test_a_text_that_the_tokenizer_loses_is_rejected(tmp_path: Path, shared_data
     assert manifest.rejects == {"text_not_decoded": 1}
 
 
+@pytest.mark.parametrize("slice_hashes", [1, 2**22], ids=["many slices", "one slice"])
+def test_questions_that_repeat_another_are_counted_over_all_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_hashes: int
+) -> None:
+    monkeypatch.setattr("sftkey_data.build.SLICE_HASHES", slice_hashes)
+    rows = [good(n) for n in (0, 1, 2, 0, 3, 1, 0, 4)]  # 8 rows, 5 questions
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    manifest = build(config(inputs=(path,), shard_rows=3), tmp_path / "out")
+    assert manifest.statistics["duplicate_questions"] == 3
+
+
 def test_the_policy_strict_rejects_what_cover_keeps(tmp_path: Path, shared_data: Path) -> None:
     gpt2 = str(shared_data / "tokenizers" / "gpt2")
     cover = build(config(template="hash", tokenizer=gpt2), tmp_path / "cover")

@@ -13,6 +13,7 @@ from sftkey_train.batches import collate
 from sftkey_train.flops import flop_count, num_inputs, peak_flops
 from sftkey_train.lora import add_adapter
 from sftkey_train.loss import selected_logits
+from sftkey_train.packing import pack
 from sftkey_train.prepared import Prepared
 from sftkey_train.recipe import LOSS_ON, Lora, Weights
 
@@ -40,6 +41,13 @@ def test_padding_and_what_follows_the_last_weighted_token_are_not_counted(prepar
     batch = collate(examples, Weights(key=1))
     assert num_inputs(batch).tolist() == [example.borders.key_token_end - 1 for example in examples]
     assert len(set(num_inputs(batch).tolist())) > 1
+
+
+def test_packed_examples_cost_what_they_cost_alone(tiny_model: Make, prepared: Prepared) -> None:
+    alone = [collate([example], LOSS_ON["answer"]) for example in prepared.examples.first(4)]
+    packed, count = pack(alone), flop_count(tiny_model("llama"))
+    assert num_inputs(packed).tolist() == [int(num_inputs(batch)) for batch in alone]
+    assert count.of([packed]) == count.of(alone)
 
 
 @pytest.mark.parametrize("loss_on", ["completion", "key"])

@@ -24,12 +24,13 @@ import fsspec
 import s3fs
 from flaky_proxy import FlakyProxy, Rule
 
-from sftkey_data import remote
+from sftkey_data import filesystems
 from sftkey_data.build import Machinery, build
 from sftkey_data.check import check
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.folder import Folder
 from sftkey_data.plan import BuildConfig
-from sftkey_data.remote import Folder, exists, open_read, read_range, size
+from sftkey_data.remote import exists, open_read, read_range, size
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +55,15 @@ def proxy(server: int, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
         if "slow" in request.node.name:  # slower than this, so that it fails
             monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 1}})
-        monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
-        remote._scheme_filesystem.cache_clear()
-        fs, _ = remote._filesystem("s3://bucket")
+        monkeypatch.setattr(filesystems, "FIRST_WAIT_SECONDS", 0.01)
+        filesystems.scheme_filesystem.cache_clear()
+        fs, _ = filesystems.filesystem("s3://bucket")
         if not fs.exists("bucket"):
             fs.mkdir("bucket")
         for path in fs.find("bucket"):
             fs.rm_file(path)
         yield proxy
-    remote._scheme_filesystem.cache_clear()
+    filesystems.scheme_filesystem.cache_clear()
 
 
 CONTENT = bytes(range(256)) * 5000
@@ -231,7 +232,7 @@ def test_a_web_server_without_ranges_is_read_whole(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     rules = [Rule(kind, method, "/file", times=2) for method in ("GET", "HEAD")] if kind else []
     with FlakyProxy(server.server_port, rules) as proxy, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+        patch.setattr(filesystems, "FIRST_WAIT_SECONDS", 0.01)
         assert read(f"{proxy.url}/file") == expected
         with pytest.raises(SFTKeyError, match="/nothing: not found"):
             read(f"{proxy.url}/nothing")

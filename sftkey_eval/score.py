@@ -39,6 +39,8 @@ class Tally:
         """Count one verdict."""
         self.counts["n"] += 1
         self.counts["format_valid"] += verdict.format_valid
+        self.counts["format_tolerant"] += verdict.format_tolerant
+        self.counts["format_present"] += verdict.format_present
         self.counts["correct"] += verdict.correct
         self.counts["lenient_correct"] += verdict.lenient_correct
         self.counts["undecided"] += verdict.verdict == "undecided"
@@ -48,7 +50,7 @@ class Tally:
             self.format_errors[verdict.format_error] += 1
 
     def to_json(self) -> str:
-        """One line: counts, and the three rates.
+        """One line: counts and rates.
 
         Raises:
             SFTKeyError: Nothing was counted.
@@ -59,6 +61,8 @@ class Tally:
         summary = {
             "n": n,
             "format_rate": self.counts["format_valid"] / n,
+            "format_rate_tolerant": self.counts["format_tolerant"] / n,
+            "format_rate_present": self.counts["format_present"] / n,
             "accuracy": self.counts["correct"] / n,
             "lenient_accuracy": self.counts["lenient_correct"] / n,
             "undecided": self.counts["undecided"],
@@ -130,6 +134,8 @@ def score_completion(
     kind = answer_type or row.answer_type or infer_answer_type(row)
     text = row.completion or ""
     key, format_error = _parse(text, row.finish_reason, template)
+    tolerant = not format_error or template.fault(text, row.finish_reason, "tolerant") is None
+    present = tolerant or template.fault(text, row.finish_reason, "present") is None
     candidate = key or find_candidate(text, kind, row.choices, template)
     cot_value = find_cot_value(candidate.cot if candidate else find_cot(text, template), kind, row.choices)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
@@ -153,6 +159,8 @@ def score_completion(
         gold=row.gold,
         format_valid=key is not None,
         format_error=format_error,
+        format_tolerant=tolerant,
+        format_present=present,
         predicted=predicted,
         verdict=strict.verdict,
         correct=strict.verdict == "correct",

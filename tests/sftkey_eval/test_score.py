@@ -139,6 +139,8 @@ def test_a_verdict_holds_the_texts_it_was_made_from(tmp_path: Path) -> None:
         gold="B",
         format_valid=True,
         format_error=None,
+        format_tolerant=True,
+        format_present=True,
         predicted="b",
         verdict="correct",
         correct=True,

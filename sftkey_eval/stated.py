@@ -6,19 +6,20 @@ into sentences once, so the cost is linear.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from sftkey_data.boxes import find_boxes
 from sftkey_data.extract import AnswerType
-from sftkey_eval.lenient import MAX_TAIL, find_marked
+from sftkey_eval.lenient import MAX_MARKS, MAX_TAIL, find_marked
 from sftkey_eval.markup import fold, plain, strip_markup
 from sftkey_eval.numbers import find_numbers
 from sftkey_eval.options import LETTERS, find_options, find_truths, letter_of_value
-from sftkey_eval.sentences import read_answer
+from sftkey_eval.sentences import MAX_ANSWER_LINE, read_answer
 from sftkey_eval.sequences import read_elements
 
-MAX_CHECKED = 6
+MAX_CHECKED = 8
 """Sentences before a check that are looked at for the value it checks."""
 
 
@@ -51,11 +52,13 @@ def find_checked_values(cot: str, answer_type: AnswerType) -> list[str]:
     if answer_type not in ("number", "math"):
         return []
     tail = cot[-MAX_TAIL:]
-    checks = list(_CHECK.finditer(tail[-_MAX_CHECK_CHARS:]))
-    return list(islice(_values(tail, answer_type), 1, MAX_CHECKED)) if checks else []
+    if not _CHECK.search(tail[-_MAX_CHECK_CHARS:]):
+        return []
+    return list(islice(_values(tail, answer_type), 1, MAX_CHECKED))
 
 
 _MAX_CHECK_CHARS = 1_000
+_MAX_ANNOUNCED = 200  # code points at the end of a sentence that show that it breaks off
 _CHECK = re.compile(r"\b(?:check|verif|confirm|valid|satisf|plug|substitut)", re.IGNORECASE)
 
 _SENTENCE = re.compile(r"\n+|(?<=[^\s.!?])[.!?](?=\s|\Z)|;(?=\s)")
@@ -77,11 +80,12 @@ def _sentences(text: str) -> Iterator[str]:
     end, ends_with, first = len(text), "", True
     borders = [(found.start(), found.end()) for found in _SENTENCE.finditer(text)]
     for border, start in [*reversed(borders), (-1, 0)]:
-        sentence, asks = text[start:end], ends_with == "?"
+        sentence, ended = text[start:end], ends_with
         end, ends_with = max(border, 0), text[border] if border >= 0 else ""
         if not any(character.isalnum() for character in sentence):
             continue
-        if not asks and not (first and _UNFINISHED.search(sentence)):
+        breaks_off = first and ended not in (".", "!") and _UNFINISHED.search(sentence[-_MAX_ANNOUNCED:])
+        if ended != "?" and not breaks_off:
             yield sentence
         first = False
 
@@ -89,7 +93,7 @@ def _sentences(text: str) -> Iterator[str]:
 def _finished(text: str) -> str:
     """The text less the sentence in which it breaks off."""
     whole = text.rstrip()
-    if not _UNFINISHED.search(whole[-200:]):
+    if not _UNFINISHED.search(whole[-_MAX_ANNOUNCED:]):
         return text
     borders = [border.end() for border in _SENTENCE.finditer(whole)]
     return text[: borders[-1]] if borders else ""
@@ -125,8 +129,8 @@ def _stated(sentence: str, answer_type: AnswerType) -> str | None:
 
 def _stated_number(sentence: str) -> str | None:
     side, rest = _last_side(sentence)
-    for found in reversed(list(_IS.finditer(rest))):
-        if value := _first_number(rest[found.end() :]):
+    for text in _after_is(rest):
+        if value := _first_number(text):
             return value
     return _first_number(side) or _last_number(sentence)
 
@@ -135,8 +139,8 @@ def _stated_math(sentence: str) -> str | None:
     if listed := _listed(sentence):
         return listed
     side, rest = _last_side(sentence)
-    for found in reversed(list(_IS.finditer(rest))):
-        if value := _formula(rest[found.end() :]):
+    for text in _after_is(rest):
+        if value := _formula(text):
             return value
     if side:
         return _formula(side)
@@ -144,6 +148,12 @@ def _stated_math(sentence: str) -> str | None:
         return "".join(segments[-1]).strip()
     word = _WORD.search(sentence)
     return word.group(1) if word else _last_number(sentence)
+
+
+def _after_is(text: str, mark: re.Pattern[str] = _IS) -> Iterator[str]:
+    """What follows each `is`, the last one first."""
+    for found in reversed(deque(mark.finditer(text), maxlen=MAX_MARKS)):
+        yield text[found.end() : found.end() + MAX_ANSWER_LINE]
 
 
 def _listed(sentence: str) -> str | None:
@@ -241,11 +251,12 @@ def _equated(sentence: str, choices: Sequence[str]) -> str | None:
     """The option that a sentence computes, or names after `is`."""
     side, rest = _last_side(sentence)
     number = _MEASURED.sub("", side)
-    texts = [side, number, *(rest[found.end() :] for found in re.finditer(r"\b(?:is|are|be)\s+", rest))]
+    texts = [*_after_is(rest, _NAMES), side, number]
     letters = [letter for text in texts if (letter := letter_of_value(text, choices))]
-    return letters[-1] if letters and not _NEGATION.search(rest) else None
+    return letters[0] if letters and not _NEGATION.search(rest) else None
 
 
+_NAMES = re.compile(r"\b(?:is|are|be)\s+")
 _MEASURED = re.compile(r"(?<=[\d}])\s+[A-Za-z]{1,3}(?:/[A-Za-z]{1,3})?\Z")  # a unit that the grader may not know
 _NEGATION = re.compile(r"\b(?:not|cannot|no|never|nor)\b|n't\b", re.IGNORECASE)
 

@@ -28,6 +28,7 @@ COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
     ("number", "So x = 7.\nThus, the value of f(3) is", None, "7"),
     ("number", "So x = 7.\nThus, the 5 of them cost:\n", None, "7"),
     ("number", "So x = 7. What is 3 times 4?", None, "7"),
+    ("number", "That means 9 - 2 = 7 left to make.", None, "7"),
     ("number", "7 is not 8", None, "8"),
     ("choice", "(A) is too small, so (B).", None, "B"),
     ("choice", "5+7=12", None, None),
@@ -118,4 +119,4 @@ def test_the_value_of_a_gold_solution_is_its_answer(shared_data: Path) -> None:
         cot, _, key = json.loads(line)["answer"].partition("####")
         value = re.sub(r"[$,\\]", "", find_cot_value(cot, "number") or "x")
         found += value.rstrip("%").removesuffix(".00") == key.strip().replace(",", "")
-    assert found >= 0.985 * len(lines), found / len(lines)
+    assert found >= 0.99 * len(lines), found / len(lines)

@@ -53,7 +53,8 @@ def main() -> None:
         }
         for name, several in runs.items()
     }
-    report = {"results": results, "options": vars(options), **facts()}
+    asked = {name: value for name, value in vars(options).items() if name not in ("data", "out", "way")}
+    report = {"results": results, "options": asked, **facts()}
     print(json.dumps(report, indent=2))
     if options.out:
         with Path(options.out).open("a") as file:

@@ -13,7 +13,8 @@ from sftkey_train.batches import collate
 from sftkey_train.cli import main
 from sftkey_train.dry_run import SUPERVISED, SUPERVISED_KEY, token_styles
 from sftkey_train.prepared import Prepared
-from sftkey_train.recipe import LOSS_ON, load_recipe
+from sftkey_train.recipe import LOSS_ON
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import dry_run
 
 Write = Callable[[dict[str, Any]], Path]

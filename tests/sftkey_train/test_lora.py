@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.lora import WEIGHTS, add_adapter, merged_weights, save_adapter
-from sftkey_train.recipe import Lora, load_recipe
+from sftkey_train.recipe import Lora
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]

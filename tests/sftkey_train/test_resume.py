@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from sftkey_train import run as run_module
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]

@@ -14,7 +14,8 @@ from sftkey_train import run as run_module
 from sftkey_train.heldout import heldout_batches, measure
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.prepared import read_prepared
-from sftkey_train.recipe import EarlyStopping, load_recipe
+from sftkey_train.recipe import EarlyStopping
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 from sftkey_train.stopping import Measurements
 

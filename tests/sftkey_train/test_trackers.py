@@ -9,7 +9,7 @@ import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 from sftkey_train.trackers import check_trackers
 

@@ -52,7 +52,7 @@ def run(
     ends: stage, steps, loss, heldout, final. Progress goes to stderr.
     """
     require("run", "train", "torch", "matplotlib")
-    from sftkey_train.recipe import load_recipe
+    from sftkey_train.recipe_file import load_recipe
     from sftkey_train.run import dry_run, run_recipe
 
     loaded = load_recipe(recipe, settings or [])

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from sftkey_data.extras import require
 from sftkey_train import ranks
 from sftkey_train.anchor import frozen
 from sftkey_train.batches import Batch, Order
-from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, refuse_unwritable, write_file
+from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, write_file
+from sftkey_train.earlier import METRICS, PLOT, RUN, delete_run, refuse_other_run
 from sftkey_train.flops import flop_count, peak_flops
 from sftkey_train.generation import Prompts, read_prompts
 from sftkey_train.heldout import heldout_batches
@@ -46,8 +47,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedConfig, PreTrainedModel
 
-RUN, RECIPE, METRICS, PLOT = "run.json", "recipe.json", "metrics.jsonl", "loss.png"
-PARTIAL, ADAPTER, BEST = ".partial", "adapter", "best-"
+RECIPE, ADAPTER, BEST = "recipe.json", "adapter", "best-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,10 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
     _quiet(recipe)
     with ranks.process_group(cuda=_device(recipe).type == "cuda"):
         run = _open(recipe)
-        _refuse_other_run(run, overwrite=overwrite)
+        refuse_other_run(recipe.out, run.record(), overwrite=overwrite)
         ranks.wait()
         if overwrite and ranks.is_main():
-            _delete(recipe.out)
+            delete_run(recipe.out)
         ranks.wait()
         with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
             for stage in recipe.stages:
@@ -118,7 +118,7 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     _quiet(recipe)
     run = _open(recipe)
     if not overwrite:
-        _refuse_other_run(run, overwrite=False)
+        refuse_other_run(recipe.out, run.record(), overwrite=False)
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     plans = [StagePlan(s, run.order(s), p.name if (p := parents[s.name]) else "the model") for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
@@ -153,57 +153,6 @@ def _open(recipe: Recipe) -> _Run:
         num_warmup_steps(stage, run.order(stage).num_steps)
         _prompts(run, stage)
     return run
-
-
-def _refuse_other_run(run: _Run, *, overwrite: bool) -> None:
-    """Check `out` against the recipe; with `overwrite`, a run of any recipe may lie there."""
-    out = run.recipe.out
-    found = [path for path in out.iterdir() if path.suffix != PARTIAL] if out.is_dir() else []
-    if out.exists() and not out.is_dir():
-        raise SFTKeyError(f"out {out} is a file, expected a directory")
-    if not found:
-        refuse_unwritable(out)
-        return
-    if not (out / RUN).exists():
-        raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {sorted(found)[0].name}")
-    earlier = _earlier(out / RUN)
-    difference = None if overwrite else first_difference(earlier, run.record())
-    if difference is not None:
-        raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
-
-
-def _earlier(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = record["recipe"]["stage"]
-        return record
-    except (ValueError, KeyError, TypeError):
-        raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out") from None
-
-
-def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:
-    """Where two JSON values first differ, as `recipe.stage.0.lr was 0.1, now 0.2`; the `out` itself may move."""
-    if place == "recipe.out" or earlier == now:
-        return None
-    if isinstance(earlier, list) and isinstance(now, list):
-        earlier, now = dict(enumerate(earlier)), dict(enumerate(now))
-    if not (isinstance(earlier, Mapping) and isinstance(now, Mapping)):
-        return f"{place} was {json.dumps(earlier)}, now {json.dumps(now)}"
-    for key in [*now, *(key for key in earlier if key not in now)]:
-        below = f"{place}.{key}".lstrip(".")
-        if (difference := first_difference(earlier.get(key), now.get(key), below)) is not None:
-            return difference
-    return None
-
-
-def _delete(out: Path) -> None:
-    """Delete the files of a run and nothing else; the record goes last, so that a killed deletion can be repeated."""
-    if not (out / RUN).exists():
-        return
-    for stage in json.loads((out / RUN).read_text(encoding="utf-8"))["recipe"]["stage"]:
-        shutil.rmtree(out / stage["name"], ignore_errors=True)
-    for name in (METRICS, PLOT, RUN):
-        (out / name).unlink(missing_ok=True)
 
 
 def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:

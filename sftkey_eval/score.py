@@ -156,6 +156,8 @@ def score_completion(
         lucky = ends_elsewhere(cot, cot_value, predicted, kind, judge)
     return Verdict(
         id=row.id,
+        item_id=row.item_id,
+        sample=row.sample,
         dataset=row.dataset,
         split=row.split,
         answer_type=kind,

@@ -34,6 +34,8 @@ class Verdict:
 
     Args:
         id: Unique in the file.
+        item_id: What the row is a sample of; the id where there is one sample per item.
+        sample: Its number among the samples of the item, from 0.
         dataset: Empty where the completions file does not say.
         split: Empty where the completions file does not say.
         answer_type: The type the Key was graded as.
@@ -60,6 +62,8 @@ class Verdict:
     """
 
     id: str
+    item_id: str
+    sample: int
     dataset: str
     split: str
     answer_type: str
@@ -94,7 +98,8 @@ def verdict_schema() -> "pa.Schema":
 
     flags = {"format_valid", "format_tolerant", "format_present", "correct", "lenient_correct", "lucky"}
     types = {name: pa.bool_() if name in flags else pa.string() for name in COLUMNS} | {
-        "choices": pa.list_(pa.string())
+        "sample": pa.int32(),
+        "choices": pa.list_(pa.string()),
     }
     return pa.schema([pa.field(name, types[name]) for name in COLUMNS])
 

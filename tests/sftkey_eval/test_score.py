@@ -150,6 +150,8 @@ def test_a_verdict_holds_the_texts_it_was_made_from(tmp_path: Path) -> None:
     (verdict,) = scored(tmp_path, row | {"gold": "B", "completion": RIGHT.replace("\n4\n", "\nb\n")})
     assert verdict == Verdict(
         id="x/1",
+        item_id="x/1",
+        sample=0,
         dataset="x",
         split="test",
         answer_type="choice",

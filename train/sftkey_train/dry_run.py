@@ -1,5 +1,6 @@
 """What a run would do, without doing it: shapes, steps, tokens, memory, the first batch in colour."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,7 @@ def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest:
         gradient_checkpointing=recipe.gradient_checkpointing,
         context_gradient=stage.context_gradient,
         anchor=stage.anchor > 0,
+        num_shares=int(os.environ.get("WORLD_SIZE", "1")) if recipe.fsdp else 1,
     )
 
 

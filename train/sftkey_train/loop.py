@@ -130,7 +130,9 @@ def _refuse_non_finite(tally: Tally, grad_norm: float, batches: list[Batch], whe
 def _log(
     run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, seconds: float, batches: list[Batch]
 ) -> None:
-    stage, flops_per_second = run.stage, ranks.total(run.flop_count.of(batches)) / seconds / ranks.size()
+    stage = run.stage
+    flops = run.flop_count.of(batches, context_gradient=stage.context_gradient, has_reference=stage.anchor > 0)
+    flops_per_second = ranks.total(flops) / seconds / ranks.size()
     row = {
         "kind": "train",
         "stage": stage.name,

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from plain import DetachedContext
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from sftkey_train import context
 from sftkey_train.batches import Example, collate
@@ -23,27 +24,12 @@ STAGES = pytest.mark.parametrize(
 )
 
 
-class _DetachedContext(DynamicCache):
-    """Stores nothing; gives a layer its keys and values back, those of the first positions detached."""
-
-    def __init__(self, config: Any, num_context: int) -> None:
-        super().__init__(config=config)
-        self.num_context = num_context
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        keys, values = (
-            torch.cat([states[:, :, : self.num_context].detach(), states[:, :, self.num_context :]], dim=2)
-            for states in (key_states, value_states)
-        )
-        return keys, values
-
-
 def _reference(model: PreTrainedModel, examples: Sequence[Example], weights: Weights) -> Tensor:
     """One whole graph and full logits per example, unpadded, with keys and values of the context detached."""
     loss_sum, weight_sum = torch.zeros(()), torch.zeros(())
     for example in examples:
         by_token = region_weights(example.borders, weights)
-        cache = _DetachedContext(model.config, int(by_token.nonzero()[0]) - 1)
+        cache = DetachedContext(model.config, int(by_token.nonzero()[0]) - 1)
         logits = model(input_ids=example.input_ids[None], past_key_values=cache, use_cache=True).logits[0, :-1]
         nll = functional.cross_entropy(logits, example.input_ids[1:], reduction="none")
         loss_sum, weight_sum = loss_sum + (by_token[1:] * nll).sum(), weight_sum + by_token.sum()

@@ -18,7 +18,7 @@ from sftkey_train.generation import Prompts, generate_and_read
 from sftkey_train.gradient_share import gradient_norms, shares
 from sftkey_train.heldout import measure
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.objective import batch_loss, step_batches, token_costs
+from sftkey_train.objective import batch_loss, check_pruning, step_batches, token_costs
 from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from sftkey_train.packing import packs
 from sftkey_train.recipe import Stage
@@ -61,6 +61,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)
     packed = packs(model, stage, run.examples)
+    check_pruning(model, stage, run.examples)
     model.train()
     with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
@@ -74,8 +75,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             for batch in (batch.to(device) for batch in batches):
-                with _precision(run, device):
-                    costs = token_costs(model, batch, run.reference, context_gradient=stage.context_gradient)
+                costs = _costs(run, model, batch)
                 share = batch_loss(costs, batch, stage)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share)
@@ -106,6 +106,13 @@ def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optim
     torch.manual_seed(run.seed + ranks.rank())  # dropout differs between ranks
     _measure_if_due(run, 0, model)
     return 0
+
+
+def _costs(run: StageRun, model: "PreTrainedModel", batch: Batch) -> torch.Tensor:
+    stage = run.stage
+    how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
+    with _precision(run, model.device):
+        return token_costs(model, batch, run.reference, **how)
 
 
 def _precision(run: StageRun, device: torch.device) -> torch.autocast:
@@ -156,9 +163,7 @@ def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", bat
     started = time.perf_counter()
 
     def loss(batch: Batch) -> torch.Tensor:
-        with _precision(run, model.device):
-            costs = token_costs(model, batch, run.reference, context_gradient=run.stage.context_gradient)
-        return batch_loss(costs, batch, run.stage)
+        return batch_loss(_costs(run, model, batch), batch, run.stage)
 
     norms = gradient_norms(model, batches, loss)
     row = {"kind": "gradient", "stage": run.stage.name, "step": step}

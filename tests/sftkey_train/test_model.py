@@ -14,6 +14,7 @@ from sftkey_train.batches import collate
 from sftkey_train.checkpoint import StageFolder, appearing, write_file
 from sftkey_train.loss import token_nll
 from sftkey_train.model import initial_model, load_model, model_config, recompute_activations
+from sftkey_train.origin import Origin
 from sftkey_train.prepared import Prepared
 from sftkey_train.recipe import LOSS_ON, ModelSource
 
@@ -79,7 +80,7 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_the_latest_checkpoint_is_that_of_the_highest_step(tmp_path: Path) -> None:
-    folder = StageFolder(tmp_path)
+    folder = StageFolder(tmp_path, Origin("run", "stage"))
     assert (folder.latest_step, folder.latest, folder.finished) == (0, None, False)
     for name in ("checkpoint-9", "checkpoint-10", "checkpoint-11.partial"):
         (tmp_path / name).mkdir()

@@ -87,6 +87,8 @@ def test_a_manifest_that_is_none(fail: Fail, copied: Path, content: str) -> None
         ("model.pth=gpt2", "model: unknown key 'pth' (did you mean 'path'?)"),
         ("stage.1.batchsize=4", "stage 'answer': unknown key 'batchsize' (did you mean 'batch_size'?)"),
         ("stage.1.batch_size=0", "stage 'answer': batch_size: Input should be greater than or equal to 1, found 0"),
+        ("stage.1.init_weights=best", "stage 'answer': init_weights is 'best', but stage 'full' keeps no best"),
+        ("stage.0.init_weights=best", "stage 'full': init_weights is 'best', but it starts from the model"),
         ("stage.1.init_from=ful", "init_from 'ful' is not an earlier stage (did you mean 'full'?)"),
     ],
 )

@@ -18,8 +18,8 @@ from sftkey_data.extras import require
 from sftkey_train import ranks
 from sftkey_train.anchor import frozen
 from sftkey_train.batches import Batch, Order
-from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, write_file
-from sftkey_train.earlier import METRICS, PLOT, RUN, delete_run, refuse_other_run
+from sftkey_train.checkpoint import BEST, StageFolder, appearing, drop_checkpoints, write_file
+from sftkey_train.earlier import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.flops import flop_count, peak_flops
 from sftkey_train.generation import Prompts, read_prompts
 from sftkey_train.heldout import heldout_batches
@@ -35,6 +35,7 @@ from sftkey_train.model import (
     recompute_activations,
 )
 from sftkey_train.objective import check_targets
+from sftkey_train.origin import Origin, write_origin
 from sftkey_train.packing import check_budget
 from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedConfig, PreTrainedModel
 
-RECIPE, ADAPTER, BEST = "recipe.json", "adapter", "best-"
+RECIPE, ADAPTER = "recipe.json", "adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,11 @@ class _Run:
         return MetricsLog(self.recipe.out / METRICS)
 
     def folder(self, stage: Stage) -> StageFolder:
-        return StageFolder(self.recipe.out / stage.name)
+        return StageFolder(self.recipe.out / stage.name, Origin(record_sha256(self.record()), stage.name))
+
+    def folders(self) -> list[StageFolder]:
+        """Those of all stages."""
+        return [self.folder(stage) for stage in self.recipe.stages]
 
     def order(self, stage: Stage) -> Order:
         num = len(self.data.examples)
@@ -98,7 +103,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
     _quiet(recipe)
     with ranks.process_group(cuda=_device(recipe).type == "cuda"):
         run = _open(recipe)
-        refuse_other_run(recipe.out, run.record(), overwrite=overwrite)
+        refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
         ranks.wait()
         if overwrite and ranks.is_main():
             delete_run(recipe.out)
@@ -118,9 +123,11 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     _quiet(recipe)
     run = _open(recipe)
     if not overwrite:
-        refuse_other_run(recipe.out, run.record(), overwrite=False)
+        refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=False)
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
-    plans = [StagePlan(s, run.order(s), p.name if (p := parents[s.name]) else "the model") for s in recipe.stages]
+    starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
+    starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
+    plans = [StagePlan(s, run.order(s), starts[s.name]) for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
 
 
@@ -166,6 +173,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         recompute_activations(model)
     if ranks.is_main():
         _prepare_out(run, stage)
+        trackers.start()
     ranks.wait()
     pad_token_id = run.data.tokenizer.pad_token_id or 0
     stage_run = StageRun(
@@ -220,21 +228,29 @@ def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
 
 
 def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """The weights before the stage's first step: its parent's final ones, or those of the model of the recipe."""
+    """The weights before the stage's first step: final or best ones of its parent, or the recipe's model."""
     return _load(run, stage, None)
 
 
 def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
     recipe, parent = run.recipe, run.recipe.parent(stage)
-    final = run.folder(parent).final if parent is not None else None
+    handed_on = _handed_on(run.folder(parent), stage) if parent is not None else None
     if recipe.lora is not None:
         model = initial_model(recipe.model, run.config, recipe.seed)
-        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (final and final / ADAPTER))
+        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
         return model
-    start = checkpoint or final
+    start = checkpoint or handed_on
     if start is not None:
         return load_model(start, trust_remote_code=recipe.model.trust_remote_code)
     return initial_model(recipe.model, run.config, recipe.seed)
+
+
+def _handed_on(folder: StageFolder, stage: Stage) -> Path:
+    if stage.init_weights == "final":
+        return folder.final
+    if folder.best is None:
+        raise SFTKeyError(f"stage {stage.name!r}: init_weights is 'best', but {folder.path} holds no {BEST}STEP")
+    return folder.best
 
 
 def _device(recipe: Recipe) -> torch.device:
@@ -245,7 +261,7 @@ def _device(recipe: Recipe) -> torch.device:
 
 def _finish(run: _Run, folder: StageFolder, model: "PreTrainedModel") -> None:
     """Write the stage's result, then drop what was only needed to resume."""
-    _write_model(run, folder.final, model)
+    _write_model(run, folder, folder.final, model)
     drop_checkpoints(folder)
 
 
@@ -253,13 +269,13 @@ def _keep_best(run: _Run, folder: StageFolder, model: "PreTrainedModel", step: i
     """Write the model as the best so far, then drop the one before."""
     target = folder.path / f"{BEST}{step}"
     if ranks.is_main():
-        _write_model(run, target, model)
+        _write_model(run, folder, target, model)
         for path in folder.path.glob(f"{BEST}*"):
             if path != target:
                 shutil.rmtree(path)
 
 
-def _write_model(run: _Run, target: Path, model: "PreTrainedModel") -> None:
+def _write_model(run: _Run, folder: StageFolder, target: Path, model: "PreTrainedModel") -> None:
     """Write a model that loads by itself: whole weights, tokenizer, recipe; the adapter apart, where there is one."""
     if model.generation_config is not None:
         model.generation_config.eos_token_id = run.data.tokenizer.eos_token_id  # what the completions end with
@@ -271,6 +287,7 @@ def _write_model(run: _Run, target: Path, model: "PreTrainedModel") -> None:
             model.save_pretrained(partial)
         run.data.tokenizer.save_pretrained(str(partial))
         (partial / RECIPE).write_text(_json(run.recipe.resolved()), encoding="utf-8")
+        write_origin(partial, folder.origin)
 
 
 def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
@@ -283,6 +300,7 @@ def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
         "loss": trained[-1]["loss"] if trained else None,
         "heldout": {k: measured[-1][k] for k in ("loss_by_region", "key_exact_match")} if measured else None,
         "final": str(run.folder(stage).final),
+        "best": str(best) if (best := run.folder(stage).best) else None,
     }
 
 

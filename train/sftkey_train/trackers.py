@@ -31,7 +31,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """The open trackers of a run.
+    """The trackers of a run, open from `start` to `close`.
 
     Args:
         recipe: Names them; its settings are recorded. None: no trackers, as on every rank but the first.
@@ -40,8 +40,12 @@ class Trackers:
 
     def __init__(self, recipe: Recipe | None, steps_before: Mapping[str, int]) -> None:
         self._open: list[Any] = []
-        self._steps_before = steps_before
-        if recipe is None or not recipe.trackers:
+        self._recipe, self._steps_before = recipe, steps_before
+
+    def start(self) -> None:
+        """Open what is not open yet; some write into the run's directory, which must be there and be recorded."""
+        recipe = self._recipe
+        if recipe is None or not recipe.trackers or self._open:
             return
         from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS

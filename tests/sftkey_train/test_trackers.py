@@ -26,6 +26,7 @@ class _ListTracker(GeneralTracker):
     def __init__(self, run_name: str, logging_dir: Path) -> None:
         super().__init__()
         self.seen.append(("start", run_name, Path(logging_dir).name))
+        print("welcome")  # noqa: T201 - as some do
 
     @property
     def tracker(self) -> Any:
@@ -38,15 +39,18 @@ class _ListTracker(GeneralTracker):
         self.seen.append((step, values))
 
     def finish(self) -> None:
+        print("good-bye")  # noqa: T201
         self.seen.append(("finish",))
 
 
 def test_every_row_is_sent_with_steps_that_count_on(
-    tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+    tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "lists", _ListTracker)
     tables["trackers"] = ["lists"]
     list(run_recipe(load_recipe(write_recipe(tables))))
+    printed = capsys.readouterr()
+    assert (printed.out, "welcome" in printed.err, "good-bye" in printed.err) == ("", True, True)
     started, (_, settings), *logged, finished = _ListTracker.seen
     assert (started, finished) == (("start", "tiny", "run"), ("finish",))
     assert settings["stage/1/loss_on"] == "answer"

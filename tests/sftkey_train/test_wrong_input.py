@@ -98,6 +98,14 @@ def test_a_recipe_with_a_mistake(fail: Fail, tables: dict[str, Any], setting: st
     assert message in fail("--set", setting)
 
 
+@pytest.mark.parametrize("kept", [0, 20, -100], ids=lambda kept: f"{kept} bytes")
+def test_weights_of_a_model_cut_short(fail: Fail, tables: dict[str, Any], model_dir: Path, kept: int) -> None:
+    weights = model_dir / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    tables["model"] = {"path": str(model_dir)}
+    assert fail().startswith(f"model '{model_dir}' could not be loaded: ")
+
+
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
     """Runs the command on a recipe file and returns the one line on stderr."""

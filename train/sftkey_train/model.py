@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -206,6 +207,6 @@ def _one_line(what: str) -> Iterator[None]:
     """Faults of a model's files and fields, which transformers reports at length, as one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, StrictDataclassError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise SFTKeyError(f"{what}: {lines[-1] if isinstance(error, StrictDataclassError) else lines[0]}") from None

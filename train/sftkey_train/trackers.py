@@ -1,6 +1,8 @@
 """Metrics to TensorBoard, W&B, trackio and what else accelerate knows, beside metrics.jsonl."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
@@ -54,10 +56,11 @@ class Trackers:
         for name in recipe.trackers:
             kind = LOGGER_TYPE_TO_CLASS[name]
             folder = {"logging_dir": recipe.out} if kind.requires_logging_directory else {}
-            tracker = kind(recipe.name, **folder)
-            tracker.main_process_only = False  # only the first rank opens them
-            tracker.start()
-            tracker.store_init_configuration(dict(_flat("", recipe.resolved())))
+            with redirect_stdout(sys.stderr):  # some greet the user, but stdout is for the summaries
+                tracker = kind(recipe.name, **folder)
+                tracker.main_process_only = False  # only the first rank opens them
+                tracker.start()
+                tracker.store_init_configuration(dict(_flat("", recipe.resolved())))
             self._open.append(tracker)
 
     def log(self, row: Row) -> None:
@@ -70,7 +73,8 @@ class Trackers:
     def close(self) -> None:
         """Write what is still held back."""
         for tracker in self._open:
-            tracker.finish()
+            with redirect_stdout(sys.stderr):
+                tracker.finish()
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, bool | int | float | str]]:

@@ -96,6 +96,22 @@ def recompute_activations(model: "PreTrainedModel") -> None:
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
+@torch.no_grad()
+def check_causal(model: "PreTrainedModel") -> None:
+    """Refuse a model whose predictions see what they are to predict, such as an encoder with an output layer.
+
+    Raises:
+        SFTKeyError: A later token has changed the logits before it.
+    """
+    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    was_training = model.training
+    model.eval()
+    logits, others = (model(input_ids=i, use_cache=False).logits[:, :-1] for i in (ids, ids * (ids < ids.max())))
+    model.train(was_training)
+    if not torch.allclose(logits, others, rtol=1e-3, atol=1e-4):
+        raise SFTKeyError(f"model {type(model).__name__} is not causal: what it predicts, it has already seen")
+
+
 def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
     """Refuse a model that cannot hold the data: vocabulary too small, or an example longer than its context.
 

@@ -27,6 +27,7 @@ from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.lora import add_adapter, has_adapter, merged_weights, save_adapter
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.model import (
+    check_causal,
     check_fit,
     check_tokenizer,
     initial_model,
@@ -166,6 +167,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
     model = _starting_model(run, stage)
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    check_causal(model)
     reference = frozen(_first_model(run, stage)) if stage.anchor else None
     if reference is not None:
         reference.to(device)  # type: ignore[arg-type]

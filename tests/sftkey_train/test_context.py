@@ -80,6 +80,17 @@ def test_a_batch_equals_its_examples_one_by_one(family: str, tiny_model: Make, p
         torch.testing.assert_close(together[batch.rows == row], alone, rtol=1e-5, atol=1e-4)
 
 
+def test_the_context_is_read_in_parts_of_bounded_size(
+    tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "CONTEXT_TOKENS", 64)
+    model, sizes = tiny_model("llama"), list[int]()
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, args: sizes.append(args[0].numel()))
+    token_nll(model, collate(prepared.examples.first(4), LOSS_ON["answer"]), context_gradient=False)
+    assert len(sizes) > 5
+    assert max(sizes[1:-1]) == 64  # the first found out about the logits, the last is the answer
+
+
 def _without_context() -> Example:
     """The first token with a weight is the second of all."""
     return Example("short", torch.arange(30, 35), RegionBorders(1, 1, 2, 3, 4, 5))

@@ -69,6 +69,14 @@ def test_a_second_backward_pass_through_the_same_loss_is_as_exact() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_loss_weighted_as_announced_goes_over_the_vocabulary_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, chunked = [], head._chunked
+    monkeypatch.setattr(head, "_chunked", lambda *arguments: passes.append(1) or chunked(*arguments))
+    tensors = _tensors()
+    (tensors[4] * linear_nll(*tensors)).sum().div(3).backward()
+    assert len(passes) == 1
+
+
 def test_what_is_frozen_gets_no_gradient() -> None:
     hidden, weight, bias, labels, weights = _tensors()
     weight.requires_grad_(False)

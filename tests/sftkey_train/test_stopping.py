@@ -59,6 +59,13 @@ def test_more_exact_matches_are_better_and_rows_of_other_kinds_do_not_count() ->
     assert not measurements.last_is_best("key_exact_match")  # not measured just now
 
 
+def test_what_is_only_as_good_does_not_replace_the_best() -> None:
+    measurements = Measurements([_heldout(1.0), _heldout(0.5), _heldout(0.5)])
+    assert not measurements.last_is_best("key_nll")
+    measurements.add(_heldout(0.4))
+    assert measurements.last_is_best("key_nll")
+
+
 @pytest.fixture
 def tables(tables: dict[str, Any]) -> dict[str, Any]:
     """The first stage alone, which learns fast and then ruins what it has learned."""

@@ -69,6 +69,15 @@ def test_an_adapter_of_other_sizes_is_refused(tiny_model: Make, tmp_path: Path) 
         add_adapter(tiny_model("llama"), Lora(r=8), seed=0, folder=tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"cut", None], ids=["empty", "cut", "gone"])
+def test_an_adapter_that_cannot_be_read_is_one_line(content: bytes | None, tiny_model: Make, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(SFTKeyError) as caught:
+        add_adapter(tiny_model("llama"), Lora(r=4), seed=0, folder=tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / WEIGHTS} cannot be read: ")
+
+
 def test_layers_that_are_not_there_are_one_line(tiny_model: Make) -> None:
     with pytest.raises(SFTKeyError) as caught:
         add_adapter(tiny_model("llama"), Lora(target_modules=("w_proj",)), seed=0)

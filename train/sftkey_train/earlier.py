@@ -1,19 +1,30 @@
 """An earlier invocation on the same directory: gone on with if it is the same run, refused if not, deleted if asked."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.checkpoint import refuse_unwritable
+from sftkey_train.checkpoint import PARTIAL, StageFolder, check_folder, refuse_unwritable
 
-RUN, METRICS, PLOT, PARTIAL = "run.json", "metrics.jsonl", "loss.png", ".partial"
+RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
 
 
-def refuse_other_run(out: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Check `out` against the recipe; with `overwrite`, a run of any recipe may lie there."""
+def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[StageFolder], *, overwrite: bool) -> None:
+    """Check `out`, and what lies there of each stage, against the recipe.
+
+    Args:
+        out: Directory of the run.
+        record: What must not change within a run.
+        folders: Those of its stages.
+        overwrite: A run of any recipe may lie there.
+
+    Raises:
+        SFTKeyError: It holds something else, or is damaged, or cannot be written.
+    """
     found = [path for path in out.iterdir() if path.suffix != PARTIAL] if out.is_dir() else []
     if out.exists() and not out.is_dir():
         raise SFTKeyError(f"out {out} is a file, expected a directory")
@@ -26,6 +37,14 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], *, overwrite: bool) -
     difference = None if overwrite else first_difference(earlier, record)
     if difference is not None:
         raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
+    for folder in () if overwrite else folders:
+        check_folder(folder)
+
+
+def record_sha256(record: Mapping[str, Any]) -> str:
+    """Hash of what must not change within a run, wherever it lies."""
+    recipe = {key: value for key, value in record["recipe"].items() if key != "out"}
+    return hashlib.sha256(json.dumps({**record, "recipe": recipe}, sort_keys=True).encode()).hexdigest()
 
 
 def _earlier(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
@@ -99,7 +100,11 @@ def _load(model: "PreTrainedModel", folder: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    weights = {name.removeprefix(PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
+    try:
+        loaded = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise SFTKeyError(f"{folder / WEIGHTS} cannot be read: {str(error).splitlines()[0]}") from None
+    weights = {name.removeprefix(PREFIX): weight for name, weight in loaded.items()}
     own = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
         raise SFTKeyError(f"{folder / WEIGHTS} holds another adapter than the recipe describes in 'lora'")

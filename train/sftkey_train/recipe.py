@@ -89,6 +89,7 @@ class Stage(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
+    init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
     weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")
@@ -104,6 +105,7 @@ class Stage(Table):
     max_tokens: CountOrZero = Field(0, description="tokens per forward pass, padding included, instead")
     packing: Packing = Field("auto", description="examples end to end in a forward pass of max_tokens; auto: on a GPU")
     context_gradient: bool = Field(True, description="false: what precedes the first token with a weight is only read")
+    prune_last_layer: bool = Field(False, description="run the last layer's attention and MLP at predicted tokens only")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
     schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
@@ -176,6 +178,8 @@ class Stage(Table):
             raise ValueError("packing = 'on' needs 'max_tokens', the tokens of a forward pass")
         if self.packing == "on" and not self.context_gradient:
             raise ValueError("packing = 'on' needs context_gradient = true: a cache holds one example per row")
+        if self.prune_last_layer and not self.context_gradient:
+            raise ValueError("prune_last_layer needs context_gradient = true: all layers only read the context then")
         return self
 
 
@@ -212,6 +216,9 @@ class Recipe(Table):
                 raise ValueError(f"stage {stage.name!r}: init_from {stage.init_from!r} is not an earlier stage{hint}")
             if self.heldout is None and (stage.best or stage.early_stopping or stage.generate_every):
                 raise ValueError(f"stage {stage.name!r}: best, early_stopping and generate_every need a heldout set")
+            if stage.init_weights == "best" and ((parent := self.parent(stage)) is None or parent.best is None):
+                found = "it starts from the model" if parent is None else f"stage {parent.name!r} keeps no best"
+                raise ValueError(f"stage {stage.name!r}: init_weights is 'best', but {found}")
             seen.append(stage.name)
         return self
 
@@ -226,7 +233,7 @@ class Recipe(Table):
         return self
 
     def parent(self, stage: Stage) -> Stage | None:
-        """The stage whose final weights `stage` starts from; None where it starts from the model."""
+        """The stage whose weights, final or best, `stage` starts from; None where it starts from the model."""
         index = self.stages.index(stage)
         if stage.init_from is None:
             return self.stages[index - 1] if index else None

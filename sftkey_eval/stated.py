@@ -114,12 +114,12 @@ def _stated_math(sentence: str) -> str | None:
         return "".join(segments[-1]).strip()
     if word := _WORD.search(sentence):
         return word.group(1)
-    # The digits of a formula that stands alone are no value of it.
-    is_prose = _PROSE.search(sentence) or read_number(sentence) is not None
-    return _correct(sentence) or (_last_number(sentence) if is_prose else None)
+    # The digits of a formula that stands alone are no value of it; words, an estimate or a row of a sum do state one.
+    states = _PROSE.search(sentence) or read_number(sentence.strip("\\ &$")) is not None
+    return _correct(sentence) or (_last_number(sentence) if states else None)
 
 
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}(?![A-Za-z(])")
+_PROSE = re.compile(r"\\approx\b|≈|(?<![\\A-Za-z])[A-Za-z]{3,}(?![A-Za-z(])")
 _CORRECT = re.compile(r"\s*is\s+(?:indeed\s+)?the\s+(?:correct|right|final|answer|result|solution)\b", re.IGNORECASE)
 
 

@@ -72,6 +72,8 @@ COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
     ("math", "Then x = 2.\nx^2 < sqrt(5 + 3) + 7", None, "2"),
     ("math", "Then x = 2.\nIt is less than x^2 + (1/2", None, "2"),
     ("math", "Then x = 2.\nDistance to (0, 5):\nSo be it.", None, "2"),
+    ("math", "\\frac{233}{43} = y.\n5.4186 \\approx 5.4", None, "5.4"),
+    ("math", "Then x = 3.\n313.9 \\\\\n326.5 \\\\\n\\end{array}", None, "326.5"),
     ("math", "326.5 is the correct sum of 313.9 and 12.6.", None, "326.5"),
 ]
 

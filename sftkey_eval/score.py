@@ -17,11 +17,11 @@ from sftkey_data.extract import AnswerType
 from sftkey_data.template import Malformed, Template, load_template
 from sftkey_eval.classes import classify, ends_elsewhere
 from sftkey_eval.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
+from sftkey_eval.cot import find_cot_value
 from sftkey_eval.grade import grade
 from sftkey_eval.lenient import Candidate, find_candidate, find_cot
 from sftkey_eval.numbers import read_number
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.stated import find_cot_value
 from sftkey_eval.verdict import ERROR_CLASSES, Verdict, open_verdicts
 
 DEFAULT_TEMPLATE = "sftkey"

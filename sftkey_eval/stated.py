@@ -1,65 +1,23 @@
-r"""The values a CoT states, last one first: what the analysis of slips compares with the gold.
+r"""The values a text states, last one first.
 
 A value is stated by a box, after the last `=` of a sentence, after `is` or `are`, or is the last number of a sentence.
-The sentence that a CoT breaks off in announces the Key (`Thus, the value of f(3) is`) and states nothing. A text is cut
-into sentences once, so the cost is linear.
+The sentence in which a text breaks off announces something (`Thus, the value of f(3) is`) and states nothing. A text is
+cut into sentences once, so the cost is linear.
 """
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 
 from sftkey_data.boxes import find_boxes
 from sftkey_data.extract import AnswerType
-from sftkey_eval.lenient import MAX_MARKS, MAX_TAIL, find_marked
-from sftkey_eval.markup import fold, plain, strip_markup
-from sftkey_eval.numbers import find_numbers
-from sftkey_eval.options import LETTERS, find_options, find_truths, letter_of_value
+from sftkey_eval.markup import strip_markup
+from sftkey_eval.numbers import find_numbers, read_number
 from sftkey_eval.sentences import MAX_ANSWER_LINE, read_answer
 from sftkey_eval.sequences import read_elements
 
-MAX_CHECKED = 8
-"""Sentences before a check that are looked at for the value it checks."""
-
-
-def find_cot_value(cot: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> str | None:
-    """The last value a CoT states, None where it states none.
-
-    For choices the letter of the option named, or of the one option whose text or number is stated, whichever comes
-    last; where two are named together (`(C) and (F)`) none. For yes/no the last of these words. For words and lists
-    what the CoT marks as its answer.
-    """
-    tail = cot[-MAX_TAIL:]
-    if answer_type == "choice":
-        return _last_choice(_finished(tail), choices)
-    if answer_type == "boolean":
-        return next((found.group() for found in reversed(list(find_truths(tail)))), None)
-    if answer_type in ("text", "list"):
-        marked = find_marked(tail, answer_type, choices)
-        return marked[0] or None if marked else None
-    return next(_values(tail, answer_type), None)
-
-
-def is_several(value: str) -> bool:
-    """Whether a value lists several, as `-2, 1, 6` does: nothing is said then of one of them alone."""
-    elements = read_elements(value)
-    return elements is not None and len(elements.parts) > 1 and not elements.ordered
-
-
-def find_checked_values(cot: str, answer_type: AnswerType) -> list[str]:
-    """The values right before a check that ends a CoT: `x = 2. To check, 2^3 = 8` states 8 last, but reached 2."""
-    if answer_type not in ("number", "math"):
-        return []
-    tail = cot[-MAX_TAIL:]
-    if not _CHECK.search(tail[-_MAX_CHECK_CHARS:]):
-        return []
-    return list(islice(_values(tail, answer_type), 1, MAX_CHECKED))
-
-
-_MAX_CHECK_CHARS = 1_000
+_MAX_IS = 20  # occurrences of `is` tried in a sentence
 _MAX_ANNOUNCED = 200  # code points at the end of a sentence that show that it breaks off
-_CHECK = re.compile(r"\b(?:check|verif|confirm|valid|satisf|plug|substitut)", re.IGNORECASE)
 
 _SENTENCE = re.compile(r"\n+|(?<=[^\s.!?])[.!?](?=\s|\Z)|;(?=\s)")
 # GSM8K's calculator marks, and remarks that explain a step.
@@ -74,8 +32,8 @@ _UNFINISHED = re.compile(
 )
 
 
-def _sentences(text: str) -> Iterator[str]:
-    """Sentences and lines, last one first; neither questions nor the one in which the text breaks off."""
+def sentences(text: str) -> Iterator[str]:
+    """Sentences and lines, last one first; no questions, announcements, nor the one in which the text breaks off."""
     text = _LABEL.sub("", _ASIDE.sub("", text))
     end, ends_with, first = len(text), "", True
     borders = [(found.start(), found.end()) for found in _SENTENCE.finditer(text)]
@@ -84,13 +42,20 @@ def _sentences(text: str) -> Iterator[str]:
         end, ends_with = max(border, 0), text[border] if border >= 0 else ""
         if not any(character.isalnum() for character in sentence):
             continue
-        breaks_off = first and ended not in (".", "!") and _UNFINISHED.search(sentence[-_MAX_ANNOUNCED:])
-        if ended != "?" and not breaks_off:
+        breaks_off = first and ended not in (".", "!") and _breaks_off(sentence)
+        announces = sentence.rstrip("* \t").endswith(":")
+        if ended != "?" and not breaks_off and not announces:
             yield sentence
         first = False
 
 
-def _finished(text: str) -> str:
+def _breaks_off(sentence: str) -> bool:
+    """Whether a last sentence lacks its end: it waits for a value, or stops inside brackets."""
+    open_brackets = any(sentence.count(opening) > sentence.count(closing) for opening, closing in ("()", "{}"))
+    return open_brackets or _UNFINISHED.search(sentence[-_MAX_ANNOUNCED:]) is not None
+
+
+def finished(text: str) -> str:
     """The text less the sentence in which it breaks off."""
     whole = text.rstrip()
     if not _UNFINISHED.search(whole[-_MAX_ANNOUNCED:]):
@@ -99,8 +64,9 @@ def _finished(text: str) -> str:
     return text[: borders[-1]] if borders else ""
 
 
-def _values(text: str, answer_type: AnswerType) -> Iterator[str]:
-    for sentence in _sentences(text):
+def stated_values(text: str, answer_type: AnswerType) -> Iterator[str]:
+    """Every value of type `number` or `math` that a text states, last one first."""
+    for sentence in sentences(text):
         if value := _stated(sentence, answer_type):
             yield value
 
@@ -112,7 +78,7 @@ _IS = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(
-    r"\b(?:is|are|was|be)\s+(?:an?\s+|the\s+)?(?!(?:\w+ed|correct|right|valid|true|clear|same|possible)\b)"
+    r"\b(?:is|are|was|be)\s+(?:an?\s+|the\s+)?(?!(?:\w+ed|correct|right|valid|true|clear|good|same|possible)\b)"
     r"([A-Za-z]{3,})\W*\Z"
 )
 _SEGMENT = re.compile(r"\$([^$\n]{1,200})\$|\\\((.{1,200}?)\\\)")
@@ -128,8 +94,8 @@ def _stated(sentence: str, answer_type: AnswerType) -> str | None:
 
 
 def _stated_number(sentence: str) -> str | None:
-    side, rest = _last_side(sentence)
-    for text in _after_is(rest):
+    side, rest = last_side(sentence)
+    for text in after_is(rest):
         if value := _first_number(text):
             return value
     return _first_number(side) or _last_number(sentence)
@@ -138,21 +104,35 @@ def _stated_number(sentence: str) -> str | None:
 def _stated_math(sentence: str) -> str | None:
     if listed := _listed(sentence):
         return listed
-    side, rest = _last_side(sentence)
-    for text in _after_is(rest):
+    side, rest = last_side(sentence)
+    for text in after_is(rest):
         if value := _formula(text):
             return value
     if side:
         return _formula(side)
     if segments := _SEGMENT.findall(sentence):
         return "".join(segments[-1]).strip()
-    word = _WORD.search(sentence)
-    return word.group(1) if word else _last_number(sentence)
+    if word := _WORD.search(sentence):
+        return word.group(1)
+    # The digits of a formula that stands alone are no value of it; words, an estimate or a row of a sum do state one.
+    states = _PROSE.search(sentence) or read_number(sentence.strip("\\ &$")) is not None
+    return _correct(sentence) or (_last_number(sentence) if states else None)
 
 
-def _after_is(text: str, mark: re.Pattern[str] = _IS) -> Iterator[str]:
+_PROSE = re.compile(r"\\approx\b|≈|(?<![\\A-Za-z])[A-Za-z]{3,}(?![A-Za-z(])")
+_CORRECT = re.compile(r"\s*is\s+(?:indeed\s+)?the\s+(?:correct|right|final|answer|result|solution)\b", re.IGNORECASE)
+
+
+def _correct(sentence: str) -> str | None:
+    """`326.5` in `326.5 is the correct sum of 313.9 and 12.6`."""
+    return next(
+        (found.group().strip() for found in find_numbers(sentence) if _CORRECT.match(sentence, found.end())), None
+    )
+
+
+def after_is(text: str, mark: re.Pattern[str] = _IS) -> Iterator[str]:
     """What follows each `is`, the last one first."""
-    for found in reversed(deque(mark.finditer(text), maxlen=MAX_MARKS)):
+    for found in reversed(deque(mark.finditer(text), maxlen=_MAX_IS)):
         yield text[found.end() : found.end() + MAX_ANSWER_LINE]
 
 
@@ -191,7 +171,7 @@ def _last_number(text: str) -> str | None:
 _EQUALS = re.compile(r"(?<![!<>:])=|\\equiv\b|≡")
 
 
-def _last_side(sentence: str) -> tuple[str, str]:
+def last_side(sentence: str) -> tuple[str, str]:
     """The right-hand side of the last equation, and what follows it; the whole sentence follows where there is none."""
     equations = list(_EQUALS.finditer(sentence))
     if not equations:
@@ -223,57 +203,7 @@ def _side_end(text: str) -> int:
     return len(text)
 
 
-def _last_choice(text: str, choices: Sequence[str] | None) -> str | None:
-    named = [found for found in find_options(text, choices) if _is_mention(text, found[0])]
-    position, letter = named[-1] if named else (-1, None)
-    if letter and (other := _TOGETHER.search(text[max(0, position - 20) : position])) and other[1] != letter:
-        letter = None
-    if not choices:
-        return letter
-    sentence = next(_sentences(text), "")
-    later = text.rfind(sentence) > position
-    return _choice_at_end(text, choices) or (_equated(sentence, choices) if later else None) or letter
-
-
-_TOGETHER = re.compile(r"\b([A-Z])\)?(?:\s*[,/&]\s*|\s+)(?:and|or)?\s*\Z")
-
-
-def _is_mention(text: str, position: int) -> bool:
-    """`P(C)` and `copper(I)` name no option, nor does the unit in `4.5 J`."""
-    before = text[max(0, position - 5) : position]
-    return not (before[-1:].isalnum() if text[position] == "(" else before.rstrip("\\ $~")[-1:] in _DIGITS)
-
-
-_DIGITS = frozenset("0123456789}")
-
-
-def _equated(sentence: str, choices: Sequence[str]) -> str | None:
-    """The option that a sentence computes, or names after `is`."""
-    side, rest = _last_side(sentence)
-    number = _MEASURED.sub("", side)
-    texts = [*_after_is(rest, _NAMES), side, number]
-    letters = [letter for text in texts if (letter := letter_of_value(text, choices))]
-    return letters[0] if letters and not _NEGATION.search(rest) else None
-
-
-_NAMES = re.compile(r"\b(?:is|are|be)\s+")
-_MEASURED = re.compile(r"(?<=[\d}])\s+[A-Za-z]{1,3}(?:/[A-Za-z]{1,3})?\Z")  # a unit that the grader may not know
-_NEGATION = re.compile(r"\b(?:not|cannot|no|never|nor)\b|n't\b", re.IGNORECASE)
-
-
-_WHOLE = r"(?<![\w.,)\]}^/*-])"  # `x` does not end `2x`
-
-
-def _choice_at_end(text: str, choices: Sequence[str]) -> str | None:
-    """The one option whose text ends the CoT; of two that do, the longer one (`red` and `dark red`)."""
-    end = fold(plain(strip_markup(text[-1_000:])))
-    ending = [
-        (len(wanted), letter)
-        for letter, choice in zip(LETTERS, choices, strict=False)
-        if (wanted := fold(plain(strip_markup(choice)))) and re.search(rf"{_WHOLE}{re.escape(wanted)}$", end)
-    ]
-    ending.sort(reverse=True)
-    if not ending or (len(ending) > 1 and ending[0][0] == ending[1][0]):
-        return None
-    last_sentence = re.split(r"[.!?]\s", end[: len(end) - ending[0][0]])[-1]
-    return None if _NEGATION.search(last_sentence) else ending[0][1]
+def is_several(value: str) -> bool:
+    """Whether a value lists several, as `-2, 1, 6` does: nothing is said then of one of them alone."""
+    elements = read_elements(value)
+    return elements is not None and len(elements.parts) > 1 and not elements.ordered

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftkey_data.extract import AnswerType
-from sftkey_eval.stated import find_checked_values, find_cot_value
+from sftkey_eval.cot import find_checked_values, find_cot_value
 
 OPTIONS = ("10", "12", "14")
 REAL = ("36 mm", "3.54e-07", "v", "will not grow", "(2 / s^3)", "$ 50.4 billion")
@@ -69,6 +69,12 @@ COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
     ("math", "The graph is an ellipse.", None, "ellipse"),
     ("math", "Then x = 2. This is correct.", None, "2"),
     ("math", "Then x = 2. So x = \\frac{1", None, "2"),
+    ("math", "Then x = 2.\nx^2 < sqrt(5 + 3) + 7", None, "2"),
+    ("math", "Then x = 2.\nIt is less than x^2 + (1/2", None, "2"),
+    ("math", "Then x = 2.\nDistance to (0, 5):\nSo be it.", None, "2"),
+    ("math", "\\frac{233}{43} = y.\n5.4186 \\approx 5.4", None, "5.4"),
+    ("math", "Then x = 3.\n313.9 \\\\\n326.5 \\\\\n\\end{array}", None, "326.5"),
+    ("math", "326.5 is the correct sum of 313.9 and 12.6.", None, "326.5"),
 ]
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from sftkey_data.extract import AnswerType
-from sftkey_eval.grade import Decision
+from sftkey_eval.decision import Decision
 from sftkey_eval.lenient import MAX_TAIL, find_marked
 from sftkey_eval.markup import fold, plain, strip_markup
 from sftkey_eval.numbers import find_numbers

@@ -32,7 +32,7 @@ def differ_in_value(one: Quotient, other: Quotient) -> bool:
         return False
     if not (cmath.isfinite(a) and cmath.isfinite(b)):
         return False
-    return abs(a - b) > 1e-6 * max(abs(a), abs(b), 1e-6)
+    return abs(a - b) > 1e-9 * max(abs(a), abs(b), 1e-6)
 
 
 def evaluate(value: Quotient) -> complex:
@@ -48,7 +48,7 @@ def evaluate(value: Quotient) -> complex:
 def _evaluate_sum(terms: Sum) -> complex:
     values = [_evaluate_term(monomial, coefficient) for monomial, coefficient in terms.terms]
     total = sum(values)
-    if values and abs(total) < 1e-7 * sum(map(abs, values)):
+    if values and abs(total) < 1e-4 * sum(map(abs, values)):
         raise ValueError("cancellation")
     return complex(total)
 
@@ -81,6 +81,14 @@ FUNCTIONS = frozenset(_FUNCTIONS)
 _CONSTANTS = {"i": 1j, "pi": complex(math.pi), "e": complex(math.e), "oo": complex(1e300)}
 
 
+def _well_conditioned(function: Callable[[complex], complex], argument: complex) -> complex:
+    """Raises ValueError near a zero or a pole, where rounding in the argument would show: `sin pi` is no 1e-16."""
+    value = function(argument)
+    if abs(argument) > 1e4 or not 1e-6 < abs(value) < 1e6:
+        raise ValueError("ill-conditioned")
+    return value
+
+
 def _evaluate_atom(name: Atom) -> complex:
     match name:
         case ("prime", int(prime)):
@@ -88,7 +96,7 @@ def _evaluate_atom(name: Atom) -> complex:
         case ("variable", str(letter)):
             return complex(1.1 + (zlib.crc32(letter.encode()) % 10_007) / 10_007)
         case ("function", str(function_name), Quotient() as argument):
-            return _FUNCTIONS[function_name](evaluate(argument))
+            return _well_conditioned(_FUNCTIONS[function_name], evaluate(argument))
         case ("root", Quotient() as base, int(degree)):
             inner = evaluate(base)
             if degree % 2 and inner.imag == 0 and inner.real < 0:

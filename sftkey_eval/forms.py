@@ -26,6 +26,7 @@ _BASE_NAMES = "two three four five six seven eight nine ten eleven twelve thirte
 _BASE_WORDS = {word: base for base, word in enumerate(_BASE_NAMES.split(), 2)}
 _BASE = re.compile(r"(-?[0-9A-Fa-f]{1,200})_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]{3,8})\}?\}?")
 _RATIO = re.compile(r"[^:]{1,60}(?::[^:]{1,60}){1,4}+")
+_TIME = re.compile(r"\d{1,2}(?::0\d)+")  # 1:00 and 12:00 are times of day
 _MATRIX = re.compile(r"\\begin\s*\{([pbB]?matrix|array)\}\s*(?:\{[clr|\s]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 _AROUND_MATRIX = re.compile(r"\\(?:left|right)\s*[\[\]().|]|^[\[(]|[\])]$")
 _ROW = re.compile(r"\\\\(?:\s*\[[^\]]{0,10}\])?|\\cr(?![A-Za-z])")
@@ -51,11 +52,11 @@ def read_base(text: str) -> int | None:
 def read_ratio(text: str) -> tuple[Quotient, ...] | None:
     """The terms of `3:4`; None where it is no ratio."""
     text = plain(text)
-    if not _RATIO.fullmatch(text):
+    if not _RATIO.fullmatch(text) or _TIME.fullmatch(text):
         return None
     values = [read_value(part) for part in text.split(":")]
     terms = tuple(value for value in values if value is not None)
-    return terms if len(terms) == len(values) else None
+    return terms if len(terms) == len(values) and all(term.above.terms for term in terms) else None
 
 
 def same_ratio(gold: tuple[Quotient, ...], predicted: tuple[Quotient, ...]) -> bool | None:

@@ -35,7 +35,7 @@ _NUMBER = re.compile(
       | (?P<decimal>{_DECIMAL}) {_ORDINAL}
         (?: [eE](?P<exponent>[+-]?+\d++) | \s*+[*xX]\s*+(?P<power>{_TEN_TO}) )?+
     )
-    (?P<gap>\s*+) (?P<percent>%|percent\b|per\ cent\b)?+ \s*+ (?P<unit>.*+)
+    (?P<gap>\s*+) (?P<percent>%|percent(?:age)?\b|pct\b|per\ cent\b)?+ \s*+ (?P<unit>.*+)
     """,
     re.VERBOSE | re.DOTALL,
 )

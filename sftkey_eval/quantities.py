@@ -19,8 +19,10 @@ MAX_PARTS = 40
 MAX_TEXT = 2_000
 MAX_UNIT_WORDS = 5
 
+_NAMES = r"[A-Za-z](?:\s*,\s*[A-Za-z])*+"
 _NAMED = re.compile(
-    r"\s*([A-Za-z](?:_\{?\w+\}?|')?(?:\s*\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*+\s*\))?|\\[a-z]{2,7})\s*=(?!=)"
+    rf"\s*([A-Za-z](?:_\{{?\w+\}}?|')?(?:\s*\(\s*{_NAMES}\s*\))?|\\[a-z]{{2,7}}|[A-Z]{{2,4}}|\(\s*{_NAMES}\s*\)|\|[A-Z]{{2}}\|)"
+    r"\s*=(?!=)"
 )
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|[±∓]|\+/-|\+-")

@@ -25,6 +25,9 @@ EQUAL = [
     ("\\binom{5}{2}", "10"),
     ("1,234\\pi", "1234π"),
     ("x = 2\\sqrt{3}", "2\\sqrt3"),
+    ("(p, q) = (3, 2)", "(3,2)"),
+    ("AB = 4", "4"),
+    ("28\\%", "28 pct"),
     ("f(x) = 2x+1", "1+2x"),
     ("10\\sqrt{3}\\text{ cm}", "10\\sqrt{3}"),
     ("\\pm 3", "3 or -3"),
@@ -107,10 +110,13 @@ def test_different_forms_are_wrong_in_both_directions_by_a_named_rule(gold: str,
         ("1", "x∈" * 400),
         ("1", "(-oo,1)∪" * 200),
         ("x", "\\pm" * 300 + "1"),
+        ("\\sin \\pi", "10^{-20}"),
+        ("12:00", "1:00"),
+        ("2\\pi", "2\\pi h"),
     ],
     ids=lambda text: text[:24],
 )
-def test_what_costs_too_much_is_not_computed(
+def test_what_is_hostile_costly_or_ambiguous_is_never_correct(
     gold: str, predicted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

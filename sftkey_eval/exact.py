@@ -57,7 +57,7 @@ def same_base(gold: str, predicted: str, policy: Policy) -> Decision | None:
     if other is None or other.value.constant is None:
         return None
     equal = same_value(algebra.number(based), other.value, policy)
-    return None if equal else Decision("wrong", "base")
+    return Decision("undecided" if equal else "wrong", "base")
 
 
 def same_proportion(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001

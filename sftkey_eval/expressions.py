@@ -17,6 +17,7 @@ from sftkey_eval.units import read_unit
 MAX_CHARS = 400
 MAX_DEPTH = 20
 MAX_FACTORIAL = 300
+MAX_RADIANS = 7
 
 _LETTERS = "alpha beta gamma delta theta lambda mu sigma phi omega pi"
 _SUPERSCRIPTS = str.maketrans(
@@ -273,6 +274,8 @@ def _absolute(value: Quotient) -> Quotient:
 def _apply(name: str, argument: Quotient, base: Quotient | None) -> Quotient:
     if name == "exp":
         return algebra.power(algebra.atom(algebra.EULER), argument)
+    if name not in ("log", "ln") and argument.constant is not None and argument.constant > MAX_RADIANS:
+        raise Unreadable("probably degrees")
     if name in ("sec", "csc", "cot"):
         reciprocal = {"sec": "cos", "csc": "sin", "cot": "tan"}[name]
         return algebra.number(1) / algebra.function(reciprocal, argument)

@@ -24,6 +24,7 @@ _NAMED = re.compile(
     rf"\s*([A-Za-z](?:_\{{?\w+\}}?|')?(?:\s*\(\s*{_NAMES}\s*\))?|\\[a-z]{{2,7}}|[A-Z]{{2,4}}|\(\s*{_NAMES}\s*\)|\|[A-Z]{{2}}\|)"
     r"\s*=(?!=)"
 )
+_ANGLES = ({"degree", ""}, {"degree", "rad"})
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|[±∓]|\+/-|\+-")
 _JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:or|and)\b\s*")
@@ -112,6 +113,8 @@ def same_quantity(gold: Quantity, predicted: Quantity, policy: Policy) -> bool |
     """Whether two quantities are equal; None where neither is proven."""
     if gold.name and predicted.name and gold.name != predicted.name:
         return False if not (gold.value.variables or predicted.value.variables) else None
+    if {gold.unit, predicted.unit} in _ANGLES and algebra.PI in {*gold.value.atoms(), *predicted.value.atoms()}:
+        return None  # 30 degrees and pi/6 may be the same angle
     if gold.unit != predicted.unit and not (policy.units == "forgive_missing" and not (gold.unit and predicted.unit)):
         return False
     return same_value(gold.value, predicted.value, policy)
@@ -196,6 +199,6 @@ def _with_unit(text: str, name: str, *, upright: bool) -> Quantity | None:
         head, tail = " ".join(words[:-count]).strip(), " ".join(words[-count:]).strip()
         unit = read_unit(tail, spaced=True) if head and tail else None
         value = read_value(head) if unit else None
-        if unit and value is not None and (upright or len(tail) > 1):
+        if unit and value is not None and (upright or len(tail) > 1) and not value.is_opaque:
             return Quantity(value, unit, name)
     return None

@@ -39,6 +39,8 @@ class Summary:
     Args:
         num_items: Scored completions.
         format: The completion parses.
+        format_tolerant: It parses but for text around the parts and loose spellings of the marks.
+        format_present: Both parts are there at all.
         strict: Format valid and Key right: the accuracy.
         lenient: The best candidate is right, malformed completions included.
         given_format: Key right, over the format-valid.
@@ -55,6 +57,8 @@ class Summary:
 
     num_items: int
     format: Rate
+    format_tolerant: Rate
+    format_present: Rate
     strict: Rate
     lenient: Rate
     given_format: Rate
@@ -102,6 +106,8 @@ def summarize(verdicts: Sequence[Verdict]) -> Summary:
     return Summary(
         num_items=n,
         format=rate(valid, n),
+        format_tolerant=rate(sum(v.format_tolerant for v in verdicts), n),
+        format_present=rate(sum(v.format_present for v in verdicts), n),
         strict=rate(correct, n),
         lenient=rate(sum(v.lenient_correct for v in verdicts), n),
         given_format=rate(correct, valid),

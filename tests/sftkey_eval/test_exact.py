@@ -134,6 +134,8 @@ def test_what_is_hostile_costly_or_ambiguous_is_never_correct(
     [
         ("30^\\circ", "\\frac{\\pi}{6}"),
         ("\\frac{\\sqrt{3}}{2}", "\\sin 60^\\circ"),
+        ("0.0871", "\\sin 5^\\circ"),
+        ("1", "1 + 10^9 \\sin \\pi"),
         ("FF_{16}", "255"),
         ("\\sin \\pi", "0"),
     ],

@@ -68,7 +68,7 @@ def test_an_item_without_a_usable_gold_is_unscored_and_never_correct() -> None:
 
 
 def test_what_the_grader_cannot_tell_is_a_class_of_its_own() -> None:
-    verdict = score(written("hm", "(x+1)^2"), "x^2+2x+1", "math")
+    verdict = score(written("hm", "99999999!"), "1", "math")
     assert (verdict.error_class, verdict.verdict, verdict.correct) == ("undecided", "undecided", False)
 
 

@@ -19,6 +19,7 @@ from sftkey_eval.numbers import Number, read_number
 from sftkey_eval.options import read_options, read_truth
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.sequences import Elements, read_elements, read_list
+from sftkey_eval.symbolic import same_expression
 
 MAX_ANSWER_CHARS = 10_000  # a longer answer is compared as it is, and left undecided where that does not settle it
 
@@ -216,6 +217,10 @@ def _same_option(gold: str, predicted: str, choices: Sequence[str] | None) -> De
     return _decide(letters == read_options(gold, choices), "option") if letters else Decision("wrong", "no_option")
 
 
+def _symbolic(gold: str, predicted: str, policy: Policy) -> Decision:
+    return Decision(*same_expression(gold, predicted, policy))
+
+
 def _wrong(rule: str) -> Rule:
     return lambda gold, predicted, policy: Decision("wrong", rule)  # noqa: ARG005
 
@@ -223,7 +228,7 @@ def _wrong(rule: str) -> Rule:
 RULES: Mapping[AnswerType, tuple[Rule, ...]] = MappingProxyType(
     {
         "number": (_same_symbols, _hedged, _numbers, _wrong("not_a_number")),
-        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements),
+        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements, _symbolic),
         "boolean": (_same_truth,),
         "text": (_same_words, _wrong("different_text")),
         "list": (_same_words, _list),

@@ -1,0 +1,206 @@
+r"""Symbolic equivalence: the last rule for mathematics, and Math-Verify as a second grader.
+
+What the policy has a say in is decided here, before anything is parsed: hedges, units, names, kinds of brackets,
+order, ratios. Only single expressions go to the worker process, and only those that a static guard lets through.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from sftkey_eval.guard import refusal
+from sftkey_eval.markup import compact, plain
+from sftkey_eval.policy import Policy
+from sftkey_eval.sequences import read_elements
+from sftkey_eval.symbolic_process import SYMBOLIC
+from sftkey_eval.units import read_unit
+
+MAX_PARTS = 12
+
+Verdict = tuple[Literal["correct", "wrong", "undecided"], str]
+
+_OR = re.compile(r"\s*\bor\b\s*", re.IGNORECASE)
+_AND = re.compile(r"\s*,?\s*\band\b\s*", re.IGNORECASE)
+_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])|±")
+_MINUS_PLUS = re.compile(r"\\mp(?![A-Za-z])|∓")
+_UNIT = re.compile(r"^(.*[\d})A-Za-z])(?:\s+|(?<=[)}])\s*)([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)$", re.DOTALL)
+_MEASURE = re.compile(r"\d|\\")  # a unit follows a number or a constant, not a word
+_NAME = re.compile(r"\s*(\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'?(?:\(\s*[A-Za-z]\s*\))?)\s*(=|\\in(?![A-Za-z]))\s*(?![=])")
+_RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
+_SET_WORK = re.compile(r"\\(?:cup|cap|setminus|bigcup|mathbb|emptyset|varnothing)(?![A-Za-z])|[∪∩∅]")
+_INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])")
+_NOTHING = frozenset({"no solution", "no solutions", "none", "empty set", "the empty set", "\\varnothing"})
+_BASE = re.compile(r"\d\s*_")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
+_FUNCTIONS = frozenset({"sqrt", "frac", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"})
+_DEGREES = re.compile(r"\s*\bdegrees\b\s*$")
+_UNICODE = str.maketrans({"≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset "})
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """An answer taken apart. `brackets` is empty for one value and for a comma list."""
+
+    parts: tuple[str, ...]
+    brackets: str
+    name: str
+    unit: str
+
+    @property
+    def ordered(self) -> bool:
+        return self.brackets not in ("", "{}")
+
+    @property
+    def relation(self) -> bool:
+        return len(self.parts) == 1 and bool(_RELATION.search(self.parts[0]))
+
+    @property
+    def set_like(self) -> bool:
+        return len(self.parts) == 1 and bool(_SET_WORK.search(self.parts[0]))
+
+
+def same_expression(gold: str, predicted: str, policy: Policy) -> Verdict:
+    """Verdict and rule for two mathematical answers that no cheaper rule could decide.
+
+    Returns:
+        `undecided` where a limit was hit or an answer is no mathematics that can be read; the rule says which.
+    """
+    if reason := refusal(gold) or refusal(predicted):
+        return "undecided", f"symbolic_costly_{reason}"
+    if _OR.search(plain(predicted)) and len(_comma_parts(gold)) < 2 and not _OR.search(plain(gold)):
+        return "wrong", "hedged"
+    left, right = _take_apart(gold), _take_apart(predicted)
+    if left is None or right is None:
+        return "undecided", "symbolic_unreadable"
+    return _forbidden(left, right, policy) or _ask(left, right, policy)
+
+
+def second_opinion(gold: str, predicted: str) -> Verdict:
+    """Math-Verify's own verdict on two answers, with its defaults; `undecided` where it cannot read one of them."""
+    if reason := refusal(gold) or refusal(predicted):
+        return "undecided", f"too_costly_{reason}"
+    return _verdict(SYMBOLIC.ask({"opinion": [gold, predicted]}), "math_verify")
+
+
+def _comma_parts(text: str) -> tuple[str, ...]:
+    elements = read_elements(_PLUS_MINUS.sub(",", _AND.sub(",", plain(text))))
+    return elements.parts if elements else ()
+
+
+def _take_apart(text: str) -> _Side | None:
+    text = _INFINITY.sub(r"\\infty ", plain(text).translate(_UNICODE))
+    if " ".join(text.casefold().split()) in _NOTHING:
+        return _Side((r"\emptyset",), "", "", "")
+    text, unit = _split_unit(_AND.sub(", ", _OR.sub(", ", text)))
+    if "%" in text or "$" in text or _BASE.search(text) or "degrees" in text or _has_words(text):
+        return None  # a percent sign, a base or an angle inside an expression: the grammar would read past it
+    text, name = _split_name(compact(text))
+    elements = None if _SET_WORK.search(text) else read_elements(text)
+    if elements is None or (elements.brackets in ("()", "[]") and len(elements.parts) == 1):
+        return _Side((text,), "", name, unit) if text else None  # brackets around one expression only group
+    parts = tuple(one for part in elements.parts for one in _both_signs(part))
+    return _Side(parts, elements.brackets, name, unit) if len(parts) <= MAX_PARTS else None
+
+
+def _split_unit(text: str) -> tuple[str, str]:
+    if found := _DEGREES.search(text):
+        return text[: found.start()].strip(), "degree"
+    found = _UNIT.fullmatch(text.strip())
+    if (
+        found
+        and _MEASURE.search(found[1])
+        and found[2].lower() not in _FUNCTIONS
+        and (unit := read_unit(found[2], spaced=True))
+    ):
+        return found[1].strip(), unit
+    return text, ""
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    r"""`x = 5`, `f(x) = 5`, `x \in (1,2)` as the value and its name; a chain `x = 2+3 = 5` stays a relation."""
+    found = _NAME.match(text)
+    rest = text[found.end() :] if found else ""
+    if not found or not rest or _RELATION.search(rest):
+        return text, ""
+    return rest, "".join(found[1].split())
+
+
+def _both_signs(part: str) -> list[str]:
+    if not (_PLUS_MINUS.search(part) or _MINUS_PLUS.search(part)):
+        return [part]
+    above = _MINUS_PLUS.sub("-", _PLUS_MINUS.sub("+", part))
+    below = _MINUS_PLUS.sub("+", _PLUS_MINUS.sub("-", part))
+    return [above.removeprefix("+"), below]
+
+
+def _has_words(text: str) -> bool:
+    return any(
+        word.lower() not in _FUNCTIONS for word in _WORD.findall(re.sub(r"\\[A-Za-z]+|\{[a-z]*matrix\}", " ", text))
+    )
+
+
+def _forbidden(gold: _Side, predicted: _Side, policy: Policy) -> Verdict | None:
+    """What the policy calls wrong whatever the values are."""
+    if gold.unit != predicted.unit and (policy.units == "strict" or (gold.unit and predicted.unit)):
+        return "wrong", "symbolic_unit"
+    if gold.name and predicted.name and gold.name != predicted.name:
+        return "wrong", "symbolic_name"
+    if gold.relation != predicted.relation and not (_may_be_set(gold) and _may_be_set(predicted)):
+        return "wrong", "symbolic_relation"
+    if any(":" in part for part in gold.parts + predicted.parts):
+        return _same_ratio(gold, predicted)
+    if _whole(gold, predicted):
+        return None
+    if gold.brackets != predicted.brackets and (gold.ordered or predicted.ordered):
+        return "wrong", "symbolic_brackets"
+    as_set = "{}" in (gold.brackets, predicted.brackets)
+    if len(gold.parts) != len(predicted.parts) and not as_set:
+        return "wrong", "symbolic_count"
+    return None
+
+
+def _same_ratio(gold: _Side, predicted: _Side) -> Verdict | None:
+    lengths = [[part.count(":") for part in side.parts] for side in (gold, predicted)]
+    return None if lengths[0] == lengths[1] and len(gold.parts) == 1 else ("wrong", "symbolic_ratio")
+
+
+def _may_be_set(side: _Side) -> bool:
+    return side.relation or side.set_like or side.brackets != ""
+
+
+def _whole(gold: _Side, predicted: _Side) -> bool:
+    """Sets against relations, and unions: compared as they are written, not element by element."""
+    return gold.relation != predicted.relation or gold.set_like or predicted.set_like
+
+
+def _ask(gold: _Side, predicted: _Side, policy: Policy) -> Verdict:
+    golds: tuple[str, ...]
+    predicteds: tuple[str, ...]
+    if _whole(gold, predicted):
+        golds, predicteds, ordered = (_written(gold),), (_written(predicted),), True
+    elif ":" in gold.parts[0]:
+        golds, predicteds, ordered = tuple(gold.parts[0].split(":")), tuple(predicted.parts[0].split(":")), True
+    else:
+        golds, predicteds, ordered = gold.parts, predicted.parts, gold.ordered or policy.order == "keep"
+    as_set = not ordered and "{}" in (gold.brackets, predicted.brackets)
+    return _verdict(_outcome(golds, predicteds, ordered, as_set, policy.rounding), "symbolic")
+
+
+def _written(side: _Side) -> str:
+    opening, closing = ("\\{", "\\}") if side.brackets == "{}" else (side.brackets[:1], side.brackets[1:])
+    return f"{opening}{','.join(side.parts)}{closing}"
+
+
+@lru_cache(maxsize=4_096)  # one completion asks for its Key, its candidate and its CoT's value, often the same text
+def _outcome(
+    golds: tuple[str, ...], predicteds: tuple[str, ...], ordered: bool, as_set: bool, rounding: int | None
+) -> str:
+    request: dict[str, Any] = {"golds": golds, "predicteds": predicteds, "ordered": ordered, "as_set": as_set}
+    return SYMBOLIC.ask({**request, "rounding": rounding})
+
+
+def _verdict(outcome: str, rule: str) -> Verdict:
+    if outcome == "equal":
+        return "correct", rule
+    return ("wrong", rule) if outcome == "different" else ("undecided", f"{rule}_{outcome}")

@@ -5,7 +5,7 @@ order, ratios. Only single expressions go to the worker process, and only those 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -26,7 +26,9 @@ _PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])|±")
 _MINUS_PLUS = re.compile(r"\\mp(?![A-Za-z])|∓")
 _UNIT = re.compile(r"^(.*[\d})A-Za-z])(?:\s+|(?<=[)}])\s*)([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)$", re.DOTALL)
 _MEASURE = re.compile(r"\d|\\")  # a unit follows a number or a constant, not a word
-_NAME = re.compile(r"\s*(\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'?(?:\(\s*[A-Za-z]\s*\))?)\s*(=|\\in(?![A-Za-z]))\s*(?![=])")
+_NAME = re.compile(
+    r"\s*(\((?:[A-Za-z],)+[A-Za-z]\)|\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'?(?:\(\s*[A-Za-z]\s*\))?)\s*(=|\\in(?![A-Za-z]))\s*(?![=])"
+)
 _RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
 _SET_WORK = re.compile(r"\\(?:cup|cap|setminus|bigcup|mathbb|emptyset|varnothing)(?![A-Za-z])|[∪∩∅]")
 _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])")
@@ -46,6 +48,7 @@ class _Side:
     brackets: str
     name: str
     unit: str
+    text: str = ""  # with the name
 
     @property
     def ordered(self) -> bool:
@@ -73,6 +76,7 @@ def same_expression(gold: str, predicted: str, policy: Policy) -> Verdict:
     left, right = _take_apart(gold), _take_apart(predicted)
     if left is None or right is None:
         return "undecided", "symbolic_unreadable"
+    left, right = _named_alike(left, right)
     return _forbidden(left, right, policy) or _ask(left, right, policy)
 
 
@@ -95,12 +99,13 @@ def _take_apart(text: str) -> _Side | None:
     text, unit = _split_unit(_AND.sub(", ", _OR.sub(", ", text)))
     if "%" in text or "$" in text or _BASE.search(text) or "degrees" in text or _has_words(text):
         return None  # a percent sign, a base or an angle inside an expression: the grammar would read past it
-    text, name = _split_name(compact(text))
+    written = compact(text)
+    text, name = _split_name(written)
     elements = None if _SET_WORK.search(text) else read_elements(text)
     if elements is None or (elements.brackets in ("()", "[]") and len(elements.parts) == 1):
-        return _Side((text,), "", name, unit) if text else None  # brackets around one expression only group
+        return _Side((text,), "", name, unit, written) if text else None  # brackets around one expression only group
     parts = tuple(one for part in elements.parts for one in _both_signs(part))
-    return _Side(parts, elements.brackets, name, unit) if len(parts) <= MAX_PARTS else None
+    return _Side(parts, elements.brackets, name, unit, written) if len(parts) <= MAX_PARTS else None
 
 
 def _split_unit(text: str) -> tuple[str, str]:
@@ -132,6 +137,19 @@ def _both_signs(part: str) -> list[str]:
     above = _MINUS_PLUS.sub("-", _PLUS_MINUS.sub("+", part))
     below = _MINUS_PLUS.sub("+", _PLUS_MINUS.sub("-", part))
     return [above.removeprefix("+"), below]
+
+
+def _named_alike(gold: _Side, predicted: _Side) -> tuple[_Side, _Side]:
+    """Two equations whole, names and all; names inside a list left out where the other side has none."""
+    if gold.relation and predicted.name and not predicted.relation:
+        return gold, replace(predicted, parts=(predicted.text,), brackets="", name="")
+    if predicted.relation and gold.name and not gold.relation:
+        return replace(gold, parts=(gold.text,), brackets="", name=""), predicted
+    named = [any(_split_name(part)[1] for part in side.parts) for side in (gold, predicted)]
+    if named[0] == named[1]:
+        return gold, predicted
+    bare = [replace(side, parts=tuple(_split_name(part)[0] for part in side.parts)) for side in (gold, predicted)]
+    return bare[0], bare[1]
 
 
 def _has_words(text: str) -> bool:

@@ -11,6 +11,7 @@ MAX_DIGITS = 40  # of one number; the symbolic comparison computes to far more p
 MAX_EXPONENT_DIGITS = 3
 MAX_FACTORIAL_DIGITS = 2
 MAX_FACTORIALS = 4
+MAX_POWERS = 40
 
 _DIGIT_RUN = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
 _POWER = re.compile(r"\^|\*\*")
@@ -27,7 +28,7 @@ def refusal(text: str) -> str | None:
         return "long"
     if _DIGIT_RUN.search(text):
         return "digits"
-    if _EXPONENT.search(text) or _CHAINED.search(text) or _is_tower(text):
+    if len(_POWER.findall(text)) > MAX_POWERS or _EXPONENT.search(text) or _CHAINED.search(text) or _is_tower(text):
         return "exponent"
     if _BIG_FACTORIAL.search(text) or text.count("!") > MAX_FACTORIALS or _BIG_BINOMIAL.search(text):
         return "factorial"

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -84,8 +85,9 @@ def grade_file(
         raise SFTKeyError(f"{out}: the verdicts would replace the pairs, name another file")
     tally = PairTally()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with write_lines(out) as file, progress("grading", num_pairs) as bar:
-        for pairs, decisions in in_order(_Job(policy), _batches(read_pairs(path, default)), workers):
+    graded = closing(in_order(_Job(policy), _batches(read_pairs(path, default)), workers))
+    with write_lines(out) as file, progress("grading", num_pairs) as bar, graded as batches:
+        for pairs, decisions in batches:
             for pair, decision in zip(pairs, decisions, strict=True):
                 known = {} if pair.id is None else {"id": pair.id}
                 file.write(json.dumps({**known, "verdict": decision.verdict, "rule": decision.rule}) + "\n")

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -133,8 +133,9 @@ def score_file(
         open_verdicts(out, provenance) as writer,
         _open_disagreements(out, second_grader) as differing,
         progress("scoring", survey.num_rows) as bar,
+        closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
     ):
-        for _, verdicts in in_order(job, _batches(read_completions(path, fields)), workers):
+        for _, verdicts in batches:
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)

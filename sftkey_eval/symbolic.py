@@ -5,6 +5,7 @@ order, ratios. Only single expressions go to the worker process, and only those 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from sftkey_eval.units import read_unit
 
 MAX_PARTS = 12
 
+Element = str | tuple[str, tuple["Element", ...]]
 Verdict = tuple[Literal["correct", "wrong", "undecided"], str]
 
 _OR = re.compile(r"\s*\bor\b\s*", re.IGNORECASE)
@@ -25,6 +27,9 @@ _AND = re.compile(r"\s*,?\s*\band\b\s*", re.IGNORECASE)
 _PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])|±")
 _MINUS_PLUS = re.compile(r"\\mp(?![A-Za-z])|∓")
 _UNIT = re.compile(r"^(.*[\d})A-Za-z])(?:\s+|(?<=[)}])\s*)([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)$", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\s*\{(?:[a-zA-Z]*matrix|array)\}")
+_ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])")
+_ROW_MARK = "\ue000"  # kept from the respelling of `\ ` and `\,`, which would eat half of a row's end
 _MEASURE = re.compile(r"\d|\\")  # a unit follows a number or a constant, not a word
 _NAME = re.compile(
     r"\s*(\((?:[A-Za-z],)+[A-Za-z]\)|\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'?(?:\(\s*[A-Za-z]\s*\))?)\s*(=|\\in(?![A-Za-z]))\s*(?![=])"
@@ -33,7 +38,9 @@ _RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant
 _SET_WORK = re.compile(r"\\(?:cup|cap|setminus|bigcup|mathbb|emptyset|varnothing)(?![A-Za-z])|[∪∩∅]")
 _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])")
 _NOTHING = frozenset({"no solution", "no solutions", "none", "empty set", "the empty set", "\\varnothing"})
-_BASE = re.compile(r"\d\s*_")
+# A percent sign, a base, degrees or spaced digits within an expression: the grammar would read past them.
+_MISREAD = re.compile(r"[%$]|\d\s*_|degrees|\d\s+\d")
+_ANGLE = re.compile(r"sin|cos|tan|cot|sec|csc")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _FUNCTIONS = frozenset({"sqrt", "frac", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"})
 _DEGREES = re.compile(r"\s*\bdegrees\b\s*$")
@@ -93,14 +100,19 @@ def _comma_parts(text: str) -> tuple[str, ...]:
 
 
 def _take_apart(text: str) -> _Side | None:
+    matrix = bool(_MATRIX.search(text))
+    text = _ROW_END.sub(_ROW_MARK, text) if matrix else text
     text = _INFINITY.sub(r"\\infty ", plain(text).translate(_UNICODE))
     if " ".join(text.casefold().split()) in _NOTHING:
         return _Side((r"\emptyset",), "", "", "")
     text, unit = _split_unit(_AND.sub(", ", _OR.sub(", ", text)))
-    if "%" in text or "$" in text or _BASE.search(text) or "degrees" in text or _has_words(text):
-        return None  # a percent sign, a base or an angle inside an expression: the grammar would read past it
+    if _MISREAD.search(text) or (unit == "degree" and _ANGLE.search(text)) or _has_words(text):
+        return None
     written = compact(text)
     text, name = _split_name(written)
+    if matrix:
+        whole = text.replace(_ROW_MARK, r"\\ ")
+        return _Side((whole,), "", name, unit, written.replace(_ROW_MARK, r"\\ "))
     elements = None if _SET_WORK.search(text) else read_elements(text)
     if elements is None or (elements.brackets in ("()", "[]") and len(elements.parts) == 1):
         return _Side((text,), "", name, unit, written) if text else None  # brackets around one expression only group
@@ -193,16 +205,25 @@ def _whole(gold: _Side, predicted: _Side) -> bool:
 
 
 def _ask(gold: _Side, predicted: _Side, policy: Policy) -> Verdict:
-    golds: tuple[str, ...]
-    predicteds: tuple[str, ...]
+    golds: Iterable[Element]
+    predicteds: Iterable[Element]
     if _whole(gold, predicted):
         golds, predicteds, ordered = (_written(gold),), (_written(predicted),), True
     elif ":" in gold.parts[0]:
         golds, predicteds, ordered = tuple(gold.parts[0].split(":")), tuple(predicted.parts[0].split(":")), True
     else:
-        golds, predicteds, ordered = gold.parts, predicted.parts, gold.ordered or policy.order == "keep"
+        golds, predicteds = map(_nested, gold.parts), map(_nested, predicted.parts)
+        ordered = gold.ordered or policy.order == "keep"
     as_set = not ordered and "{}" in (gold.brackets, predicted.brackets)
-    return _verdict(_outcome(golds, predicteds, ordered, as_set, policy.rounding), "symbolic")
+    return _verdict(_outcome(tuple(golds), tuple(predicteds), ordered, as_set, policy.rounding), "symbolic")
+
+
+def _nested(part: str) -> Element:
+    r"""A tuple within a list by its elements: the grammar would read `(8,5)` as an interval, which is empty."""
+    elements = None if _SET_WORK.search(part) else read_elements(part)
+    if elements is None or not elements.brackets or len(elements.parts) < 2:
+        return part
+    return elements.brackets, tuple(map(_nested, elements.parts))
 
 
 def _written(side: _Side) -> str:
@@ -212,7 +233,7 @@ def _written(side: _Side) -> str:
 
 @lru_cache(maxsize=4_096)  # one completion asks for its Key, its candidate and its CoT's value, often the same text
 def _outcome(
-    golds: tuple[str, ...], predicteds: tuple[str, ...], ordered: bool, as_set: bool, rounding: int | None
+    golds: tuple[Element, ...], predicteds: tuple[Element, ...], ordered: bool, as_set: bool, rounding: int | None
 ) -> str:
     request: dict[str, Any] = {"golds": golds, "predicteds": predicteds, "ordered": ordered, "as_set": as_set}
     return SYMBOLIC.ask({**request, "rounding": rounding})

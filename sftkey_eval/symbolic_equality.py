@@ -7,6 +7,7 @@ points, and relations by their difference. Its opinion as a second grader is `op
 
 import random
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from latex2sympy2_extended import NormalizationConfig, latex2sympy
@@ -15,6 +16,7 @@ from math_verify import LatexExtractionConfig, parse, verify
 from sympy import (
     And,
     Basic,
+    EmptySet,
     Eq,
     Expr,
     Float,
@@ -75,8 +77,19 @@ def opinion(gold: str, predicted: str) -> Outcome:
     return "equal" if verify(*sides, timeout_seconds=None) else "different"
 
 
-def read(text: str) -> Any:
-    """A sympy object without floats, and with `i` the imaginary unit."""
+@dataclass(frozen=True, slots=True)
+class Bracketed:
+    """A tuple, an interval or a set within a list; brackets of different kinds are different."""
+
+    brackets: str
+    parts: tuple[Any, ...]
+
+
+def read(text: Any) -> Any:
+    """A sympy object without floats, and with `i` the imaginary unit; `[brackets, parts]` element by element."""
+    if not isinstance(text, str):
+        brackets, parts = text
+        return Bracketed(brackets, tuple(map(read, parts)))
     exact = _DECIMAL.sub(lambda found: rf"\frac{{{found[1]}{found[2]}}}{{1{'0' * len(found[2])}}}", text)
     try:
         parsed = latex2sympy(exact, normalization_config=_NORMALIZATION, conversion_config=_CONVERSION)
@@ -87,6 +100,8 @@ def read(text: str) -> Any:
     except Exception as error:  # the grammar and sympy raise whatever they please on model text
         raise _UnparsedError from error
     if not isinstance(parsed, Basic | MatrixBase) or parsed.has(Float, nan, zoo):
+        raise _UnparsedError
+    if parsed == EmptySet and "emptyset" not in text:  # an interval whose ends are turned around
         raise _UnparsedError
     return parsed
 
@@ -102,6 +117,14 @@ def same(gold: Any, predicted: Any, rounding: int | None) -> Outcome:
 
 
 def _same(gold: Any, predicted: Any, rounding: int | None) -> Outcome:
+    if isinstance(gold, Bracketed) and isinstance(predicted, Bracketed):
+        if gold.brackets != predicted.brackets:
+            return "different"
+        if gold.brackets == "{}":
+            return _same_members(list(gold.parts), list(predicted.parts), rounding, as_set=True)
+        if len(gold.parts) != len(predicted.parts):
+            return "different"
+        return _all(same(a, b, rounding) for a, b in zip(gold.parts, predicted.parts, strict=True))
     if isinstance(gold, MatrixBase) and isinstance(predicted, MatrixBase):
         if gold.shape != predicted.shape:
             return "different"

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -22,8 +22,8 @@ IN_FLIGHT = 2  # batches per worker: enough to keep it busy, few enough to bound
 
 def in_order(
     job: Callable[[list[Row]], Result], batches: Iterable[list[Row]], workers: int
-) -> Iterator[tuple[list[Row], Result]]:
-    """Batches with their results, in order; the same for any number of workers.
+) -> Generator[tuple[list[Row], Result], None, None]:
+    """Batches with their results, in order; the same for any number of workers. Close it to end the workers early.
 
     Args:
         job: Picklable; called in this process where `workers` is 1.
@@ -40,11 +40,16 @@ def in_order(
             yield batch, job(batch)
         return
     # spawn: a fork of a process with threads (pyarrow's, the symbolic worker's) may hang
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ready, (os.getpid(),))
     try:
         yield from _flow(pool, job, iter(batches), workers * IN_FLIGHT)
     except BrokenProcessPool:
         raise SFTKeyError("a worker process died, perhaps for lack of memory; try fewer --workers") from None
+    except BaseException:  # Ctrl-C, or a reader that went away: nobody wants the batches in flight
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

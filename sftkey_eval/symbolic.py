@@ -29,6 +29,7 @@ _MINUS_PLUS = re.compile(r"\\mp(?![A-Za-z])|∓")
 _UNIT = re.compile(r"^(.*[\d})A-Za-z])(?:\s+|(?<=[)}])\s*)([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)$", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\s*\{(?:[a-zA-Z]*matrix|array)\}")
 _ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])")
+_ESCAPED_TWICE = re.compile(r"\\\\([A-Za-z])")  # `\\\\frac`, as JSON within JSON leaves it
 _ROW_MARK = "\ue000"  # kept from the respelling of `\ ` and `\,`, which would eat half of a row's end
 _MEASURE = re.compile(r"\d|\\")  # a unit follows a number or a constant, not a word
 _NAME = re.compile(
@@ -101,7 +102,7 @@ def _comma_parts(text: str) -> tuple[str, ...]:
 
 def _take_apart(text: str) -> _Side | None:
     matrix = bool(_MATRIX.search(text))
-    text = _ROW_END.sub(_ROW_MARK, text) if matrix else text
+    text = _ROW_END.sub(_ROW_MARK, text) if matrix else _ESCAPED_TWICE.sub(r"\\\1", text)
     text = _INFINITY.sub(r"\\infty ", plain(text).translate(_UNICODE))
     if " ".join(text.casefold().split()) in _NOTHING:
         return _Side((r"\emptyset",), "", "", "")
@@ -153,15 +154,20 @@ def _both_signs(part: str) -> list[str]:
 
 def _named_alike(gold: _Side, predicted: _Side) -> tuple[_Side, _Side]:
     """Two equations whole, names and all; names inside a list left out where the other side has none."""
-    if gold.relation and predicted.name and not predicted.relation:
+    if gold.relation and _is_equation(predicted):
         return gold, replace(predicted, parts=(predicted.text,), brackets="", name="")
-    if predicted.relation and gold.name and not gold.relation:
+    if predicted.relation and _is_equation(gold):
         return replace(gold, parts=(gold.text,), brackets="", name=""), predicted
     named = [any(_split_name(part)[1] for part in side.parts) for side in (gold, predicted)]
     if named[0] == named[1]:
         return gold, predicted
     bare = [replace(side, parts=tuple(_split_name(part)[0] for part in side.parts)) for side in (gold, predicted)]
     return bare[0], bare[1]
+
+
+def _is_equation(side: _Side) -> bool:
+    r"""`y = 2x + 1`; the name of a set, as in `x \in (1,2)`, is left out."""
+    return bool(side.name) and not side.relation and "=" in side.text
 
 
 def _has_words(text: str) -> bool:

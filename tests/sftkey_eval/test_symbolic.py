@@ -30,6 +30,8 @@ EQUAL = [
     ("x>2", r"(2,\infty)"),
     ("2x+4y-3=0", r"y=-\frac12x+\frac34"),
     ("(1+i)^2", "2i"),
+    (r"-2\le x\le 7", r"x \in [-2,7]"),
+    (r"\frac{\pi}{2}+1", r"1+\\frac{\\pi}{2}"),
     (r"5\pi", r"5\pi\text{ cm}"),
 ]
 FORBIDDEN = [

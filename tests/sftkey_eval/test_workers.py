@@ -43,7 +43,7 @@ def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp
     pytest.importorskip("math_verify")
     answers = [("1/3", "0.3333333"), ("2", "2"), ("5", "6"), ("", "7")]
     rows = [
-        {"id": str(n), "completion": rf"\boxed{{{key}}}", "gold": gold, "answer_type": "math"}
+        {"id": str(n), "completion": rf"So \boxed{{{key}}}", "gold": gold, "answer_type": "math"}
         for n, (gold, key) in enumerate(answers)
     ]
     rows.append({"id": "none", "completion": "no box", "gold": "1", "answer_type": "math"})

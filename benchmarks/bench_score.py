@@ -33,7 +33,7 @@ from sftkey_data.template import load_template
 from sftkey_eval.completions import Completion
 from sftkey_eval.score import score_completion
 template = load_template("boxed")
-kept = dict(dataset="", split="", prompt="", answer_type="math", choices=None)
+kept = dict(sample=0, item_id="", dataset="", split="", prompt="", answer_type="math", choices=None)
 known = [
     Completion(id=str(n), completion=r["completion"], gold=r["gold"], finish_reason=r.get("finish_reason"), **kept)
     for n, r in enumerate(rows)

@@ -28,9 +28,14 @@ class Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One row of a completions file. Missing texts are None where that matters for the score, else empty."""
+    """One row of a completions file. Missing texts are None where that matters for the score, else empty.
+
+    Samples of one item share its `item_id` and are numbered; where the file does not say, a row is its item.
+    """
 
     id: str
+    item_id: str
+    sample: int
     dataset: str
     split: str
     prompt: str
@@ -130,6 +135,8 @@ def _completion(row: Mapping[str, Any], fields: Fields, where: str) -> Completio
         raise SFTKeyError(f"{where}: {fields.id!r} must be a string, found null")
     return Completion(
         id=id_,
+        item_id=read_text(row, "item_id", where) or id_,
+        sample=_number(row, "sample", where),
         dataset=read_text(row, "dataset", where) or "",
         split=read_text(row, "split", where) or "",
         prompt=read_text(row, "prompt", where) or read_text(row, "question", where) or "",
@@ -147,6 +154,13 @@ def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SFTKeyError(f"{where}: {name!r} must be a string, found {_kind(value)}")
+
+
+def _number(row: Mapping[str, Any], name: str, where: str) -> int:
+    value = row.get(name) or "0"
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # numbers keep their digits, as text
+        return int(value)
+    raise SFTKeyError(f"{where}: {name!r} must be a whole number from 0 on, found {value!r}")
 
 
 def read_gold(row: Mapping[str, Any], name: str, where: str) -> str | None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import AnswerType
 from sftkey_data.template import Malformed, Template, load_template
-from sftkey_eval.classes import classify, find_cot_value
+from sftkey_eval.classes import classify, ends_elsewhere
 from sftkey_eval.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
 from sftkey_eval.grade import grade
 from sftkey_eval.lenient import Candidate, find_candidate, find_cot
@@ -23,6 +24,7 @@ from sftkey_eval.lines import write_lines
 from sftkey_eval.numbers import read_number
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.second import check_second_grader, disagreement, disagreement_line, with_second_opinion
+from sftkey_eval.stated import find_cot_value
 from sftkey_eval.verdict import ERROR_CLASSES, Verdict, open_verdicts
 from sftkey_eval.workers import BATCH_ROWS, in_order
 
@@ -43,6 +45,8 @@ class Tally:
         """Count one verdict."""
         self.counts["n"] += 1
         self.counts["format_valid"] += verdict.format_valid
+        self.counts["format_tolerant"] += verdict.format_tolerant
+        self.counts["format_present"] += verdict.format_present
         self.counts["correct"] += verdict.correct
         self.counts["lenient_correct"] += verdict.lenient_correct
         self.counts["undecided"] += verdict.verdict == "undecided"
@@ -54,7 +58,7 @@ class Tally:
             self.format_errors[verdict.format_error] += 1
 
     def to_json(self) -> str:
-        """One line: counts, and the three rates.
+        """One line: counts and rates.
 
         Raises:
             SFTKeyError: Nothing was counted.
@@ -65,6 +69,8 @@ class Tally:
         summary = {
             "n": n,
             "format_rate": self.counts["format_valid"] / n,
+            "format_rate_tolerant": self.counts["format_tolerant"] / n,
+            "format_rate_present": self.counts["format_present"] / n,
             "accuracy": self.counts["correct"] / n,
             "lenient_accuracy": self.counts["lenient_correct"] / n,
             "undecided": self.counts["undecided"],
@@ -173,14 +179,15 @@ def score_completion(
     kind = answer_type or row.answer_type or infer_answer_type(row)
     text = row.completion or ""
     key, format_error = _parse(text, row.finish_reason, template)
+    tolerant = not format_error or template.fault(text, row.finish_reason, "tolerant") is None
+    present = tolerant or template.fault(text, row.finish_reason, "present") is None
     candidate = key or find_candidate(text, kind, row.choices, template)
-    cot_value = find_cot_value(candidate.cot if candidate else find_cot(text, template), kind, row.choices)
+    cot = candidate.cot if candidate else find_cot(text, template)
+    cot_value = find_cot_value(cot, kind, row.choices)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
-    strict, lenient, stated = (
-        grade(row.gold, answer, kind, choices=row.choices, policy=policy)
-        for answer in (predicted, lenient_predicted, cot_value)
-    )
+    judge = partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy)
+    strict, lenient, stated = map(judge, (predicted, lenient_predicted, cot_value))
     error_class, lucky = classify(
         strict,
         lenient,
@@ -188,14 +195,20 @@ def score_completion(
         format_valid=key is not None,
         has_candidate=candidate is not None,
     )
+    if lucky and predicted and cot_value:
+        lucky = ends_elsewhere(cot, cot_value, predicted, kind, judge)
     return Verdict(
         id=row.id,
+        item_id=row.item_id,
+        sample=row.sample,
         dataset=row.dataset,
         split=row.split,
         answer_type=kind,
         gold=row.gold,
         format_valid=key is not None,
         format_error=format_error,
+        format_tolerant=tolerant,
+        format_present=present,
         predicted=predicted,
         verdict=strict.verdict,
         correct=strict.verdict == "correct",

@@ -34,12 +34,16 @@ class Verdict:
 
     Args:
         id: Unique in the file.
+        item_id: What the row is a sample of; the id where there is one sample per item.
+        sample: Its number among the samples of the item, from 0.
         dataset: Empty where the completions file does not say.
         split: Empty where the completions file does not say.
         answer_type: The type the Key was graded as.
         gold: The trusted answer; None where the row has none.
         format_valid: The raw completion parses with the template.
         format_error: The malformed code, else None.
+        format_tolerant: It parses but for text around the parts and loose spellings of the marks.
+        format_present: Both parts are there at all. See `sftkey_data.scanner.Level`.
         predicted: The Key of the strict parse, else None.
         verdict: `correct`, `wrong`, `undecided` or `unscored`, of the strict Key; a malformed completion is `wrong`.
         correct: The format is valid and the verdict is `correct`.
@@ -60,12 +64,16 @@ class Verdict:
     """
 
     id: str
+    item_id: str
+    sample: int
     dataset: str
     split: str
     answer_type: str
     gold: str | None
     format_valid: bool
     format_error: str | None
+    format_tolerant: bool
+    format_present: bool
     predicted: str | None
     verdict: str
     correct: bool
@@ -92,9 +100,10 @@ def verdict_schema() -> "pa.Schema":
     """Arrow schema of `verdicts.parquet`, without the provenance."""
     import pyarrow as pa
 
-    flags = {"format_valid", "correct", "lenient_correct", "lucky"}
+    flags = {"format_valid", "format_tolerant", "format_present", "correct", "lenient_correct", "lucky"}
     types = {name: pa.bool_() if name in flags else pa.string() for name in COLUMNS} | {
-        "choices": pa.list_(pa.string())
+        "sample": pa.int32(),
+        "choices": pa.list_(pa.string()),
     }
     return pa.schema([pa.field(name, types[name]) for name in COLUMNS])
 

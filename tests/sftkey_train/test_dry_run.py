@@ -72,6 +72,27 @@ def test_memory_is_that_of_the_longest_examples(tables: dict[str, Any], write_re
     assert few.split(", ")[3:] != many.split(", ")[3:]
 
 
+def test_memory_is_that_of_one_of_the_processes_that_share_the_model(
+    tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    whole, share = (_fact(_lines(write_recipe(tables | {"fsdp": on})), "memory") for on in (False, True))
+    assert "gathered" in share
+    assert "gathered" not in whole
+    moments = [float(line.split("optimizer ")[1].split()[0]) for line in (whole, share)]
+    assert moments[1] == pytest.approx(moments[0] / 4, abs=0.06)
+
+
+def test_the_largest_pass_fills_a_budget_most(tables: dict[str, Any], write_recipe: Write, prepared: Prepared) -> None:
+    lengths = sorted(prepared.examples.num_tokens.tolist())
+    budget = 2 * lengths[-1] - 1  # the longest is alone in it, and two shorter ones are more
+    most = max(min(budget // n, i + 1) * n for i, n in enumerate(lengths))
+    assert most > lengths[-1]
+    shape = _fact(_lines(write_recipe(tables), f"stage.0.max_tokens={budget}"), "largest").split("(")[1].split(")")[0]
+    rows, width = map(int, shape.split(", "))
+    assert rows * (width + 1) == most  # the last token is only predicted
+
+
 @pytest.mark.parametrize("loss_on", ["completion", "answer", "key"])
 def test_the_tokens_with_loss_are_green_and_the_key_is_bold(prepared: Prepared, loss_on: Any) -> None:
     weights = LOSS_ON[loss_on]

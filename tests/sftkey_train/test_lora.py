@@ -48,7 +48,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     _randomise(model)
     adapted = _logits(model)
     assert float((adapted - plain).abs().max()) > 0.3
-    model.save_pretrained(tmp_path / "merged", state_dict=merged_weights(model))
+    model.save_pretrained(tmp_path / "merged", state_dict=merged_weights(model, model.state_dict()))
     torch.testing.assert_close(_logits(model), adapted)  # merging has left the model as it was
     merged, loading = AutoModelForCausalLM.from_pretrained(
         tmp_path / "merged", attn_implementation=model.config._attn_implementation, output_loading_info=True
@@ -56,7 +56,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     torch.testing.assert_close(_logits(merged), adapted, rtol=1e-3, atol=1e-3)
-    save_adapter(model, tmp_path / "adapter")
+    save_adapter(model, model.state_dict(), tmp_path / "adapter")
     again = PeftModel.from_pretrained(tiny_model(family), str(tmp_path / "adapter"))
     torch.testing.assert_close(_logits(again), adapted)
 
@@ -64,7 +64,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
 def test_an_adapter_of_other_sizes_is_refused(tiny_model: Make, tmp_path: Path) -> None:
     model = tiny_model("llama")
     add_adapter(model, Lora(r=4), seed=0)
-    save_adapter(model, tmp_path)
+    save_adapter(model, model.state_dict(), tmp_path)
     with pytest.raises(SFTKeyError, match="holds another adapter than the recipe describes in 'lora'"):
         add_adapter(tiny_model("llama"), Lora(r=8), seed=0, folder=tmp_path)
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_train import ranks
 from sftkey_train.lora import save_weights
+from sftkey_train.sharding import load_optimizer_state, whole_optimizer_state, whole_state
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -68,12 +69,13 @@ def save_checkpoint(
     Raises:
         SFTKeyError: It could not be written, for example as the disk is full; earlier checkpoints are as they were.
     """
-    random_states = ranks.gather(_random_state())
+    random_states, weights = ranks.gather(_random_state()), whole_state(model)
+    optimizer_state = whole_optimizer_state(optimizer)
     if not ranks.is_main():
         return
     with appearing(folder.checkpoint(step)) as partial:
-        save_weights(model, partial)
-        state = {"step": step, "optimizer": optimizer.state_dict(), "rng": random_states}
+        save_weights(model, weights, partial)
+        state = {"step": step, "optimizer": optimizer_state, "rng": random_states}
         torch.save(state, partial / TRAINING_STATE)
     drop_checkpoints(folder, keep=[folder.checkpoint(step) for step in folder.steps()[-keep_last:]])
 
@@ -87,7 +89,7 @@ def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
     state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
     if (found := len(state["rng"])) != ranks.size():
         raise SFTKeyError(f"{checkpoint} was taken by {found} ranks, found {ranks.size()}; expected the same number")
-    optimizer.load_state_dict(state["optimizer"])
+    load_optimizer_state(optimizer, state["optimizer"])
     random_state = state["rng"][ranks.rank()]
     torch.set_rng_state(random_state["cpu"])
     if torch.cuda.is_available() and "cuda" in random_state:

@@ -50,7 +50,7 @@ def head_answers_nll(model: "PreTrainedModel", positions: Tensor, labels: Tensor
         return (hidden[:0].unsqueeze(0), *args[1:])
 
     def after(_head: nn.Module, _args: tuple[Any, ...], _output: Tensor) -> Tensor:
-        return results.pop()[None, :, None]
+        return results.pop()[None, :, None].clone()  # a view would lose the hooks of what wraps the model
 
     handles = [head.register_forward_pre_hook(before), head.register_forward_hook(after)]
     try:

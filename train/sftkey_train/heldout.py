@@ -12,6 +12,7 @@ from sftkey_train import ranks
 from sftkey_train.batches import Batch, Example, micro_batches
 from sftkey_train.loss import selected_logits
 from sftkey_train.recipe import LOSS_ON
+from sftkey_train.sharding import keep_pace
 from sftkey_train.tally import Tally
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def measure(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any
     was_training = model.training
     model.eval()
     tally, matched, present = Tally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
+    keep_pace(model, len(batches))
     for batch in batches:
         on_device = batch.to(model.device)
         logits = selected_logits(model, on_device).float()

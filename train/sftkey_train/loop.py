@@ -23,6 +23,7 @@ from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning
 from sftkey_train.packing import packs
 from sftkey_train.recipe import Stage
 from sftkey_train.schedule import learning_rate, step_weights
+from sftkey_train.sharding import keep_pace
 from sftkey_train.stopping import Measurements
 from sftkey_train.tally import Tally
 
@@ -73,6 +74,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
 
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
+            keep_pace(model, len(batches))
             for batch in (batch.to(device) for batch in batches):
                 with _precision(run, device):
                     costs = token_costs(model, batch, run.reference, context_gradient=stage.context_gradient)
@@ -128,7 +130,9 @@ def _refuse_non_finite(tally: Tally, grad_norm: float, batches: list[Batch], whe
 def _log(
     run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, seconds: float, batches: list[Batch]
 ) -> None:
-    stage, flops_per_second = run.stage, ranks.total(run.flop_count.of(batches)) / seconds / ranks.size()
+    stage = run.stage
+    flops = run.flop_count.of(batches, context_gradient=stage.context_gradient, has_reference=stage.anchor > 0)
+    flops_per_second = ranks.total(flops) / seconds / ranks.size()
     row = {
         "kind": "train",
         "stage": stage.name,

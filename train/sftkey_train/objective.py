@@ -50,13 +50,17 @@ def step_batches(
     """
     if stage.placebo:
         examples = [with_placebo(example, order.seed, order.depth) for example in examples]
-    selected = _each_one(stage.target_regions + stage.anchored_regions)
-    batches = forward_passes(examples, selected, stage, pad_token_id, packed=packed)
+    batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed)
     weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
     if not stage.anchor:
         return [replace(batch, weights=w) for batch, w in zip(batches, weights, strict=True)]
     anchors = _normalised(batches, _each_one(stage.anchored_regions), stage)
     return [replace(batch, weights=w, anchor=a) for batch, w, a in zip(batches, weights, anchors, strict=True)]
+
+
+def selected_regions(stage: Stage) -> Weights:
+    """One for each region whose tokens need logits: those that carry loss, and those that are anchored."""
+    return _each_one(stage.target_regions + stage.anchored_regions)
 
 
 def token_costs(

@@ -192,6 +192,7 @@ class Recipe(Table):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
     threads: CountOrZero = Field(0, description="CPU threads; 0: what torch chooses")
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
+    fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")
     peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
     )
@@ -212,6 +213,16 @@ class Recipe(Table):
             if self.heldout is None and (stage.best or stage.early_stopping or stage.generate_every):
                 raise ValueError(f"stage {stage.name!r}: best, early_stopping and generate_every need a heldout set")
             seen.append(stage.name)
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_keep_pace(self) -> Self:
+        for stage in self.stages if self.fsdp else ():
+            if stage.generate_every or stage.gradient_share_every or not stage.context_gradient:
+                names = "generate_every, gradient_share_every and context_gradient = false"
+                raise ValueError(
+                    f"stage {stage.name!r}: fsdp does not go with {names}: ranks would pass unequally often"
+                )
         return self
 
     def parent(self, stage: Stage) -> Stage | None:

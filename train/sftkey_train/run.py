@@ -40,6 +40,7 @@ from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
 from sftkey_train.schedule import num_stage_examples, num_warmup_steps
+from sftkey_train.sharding import shard, whole_state
 from sftkey_train.stopping import Measurements
 from sftkey_train.trackers import Trackers, check_trackers
 
@@ -164,6 +165,8 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         reference.to(device)  # type: ignore[arg-type]
     if recipe.gradient_checkpointing:
         recompute_activations(model)
+    if recipe.fsdp and ranks.size() > 1:
+        shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)
     ranks.wait()
@@ -186,8 +189,8 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         reference=reference,
     )
     train_stage(stage_run, model)
+    _finish(run, folder, model)
     if ranks.is_main():
-        _finish(run, folder, model)
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
     ranks.wait()
 
@@ -246,14 +249,15 @@ def _device(recipe: Recipe) -> torch.device:
 def _finish(run: _Run, folder: StageFolder, model: "PreTrainedModel") -> None:
     """Write the stage's result, then drop what was only needed to resume."""
     _write_model(run, folder.final, model)
-    drop_checkpoints(folder)
+    if ranks.is_main():
+        drop_checkpoints(folder)
 
 
 def _keep_best(run: _Run, folder: StageFolder, model: "PreTrainedModel", step: int) -> None:
     """Write the model as the best so far, then drop the one before."""
     target = folder.path / f"{BEST}{step}"
+    _write_model(run, target, model)
     if ranks.is_main():
-        _write_model(run, target, model)
         for path in folder.path.glob(f"{BEST}*"):
             if path != target:
                 shutil.rmtree(path)
@@ -261,14 +265,17 @@ def _keep_best(run: _Run, folder: StageFolder, model: "PreTrainedModel", step: i
 
 def _write_model(run: _Run, target: Path, model: "PreTrainedModel") -> None:
     """Write a model that loads by itself: whole weights, tokenizer, recipe; the adapter apart, where there is one."""
+    state = whole_state(model)
+    if not ranks.is_main():
+        return
     if model.generation_config is not None:
         model.generation_config.eos_token_id = run.data.tokenizer.eos_token_id  # what the completions end with
     with appearing(target) as partial:
         if has_adapter(model):
-            save_adapter(model, partial / ADAPTER)
-            model.save_pretrained(partial, state_dict=merged_weights(model))
+            save_adapter(model, state, partial / ADAPTER)
+            model.save_pretrained(partial, state_dict=merged_weights(model, state))
         else:
-            model.save_pretrained(partial)
+            model.save_pretrained(partial, state_dict=state)
         run.data.tokenizer.save_pretrained(str(partial))
         (partial / RECIPE).write_text(_json(run.recipe.resolved()), encoding="utf-8")
 

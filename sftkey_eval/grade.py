@@ -21,6 +21,7 @@ from sftkey_eval.numbers import Number, read_number
 from sftkey_eval.options import read_options, read_truth
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.sequences import Elements, read_elements, read_list, same_kind
+from sftkey_eval.symbolic import same_expression
 from sftkey_eval.units import read_unit
 
 MAX_ANSWER_CHARS = 10_000  # a longer answer is compared as it is, and left undecided where that does not settle it
@@ -203,6 +204,10 @@ def _same_option(gold: str, predicted: str, choices: Sequence[str] | None) -> De
     return decide(letters == read_options(gold, choices), "option") if letters else Decision("wrong", "no_option")
 
 
+def _symbolic(gold: str, predicted: str, policy: Policy) -> Decision:
+    return Decision(*same_expression(gold, predicted, policy))
+
+
 def _wrong(rule: str) -> Rule:
     return lambda gold, predicted, policy: Decision("wrong", rule)  # noqa: ARG005
 
@@ -210,7 +215,7 @@ def _wrong(rule: str) -> Rule:
 RULES: Mapping[AnswerType, tuple[Rule, ...]] = MappingProxyType(
     {
         "number": (_same_symbols, _hedged, _numbers, _wrong("not_a_number")),
-        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements, *EXACT_RULES),
+        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements, *EXACT_RULES, _symbolic),
         "boolean": (_same_truth,),
         "text": (_same_words, _wrong("different_text")),
         "list": (_same_words, _list),

@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import sftkey_data
 from sftkey_data.config import validate
@@ -20,13 +21,16 @@ from sftkey_eval.completions import Completion, Fields, check_answer_type, read_
 from sftkey_eval.cot import find_cot_value
 from sftkey_eval.grade import grade
 from sftkey_eval.lenient import Candidate, find_candidate, find_cot
+from sftkey_eval.lines import write_lines
 from sftkey_eval.numbers import read_number
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.second import check_second_grader, disagreement, disagreement_line, with_second_opinion
 from sftkey_eval.verdict import ERROR_CLASSES, Verdict, open_verdicts
+from sftkey_eval.workers import BATCH_ROWS, in_order
 
 DEFAULT_TEMPLATE = "sftkey"
 RUN_FILE = "run.json"
-BATCH_ROWS = 500
+DISAGREEMENTS_FILE = "disagreements.jsonl"
 
 
 @dataclass(slots=True)
@@ -47,6 +51,8 @@ class Tally:
         self.counts["lenient_correct"] += verdict.lenient_correct
         self.counts["undecided"] += verdict.verdict == "undecided"
         self.counts["unscored"] += verdict.verdict == "unscored"
+        self.counts["second_asked"] += verdict.second_verdict is not None
+        self.counts["disagreements"] += disagreement(verdict)
         self.error_classes[verdict.error_class] += 1
         if verdict.format_error is not None:
             self.format_errors[verdict.format_error] += 1
@@ -72,6 +78,8 @@ class Tally:
             "format_errors": dict(sorted(self.format_errors.items())),
             "error_classes": {name: self.error_classes[name] for name in ERROR_CLASSES},
         }
+        if self.counts["second_asked"]:
+            summary |= {name: self.counts[name] for name in ("second_asked", "disagreements")}
         return json.dumps(summary)
 
 
@@ -83,6 +91,8 @@ def score_file(
     answer_type: str | None = None,
     fields: Fields | None = None,
     policy: Policy = DEFAULT_POLICY,
+    workers: int = 1,
+    second_grader: str | None = None,
 ) -> Tally:
     """Score a file of completions into a verdicts file.
 
@@ -93,12 +103,16 @@ def score_file(
         answer_type: Overrides what the rows say.
         fields: Where the columns are.
         policy: What counts as equal.
+        workers: Processes that score; the file is the same for any number.
+        second_grader: `math-verify`, to have its opinion beside ours; where they differ, `disagreements.jsonl` beside
+            `out` lists it.
 
     Raises:
         SFTKeyError: What `survey_completions` refuses, an unknown template or answer type, an unusable `out`.
     """
     fields = fields or Fields()
     forced = None if answer_type is None else check_answer_type(answer_type)
+    check_second_grader(second_grader)
     run = _read_run(path)
     survey = survey_completions(path, fields)
     used = _template(template, run, path.parent / RUN_FILE)
@@ -115,18 +129,47 @@ def score_file(
         "source": path.name,
         "sha256": survey.sha256,
         "answer_type": forced,
+        "second_grader": second_grader,
         "run": run,
     }
+    job = _Job(used, forced, policy, second_grader is not None)
     tally = Tally()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open_verdicts(out, provenance) as writer, progress("scoring", survey.num_rows) as bar:
-        for batch in _batches(read_completions(path, fields)):
-            verdicts = [score_completion(row, used, answer_type=forced, policy=policy) for row in batch]
+    with (
+        open_verdicts(out, provenance) as writer,
+        _open_disagreements(out, second_grader) as differing,
+        progress("scoring", survey.num_rows) as bar,
+        closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
+    ):
+        for _, verdicts in batches:
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)
+                if differing and disagreement(verdict):
+                    differing.write(disagreement_line(verdict))
             bar.advance(bar.task_ids[0], len(verdicts))
     return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker does with a batch."""
+
+    template: Template
+    answer_type: AnswerType | None
+    policy: Policy
+    second: bool
+
+    def __call__(self, rows: list[Completion]) -> list[Verdict]:
+        verdicts = [
+            score_completion(row, self.template, answer_type=self.answer_type, policy=self.policy) for row in rows
+        ]
+        return [with_second_opinion(verdict) for verdict in verdicts] if self.second else verdicts
+
+
+def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:
+    path = out.parent / DISAGREEMENTS_FILE
+    return nullcontext() if second_grader is None else write_lines(path)
 
 
 def score_completion(

@@ -59,6 +59,8 @@ class Verdict:
         completion: Raw text; None where the row has none.
         choices: Option texts in the order A, B, C, …
         finish_reason: `stop`, `length` or unknown.
+        second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `predicted`; None when not asked.
+        second_rule: The rule of the second grader; None when not asked.
     """
 
     id: str
@@ -87,6 +89,8 @@ class Verdict:
     completion: str | None
     choices: tuple[str, ...] | None
     finish_reason: str | None
+    second_verdict: str | None = None
+    second_rule: str | None = None
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))

@@ -17,6 +17,8 @@ def score(
 ) -> Verdict:
     row = Completion(
         id="1",
+        item_id="1",
+        sample=0,
         dataset="",
         split="",
         prompt="",

@@ -142,8 +142,8 @@ def test_what_is_hostile_costly_or_ambiguous_is_never_correct(
     ids=lambda text: text,
 )
 def test_what_may_be_equal_is_never_wrong(gold: str, predicted: str) -> None:
-    assert grade(gold, predicted, "math").verdict == "undecided"
-    assert grade(predicted, gold, "math").verdict == "undecided"
+    assert grade(gold, predicted, "math").verdict != "wrong"
+    assert grade(predicted, gold, "math").verdict != "wrong"
 
 
 def test_rounding_applies_to_constants() -> None:

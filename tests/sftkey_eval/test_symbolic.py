@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from sftkey_eval import symbolic_process
+from sftkey_eval.decision import Decision
 from sftkey_eval.grade import grade
 from sftkey_eval.guard import refusal
-from sftkey_eval.policy import Policy
-from sftkey_eval.symbolic import second_opinion
+from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.symbolic import same_expression, second_opinion
 from sftkey_eval.symbolic_process import SYMBOLIC, SymbolicProcess
 
 pytest.importorskip("math_verify")
@@ -72,28 +73,33 @@ HOSTILE = [
 ]
 
 
+def asked(gold: str, predicted: str, policy: Policy = DEFAULT_POLICY) -> Decision:
+    """What this rule says, also where a cheaper one would have decided."""
+    return Decision(*same_expression(gold, predicted, policy))
+
+
 @pytest.mark.parametrize(("gold", "predicted"), EQUAL)
 def test_equal_expressions_are_equal_in_both_directions(gold: str, predicted: str) -> None:
     for pair in ((gold, predicted), (predicted, gold)):
-        decision = grade(*pair, "math")
+        decision = asked(*pair)
         assert (decision.verdict, decision.rule) == ("correct", "symbolic"), pair
 
 
 @pytest.mark.parametrize(("gold", "predicted"), [case[1:] for case in FORBIDDEN], ids=[case[0] for case in FORBIDDEN])
 def test_what_the_policy_forbids_is_wrong_in_both_directions(gold: str, predicted: str) -> None:
-    assert grade(gold, predicted, "math").verdict == "wrong"
-    assert grade(predicted, gold, "math").verdict != "correct"
+    assert asked(gold, predicted).verdict == "wrong"
+    assert asked(predicted, gold).verdict != "correct"
 
 
 def test_the_grammar_reads_nothing_past_a_sign_it_does_not_know() -> None:
     for predicted in ("1 000", r"\sin 30^\circ", "1011_2 + x", r"3x\% + 1"):
-        assert grade("x", predicted, "math").verdict == "undecided", predicted
+        assert asked("x", predicted).verdict == "undecided", predicted
 
 
 def test_rounding_is_the_policys() -> None:
-    assert grade(r"2\pi", "6.28", "math").verdict == "wrong"
-    assert grade(r"2\pi", "6.28", "math", policy=Policy(rounding=2)).verdict == "correct"
-    assert grade(r"2\pi", "6.29", "math", policy=Policy(rounding=2)).verdict == "wrong"
+    assert asked(r"2\pi", "6.28").verdict == "wrong"
+    assert asked(r"2\pi", "6.28", policy=Policy(rounding=2)).verdict == "correct"
+    assert asked(r"2\pi", "6.29", policy=Policy(rounding=2)).verdict == "wrong"
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:20] for text in HOSTILE])
@@ -130,37 +136,33 @@ def test_a_request_over_the_limit_kills_the_worker_and_the_next_one_gets_a_new_o
 
 
 def test_a_worker_that_dies_is_no_wrong_answer() -> None:
-    assert grade("y+y", "2y", "math").verdict == "correct"
+    assert asked("y+y", "2y").verdict == "correct"
     assert SYMBOLIC.pid is not None
     os.kill(SYMBOLIC.pid, signal.SIGSTOP)  # so that it is alive when asked and dead before it answers
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(grade, "z+z+1", "2z+1", "math")
+        answer = pool.submit(asked, "z+z+1", "2z+1")
         time.sleep(0.5)
         os.kill(SYMBOLIC.pid, signal.SIGKILL)
-        decision = asked.result()
+        decision = answer.result()
     assert (decision.verdict, decision.rule) == ("undecided", "symbolic_crash")
 
 
 def test_many_threads_share_one_worker_and_get_their_own_answers() -> None:
     with ThreadPoolExecutor(8) as pool:
-        verdicts = list(pool.map(lambda n: grade(f"x+{n}", f"{n % 7}+x", "math").verdict, range(28)))
+        verdicts = list(pool.map(lambda n: asked(f"x+{n}", f"{n % 7}+x").verdict, range(28)))
     assert verdicts == ["correct" if n == n % 7 else "wrong" for n in range(28)]
 
 
 def test_a_forked_child_starts_a_worker_of_its_own() -> None:
-    assert grade("k+k", "2k", "math").verdict == "correct"
+    assert asked("k+k", "2k").verdict == "correct"
     pid = SYMBOLIC.pid
     child = os.fork()
     if child == 0:
-        right = (
-            SYMBOLIC.pid is None
-            and grade("m+m+k", "2m+k", "math").verdict == "correct"
-            and SYMBOLIC.pid not in (None, pid)
-        )
+        right = SYMBOLIC.pid is None and asked("m+m+k", "2m+k").verdict == "correct" and SYMBOLIC.pid not in (None, pid)
         SYMBOLIC.stop()
         os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert grade("n+n+k", "2n+k", "math").verdict == "correct"
+    assert asked("n+n+k", "2n+k").verdict == "correct"
     assert SYMBOLIC.pid == pid
 
 
@@ -172,8 +174,9 @@ def _alive(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_no_worker_outlives_a_killed_parent() -> None:
     code = (
-        "from sftkey_eval.grade import grade; from sftkey_eval.symbolic_process import SYMBOLIC; import time\n"
-        "grade('x+x','2x','math'); print(SYMBOLIC.pid, flush=True); time.sleep(600)"
+        "from sftkey_eval.policy import DEFAULT_POLICY; from sftkey_eval.symbolic import same_expression\n"
+        "from sftkey_eval.symbolic_process import SYMBOLIC; import time\n"
+        "same_expression('x+x','2x',DEFAULT_POLICY); print(SYMBOLIC.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -191,7 +194,8 @@ def test_no_worker_outlives_a_killed_parent() -> None:
 
 def test_the_parent_never_imports_the_grammar() -> None:
     code = (
-        "import sys; from sftkey_eval.grade import grade; assert grade('x+x','2x','math').verdict == 'correct'\n"
+        "import sys; from sftkey_eval.policy import DEFAULT_POLICY; from sftkey_eval.symbolic import same_expression\n"
+        "assert same_expression('x+x','2x',DEFAULT_POLICY)[0] == 'correct'\n"
         "print([name for name in ('antlr4', 'latex2sympy2_extended', 'math_verify', 'sympy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable], input=code, capture_output=True, text=True, check=True)
@@ -200,7 +204,7 @@ def test_the_parent_never_imports_the_grammar() -> None:
 
 def test_the_second_grader_keeps_its_own_mind() -> None:
     assert second_opinion(r"\frac{1}{3}", "0.333333")[0] == "correct"  # it rounds, we do not
-    assert grade(r"\frac{1}{3}", "0.333333", "math").verdict == "wrong"
+    assert asked(r"\frac{1}{3}", "0.333333").verdict == "wrong"
     assert second_opinion("5", "6") == ("wrong", "math_verify")
     assert second_opinion("5", "{")[0] == "undecided"
     assert second_opinion("5", "9^{9^{9^9}}")[0] == "undecided"

@@ -199,9 +199,10 @@ def compare(
     """
     require("compare", "eval", *REPORT)
     from sftkey_eval.compare import compare as write_comparison
-    from sftkey_eval.compare import format_statement, line_json
+    from sftkey_eval.compare import line_json
     from sftkey_eval.paired import Allowed
     from sftkey_eval.report import paired_text
+    from sftkey_eval.report_tables import format_statement
 
     comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)

@@ -10,9 +10,9 @@ from sftkey_eval.examples import paired_examples
 from sftkey_eval.files import write_json, write_text
 from sftkey_eval.groups import breakdowns
 from sftkey_eval.opinions import opinions
-from sftkey_eval.paired import CHANGES, FORMAT_MARGIN, OUTCOMES, Allowed, Comparison, changes, compare_runs
+from sftkey_eval.paired import CHANGES, OUTCOMES, Allowed, Comparison, changes, compare_runs
 from sftkey_eval.reading import terms
-from sftkey_eval.render import markdown, p_value, page, points
+from sftkey_eval.render import markdown, page
 from sftkey_eval.report import common_values, comparison_json
 from sftkey_eval.report_tables import flipped_table, paired_table, run_tables
 from sftkey_eval.runs import load_runs
@@ -84,18 +84,6 @@ def flipped(comparison: Comparison) -> dict[str, list[str]]:
     return ids
 
 
-def format_statement(comparison: Comparison) -> str:
-    """What the non-inferiority test of the format says, in a sentence."""
-    margin = f"{100 * FORMAT_MARGIN:.0f} point"
-    said = "is shown" if comparison.format_non_inferior else "is not shown"
-    rate = comparison.rates["format"]
-    return (
-        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
-        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
-        "margin fixed beforehand)."
-    )
-
-
 def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
     runs = [comparison.first, comparison.second]
     common = common_values(runs, summaries)
@@ -116,6 +104,5 @@ def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, 
         "comparisons": [comparison],
         "change_counts": {name: counts[name] for name in CHANGES},
         "flipped": flipped(comparison),
-        "format_statement": format_statement(comparison),
         "reading": terms("rates", "pairs", "non_inferiority"),
     }

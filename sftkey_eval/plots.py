@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Figure], None]
 
-# The light colours of base.css and charts.css: apart in hue and lightness, so also for colour-blind readers and in grey.
+# The light colours of base.css and charts.css: apart in hue and lightness, so also for the colour-blind and in grey.
 CLASS_COLOURS = {
     "correct": "#2b6ca3",
     "format": "#86c5d8",

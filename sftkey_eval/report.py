@@ -17,7 +17,15 @@ from sftkey_eval.paired import CHANGES, Allowed, Comparison, compare_runs
 from sftkey_eval.provenance import facts, provenance_json, warnings
 from sftkey_eval.reading import terms
 from sftkey_eval.render import counts, interval, markdown, p_value, page, percent, points
-from sftkey_eval.report_tables import OUTCOME_TITLES, classes_seen, codes_seen, finding, paired_table, run_tables
+from sftkey_eval.report_tables import (
+    OUTCOME_TITLES,
+    classes_seen,
+    codes_seen,
+    finding,
+    format_statement,
+    paired_table,
+    run_tables,
+)
 from sftkey_eval.runs import Run, load_runs
 from sftkey_eval.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
 from sftkey_eval.tables import Table, markdown_table, write_tables
@@ -177,6 +185,7 @@ def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict
         "warnings": warnings(runs, summaries),
         "facts": facts,
         "finding": finding,
+        "format_statement": format_statement,
         "markdown_table": markdown_table,
     }
 
@@ -194,7 +203,7 @@ def _values(made: Report) -> dict[str, Any]:
         "forest": charts.forest(made.comparisons, tuple(OUTCOME_TITLES)),
         "scatter": charts.scatter(made.runs, made.summaries),
         "curve": charts.curve(made.summaries),
-        "reading": terms("rates", "classes", *(("pairs",) if made.comparisons else ())),
+        "reading": terms("rates", "classes", *(("pairs", "non_inferiority") if made.comparisons else ())),
     }
 
 

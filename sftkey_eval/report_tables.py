@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from sftkey_eval.examples import CLASS_LABELS
 from sftkey_eval.groups import Breakdown
 from sftkey_eval.opinions import Opinions
-from sftkey_eval.paired import CHANGES, Comparison, PairedRate, changes
+from sftkey_eval.paired import CHANGES, FORMAT_MARGIN, Comparison, PairedRate, changes
 from sftkey_eval.reading import terms
+from sftkey_eval.render import p_value, points
 from sftkey_eval.summary import HEADLINE, Summary
 from sftkey_eval.tables import Cell, Table
 
@@ -198,3 +199,15 @@ def finding(rate: PairedRate) -> str:
     if rate.shown:
         return "higher" if rate.difference > 0 else "lower"
     return f"no difference shown; 80 % power begins at {100 * rate.detectable:.1f} points"
+
+
+def format_statement(comparison: Comparison) -> str:
+    """What the non-inferiority test of the format says, in a sentence."""
+    margin = f"{100 * FORMAT_MARGIN:.0f} point"
+    said = "is shown" if comparison.format_non_inferior else "is not shown"
+    rate = comparison.rates["format"]
+    return (
+        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
+        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
+        "margin fixed beforehand)."
+    )

@@ -19,8 +19,8 @@ STYLES = ("base.css", "charts.css", "browser.css")
 THEME = ("theme.js",)
 SCRIPTS = ("data.js", "card.js", "browser.js", "keys.js")
 
-# C0 and C1 controls, direction marks and zero-width characters: invisible, or able to reorder what is read.
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# C0 and C1 controls, direction marks, zero-width characters and halves of pairs: invisible, or able to reorder text.
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 

@@ -66,6 +66,10 @@ def test_the_forest_holds_zero_and_every_interval(runs: list[Run]) -> None:
     assert (row.difference.value, row.shown) == (100 * rate.difference, rate.shown)
     for group in plot.groups.values():
         assert plot.axis.low <= group[0].difference.low < group[0].difference.high <= plot.axis.high
+    far = forest([compare_runs(runs[2], runs[1])], ("strict",))
+    assert far is not None
+    assert far.groups["Strict accuracy"][0].difference.low > 20
+    assert 0 in far.axis.ticks
     assert forest([], ("format",)) is None
 
 
@@ -85,10 +89,9 @@ def test_groups_of_cot_length_hold_every_item_once(tmp_path: Path) -> None:
     assert sum(rate.n for rate in rates) == 11
     assert min(rate.n for rate in rates) > 0
     assert [rate.k for rate in rates][-2:] == [0, 0]
-    assert found.groups[0].startswith("1–")
-    assert found.groups[-1].endswith("–144")
-    bounds = [int(end) for group in found.groups for end in group.split("–")]
-    assert bounds == sorted(bounds)
+    for group, rate in zip(found.groups, rates, strict=True):
+        low, high = map(int, group.split("–"))
+        assert rate.n == sum(low <= length <= high for length in [*lengths, 144])
 
 
 def test_one_length_is_one_group(tmp_path: Path) -> None:

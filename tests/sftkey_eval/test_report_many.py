@@ -1,5 +1,6 @@
 """The report's page with 20,000 examples, by keyboard, in both themes and on a phone."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from eval_samples import AFTER, RIGHT, SLIP, write_run
 from report_pages import Watched
 
 from sftkey_eval.report import report
-from sftkey_eval.verdict import open_verdicts, read_verdicts
+from sftkey_eval.verdict import COLUMNS, open_verdicts, read_verdicts
 
 MANY = 20_000
 
@@ -152,3 +153,25 @@ def test_plots_have_a_text_and_marks_inside_them(opened: Watched) -> None:
             at = mark.bounding_box()
             assert box["x"] - 10 <= at["x"] <= box["x"] + box["width"]
             assert box["y"] - 10 <= at["y"] <= box["y"] + box["height"]
+
+
+def test_a_second_graders_disagreements_are_counted_and_listed(browser: Any, tmp_path: Path) -> None:
+    if "second_verdict" not in COLUMNS:
+        pytest.skip("verdicts hold no second grader's opinion yet")
+    run = write_run(tmp_path / "run", [{"completion": text} for text in (RIGHT, SLIP, RIGHT, AFTER)])
+    verdicts, provenance = read_verdicts(run / "verdicts.parquet")
+    opinions = ["correct", "correct", "undecided", None]
+    with open_verdicts(tmp_path / "both.parquet", provenance) as writer:
+        writer.write(
+            replace(verdict, **{"second_verdict": opinion, "second_rule": opinion and "their rule"})
+            for verdict, opinion in zip(verdicts, opinions, strict=True)
+        )
+    report([str(tmp_path / "both.parquet")], tmp_path / "report")
+    made = json.loads((tmp_path / "report" / "report.json").read_text())["second_grader"]["both"]
+    assert (made["k"], made["n"], made["ids"]) == (2, 3, ["sums/test/1", "sums/test/2"])
+    watched = Watched(browser, tmp_path / "report" / "report.html")
+    watched.page.get_by_role("button", name="Show 2 disagreements of both").click()
+    assert watched.shown() == "Showing 1–2 of 2 (4 in all)"
+    assert watched.page.locator(".example").first.get_by_text("their rule").count() == 1
+    assert watched.complaints == []
+    watched.page.close()

@@ -92,7 +92,7 @@ def test_text_in_latex_is_no_command() -> None:
     body = bare.splitlines()[5]
     assert "%" not in body
     assert body.count("&") == 1
-    assert body.count("$") == 8  # two invisible characters, their codes between two angle brackets each
+    assert body.count("$") == 12  # three invisible characters, their codes between two angle brackets each
     assert not set(text) & {"\x00", "\u202e"}
 
 
@@ -110,7 +110,8 @@ def test_no_cell_of_a_csv_is_a_formula(text: str) -> None:
 
 def test_half_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [{"completion": RIGHT, "id": "a\ud800b"}])
-    report([f"x={folder}"], tmp_path / "report")
+    report([f"x\udcff={folder}"], tmp_path / "report")  # a byte of the command line that is no UTF-8
+    assert read(tmp_path / "report", "headline")[0]["run"] == "x?"
     assert unpacked(packed({"a": HOSTILE})) == {"a": HOSTILE}
 
 

@@ -189,7 +189,7 @@ def run(
     """
     require("run", "eval", *GENERATE, *REPORT)
     from sftkey_eval.generate import GenerateOptions
-    from sftkey_eval.report import headline_table
+    from sftkey_eval.report import headline_text
     from sftkey_eval.run import run as run_evaluation
 
     options = GenerateOptions(
@@ -208,14 +208,14 @@ def run(
         overwrite=overwrite,
     )
     result = run_evaluation(options, out, workers=workers, second_grader=second_grader)
-    typer.echo(headline_table(result.report.summaries), err=True)
+    typer.echo(headline_text(result.report.summaries), err=True)
     typer.echo(result.to_json())
 
 
 @app.command()
 def report(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json and the plots.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, .md and .json, tables and plots.")],
     allow_different_template: AllowTemplate = False,
     allow_different_prompts: AllowPrompts = False,
 ) -> None:
@@ -225,13 +225,13 @@ def report(
     """
     require("report", "eval", *REPORT)
     from sftkey_eval.paired import Allowed
-    from sftkey_eval.report import headline_table, line_json, paired_table
+    from sftkey_eval.report import headline_text, line_json, paired_text
     from sftkey_eval.report import report as write_report
 
     made = write_report(runs, out, Allowed(allow_different_template, allow_different_prompts))
-    typer.echo(headline_table(made.summaries), err=True)
+    typer.echo(headline_text(made.summaries), err=True)
     if made.comparisons:
-        typer.echo("\n" + paired_table(made.comparisons), err=True)
+        typer.echo("\n" + paired_text(made.comparisons), err=True)
     typer.echo(line_json(made, out))
 
 
@@ -239,7 +239,7 @@ def report(
 def compare(
     run_a: Annotated[str, typer.Argument(help="The run compared with: PATH or LABEL=PATH.")],
     run_b: Annotated[str, typer.Argument(help="The run that is compared: PATH or LABEL=PATH.")],
-    out: Annotated[Path, typer.Option(help="Folder for compare.html, compare.md and compare.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for compare.html, .md and .json, tables and plots.")],
     allow_different_template: AllowTemplate = False,
     allow_different_prompts: AllowPrompts = False,
 ) -> None:
@@ -249,12 +249,13 @@ def compare(
     """
     require("compare", "eval", *REPORT)
     from sftkey_eval.compare import compare as write_comparison
-    from sftkey_eval.compare import format_statement, line_json
+    from sftkey_eval.compare import line_json
     from sftkey_eval.paired import Allowed
-    from sftkey_eval.report import paired_table
+    from sftkey_eval.report import paired_text
+    from sftkey_eval.report_tables import format_statement
 
     comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))
-    typer.echo(f"{paired_table([comparison])}\n\n{format_statement(comparison)}", err=True)
+    typer.echo(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
     typer.echo(line_json(comparison, out))
 
 

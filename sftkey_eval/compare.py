@@ -1,21 +1,30 @@
-"""Two runs against each other, item by item: HTML with every flipped item, Markdown and JSON."""
+"""Two runs against each other, item by item: a page with every flipped item, Markdown, JSON, tables and a plot."""
 
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sftkey_eval import charts, plots
 from sftkey_eval.examples import paired_examples
-from sftkey_eval.paired import CHANGES, FORMAT_MARGIN, OUTCOMES, Allowed, Comparison, changes, compare_runs
+from sftkey_eval.files import write_json, write_text
+from sftkey_eval.groups import breakdowns
+from sftkey_eval.opinions import opinions
+from sftkey_eval.paired import CHANGES, OUTCOMES, Allowed, Comparison, changes, compare_runs
 from sftkey_eval.reading import terms
-from sftkey_eval.render import markdown, p_value, page, points
-from sftkey_eval.report import common_values, comparison_json, paired_rows, write_json, write_text
+from sftkey_eval.render import markdown, page
+from sftkey_eval.report import common_values, comparison_json
+from sftkey_eval.report_tables import flipped_table, paired_table, run_tables
 from sftkey_eval.runs import load_runs
 from sftkey_eval.summary import Summary, summarize, summary_json
+from sftkey_eval.tables import Table, write_tables
+
+SHOWN_FLIPPED = 200
+"""Flipped items listed in the page and the Markdown; the table's file and the browser have them all."""
 
 
 def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) -> Comparison:
-    """Write `compare.html`, `compare.md` and `compare.json` to a folder.
+    """Write `compare.html`, `compare.md`, `compare.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
         first: The run compared with, as `PATH` or `LABEL=PATH`.
@@ -30,9 +39,12 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     comparison = compare_runs(before, now, allowed)
     summaries = {run.label: summarize(run.verdicts) for run in (before, now)}
     out.mkdir(parents=True, exist_ok=True)
-    values = _values(comparison, summaries)
+    tables = _tables(comparison, summaries)
+    values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
+    write_tables(tables, out / "tables")
+    drawn = plots.write_plots(plots.forest_figure(values["forest"]), out / "plots")
     write_json(out / "compare.json", compare_json(comparison, summaries))
-    write_text(out / "compare.md", markdown("compare.md.j2", **values))
+    write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
     write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
     return comparison
 
@@ -56,6 +68,12 @@ def line_json(comparison: Comparison, out: Path) -> str:
     return json.dumps({"report": str(out / "compare.html"), **rates})
 
 
+def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
+    runs = [comparison.first, comparison.second]
+    first, *others = run_tables(summaries, breakdowns(runs), opinions(runs))
+    return [first, paired_table([comparison], tuple(OUTCOMES)), flipped_table(comparison), *others]
+
+
 def flipped(comparison: Comparison) -> dict[str, list[str]]:
     """Ids by change, for the changes that are one."""
     ids: dict[str, list[str]] = {name: [] for name in CHANGES if not name.startswith("both")}
@@ -64,18 +82,6 @@ def flipped(comparison: Comparison) -> dict[str, list[str]]:
             if change in ids:
                 ids[change].append(before.id)
     return ids
-
-
-def format_statement(comparison: Comparison) -> str:
-    """What the non-inferiority test of the format says, in a sentence."""
-    margin = f"{100 * FORMAT_MARGIN:.0f} point"
-    said = "is shown" if comparison.format_non_inferior else "is not shown"
-    rate = comparison.rates["format"]
-    return (
-        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
-        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
-        "margin fixed beforehand)."
-    )
 
 
 def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
@@ -92,10 +98,11 @@ def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, 
         "first": comparison.first.label,
         "second": comparison.second.label,
         "num_items": num_items,
-        "paired_rows": paired_rows([comparison], tuple(OUTCOMES)),
+        "forest": charts.forest([comparison], tuple(OUTCOMES)),
+        "seconds": opinions(runs),
+        "shown_flipped": SHOWN_FLIPPED,
         "comparisons": [comparison],
         "change_counts": {name: counts[name] for name in CHANGES},
         "flipped": flipped(comparison),
-        "format_statement": format_statement(comparison),
         "reading": terms("rates", "pairs", "non_inferiority"),
     }

@@ -1,12 +1,13 @@
 """The examples of a report: every item once, every completion cut into regions for colouring."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from sftkey_data.template import Malformed, Template
+from sftkey_eval.embed import Segment, abridge, segment_limit
+from sftkey_eval.opinions import disagrees, second_rule, second_verdict
 from sftkey_eval.paired import CHANGES, Comparison, changes
 from sftkey_eval.runs import Run
 from sftkey_eval.verdict import Verdict
@@ -21,9 +22,6 @@ CLASS_LABELS = {
     "unscored": "unscored",
 }
 
-Segment = tuple[str, str]
-"""A region (`cot`, `tag`, `key`, or `text` where the completion does not parse) and its text."""
-
 
 def segments(template: Template, verdict: Verdict) -> list[Segment]:
     """A completion cut at its region borders; joined, the texts are the completion."""
@@ -32,10 +30,22 @@ def segments(template: Template, verdict: Verdict) -> list[Segment]:
         spans = template.locate(text, verdict.finish_reason)
     except Malformed:
         return _marked(template, text)
-    borders = (0, spans.cot_start, spans.cot_end, spans.key_start, spans.key_end, len(text))
-    regions = ("tag", "cot", "tag", "key", "tag")
-    cut = zip(regions, borders[:-1], borders[1:], strict=True)
-    return [(region, text[start:end]) for region, start, end in cut if end > start]
+    between, after = text[spans.cot_end : spans.key_start], text[spans.key_end :]
+    cut = [
+        ("tag", text[: spans.cot_start]),
+        ("cot", text[spans.cot_start : spans.cot_end]),
+        *(_marked(template, between) if template.free_text else [("tag", between)]),
+        ("key", text[spans.key_start : spans.key_end]),
+        *(_closed(template, after) if template.free_text else [("tag", after)]),
+    ]
+    return [(region, part) for region, part in cut if part]
+
+
+def _closed(template: Template, after: str) -> list[Segment]:
+    """What follows the Key where more text may: the closing mark, and the text."""
+    mark = template.after_key.strip()
+    end = len(after) - len(after.lstrip()) + len(mark) if after.lstrip().startswith(mark) else 0
+    return [("tag", after[:end]), ("text", after[end:])]
 
 
 def _marked(template: Template, text: str) -> list[Segment]:
@@ -75,41 +85,46 @@ def paired_examples(comparison: Comparison) -> dict[str, Any]:
 
 def _browser(runs: Sequence[Run], cards: Iterable[tuple[list[tuple[int, Verdict]], list[str]]]) -> dict[str, Any]:
     templates = [run.template for run in runs]
+    limit = segment_limit(sum(len(run.verdicts) for run in runs))
     items: dict[tuple[object, ...], int] = {}
     entries = []
     for outcomes, changed in cards:
         first = outcomes[0][1]
-        item = (first.id, first.prompt, first.gold, first.choices)
+        item = (first.id, first.prompt, first.gold, first.choices, first.dataset, first.answer_type)
         index = items.setdefault(item, len(items))
-        shown = [_outcome(run, verdict, templates[run]) for run, verdict in outcomes]
+        shown = [_outcome(run, verdict, templates[run], limit) for run, verdict in outcomes]
         entries.append({"item": index, "changes": changed, "outcomes": shown})
+    names = ("id", "prompt", "gold", "choices", "dataset", "type")
     return {
         "runs": [run.label for run in runs],
         "classes": CLASS_LABELS,
         "changes": CHANGES,
-        "items": [dict(zip(("id", "prompt", "gold", "choices"), item, strict=True)) for item in items],
+        "limit": limit,
+        "items": [dict(zip(names, item, strict=True)) for item in items],
         "entries": entries,
     }
 
 
-def _outcome(run: int, verdict: Verdict, template: Template) -> dict[str, Any]:
-    return {
+def _outcome(run: int, verdict: Verdict, template: Template, limit: int) -> dict[str, Any]:
+    shown = {
         "run": run,
         "class": verdict.error_class,
         "code": verdict.format_error,
         "predicted": verdict.predicted,
         "lenient": verdict.lenient_predicted,
+        "lenient_verdict": verdict.lenient_verdict,
         "source": verdict.lenient_source,
         "cot_value": verdict.cot_value,
         "verdict": verdict.verdict,
         "rule": verdict.rule,
         "finish": verdict.finish_reason,
         "lucky": verdict.lucky,
-        "segments": segments(template, verdict),
+        "segments": abridge(segments(template, verdict), limit),
     }
-
-
-def script_json(value: object) -> str:
-    """JSON that is safe inside a script element: pure ASCII, and nothing that could end the element."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    if second_verdict(verdict):
+        shown |= {
+            "second": second_verdict(verdict),
+            "second_rule": second_rule(verdict),
+            "disagree": disagrees(verdict),
+        }
+    return shown

@@ -13,7 +13,8 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract import AnswerType
 from sftkey_eval.completions import check_answer_type, read_choices, read_gold, read_rows, read_text
-from sftkey_eval.grade import Decision, grade
+from sftkey_eval.decision import Decision
+from sftkey_eval.grade import grade
 from sftkey_eval.lines import write_lines
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.workers import BATCH_ROWS, in_order

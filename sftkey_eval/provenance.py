@@ -73,8 +73,9 @@ def warnings(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> list[str]
             hit = f"{run.label}: {cut} of {summary.num_items} completions hit the token limit"
             found.append(f"{hit}; raise --max-new-tokens, or read its format rate with that in mind.")
         if summary.unscored:
-            unscored = f"{run.label}: {summary.unscored} items have an empty or unusable gold"
-            found.append(f"{unscored} and count as not correct.")
+            items = "item has" if summary.unscored == 1 else "items have"
+            unscored = f"{run.label}: {summary.unscored} {items} an empty or unusable gold"
+            found.append(f"{unscored}: never correct, and in every denominator.")
     if len({run.provenance["policy_digest"] for run in runs}) > 1:
         found.append("The runs were graded by different policies, so their accuracies do not compare.")
     if len({run.provenance["template_digest"] for run in runs}) > 1:

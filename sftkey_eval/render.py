@@ -8,32 +8,58 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftkey_eval.examples import script_json
+from sftkey_eval.embed import packed
 from sftkey_eval.summary import Rate
 
 if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
+STYLES = ("base.css", "charts.css", "browser.css")
+THEME = ("theme.js",)
+SCRIPTS = ("data.js", "card.js", "browser.js", "keys.js")
 
-# C0 and C1 controls, direction marks and zero-width characters: invisible, or able to reorder what is read.
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# C0 and C1 controls, direction marks, zero-width characters and halves of pairs: invisible, or able to reorder text.
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
-    """A whole HTML page with styles, script and example data inline; it asks for nothing outside itself."""
-    script = (TEMPLATES / "examples.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    markup = _environment(html=True).get_template(template)
-    return markup.render(
-        **values,
-        style=_safe((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=_safe(script),
-        script_digest=digest,
-        example_data=_safe(script_json(examples)),
-        has_choices=any(item["choices"] for item in examples["items"]),
-    )
+    """A whole HTML page with styles, scripts and example data inline; it asks for nothing outside itself."""
+    theme, script = _joined(THEME), _joined(SCRIPTS)
+    data = packed(examples)
+    found = {
+        "styles": _safe(_joined(STYLES)),
+        "theme_script": _safe(theme),
+        "script": _safe(script),
+        "script_digests": [_digest(theme), _digest(script)],
+        "example_data": _safe(data),
+        "num_entries": len(examples["entries"]),
+        "data_bytes": len(data),
+        "limit": examples["limit"],
+        "num_abridged": _num_abridged(examples),
+        "filters": _filters(examples),
+    }
+    return _environment(html=True).get_template(template).render(**values, **found)
+
+
+def _filters(examples: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Values to filter by; none where all items have the same one."""
+    values = {name: sorted({item[name] for item in examples["items"]}) for name in ("dataset", "type")}
+    return {name: found if len(found) > 1 else [] for name, found in values.items()}
+
+
+def _num_abridged(examples: Mapping[str, Any]) -> int:
+    outcomes = (outcome for entry in examples["entries"] for outcome in entry["outcomes"])
+    return sum(any(region == "cut" for region, _ in outcome["segments"]) for outcome in outcomes)
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    return "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def markdown(template: str, **values: Any) -> str:
@@ -72,6 +98,11 @@ def counts(rate: Rate) -> str:
     return f"{rate.k}/{rate.n}"
 
 
+def size(num_bytes: int) -> str:
+    """`3.2 MB`, or kB under a tenth of one."""
+    return f"{num_bytes / 1e6:.1f}\u202fMB" if num_bytes >= 100_000 else f"{num_bytes / 1e3:.0f}\u202fkB"
+
+
 def cell(text: object) -> str:
     """Text for a Markdown table: one line, nothing in it read as markup."""
     return _MARKDOWN.sub(r"\\\1", " ".join(visible(text).split()))
@@ -80,7 +111,7 @@ def cell(text: object) -> str:
 def _safe(text: str) -> Any:
     from markupsafe import Markup
 
-    return Markup(text)  # our own files, and JSON that script_json made safe
+    return Markup(text)  # our own files, and base64
 
 
 @cache
@@ -103,6 +134,7 @@ def _environment(*, html: bool) -> "jinja2.Environment":
         "p_value": p_value,
         "counts": counts,
         "cell": cell,
+        "size": size,
     }
     return environment
 

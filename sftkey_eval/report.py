@@ -1,4 +1,4 @@
-"""The report on one or several runs: HTML, Markdown, JSON and plots, from verdicts alone."""
+"""The report on one or several runs, from verdicts alone: a page, Markdown, JSON, tables and plots."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,27 @@ from typing import Any
 
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval import plots
+from sftkey_eval import charts, plots
 from sftkey_eval.examples import CLASS_LABELS, single_examples
-from sftkey_eval.paired import CHANGES, Allowed, Comparison, PairedRate, compare_runs
+from sftkey_eval.files import write_json, write_text
+from sftkey_eval.groups import Breakdown, breakdowns
+from sftkey_eval.opinions import Opinions, opinions
+from sftkey_eval.paired import CHANGES, Allowed, Comparison, compare_runs
 from sftkey_eval.provenance import facts, provenance_json, warnings
 from sftkey_eval.reading import terms
 from sftkey_eval.render import counts, interval, markdown, p_value, page, percent, points
+from sftkey_eval.report_tables import (
+    OUTCOME_TITLES,
+    classes_seen,
+    codes_seen,
+    finding,
+    format_statement,
+    paired_table,
+    run_tables,
+)
 from sftkey_eval.runs import Run, load_runs
-from sftkey_eval.summary import HEADLINE, Summary, summarize, summary_json
+from sftkey_eval.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
+from sftkey_eval.tables import Table, markdown_table, write_tables
 
 SHOWN_PAIRED = ("format", "strict")
 
@@ -26,12 +39,21 @@ class Report:
 
     runs: list[Run]
     summaries: dict[str, Summary]
+    breakdowns: list[Breakdown]
+    seconds: dict[str, Opinions]
     comparisons: list[Comparison]
     not_paired: list[str]
 
+    @property
+    def tables(self) -> list[Table]:
+        """Every table, in reading order."""
+        paired = [paired_table(self.comparisons, tuple(OUTCOME_TITLES))] if self.comparisons else []
+        first, *others = run_tables(self.summaries, self.breakdowns, self.seconds)
+        return [first, *paired, *others]
+
 
 def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> Report:
-    """Write `report.html`, `report.md`, `report.json` and the plots of some runs to a folder.
+    """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
         specs: Runs as `PATH` or `LABEL=PATH`; the first is the one others are compared with.
@@ -45,12 +67,13 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
         raise SFTKeyError("no runs given, expected at least one run directory or verdicts file")
     made = make_report(load_runs(specs), allowed)
     out.mkdir(parents=True, exist_ok=True)
-    plots.write_plots(made.summaries, out)
     values = _values(made)
-    examples = single_examples(made.runs, made.comparisons)
+    figures = plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
+    drawn = plots.write_plots(figures, out / "plots")
+    write_tables(made.tables, out / "tables")
     write_json(out / "report.json", report_json(made))
-    write_text(out / "report.md", markdown("report.md.j2", **values))
-    write_text(out / "report.html", page("report.html.j2", examples, **values))
+    write_text(out / "report.md", markdown("report.md.j2", **values, drawn=drawn))
+    write_text(out / "report.html", page("report.html.j2", single_examples(made.runs, made.comparisons), **values))
     return made
 
 
@@ -62,8 +85,14 @@ def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
             comparisons.append(compare_runs(runs[0], run, allowed))
         except SFTKeyError as error:
             not_paired.append(str(error))
-    summaries = {run.label: summarize(run.verdicts) for run in runs}
-    return Report(runs=runs, summaries=summaries, comparisons=comparisons, not_paired=not_paired)
+    return Report(
+        runs=runs,
+        summaries={run.label: summarize(run.verdicts) for run in runs},
+        breakdowns=breakdowns(runs),
+        seconds=opinions(runs),
+        comparisons=comparisons,
+        not_paired=not_paired,
+    )
 
 
 def report_json(made: Report) -> dict[str, Any]:
@@ -75,6 +104,8 @@ def report_json(made: Report) -> dict[str, Any]:
             {"label": run.label, **summary_json(made.summaries[run.label]), "provenance": provenance_json(run)}
             for run in made.runs
         ],
+        "breakdowns": [asdict(breakdown) for breakdown in made.breakdowns],
+        "second_grader": second_json(made.seconds),
         "paired": [comparison_json(comparison) for comparison in made.comparisons],
         "not_paired": made.not_paired,
     }
@@ -92,6 +123,14 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def second_json(seconds: Mapping[str, Opinions]) -> dict[str, Any]:
+    """The second grader's disagreements by run, with the ids."""
+    return {
+        label: {**asdict(second.disagreement), "ids": [verdict.id for verdict in second.differing]}
+        for label, second in seconds.items()
+    }
+
+
 def line_json(made: Report, out: Path) -> str:
     """The headline counts of every run in one line for stdout."""
     runs = {
@@ -101,7 +140,7 @@ def line_json(made: Report, out: Path) -> str:
     return json.dumps({"report": str(out / "report.html"), "runs": runs})
 
 
-def headline_table(summaries: Mapping[str, Summary]) -> str:
+def headline_text(summaries: Mapping[str, Summary]) -> str:
     """The headline numbers as plain text for a terminal."""
     rows = [["run", *HEADLINE.values()]]
     for label, summary in summaries.items():
@@ -110,23 +149,17 @@ def headline_table(summaries: Mapping[str, Summary]) -> str:
     return _columns(rows)
 
 
-def paired_table(comparisons: Sequence[Comparison]) -> str:
+def paired_text(comparisons: Sequence[Comparison]) -> str:
     """The paired differences as plain text for a terminal."""
     rows = [["paired", "rate", "difference, points", "lost", "gained", "mid-p", "finding"]]
     for comparison in comparisons:
         against = f"{comparison.second.label} - {comparison.first.label}"
-        for _, title, rate, _ in paired_rows([comparison], SHOWN_PAIRED):
+        for name in SHOWN_PAIRED:
+            rate = comparison.rates[name]
             span = f"{points(rate.difference)} [{points(rate.low)}, {points(rate.high)}]"
-            said = finding(rate)
-            rows.append([against, title, span, str(rate.lost), str(rate.gained), p_value(rate.p_mid), said])
+            numbers = [str(rate.lost), str(rate.gained), p_value(rate.p_mid), finding(rate)]
+            rows.append([against, OUTCOME_TITLES[name], span, *numbers])
     return _columns(rows)
-
-
-def finding(rate: PairedRate) -> str:
-    """What a paired rate shows, in words; beside a null result, what could have been shown."""
-    if rate.shown:
-        return "higher" if rate.difference > 0 else "lower"
-    return f"no difference shown; 80 % power begins at {100 * rate.detectable:.1f} points"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -135,44 +168,26 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def paired_rows(comparisons: Sequence[Comparison], names: Sequence[str]) -> list[tuple[str, str, PairedRate, float]]:
-    """Rows of the paired table: label, rate, numbers, and the reach of the drawn track as a proportion."""
-    titles = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
-    shown = [(comparison, name, comparison.rates[name]) for comparison in comparisons for name in names]
-    reach = max((max(abs(rate.low), abs(rate.high)) for _, _, rate in shown), default=1.0) or 1.0
-    return [(comparison.second.label, titles[name], rate, reach) for comparison, name, rate in shown]
-
-
 def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict[str, Any]:
     """What every page needs."""
-    seen = {name for summary in summaries.values() for name, rate in summary.error_classes.items() if rate.k}
-    codes = {code for summary in summaries.values() for code in summary.format_errors}
     return {
         "version": sftkey_data.__version__,
         "runs": runs,
         "summaries": summaries,
         "headline": HEADLINE,
         "class_labels": CLASS_LABELS,
-        "classes_seen": seen,
-        "codes": sorted(codes),
+        "classes_seen": classes_seen(summaries),
+        "codes": codes_seen(summaries),
         "code_meanings": terms("codes"),
         "change_labels": CHANGES,
+        "outcome_titles": OUTCOME_TITLES,
+        "paper_weight": PAPER_WEIGHT,
         "warnings": warnings(runs, summaries),
         "facts": facts,
         "finding": finding,
+        "format_statement": format_statement,
+        "markdown_table": markdown_table,
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears under its name only when it is complete."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write readable JSON, complete or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _values(made: Report) -> dict[str, Any]:
@@ -182,15 +197,13 @@ def _values(made: Report) -> dict[str, Any]:
         "subtitle": _subtitle(made),
         "comparisons": made.comparisons,
         "not_paired": made.not_paired,
-        "paired_rows": paired_rows(made.comparisons, SHOWN_PAIRED),
-        "curve": {
-            "lines": plots.curve_lines(made.summaries),
-            "left": plots.LEFT,
-            "right": plots.RIGHT,
-            "top": plots.TOP,
-            "bottom": plots.BOTTOM,
-        },
-        "reading": terms("rates", "classes", *(("pairs",) if made.comparisons else ())),
+        "breakdowns": made.breakdowns,
+        "seconds": made.seconds,
+        "tables": {table.name: table for table in made.tables},
+        "forest": charts.forest(made.comparisons, tuple(OUTCOME_TITLES)),
+        "scatter": charts.scatter(made.runs, made.summaries),
+        "curve": charts.curve(made.summaries),
+        "reading": terms("rates", "classes", *(("pairs", "non_inferiority") if made.comparisons else ())),
     }
 
 

@@ -85,7 +85,10 @@ def same_expression(gold: str, predicted: str, policy: Policy) -> Verdict:
     if left is None or right is None:
         return "undecided", "symbolic_unreadable"
     left, right = _named_alike(left, right)
-    return _forbidden(left, right, policy) or _ask(left, right, policy)
+    verdict = _forbidden(left, right, policy) or _ask(left, right, policy)
+    if verdict[0] == "wrong" and {left.unit, right.unit} == {"", "degree"}:
+        return "undecided", "symbolic_angle"  # what has no unit may be in radians
+    return verdict
 
 
 def second_opinion(gold: str, predicted: str) -> Verdict:

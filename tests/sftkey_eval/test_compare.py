@@ -1,5 +1,6 @@
 """Comparing two runs: in pairs, and only where pairs exist."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from scipy.stats import binomtest
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.template import BUILTIN
 from sftkey_eval.compare import compare
-from sftkey_eval.paired import Allowed, compare_runs
+from sftkey_eval.paired import CHANGES, Allowed, compare_runs
 from sftkey_eval.policy import Policy
 from sftkey_eval.runs import load_runs
 from sftkey_eval.score import score_file
@@ -63,7 +64,8 @@ def test_the_order_of_rows_does_not_matter(pair: tuple[str, str], tmp_path: Path
 
 def test_a_comparison_lists_every_flipped_item(pair: tuple[str, str], tmp_path: Path) -> None:
     compare(*pair, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"compare.html", "compare.md", "compare.json"}
+    names = {"compare.html", "compare.md", "compare.json", "tables", "plots"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     made = json.loads((tmp_path / "compare.json").read_text())
     assert made["flipped"] == {
         "fixed": [f"sums/test/{i}" for i in (*range(6, 15), 18, 19)],
@@ -72,6 +74,9 @@ def test_a_comparison_lists_every_flipped_item(pair: tuple[str, str], tmp_path: 
         "format_lost": ["sums/test/23"],
     }
     assert "- broken (2): sums/test/4, sums/test/5" in (tmp_path / "compare.md").read_text()
+    with (tmp_path / "tables" / "flipped.csv").open(newline="") as file:
+        listed = [(row["change"], row["item"]) for row in csv.DictReader(file)]
+    assert listed == [(CHANGES[change], id_) for change, ids in made["flipped"].items() for id_ in ids]
     assert "now is not shown to be less than 1 point worse than before" in (tmp_path / "compare.html").read_text()
 
 

@@ -1,0 +1,48 @@
+"""Where a second grader sees a Key otherwise; only in verdicts that hold its opinion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sftkey_eval.runs import Run
+from sftkey_eval.summary import Rate, rate
+from sftkey_eval.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """A second grader's opinion on one run.
+
+    Args:
+        disagreement: Verdicts that differ, over the Keys that both graded.
+        differing: Those verdicts.
+    """
+
+    disagreement: Rate
+    differing: tuple[Verdict, ...]
+
+
+def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
+    """By run label, of the runs that a second grader saw."""
+    found = {}
+    for run in runs:
+        graded = [verdict for verdict in run.verdicts if second_verdict(verdict)]
+        if graded:
+            differing = tuple(verdict for verdict in graded if disagrees(verdict))
+            found[run.label] = Opinions(rate(len(differing), len(graded)), differing)
+    return found
+
+
+def disagrees(verdict: Verdict) -> bool:
+    """Whether a second grader graded the Key, and otherwise."""
+    second = second_verdict(verdict)
+    return bool(second) and second != verdict.verdict
+
+
+def second_verdict(verdict: Verdict) -> str | None:
+    """The second grader's verdict; None where it gave none."""
+    return getattr(verdict, "second_verdict", None)
+
+
+def second_rule(verdict: Verdict) -> str | None:
+    """What the second grader says of how it decided."""
+    return getattr(verdict, "second_rule", None)

@@ -125,7 +125,7 @@ def test_a_checkpoint_holds_the_adapter_alone(
     tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables["lora"] = {"r": 2, "target_modules": ["q_proj"]}
-    monkeypatch.setattr("sftkey_train.run.drop_checkpoints", lambda *_: None)
+    monkeypatch.setattr("sftkey_train.outputs.drop_checkpoints", lambda *_: None)
     list(run_recipe(load_recipe(write_recipe(tables))))
     checkpoint, final = (Path(tables["out"]) / "full" / name for name in ("checkpoint-6", "final"))
     assert {"adapter_model.safetensors", "training.pt"} <= {path.name for path in checkpoint.iterdir()}

@@ -1,12 +1,17 @@
-"""How fast is grading, against Math-Verify's parse-and-verify on the same real outputs: answers per second, as a ratio.
+"""How fast is grading, against Math-Verify's parse-and-verify on the same real outputs: rows per second, as ratios.
 
-    python benchmarks/bench_score.py --input math500_a.jsonl gsm8k_gpt3.jsonl --out benchmarks/results/score.jsonl
+    python benchmarks/bench_score.py --out benchmarks/results/score.jsonl
 
-Candidates: `sftkey` scores every completion in full (format, Key, lenient candidate, last value of the CoT: three
-grades each, symbolic worker included); `math-verify` parses gold and completion and verifies, with its own defaults
-but the time limits off, as in a process without signals. Both read from memory and start no result file. Each run is
-a process of its own per core, on an equal share of the rows; the time is that of the slowest, imports left out and
-the start of our symbolic worker left in. The candidates take turns.
+Candidates, each from raw completions and golds in memory to verdicts in memory:
+`sftkey score` is all that `sftkey-eval score` does for a row: the format, the strict and the lenient answer, the last
+value of the CoT, the error class; symbolic worker included. `sftkey answer` is what Math-Verify does: find the answer
+in the completion and grade it. `math-verify` is `verify(parse(gold), parse(completion))` with its own settings, in the
+main thread of its process, where its time limit works by signal (`--seconds`; 5 is its default).
+
+Rows that take Math-Verify as long as its limit are counted; the second ratio leaves them out on both sides. Every run
+is one process per core, each on every n-th row; the time of a run is that of its slowest process. Imports and a first
+row (with it the start of our symbolic worker, the tables of the grammar on both sides) are left out on both sides and
+given as `start_seconds`. The candidates take turns.
 """
 
 import argparse
@@ -16,6 +21,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -24,54 +30,104 @@ from bench_build import processor
 
 SHARED = """
 import json, sys, time
-part, parts, paths = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-rows = [json.loads(line) for path in paths for line in open(path, encoding="utf-8")][part::parts]
+part, parts, limit, seconds, paths = *map(int, sys.argv[1:5]), sys.argv[5:]
+rows = [(path, json.loads(line)) for path in paths for line in open(path, encoding="utf-8").readlines()[:limit]]
+rows, began = rows[part::parts], time.perf_counter()
+first = {"completion": r"So $\\boxed{\\cot x}$", "gold": r"\\frac{1}{\\tan x}"}
+"""
+TIMED = """
+assert grade(prepare(first))
+start, taken, right = time.perf_counter() - began, [], 0
+for path, row in [(path, prepare(row)) for path, row in rows]:
+    began = time.perf_counter()
+    right += grade(row)
+    taken.append((path, time.perf_counter() - began))
+print(json.dumps({"start": start, "right": right, "taken": taken}))
 """
 CANDIDATES = {
-    "sftkey": """
+    "sftkey score": """
 from sftkey_data.template import load_template
 from sftkey_eval.completions import Completion
 from sftkey_eval.score import score_completion
 template = load_template("boxed")
-kept = dict(sample=0, item_id="", dataset="", split="", prompt="", answer_type="math", choices=None)
-known = [
-    Completion(id=str(n), completion=r["completion"], gold=r["gold"], finish_reason=r.get("finish_reason"), **kept)
-    for n, r in enumerate(rows)
-]
-began = time.perf_counter()
-right = sum(score_completion(row, template).lenient_correct for row in known)
-print(time.perf_counter() - began, right)
+kept = dict(id="", sample=0, item_id="", dataset="", split="", prompt="", answer_type="math", choices=None)
+def prepare(row):
+    return Completion(completion=row["completion"], gold=row["gold"], finish_reason=row.get("finish_reason"), **kept)
+def grade(row):
+    return score_completion(row, template).lenient_correct
+""",
+    "sftkey answer": """
+from sftkey_eval.grade import grade as compare
+from sftkey_eval.lenient import find_candidate
+def prepare(row):
+    return row
+def grade(row):
+    found = find_candidate(row["completion"], "math")
+    return compare(row["gold"], found and found.text, "math").verdict == "correct"
 """,
     "math-verify": """
 import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse, verify
-began = time.perf_counter()
-right = 0
-for row in rows:
-    gold = parse(f"${row['gold']}$", parsing_timeout=None)
-    right += verify(gold, parse(row["completion"], parsing_timeout=None), timeout_seconds=None)
-print(time.perf_counter() - began, right)
+def prepare(row):
+    return row
+def grade(row):
+    gold = parse(f"${row['gold']}$", parsing_timeout=seconds)
+    return verify(gold, parse(row["completion"], parsing_timeout=seconds), timeout_seconds=seconds)
 """,
 }
+PEER = "math-verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One candidate, once over all rows: per process, the file and the seconds of each of its rows."""
+
+    start: float
+    right: int
+    taken: list[list[tuple[str, float]]]
+
+    def seconds(self, path: str | None = None, without: frozenset[tuple[int, int]] = frozenset()) -> float:
+        """Of the slowest process; for one file, or without some rows, given as process and row."""
+        return max(
+            sum(
+                second
+                for row, (file, second) in enumerate(rows)
+                if path in (None, file) and (process, row) not in without
+            )
+            for process, rows in enumerate(self.taken)
+        )
+
+    def over(self, limit: float) -> frozenset[tuple[int, int]]:
+        """Rows that took as long as the limit."""
+        return frozenset(
+            (process, row)
+            for process, rows in enumerate(self.taken)
+            for row, (_, second) in enumerate(rows)
+            if second >= limit
+        )
+
+
+OURS = """
+from sftkey_eval.policy import DEFAULT_POLICY
+from sftkey_eval.symbolic import same_expression
+assert same_expression(first["gold"], r"\\cot x", DEFAULT_POLICY) == ("correct", "symbolic")  # the worker runs
+"""
 
 
 def main() -> None:
     options = parse()
-    seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-    right: dict[str, int] = {}
+    runs: dict[str, list[Run]] = {name: [] for name in CANDIDATES}
     for _ in range(options.repeats):
         for name in CANDIDATES:
-            taken, right[name] = run(name, options)
-            seconds[name].append(taken)
-            print(name, round(taken, 2), right[name], flush=True)
-    rows = sum(Path(path).read_bytes().count(b"\n") for path in options.input)
-    ratios = [theirs / ours for ours, theirs in zip(seconds["sftkey"], seconds["math-verify"], strict=True)]
+            runs[name].append(run(name, options))
+            print(name, round(runs[name][-1].seconds(), 2), runs[name][-1].right, flush=True)
+    over = frozenset.union(*(each.over(options.seconds) for each in runs[PEER]))
     report = {
-        "results": {name: summary(taken, right[name], rows) for name, taken in seconds.items()},
-        "times math-verify": round(statistics.median(ratios), 2),
-        "ratio spread": [round(min(ratios), 2), round(max(ratios), 2)],
-        **facts(options, rows),
+        "results": {name: result(runs[name], runs[PEER], over, options) for name in CANDIDATES},
+        "rows_at_math_verifys_limit": len(over),
+        "limit_seconds": options.seconds,
+        **facts(options, sum(map(len, runs[PEER][0].taken))),
     }
     print(json.dumps(report, indent=2))
     if options.out:
@@ -84,6 +140,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--input", nargs="+", default=real_outputs(), help="JSON lines with completion and gold")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=int, default=1_000_000, help="rows of each file")
+    parser.add_argument("--seconds", type=int, default=5, help="Math-Verify's limit; a shorter one is in its favour")
     parser.add_argument("--out", help="JSON lines file to append to")
     options = parser.parse_args()
     if not options.input:
@@ -92,33 +150,54 @@ def parse() -> argparse.Namespace:
 
 
 def real_outputs() -> list[str]:
+    """Answers in mathematics; Math-Verify reads no option letters, so MMLU-Pro is left out."""
     folder = Path(os.environ.get("SFTKEY_SHARED_DATA", "../shared/data")) / "outputs"
     return sorted(map(str, [*folder.glob("math500_*.jsonl"), *folder.glob("gsm8k_gpt3.jsonl")]))
 
 
-def run(name: str, options: argparse.Namespace) -> tuple[float, int]:
-    """Seconds of the slowest process, and how many answers all of them called correct."""
-    command = [sys.executable, "-c", SHARED + CANDIDATES[name]]
+def run(name: str, options: argparse.Namespace) -> Run:
+    command = [sys.executable, "-c", SHARED + CANDIDATES[name] + (TIMED if name == PEER else OURS + TIMED)]
+    settings = [str(options.limit), str(options.seconds), *options.input]
     processes = [
-        subprocess.Popen(
-            [*command, str(part), str(options.processes), *options.input], stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([*command, str(part), str(options.processes), *settings], stdout=subprocess.PIPE, text=True)
         for part in range(options.processes)
     ]
-    printed = [process.communicate()[0].split() for process in processes]
+    printed = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise SystemExit(f"{name} failed")
-    return max(float(taken) for taken, _ in printed), sum(int(right) for _, right in printed)
+    parts = [json.loads(text) for text in printed]
+    taken = [[(path, second) for path, second in part["taken"]] for part in parts]
+    return Run(max(part["start"] for part in parts), sum(part["right"] for part in parts), taken)
 
 
-def summary(seconds: list[float], right: int, rows: int) -> dict[str, Any]:
-    middle = statistics.median(seconds)
+def result(
+    runs: list[Run], peers: list[Run], over: frozenset[tuple[int, int]], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Seconds and, but for the peer itself, how many times as fast: in all, without the peer's slow rows, per file."""
+    seconds = [each.seconds() for each in runs]
+    rows = sum(map(len, runs[0].taken))
+    found = {
+        "rows_per_second": round(rows / statistics.median(seconds)),
+        "seconds": middle(seconds),
+        "start_seconds": middle([each.start for each in runs]),
+        "called_correct": runs[0].right,
+        "repeats": len(runs),
+    }
+    if runs is peers:
+        return found
+    pairs = list(zip(runs, peers, strict=True))
+    ratios = {
+        "all": [peer.seconds() / ours.seconds() for ours, peer in pairs],
+        "without_rows_at_limit": [peer.seconds(without=over) / ours.seconds(without=over) for ours, peer in pairs],
+    } | {Path(path).name: [peer.seconds(path) / ours.seconds(path) for ours, peer in pairs] for path in options.input}
+    return found | {"times_math_verify": {name: middle(values) for name, values in ratios.items()}}
+
+
+def middle(values: list[float]) -> dict[str, float]:
+    """Median, lowest and highest."""
     return {
-        "rows_per_second": round(rows / middle),
-        "seconds": round(middle, 2),
-        "spread": [round(min(seconds), 2), round(max(seconds), 2)],
-        "called_correct": right,
-        "repeats": len(seconds),
+        name: round(float(value), 2)
+        for name, value in (("median", statistics.median(values)), ("low", min(values)), ("high", max(values)))
     }
 
 

@@ -3,6 +3,7 @@ r"""Finding and unwrapping `\boxed{…}` in LaTeX, with balanced braces."""
 import re
 from dataclasses import dataclass
 
+_COMMANDS = ("\\boxed", "\\fbox")
 _TOKEN = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*|\\.|[{}]", re.DOTALL)
 _SINGLE = re.compile(r"\\[A-Za-z]+|[^\s{}\\$]+")  # `\boxed 2`: one run, as TeX authors use it
 
@@ -19,10 +20,15 @@ class Box:
 
 def find_boxes(text: str) -> list[Box]:
     r"""Every closed box by its start, nested ones included; an unclosed box is not listed. Linear time."""
+    first = min((at for command in _COMMANDS if (at := text.find(command)) >= 0), default=-1)
+    if first < 0:
+        return []
+    while first and text[first - 1] == "\\":  # a token may begin at the first of several backslashes only
+        first -= 1
     boxes: list[Box] = []
     stack: list[tuple[int, int] | None] = []  # (box start, content start) of an open box, None for another brace
     pending: int | None = None  # start of a \boxed whose brace must come next
-    for found in _TOKEN.finditer(text):
+    for found in _TOKEN.finditer(text, first):
         token = found.group()
         if token == "{":
             stack.append((pending, found.end()) if pending is not None else None)
@@ -30,7 +36,7 @@ def find_boxes(text: str) -> list[Box]:
         elif token == "}" and stack:
             if (opened := stack.pop()) is not None:
                 boxes.append(Box(opened[0], found.end(), opened[1], found.start()))
-        elif token.startswith(("\\boxed", "\\fbox")):
+        elif token.startswith(_COMMANDS):
             brace_follows = text.startswith("{", found.end())
             pending = found.start() if brace_follows else None
             if not brace_follows and (single := _SINGLE.match(text, found.end())):

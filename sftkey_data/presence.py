@@ -1,6 +1,7 @@
 """Whether the parts of the format are there at all, in any order and any number: level `present`."""
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ def _missing(template: "Template", completion: str, scanner: re.Pattern[str]) ->
     """Which part is not there, by the marks that a scanner finds."""
     if not completion or completion.isspace():
         return "empty"
-    marks = scan(scanner, completion)
+    marks: Sequence[Mark] = scan(scanner, completion)
     keys = [mark for mark in marks if mark.kind == "key_open"]
     if template.last and keys:  # earlier ones are text
         marks, keys = [mark for mark in marks if mark.kind != "key_open" or mark is keys[-1]], keys[-1:]
@@ -35,7 +36,7 @@ def _missing(template: "Template", completion: str, scanner: re.Pattern[str]) ->
     return None if any(not is_blank(completion, *part) for part in parts) else "empty_key"
 
 
-def _missing_cot(template: "Template", rest: str, marks: list[Mark]) -> str | None:
+def _missing_cot(template: "Template", rest: str, marks: Sequence[Mark]) -> str | None:
     if not template.tagged_cot:
         return "missing_cot" if rest.isspace() else None
     if not any(mark.kind == "cot_open" for mark in marks):
@@ -46,7 +47,7 @@ def _missing_cot(template: "Template", rest: str, marks: list[Mark]) -> str | No
     return None if any(not is_blank(rest, *region) for region in regions) else "empty_cot"
 
 
-def _key_parts(template: "Template", completion: str, marks: list[Mark], keys: list[Mark]) -> list[tuple[int, int]]:
+def _key_parts(template: "Template", completion: str, marks: Sequence[Mark], keys: list[Mark]) -> list[tuple[int, int]]:
     """Where the closed Keys are, in order."""
     if template.balanced:
         closings = _closings(completion, keys)
@@ -58,7 +59,7 @@ def _key_parts(template: "Template", completion: str, marks: list[Mark], keys: l
     return _pairs([mark for mark in marks if mark.kind.startswith("key")])
 
 
-def _pairs(marks: list[Mark]) -> list[tuple[int, int]]:
+def _pairs(marks: Sequence[Mark]) -> list[tuple[int, int]]:
     """What stands between each closing mark and the opening one right before it."""
     return [
         (opened.end, closed.start)
@@ -82,7 +83,7 @@ def _closings(text: str, opened: list[Mark]) -> dict[int, int]:
 
 
 def _taken(
-    template: "Template", completion: str, marks: list[Mark], keys: list[tuple[int, int]]
+    template: "Template", completion: str, marks: Sequence[Mark], keys: list[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     """What is no text of a CoT: marks, Keys, and the text that closes a Key."""
     close = template.after_key.strip()

@@ -5,7 +5,9 @@ below strict also look for its loose spellings (`<thinking>`, `< Answer >`, `<an
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -106,9 +108,10 @@ def _read(template: "Template", completion: str, tolerant: bool) -> Spans:
     return _Reading(template, completion, tolerant).spans(scan(template.loose_scanner, completion))
 
 
-def scan(scanner: re.Pattern[str], completion: str) -> list[Mark]:
+@lru_cache(maxsize=2)  # the levels of one completion look for the same marks
+def scan(scanner: re.Pattern[str], completion: str) -> tuple[Mark, ...]:
     """The marks of a completion, in order."""
-    return [Mark(str(found.lastgroup), found.start(), found.end()) for found in scanner.finditer(completion)]
+    return tuple(Mark(str(found.lastgroup), found.start(), found.end()) for found in scanner.finditer(completion))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class _Reading:
     def _free_text(self) -> bool:
         return self.tolerant or self.template.free_text
 
-    def spans(self, marks: list[Mark]) -> Spans:
+    def spans(self, marks: Sequence[Mark]) -> Spans:
         tagged = self.template.tagged_cot
         if self.template.last:
             marks = _keep_last_key(marks)
@@ -138,7 +141,7 @@ class _Reading:
             raise Malformed("empty_cot" if tagged else "missing_cot")
         return Spans(cot_start, cot_end, cot_tag_end if tagged else cot_end, key_start, key_end)
 
-    def _cot_borders(self, marks: list[Mark], kinds: list[str]) -> tuple[int, int, int]:
+    def _cot_borders(self, marks: Sequence[Mark], kinds: list[str]) -> tuple[int, int, int]:
         """Start of the CoT, start and end of its closing tag; also refuses a wrong order of marks."""
         if not self.template.tagged_cot:
             if "key_open" not in kinds:
@@ -152,7 +155,7 @@ class _Reading:
             raise Malformed("text_before_key")
         return opened.end, closed.start, closed.end
 
-    def _key_borders(self, opened: Mark, rest: list[Mark]) -> tuple[int, int]:
+    def _key_borders(self, opened: Mark, rest: Sequence[Mark]) -> tuple[int, int]:
         template, completion = self.template, self.completion
         if any(mark.kind == "key_open" for mark in rest):
             raise Malformed("repeated_key")
@@ -220,7 +223,7 @@ def line_end(template: "Template", completion: str, start: int) -> int:
     return end - len(close) if close and completion.endswith(close, key_start, end) else end
 
 
-def _keep_last_key(marks: list[Mark]) -> list[Mark]:
+def _keep_last_key(marks: Sequence[Mark]) -> list[Mark]:
     """Drop every Key mark but the last, and that one too where it lies inside the tagged CoT."""
     keys = [mark for mark in marks if mark.kind == "key_open"]
     others = [mark for mark in marks if mark.kind != "key_open"]

@@ -10,20 +10,27 @@ from sftkey_eval.verdict import ErrorClass
 
 
 def classify(
-    key: Decision, lenient: Decision, cot: Decision | None, *, format_valid: bool, has_candidate: bool
+    key: Decision,
+    lenient: Decision,
+    judge_cot: Callable[[], Decision | None],
+    *,
+    format_valid: bool,
+    has_candidate: bool,
 ) -> tuple[ErrorClass, bool]:
     """The error class of a scored completion, and whether a correct one was lucky.
 
     Args:
         key: Verdict on the Key of the strict parse.
         lenient: Verdict on the best candidate; for a valid format the same as `key`.
-        cot: Verdict on the last value the CoT states, None where it states none.
+        judge_cot: Gives the verdict on the last value the CoT states, None where it states none; called only where
+            the class depends on it, as it costs as much as the others.
         format_valid: The completion parses.
         has_candidate: There is something to judge.
     """
     if key.verdict == "unscored":
         return "unscored", False
     if format_valid and key.verdict == "correct":
+        cot = judge_cot()
         return "correct", cot is not None and cot.verdict == "wrong"
     if lenient.verdict == "correct":
         return "format", False
@@ -31,6 +38,7 @@ def classify(
         return "no_answer", False
     if lenient.verdict == "undecided":
         return "undecided", False
+    cot = judge_cot()
     return ("slip" if cot is not None and cot.verdict == "correct" else "wrong_cot"), False
 
 

@@ -52,6 +52,8 @@ _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 def strip_markup(text: str) -> str:
     r"""The answer without white space, `$…$`, `\text{…}`, `\boxed{…}`, emphasis, quotes and a full stop around it."""
+    if text[:1].isalnum() and text[-1:].isalnum():
+        return text  # nothing around it
     for _ in range(MAX_WRAPPERS):
         inner = _peel(text.strip().rstrip(_TRAILING))
         if inner == text:

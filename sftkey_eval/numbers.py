@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from sftkey_eval.markup import plain, strip_markup
 from sftkey_eval.units import read_unit, split_scale
@@ -83,11 +84,16 @@ class Number:
 
 def read_number(text: str) -> Number | None:
     """The number that makes up all of `text`, None where it is anything else."""
+    return _read_number(text) if len(text) <= MAX_NUMBER_CHARS else _read_number.__wrapped__(text)
+
+
+@lru_cache(maxsize=4_096)  # one completion has the same few texts read by many rules
+def _read_number(text: str) -> Number | None:
     text = strip_markup(text)
     inside = _PARENTHESISED.fullmatch(text)
     if inside and len(inside[2]) == len(inside[4]):
         text = inside[1] + inside[3].strip()
-    if len(text) > MAX_NUMBER_CHARS or not any(character.isnumeric() for character in text):
+    if len(text) > MAX_NUMBER_CHARS or not any(map(str.isnumeric, text)):
         return None
     found = _NUMBER.fullmatch(plain(text))
     return _number(found) if found else None

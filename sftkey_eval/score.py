@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -186,12 +186,12 @@ def score_completion(
     cot_value = find_cot_value(cot, kind, row.choices)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
-    judge = partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy)
-    strict, lenient, stated = map(judge, (predicted, lenient_predicted, cot_value))
+    judge = cache(partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy))
+    strict, lenient = judge(predicted), judge(lenient_predicted)
     error_class, lucky = classify(
         strict,
         lenient,
-        stated if cot_value is not None else None,
+        lambda: None if cot_value is None else judge(cot_value),
         format_valid=key is not None,
         has_candidate=candidate is not None,
     )

@@ -17,6 +17,7 @@ from sftkey_eval.sentences import MAX_ANSWER_LINE, read_answer
 from sftkey_eval.sequences import read_elements
 
 _MAX_IS = 20  # occurrences of `is` tried in a sentence
+_FIRST_LINES = 500  # code points
 _MAX_ANNOUNCED = 200  # code points at the end of a sentence that show that it breaks off
 
 _SENTENCE = re.compile(r"\n+|(?<=[^\s.!?])[.!?](?=\s|\Z)|;(?=\s)")
@@ -34,19 +35,34 @@ _UNFINISHED = re.compile(
 
 def sentences(text: str) -> Iterator[str]:
     """Sentences and lines, last one first; no questions, announcements, nor the one in which the text breaks off."""
-    text = _LABEL.sub("", _ASIDE.sub("", text))
-    end, ends_with, first = len(text), "", True
+    first = True  # still in the sentence that ends the text
+    for lines in _from_the_end(text):
+        for sentence, ended in _sentences(_LABEL.sub("", _ASIDE.sub("", lines))):
+            breaks_off = first and ended not in (".", "!") and _breaks_off(sentence)
+            announces = sentence.rstrip("* \t").endswith(":")
+            if ended != "?" and not breaks_off and not announces:
+                yield sentence
+            first = False
+
+
+def _from_the_end(text: str) -> Iterator[str]:
+    """Whole lines, last ones first, ever more of them: most readers stop after a sentence or two."""
+    end, size = len(text), _FIRST_LINES
+    while end > 0:
+        start = text.rfind("\n", 0, max(0, end - size)) + 1
+        yield text[start:end]
+        end, size = start, 4 * size
+
+
+def _sentences(text: str) -> Iterator[tuple[str, str]]:
+    """Every sentence that says something and the character that ends it, last one first."""
+    end, ends_with = len(text), ""
     borders = [(found.start(), found.end()) for found in _SENTENCE.finditer(text)]
     for border, start in [*reversed(borders), (-1, 0)]:
         sentence, ended = text[start:end], ends_with
         end, ends_with = max(border, 0), text[border] if border >= 0 else ""
-        if not any(character.isalnum() for character in sentence):
-            continue
-        breaks_off = first and ended not in (".", "!") and _breaks_off(sentence)
-        announces = sentence.rstrip("* \t").endswith(":")
-        if ended != "?" and not breaks_off and not announces:
-            yield sentence
-        first = False
+        if any(map(str.isalnum, sentence)):
+            yield sentence, ended
 
 
 def _breaks_off(sentence: str) -> bool:
@@ -153,7 +169,7 @@ def _formula(text: str) -> str | None:
         text = segment.group(1) or segment.group(2)
     text = strip_markup(text[: _side_end(text)])
     value = read_answer(text, "math")
-    return value if value and any(character.isalnum() for character in value) else None
+    return value if value and any(map(str.isalnum, value)) else None
 
 
 _ORDINAL = re.compile(r"(?<![\w.])\d{1,9}(?=(?:st|nd|rd|th)\b)")

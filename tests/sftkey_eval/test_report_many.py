@@ -163,7 +163,7 @@ def test_a_second_graders_disagreements_are_counted_and_listed(browser: Any, tmp
     opinions = ["correct", "correct", "undecided", None]
     with open_verdicts(tmp_path / "both.parquet", provenance) as writer:
         writer.write(
-            replace(verdict, **{"second_verdict": opinion, "second_rule": opinion and "their rule"})
+            replace(verdict, second_verdict=opinion, second_rule=opinion and "their rule")
             for verdict, opinion in zip(verdicts, opinions, strict=True)
         )
     report([str(tmp_path / "both.parquet")], tmp_path / "report")

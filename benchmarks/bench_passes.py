@@ -1,7 +1,7 @@
 """What does computing less gain: seconds and peak memory of one forward and backward pass, each way in its own process.
 
     python benchmarks/bench_passes.py head --num 2000            the output layer with its loss, four ways
-    python benchmarks/bench_passes.py context --cot 1000 2000    stage 2 with the whole graph, and with the context read
+    python benchmarks/bench_passes.py context --cot 1000 2000    stage 2: the whole graph, and two with less
     python benchmarks/bench_passes.py packing --data PREPARED    a global batch padded, and packed
 
 The model is Qwen2-shaped with random weights and a vocabulary of 151,665. Ways take turns, `--rounds` times; the
@@ -25,7 +25,7 @@ import psutil
 
 WAYS = {
     "head": ["plain", "sftkey", "torch-sum", "torch-none"],
-    "context": ["whole-graph", "context-read"],
+    "context": ["whole-graph", "last-layer-pruned", "context-read"],
     "packing": ["padded", "packed"],
 }
 VOCABULARY = 151_665
@@ -53,7 +53,8 @@ def main() -> None:
         }
         for name, several in runs.items()
     }
-    report = {"results": results, "options": vars(options), **facts()}
+    asked = {name: value for name, value in vars(options).items() if name not in ("data", "out", "way")}
+    report = {"results": results, "options": asked, **facts()}
     print(json.dumps(report, indent=2))
     if options.out:
         with Path(options.out).open("a") as file:
@@ -172,7 +173,11 @@ def context(options: argparse.Namespace) -> Callable[[], None]:
 
     def once() -> None:
         lm.zero_grad()
-        token_nll(lm, batch, context_gradient=options.way == "whole-graph").sum().backward()
+        way = {
+            "context_gradient": options.way != "context-read",
+            "prune_last_layer": options.way == "last-layer-pruned",
+        }
+        token_nll(lm, batch, **way).sum().backward()
 
     return once
 

@@ -45,7 +45,7 @@ def report(loss):
 OURS = """
 from pathlib import Path
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 append = MetricsLog.append
 def timed(log, row):

@@ -21,6 +21,8 @@ from sftkey_data.columns import DROPPED, Recipe
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.fast import Mismatch
+from sftkey_data.filesystems import naming
+from sftkey_data.folder import Folder
 from sftkey_data.manifest import (
     MANIFEST,
     REJECTS,
@@ -32,7 +34,6 @@ from sftkey_data.manifest import (
 )
 from sftkey_data.pieces import Piece
 from sftkey_data.plan import BuildConfig, Plan, make_plan, proven
-from sftkey_data.remote import Folder, naming
 from sftkey_data.sources import refuse_changed
 from sftkey_data.tally import UnitTally
 from sftkey_data.tokenizer import save_tokenizer

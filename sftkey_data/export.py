@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.export_card import axolotl_config, export_card
+from sftkey_data.filesystems import is_url
+from sftkey_data.folder import Folder
 from sftkey_data.labels import IGNORED, label_column, parse_loss_on
 from sftkey_data.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
 from sftkey_data.prepared import Prepared, local_path, open_prepared
-from sftkey_data.remote import Folder, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa

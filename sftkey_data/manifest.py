@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.remote import exists, is_url, open_read
+from sftkey_data.filesystems import is_url
+from sftkey_data.remote import exists, open_read
 from sftkey_data.schema import SCHEMA_VERSION
 from sftkey_data.template import Template
 

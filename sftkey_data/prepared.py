@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.filesystems import is_url
+from sftkey_data.folder import Folder
 from sftkey_data.manifest import (
     MANIFEST,
     TOKENIZER_FOLDER,
@@ -19,7 +21,7 @@ from sftkey_data.manifest import (
     manifest_bytes,
     parse_manifest,
 )
-from sftkey_data.remote import BLOCK, Folder, exists, is_url, open_read
+from sftkey_data.remote import BLOCK, exists, open_read
 from sftkey_data.shards import open_shard
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """The one definition of the output format: the build writes with it, the evaluation reads with it.
 
-A template is data: four strings around the CoT and the Key, and four flags. Reading is one pass over the completion
-that lists every mark, then a decision over that list; nothing backtracks, so the cost is linear in the length.
+A template is data: four strings around the CoT and the Key, and four flags. `scanner` reads with it.
 """
 
 import hashlib
@@ -12,41 +11,18 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract import Reject
+from sftkey_data.presence import find_missing
+from sftkey_data.scanner import Level, Malformed, Spans, exact_marks, find_spans, loose_marks
+
+__all__ = ["BUILTIN", "Malformed", "Spans", "Template", "load_template"]
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-TRUNCATION_EXPLAINS = frozenset({"empty", "missing_cot", "unclosed_cot", "missing_key", "unclosed_key"})
-
-
-class Malformed(Exception):  # noqa: N818 - a finding about a completion, not a fault of the program
-    """A completion that does not parse, under a code that is counted in the report."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Spans(NamedTuple):
-    """Half-open code-point positions in a completion; `cot_tag_end` is the end of the closing CoT tag."""
-
-    cot_start: int
-    cot_end: int
-    cot_tag_end: int
-    key_start: int
-    key_end: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    kind: str  # cot_open, cot_close, key_open, key_close
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +54,7 @@ class Template:
     free_text: bool = False
 
     def __post_init__(self) -> None:
-        tags = self._tags
+        tags = self.tags
         if "key_open" not in tags:
             raise SFTKeyError(f"template {self.name!r}: before_key is blank, expected a mark that begins the Key")
         if ("cot_open" in tags) != ("cot_close" in tags):
@@ -163,7 +139,7 @@ class Template:
     def _once_in_each(self, completions: Sequence[str]) -> bool:
         """Whether no row holds a mark besides those that were written."""
         joined = "\0".join(completions)
-        return self._found_where_written and all(joined.count(tag) == len(completions) for tag in self._tags.values())
+        return self._found_where_written and all(joined.count(tag) == len(completions) for tag in self.tags.values())
 
     def _plain_keys(self, keys: str) -> bool:
         """Whether none of the Keys in a text can be cut short or run on, whatever else they hold."""
@@ -189,23 +165,21 @@ class Template:
 
     def locate(self, completion: str, finish_reason: str | None = None) -> Spans:
         """Like `parse`, returning positions."""
-        truncated = finish_reason == "length"
-        if truncated and self.to_end and self.key_close_is_open:
-            raise Malformed("truncated")  # nothing closes the Key, so its last token may be missing
-        try:
-            return self._locate(completion)
-        except Malformed as malformed:
-            if truncated and malformed.code in TRUNCATION_EXPLAINS:
-                raise Malformed("truncated") from None
-            raise
+        return find_spans(self, completion, finish_reason)
 
-    @property
-    def key_close_is_open(self) -> bool:
-        """Whether a completion may end anywhere in the Key and still look complete."""
-        return not self.after_key.strip()
+    def fault(self, completion: str, finish_reason: str | None = None, level: Level = "strict") -> str | None:
+        """The malformed code of a completion at a level, None where its format holds there."""
+        if level == "present":
+            return find_missing(self, completion, finish_reason)
+        try:
+            find_spans(self, completion, finish_reason, tolerant=level == "tolerant")
+        except Malformed as malformed:
+            return malformed.code
+        return None
 
     @cached_property
-    def _tags(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
+        """The marks to look for by kind, without the white space around them."""
         written = {
             "cot_open": self.before_cot,
             "cot_close": self.after_cot,
@@ -215,10 +189,14 @@ class Template:
         return {kind: tag.strip() for kind, tag in written.items() if tag.strip()}
 
     @cached_property
-    def _scanner(self) -> re.Pattern[str]:
-        # Longest first, so that a tag that begins another is not read in its place. Fixed strings: linear time.
-        tags = sorted(self._tags.items(), key=lambda item: -len(item[1]))
-        return re.compile("|".join(f"(?P<{kind}>{re.escape(tag)})" for kind, tag in tags))
+    def scanner(self) -> re.Pattern[str]:
+        """Finds the marks as they are written."""
+        return exact_marks(self.tags)
+
+    @cached_property
+    def loose_scanner(self) -> re.Pattern[str]:
+        """Finds the marks in their loose spellings too."""
+        return loose_marks(self.tags)
 
     @cached_property
     def _found_where_written(self) -> bool:
@@ -232,138 +210,19 @@ class Template:
             overlaps_itself = any(tag.startswith(tag[shift:]) for shift in range(1, len(tag)))
             return overlaps_itself and kind in texts and not texts[kind][0].isspace()
 
-        return not any("\0" in tag or can_begin_early(kind, tag) for kind, tag in self._tags.items())
+        return not any("\0" in tag or can_begin_early(kind, tag) for kind, tag in self.tags.items())
 
     @property
-    def _tagged_cot(self) -> bool:
-        return "cot_open" in self._tags
+    def tagged_cot(self) -> bool:
+        """Whether the CoT has marks of its own."""
+        return "cot_open" in self.tags
 
     def _refuse_tags(self, cot: str, key: str) -> None:
         for part, value in (("cot", cot), ("key", key)):
             if not value:
                 raise Reject(f"empty_{part}", f"the {part} is empty")
-            if found := self._scanner.search(value):
+            if found := self.scanner.search(value):
                 raise Reject(f"tag_in_{part}", f"the {part} holds {found.group()!r}, a mark of template {self.name!r}")
-
-    def _locate(self, completion: str) -> Spans:
-        if not completion or completion.isspace():
-            raise Malformed("empty")
-        marks = [_Mark(str(m.lastgroup), m.start(), m.end()) for m in self._scanner.finditer(completion)]
-        if self.last:
-            marks = _keep_last_key(marks)
-        kinds = [mark.kind for mark in marks]
-        cot_start, cot_tag_start, cot_tag_end = self._cot_borders(marks, kinds, completion)
-        opened = marks[kinds.index("key_open")]
-        key_start, key_end = self._key_borders(completion, opened, marks[kinds.index("key_open") + 1 :])
-        if not self._tagged_cot:
-            cot_tag_start = opened.start
-        cot_start, cot_end = _strip(completion, cot_start, cot_tag_start)
-        if cot_start == cot_end:
-            raise Malformed("empty_cot" if self._tagged_cot else "missing_cot")
-        return Spans(cot_start, cot_end, cot_tag_end if self._tagged_cot else cot_end, key_start, key_end)
-
-    def _cot_borders(self, marks: list[_Mark], kinds: list[str], completion: str) -> tuple[int, int, int]:
-        """Start of the CoT, start and end of its closing tag; also refuses a wrong order of marks."""
-        if not self._tagged_cot:
-            if "key_open" not in kinds:
-                raise Malformed("missing_key")
-            return 0, 0, 0
-        self._refuse_order(kinds)
-        opened, closed = marks[0], marks[1]
-        if not _blank(completion, 0, opened.start):
-            raise Malformed("text_before_cot")
-        if not self.free_text and not _blank(completion, closed.end, marks[2].start):
-            raise Malformed("text_before_key")
-        return opened.end, closed.start, closed.end
-
-    def _refuse_order(self, kinds: list[str]) -> None:
-        """Check that the marks are cot_open, cot_close, key_open, … in this order; the first fault names the code."""
-        if "cot_open" not in kinds:
-            raise Malformed("missing_cot")
-        first_cot, first_key = kinds.index("cot_open"), _index(kinds, "key_open")
-        if first_key < first_cot:
-            raise Malformed("wrong_order")
-        if "cot_close" not in kinds:
-            raise Malformed("unclosed_cot")
-        if first_key == len(kinds):
-            raise Malformed("missing_key")
-        if kinds.count("cot_open") > 1 or kinds.count("cot_close") > 1:
-            raise Malformed("repeated_cot")
-        if kinds[:3] != ["cot_open", "cot_close", "key_open"]:
-            raise Malformed("wrong_order")
-
-    def _key_borders(self, completion: str, opened: _Mark, rest: list[_Mark]) -> tuple[int, int]:
-        if any(mark.kind == "key_open" for mark in rest):
-            raise Malformed("repeated_key")
-        if self.balanced:
-            end = _matching_brace(completion, opened.end)
-            tail = end + len(self.after_key.strip())
-        elif self.to_end:
-            end = tail = self._open_key_end(completion, opened.end)
-        else:
-            closed = next((mark for mark in rest if mark.kind == "key_close"), None)
-            if closed is None:
-                raise Malformed("unclosed_key")
-            end, tail = closed.start, closed.end
-        key_start, key_end = _strip(completion, opened.end, end)
-        if key_start == key_end:
-            raise Malformed("empty_key")
-        if not self.to_end and not self.free_text and not _blank(completion, tail, len(completion)):
-            raise Malformed("text_after_key")
-        return key_start, key_end
-
-    def _open_key_end(self, completion: str, start: int) -> int:
-        """End of a Key that nothing but the end of the completion closes; it must be one line."""
-        close = self.after_key.strip()
-        key_start, end = _strip(completion, start, len(completion))
-        line_end = completion.find("\n", key_start, end)
-        if line_end >= 0:
-            raise Malformed("text_after_key")
-        if close and key_start < end:
-            if not completion.endswith(close, key_start, end):
-                raise Malformed("unclosed_key")
-            end -= len(close)
-            if f"{close} " in completion[key_start:end]:
-                raise Malformed("text_after_key")
-        return end
-
-
-def _keep_last_key(marks: list[_Mark]) -> list[_Mark]:
-    """Drop every Key mark but the last, and that one too where it lies inside the tagged CoT."""
-    keys = [mark for mark in marks if mark.kind == "key_open"]
-    others = [mark for mark in marks if mark.kind != "key_open"]
-    before_last = [mark.kind for mark in others if keys and mark.start < keys[-1].start]
-    if not keys or (before_last == ["cot_open"] and "cot_close" in (mark.kind for mark in others)):
-        return others
-    return sorted([*others, keys[-1]], key=lambda mark: mark.start)
-
-
-def _index(kinds: list[str], kind: str) -> int:
-    return kinds.index(kind) if kind in kinds else len(kinds)
-
-
-def _blank(text: str, start: int, end: int) -> bool:
-    return start >= end or not text[start:end].strip()
-
-
-def _strip(text: str, start: int, end: int) -> tuple[int, int]:
-    """Narrow [start, end) by the white space at both ends."""
-    part = text[start:end]
-    left = len(part) - len(part.lstrip())
-    return (start + left, start + left + len(part.strip())) if part.strip() else (start, start)
-
-
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text: skip the backslash with what follows it
-
-
-def _matching_brace(text: str, start: int) -> int:
-    """Position of the brace that closes the one just before `start`."""
-    depth = 1
-    for found in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(found.group(), 0)
-        if depth == 0:
-            return found.start()
-    raise Malformed("unclosed_key")
 
 
 BUILTIN: Mapping[str, Template] = MappingProxyType(

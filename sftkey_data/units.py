@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from sftkey_data.columns import Recipe, question_hashes
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.filesystems import is_url
+from sftkey_data.folder import Folder
 from sftkey_data.manifest import file_sha256
 from sftkey_data.pieces import Piece
 from sftkey_data.prepare import prepare
-from sftkey_data.remote import Folder, is_url
 from sftkey_data.schema import shard_schema
 from sftkey_data.tally import UnitTally
 

@@ -30,6 +30,13 @@ Dtype = Annotated[str, typer.Option(help="auto (as stored), float32, bfloat16 or
 Name = Annotated[str | None, typer.Option(help="Name of the run in reports; default: from the model's path.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what another run left at --out.")]
 Runs = Annotated[list[str], typer.Argument(help="Run folders or verdicts files, each as PATH or LABEL=PATH.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes; the result is the same for any number.")]
+SecondGrader = Annotated[str | None, typer.Option(help="math-verify: its opinion beside ours, and where they differ.")]
+Percent = Annotated[str, typer.Option(help="either: 50% equals 0.5 and 50; strict: 0.5 only.")]
+Units = Annotated[str, typer.Option(help="forgive_missing or strict; a different unit is always wrong.")]
+Case = Annotated[str, typer.Option(help="fold or keep: whether the case of words counts.")]
+Order = Annotated[str, typer.Option(help="by_kind: sets and comma lists have no order; keep: all do.")]
+Rounding = Annotated[int | None, typer.Option(help="Decimal places to which numbers are rounded; default: exact.")]
 AllowTemplate = Annotated[bool, typer.Option("--allow-different-template", help="Pair runs of different templates.")]
 AllowPrompts = Annotated[bool, typer.Option("--allow-different-prompts", help="Pair runs with different prompts.")]
 
@@ -60,17 +67,58 @@ def score(
         str | None,
         typer.Option(help="Column with the list of option texts; default: choices, where the file has it."),
     ] = None,
+    workers: Workers = 1,
+    second_grader: SecondGrader = None,
+    percent: Percent = "either",
+    units: Units = "forgive_missing",
+    case: Case = "fold",
+    order: Order = "by_kind",
+    rounding: Rounding = None,
 ) -> None:
     """Score a file of completions; the summary is one JSON line on stdout.
 
     Example: `sftkey-eval score theirs.jsonl --out verdicts.parquet --template boxed --gold-field answer`
     """
     from sftkey_eval.completions import Fields
+    from sftkey_eval.policy import read_policy
     from sftkey_eval.score import score_file
 
+    policy = read_policy(percent=percent, units=units, case=case, order=order, rounding=rounding)
     fields = Fields(id=id_field, completion=completion_field, gold=gold_field, choices=choices_field)
-    summary = score_file(completions, out, template=template, answer_type=answer_type, fields=fields)
+    summary = score_file(
+        completions,
+        out,
+        template=template,
+        answer_type=answer_type,
+        fields=fields,
+        policy=policy,
+        workers=workers,
+        second_grader=second_grader,
+    )
     typer.echo(summary.to_json())
+
+
+@app.command()
+def grade(
+    pairs: Annotated[Path, typer.Argument(help="JSON lines: gold, predicted, answer_type, for a choice also choices.")],
+    out: Annotated[Path, typer.Option(help="Verdicts to write (.jsonl), one line per line, in the same order.")],
+    answer_type: Annotated[str | None, typer.Option(help="For lines that do not say.")] = None,
+    workers: Workers = 1,
+    percent: Percent = "either",
+    units: Units = "forgive_missing",
+    case: Case = "fold",
+    order: Order = "by_kind",
+    rounding: Rounding = None,
+) -> None:
+    """Grade pairs of answers; the counts are one JSON line on stdout.
+
+    Example: `sftkey-eval grade pairs.jsonl --out verdicts.jsonl --workers 4`
+    """
+    from sftkey_eval.pairs import grade_file
+    from sftkey_eval.policy import read_policy
+
+    policy = read_policy(percent=percent, units=units, case=case, order=order, rounding=rounding)
+    typer.echo(grade_file(pairs, out, answer_type=answer_type, policy=policy, workers=workers).to_json())
 
 
 @app.command()
@@ -132,6 +180,8 @@ def run(
     dtype: Dtype = "auto",
     name: Name = None,
     overwrite: Overwrite = False,
+    workers: Workers = 1,
+    second_grader: SecondGrader = None,
 ) -> None:
     """Generate, score and report into one folder; the same command resumes.
 
@@ -157,7 +207,7 @@ def run(
         name=name,
         overwrite=overwrite,
     )
-    result = run_evaluation(options, out)
+    result = run_evaluation(options, out, workers=workers, second_grader=second_grader)
     typer.echo(headline_text(result.report.summaries), err=True)
     typer.echo(result.to_json())
 

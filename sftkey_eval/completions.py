@@ -28,9 +28,14 @@ class Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One row of a completions file. Missing texts are None where that matters for the score, else empty."""
+    """One row of a completions file. Missing texts are None where that matters for the score, else empty.
+
+    Samples of one item share its `item_id` and are numbered; where the file does not say, a row is its item.
+    """
 
     id: str
+    item_id: str
+    sample: int
     dataset: str
     split: str
     prompt: str
@@ -58,7 +63,7 @@ def survey_completions(path: Path, fields: Fields) -> Survey:
     lines: dict[str, int] = {}
     columns: dict[str, None] = {}
     without_id: int | None = None
-    for number, row in _rows(path):
+    for number, row in read_rows(path, "completions"):
         columns |= dict.fromkeys(row)
         if fields.id not in row:
             without_id = without_id or number
@@ -82,14 +87,18 @@ def read_completions(path: Path, fields: Fields) -> Iterator[Completion]:
     Raises:
         SFTKeyError: As `survey_completions`, apart from repeated ids.
     """
-    for number, row in _rows(path):
+    for number, row in read_rows(path, "completions"):
         yield _completion(row, fields, f"{path} line {number}")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text."""
+def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text.
+
+    Raises:
+        SFTKeyError: No such file, or a line that is no JSON object.
+    """
     if not path.is_file():
-        raise SFTKeyError(f"completions file not found: {path}")
+        raise SFTKeyError(f"{what} file not found: {path}")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -121,40 +130,51 @@ def _refuse_missing(path: Path, fields: Fields, columns: list[str]) -> None:
 
 
 def _completion(row: Mapping[str, Any], fields: Fields, where: str) -> Completion:
-    id_ = _text(row, fields.id, where)
+    id_ = read_text(row, fields.id, where)
     if id_ is None:
         raise SFTKeyError(f"{where}: {fields.id!r} must be a string, found null")
     return Completion(
         id=id_,
-        dataset=_text(row, "dataset", where) or "",
-        split=_text(row, "split", where) or "",
-        prompt=_text(row, "prompt", where) or _text(row, "question", where) or "",
-        completion=_text(row, fields.completion, where),
-        gold=_gold(row, fields.gold, where),
+        item_id=read_text(row, "item_id", where) or id_,
+        sample=_number(row, "sample", where),
+        dataset=read_text(row, "dataset", where) or "",
+        split=read_text(row, "split", where) or "",
+        prompt=read_text(row, "prompt", where) or read_text(row, "question", where) or "",
+        completion=read_text(row, fields.completion, where),
+        gold=read_gold(row, fields.gold, where),
         answer_type=_answer_type(row, where),
-        choices=_choices(row, fields.choices or CHOICES, where),
-        finish_reason=_text(row, "finish_reason", where),
+        choices=read_choices(row, fields.choices or CHOICES, where),
+        finish_reason=read_text(row, "finish_reason", where),
     )
 
 
-def _text(row: Mapping[str, Any], name: str, where: str) -> str | None:
+def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
+    """A column as text, None where it is null or absent; an `SFTKeyError` where it is anything else."""
     value = row.get(name)
     if value is None or isinstance(value, str):
         return value
     raise SFTKeyError(f"{where}: {name!r} must be a string, found {_kind(value)}")
 
 
-def _gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
+def _number(row: Mapping[str, Any], name: str, where: str) -> int:
+    value = row.get(name) or "0"
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # numbers keep their digits, as text
+        return int(value)
+    raise SFTKeyError(f"{where}: {name!r} must be a whole number from 0 on, found {value!r}")
+
+
+def read_gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
+    """An answer as text: a boolean in words, a list of strings with commas."""
     value = row.get(name)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ", ".join(value)
-    return _text(row, name, where)
+    return read_text(row, name, where)
 
 
 def _answer_type(row: Mapping[str, Any], where: str) -> AnswerType | None:
-    value = _text(row, "answer_type", where)
+    value = read_text(row, "answer_type", where)
     return None if value is None else check_answer_type(value, f"{where}: ")
 
 
@@ -166,7 +186,8 @@ def check_answer_type(name: str, where: str = "") -> AnswerType:
     return cast(AnswerType, name)
 
 
-def _choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
+def read_choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
+    """Option texts, None where the column is null or absent."""
     value = row.get(name)
     if value is None:
         return None

@@ -7,33 +7,24 @@ only ever compared, never evaluated.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Literal
 
 from sftkey_data.extract import AnswerType
+from sftkey_eval.decision import Decision, Rule, decide
+from sftkey_eval.exact import EXACT_RULES
+from sftkey_eval.forms import nothing_kind
 from sftkey_eval.markup import compact, fold, plain, strip_markup
+from sftkey_eval.number_words import split_number_words
 from sftkey_eval.numbers import Number, read_number
 from sftkey_eval.options import read_options, read_truth
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.sequences import Elements, read_elements, read_list
+from sftkey_eval.sequences import Elements, read_elements, read_list, same_kind
+from sftkey_eval.symbolic import same_expression
+from sftkey_eval.units import read_unit
 
 MAX_ANSWER_CHARS = 10_000  # a longer answer is compared as it is, and left undecided where that does not settle it
-
-Outcome = Literal["correct", "wrong", "undecided", "unscored"]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A verdict and the name of the rule that decided it; `unscored` where the gold is empty or unusable."""
-
-    verdict: Outcome
-    rule: str
-
-
-Rule = Callable[[str, str, Policy], Decision | None]
 
 
 def grade(
@@ -107,10 +98,6 @@ def _equal(gold: Fraction, predicted: Fraction, policy: Policy) -> bool:
     return round(gold, policy.rounding) == round(predicted, policy.rounding)
 
 
-def _decide(equal: bool, rule: str) -> Decision:
-    return Decision("correct" if equal else "wrong", rule)
-
-
 def _same_symbols(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001 - a rule's signature
     return Decision("correct", "same_text") if compact(gold) == compact(predicted) else None
 
@@ -134,26 +121,33 @@ def _hedged(gold: str, predicted: str, policy: Policy) -> Decision | None:  # no
 
 
 def _numbers(gold: str, predicted: str, policy: Policy) -> Decision | None:
-    gold_number, predicted_number = read_number(gold), read_number(predicted)
+    gold_number, predicted_number = _number(gold), _number(predicted)
     if gold_number is None or predicted_number is None:
         return None
-    return _decide(same_number(gold_number, predicted_number, policy), "number")
+    return decide(same_number(gold_number, predicted_number, policy), "number")
+
+
+def _number(text: str) -> Number | None:
+    """A number in digits or, as all of the answer, in words."""
+    number = read_number(text)
+    if number is not None:
+        return number
+    value, rest = split_number_words(plain(text))
+    unit = read_unit(rest, spaced=True) if value is not None else None
+    return None if value is None or unit is None else Number(value, unit=unit)
 
 
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s'’-]+[^\W\d_]+)*+")
-_NO_ANSWER_WORDS = frozenset(
-    {"none", "no solution", "no solutions", "undefined", "infinity", "empty set", "does not exist"}
-)
 
 
 def _plain_words(gold: str, predicted: str, policy: Policy) -> Decision | None:
     r"""Two answers in words, as `\text{Evelyn}` and `Evan`; symbols such as `ab` are left to later rules."""
     pair = [" ".join(plain(text).split()) for text in (gold, predicted)]
-    if not all(_WORDS.fullmatch(text) and max(map(len, text.split())) > 3 for text in pair):
+    if not all(_WORDS.fullmatch(text) for text in pair) or max(len(word) for text in pair for word in text.split()) < 4:
         return None
-    if any(text.casefold() in _NO_ANSWER_WORDS for text in pair):
+    if any(nothing_kind(text) or text.casefold() == "infinity" for text in pair):
         return None  # these have synonyms
-    return _decide(_words(pair[0], policy) == _words(pair[1], policy), "words")
+    return decide(_words(pair[0], policy) == _words(pair[1], policy), "words")
 
 
 def _elements(gold: str, predicted: str, policy: Policy) -> Decision | None:
@@ -161,27 +155,21 @@ def _elements(gold: str, predicted: str, policy: Policy) -> Decision | None:
     left, right = read_elements(gold), read_elements(predicted)
     if left is None or right is None or (left.single and right.single):
         return None
-    golds, predicteds, same_kind = _all_numbers(left), _all_numbers(right), _same_kind(left, right)
-    if golds is None or predicteds is None or same_kind is None:
+    golds, predicteds = _all_numbers(left), _all_numbers(right)
+    kind = same_kind(left.brackets, right.brackets)
+    if golds is None or predicteds is None or kind is None:
         return None
     if not (left.ordered or policy.order == "keep"):
         as_set = bool(left.brackets or right.brackets)
         golds, predicteds = _unordered(golds, as_set), _unordered(predicteds, as_set)
     pairs = zip(golds, predicteds, strict=False)
     equal = len(golds) == len(predicteds) and all(same_number(a, b, policy) for a, b in pairs)
-    return _decide(same_kind and equal, "elements")
+    return decide(kind and equal, "elements")
 
 
 def _all_numbers(elements: Elements) -> list[Number] | None:
     numbers = [read_number(part) for part in elements.parts]
     return [number for number in numbers if number] if all(numbers) else None
-
-
-def _same_kind(gold: Elements, predicted: Elements) -> bool | None:
-    """Whether two kinds of brackets may hold the same answer; None where a comma list meets a tuple."""
-    if gold.ordered != predicted.ordered and "" in (gold.brackets, predicted.brackets):
-        return None
-    return gold.brackets == predicted.brackets or not (gold.ordered or predicted.ordered)
 
 
 def _unordered(numbers: list[Number], as_set: bool) -> list[Number]:
@@ -196,7 +184,7 @@ def _list(gold: str, predicted: str, policy: Policy) -> Decision:
         return Decision("wrong", "list")
     golds, predicteds = ([_element(part, policy) for part in side.parts] for side in (left, right))
     in_order = policy.order == "keep" or "(" in left.brackets
-    return _decide(golds == predicteds if in_order else Counter(golds) == Counter(predicteds), "list")
+    return decide(golds == predicteds if in_order else Counter(golds) == Counter(predicteds), "list")
 
 
 def _element(text: str, policy: Policy) -> Fraction | str:
@@ -206,14 +194,18 @@ def _element(text: str, policy: Policy) -> Fraction | str:
 
 def _same_truth(gold: str, predicted: str, policy: Policy) -> Decision:  # noqa: ARG001
     truth = read_truth(predicted)
-    return Decision("wrong", "not_a_boolean") if truth is None else _decide(read_truth(gold) == truth, "boolean")
+    return Decision("wrong", "not_a_boolean") if truth is None else decide(read_truth(gold) == truth, "boolean")
 
 
 def _same_option(gold: str, predicted: str, choices: Sequence[str] | None) -> Decision:
     letters = read_options(predicted, choices)
     if len(letters) > 1:
         return Decision("wrong", "hedged")
-    return _decide(letters == read_options(gold, choices), "option") if letters else Decision("wrong", "no_option")
+    return decide(letters == read_options(gold, choices), "option") if letters else Decision("wrong", "no_option")
+
+
+def _symbolic(gold: str, predicted: str, policy: Policy) -> Decision:
+    return Decision(*same_expression(gold, predicted, policy))
 
 
 def _wrong(rule: str) -> Rule:
@@ -223,7 +215,7 @@ def _wrong(rule: str) -> Rule:
 RULES: Mapping[AnswerType, tuple[Rule, ...]] = MappingProxyType(
     {
         "number": (_same_symbols, _hedged, _numbers, _wrong("not_a_number")),
-        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements),
+        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements, *EXACT_RULES, _symbolic),
         "boolean": (_same_truth,),
         "text": (_same_words, _wrong("different_text")),
         "list": (_same_words, _list),

@@ -1,8 +1,9 @@
 r"""The best candidate from a malformed completion: one fallback chain, the same for every arm.
 
 In order: the last `\boxed{}`, the last `####`, the last "the answer is" (or `Answer:`, `A:`, an answer tag), and then
-the last number or option letter. A closed CoT is not searched. An unclosed CoT runs to the end, so only marks count
-in it. Patterns are fixed strings or bounded, so the cost is linear.
+the last number or option letter; in mathematics the last value that is stated, as a whole. A closed CoT is not
+searched. An unclosed CoT runs to the end, so only marks count in it. Patterns are fixed strings or bounded, so the cost
+is linear.
 """
 
 import re
@@ -18,6 +19,7 @@ from sftkey_data.template import Template
 from sftkey_eval.numbers import find_numbers, read_number
 from sftkey_eval.options import find_options, find_truths, read_options
 from sftkey_eval.sentences import HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after
+from sftkey_eval.stated import stated_values
 
 Source = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option"]
 
@@ -196,6 +198,8 @@ def _is_whole(answer: str | None, sentence: str) -> bool:
 def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Found | None:
     offset = max(0, len(text) - MAX_TAIL)
     tail = text[offset:]
+    if answer_type == "math" and (found := _last_stated(tail, offset)):
+        return found
     if answer_type in ("number", "math"):
         return _last_number(tail, offset)
     if answer_type == "choice":
@@ -204,6 +208,13 @@ def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | Non
         truths = list(find_truths(tail))
         return (truths[-1].group(), "last_option", offset + truths[-1].start()) if truths else None
     return None
+
+
+def _last_stated(tail: str, offset: int) -> Found | None:
+    r"""The last value a text states, as a whole: `\(\frac{3}{4}\)`, not its 4. None where it is put together."""
+    value = next(stated_values(tail, "math"), "")
+    start = tail.rfind(value) if value else -1
+    return (value, "last_number", offset + start) if start >= 0 else None
 
 
 def _last_number(tail: str, offset: int) -> Found | None:

@@ -20,6 +20,7 @@ _SIGNED = rf"[+-]?+\s*+{_DECIMAL}"
 _ARGUMENT = rf"(?:\{{\s*+{_SIGNED}\s*+\}}|\d)"
 _FRACTION = rf"\\frac\s*+{_ARGUMENT}\s*+{_ARGUMENT}"
 _TEN_TO = r"10\s*+\^\s*+(?:\{\s*+[+-]?+\d++\s*+\}|\(\s*+[+-]?+\d++\s*+\)|[+-]?+\d++)"
+_ORDINAL = r"(?:(?:st|nd|rd|th)\b)?+"
 _CURRENCY = r"(?:US|CA|AU)?+[$€£¥₹]|(?:USD|EUR|GBP|INR|JPY|CNY)(?=[\s\d])"
 
 _NUMBER = re.compile(
@@ -31,9 +32,10 @@ _NUMBER = re.compile(
       | (?:(?P<whole>\d++)\s*+)?+ (?P<fraction>{_FRACTION})
       | (?P<mixed>\d++)\s++(?P<above>\d++)\s*+/\s*+(?P<below>\d++)
       | (?P<over>{_DECIMAL})\s*+/\s*+(?P<under>{_SIGNED})
-      | (?P<decimal>{_DECIMAL}) (?: [eE](?P<exponent>[+-]?+\d++) | \s*+[*xX]\s*+(?P<power>{_TEN_TO}) )?+
+      | (?P<decimal>{_DECIMAL}) {_ORDINAL}
+        (?: [eE](?P<exponent>[+-]?+\d++) | \s*+[*xX]\s*+(?P<power>{_TEN_TO}) )?+
     )
-    (?P<gap>\s*+) (?P<percent>%|percent\b|per\ cent\b)?+ \s*+ (?P<unit>.*+)
+    (?P<gap>\s*+) (?P<percent>%|percent(?:age)?\b|pct\b|per\ cent\b)?+ \s*+ (?P<unit>.*+)
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -3,7 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
+
+from sftkey_data.errors import SFTKeyError, nearest
+
+MAX_ROUNDING = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +32,21 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
+
+
+def read_policy(**fields: Any) -> Policy:
+    """A policy from what a user wrote.
+
+    Raises:
+        SFTKeyError: A value that a field does not have.
+    """
+    for name, kind in get_type_hints(Policy).items():
+        allowed = [choice for choice in get_args(kind) if isinstance(choice, str)]
+        value = fields.get(name)
+        if allowed and name in fields and value not in allowed:
+            raise SFTKeyError(
+                f"--{name}: found {value!r}, expected {' or '.join(allowed)}{nearest(str(value), allowed)}"
+            )
+    if (places := fields.get("rounding")) is not None and not 0 <= places <= MAX_ROUNDING:
+        raise SFTKeyError(f"--rounding: found {places}, expected 0 to {MAX_ROUNDING} decimal places")
+    return Policy(**fields)

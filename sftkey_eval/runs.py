@@ -1,13 +1,14 @@
 """The runs a report is about: verdicts and where they come from, under labels of their own."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.template import Template
+from sftkey_eval.policy import Policy
 from sftkey_eval.verdict import Verdict, read_verdicts
 
 VERDICTS_FILE = "verdicts.parquet"
@@ -15,9 +16,13 @@ VERDICTS_FILE = "verdicts.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One scored run; `provenance` is what the scoring recorded about policy, template, source and model."""
+    """One scored run; `provenance` is what the scoring recorded about policy, template, source and model.
+
+    `arm` is the label it was given; runs with one label are the seeds of an arm, and `label` numbers them.
+    """
 
     label: str
+    arm: str
     path: Path
     verdicts: tuple[Verdict, ...]
     provenance: dict[str, Any]
@@ -26,6 +31,11 @@ class Run:
     def template(self) -> Template:
         """The template the completions were read with."""
         return Template(**self.provenance["template"])
+
+    @property
+    def policy(self) -> Policy:
+        """What counted as equal."""
+        return Policy(**self.provenance["policy"])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -37,17 +47,33 @@ class Run:
 def load_runs(specs: Sequence[str]) -> list[Run]:
     """Load runs given as `PATH` or `LABEL=PATH`, a path being a run directory or a verdicts file.
 
-    A run without a label takes the name in its `run.json`, else its folder's name.
+    A run without a label takes the name in its `run.json`, else its folder's name. A label given several times is an
+    arm with several seeds.
 
     Raises:
-        SFTKeyError: Nothing there, no verdicts, a repeated id, or two runs with one label.
+        SFTKeyError: Nothing there, no verdicts, a repeated id, or two runs that have one name without being given it.
     """
+    given = {label for label, _ in map(_split, specs) if label}
     runs = [_load(spec) for spec in specs]
-    label, count = Counter(run.label for run in runs).most_common(1)[0]
-    if count > 1:
-        where = " and ".join(str(run.path) for run in runs if run.label == label)
-        raise SFTKeyError(f"{count} runs are called {label!r} ({where}); name them apart: LABEL=PATH")
-    return runs
+    counts = Counter(run.label for run in runs)
+    for label in (label for label, count in counts.items() if count > 1):
+        paths = [run.path for run in runs if run.label == label]
+        where = " and ".join(map(str, paths))
+        if label not in given:
+            raise SFTKeyError(f"{len(paths)} runs are called {label!r} ({where}); name them apart: LABEL=PATH")
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise SFTKeyError(f"{label!r} has one run several times ({where}); expected one run for each seed")
+    return _numbered(runs, counts)
+
+
+def _numbered(runs: Sequence[Run], counts: Mapping[str, int]) -> list[Run]:
+    seen: Counter[str] = Counter()
+    numbered = []
+    for run in runs:
+        seen[run.arm] += 1
+        label = f"{run.arm} #{seen[run.arm]}" if counts[run.arm] > 1 else run.label
+        numbered.append(replace(run, label=label))
+    return numbered
 
 
 def _load(spec: str) -> Run:
@@ -59,7 +85,8 @@ def _load(spec: str) -> Run:
     record = provenance.get("run")
     name = record.get("name") if isinstance(record, dict) else None
     folder = path.resolve().parent.name if path.name == VERDICTS_FILE else path.stem
-    return Run(label or str(name or folder), path, tuple(verdicts), provenance)
+    label = label or str(name or folder)
+    return Run(label, label, path, tuple(verdicts), provenance)
 
 
 def _split(spec: str) -> tuple[str, Path]:

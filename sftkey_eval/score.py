@@ -3,10 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import sftkey_data
 from sftkey_data.config import validate
@@ -14,17 +16,21 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import AnswerType
 from sftkey_data.template import Malformed, Template, load_template
-from sftkey_eval.classes import classify, find_cot_value
+from sftkey_eval.classes import classify, ends_elsewhere
 from sftkey_eval.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
+from sftkey_eval.cot import find_cot_value
 from sftkey_eval.grade import grade
 from sftkey_eval.lenient import Candidate, find_candidate, find_cot
+from sftkey_eval.lines import write_lines
 from sftkey_eval.numbers import read_number
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.second import check_second_grader, disagreement, disagreement_line, with_second_opinion
 from sftkey_eval.verdict import ERROR_CLASSES, Verdict, open_verdicts
+from sftkey_eval.workers import BATCH_ROWS, in_order
 
 DEFAULT_TEMPLATE = "sftkey"
 RUN_FILE = "run.json"
-BATCH_ROWS = 500
+DISAGREEMENTS_FILE = "disagreements.jsonl"
 
 
 @dataclass(slots=True)
@@ -39,16 +45,20 @@ class Tally:
         """Count one verdict."""
         self.counts["n"] += 1
         self.counts["format_valid"] += verdict.format_valid
+        self.counts["format_tolerant"] += verdict.format_tolerant
+        self.counts["format_present"] += verdict.format_present
         self.counts["correct"] += verdict.correct
         self.counts["lenient_correct"] += verdict.lenient_correct
         self.counts["undecided"] += verdict.verdict == "undecided"
         self.counts["unscored"] += verdict.verdict == "unscored"
+        self.counts["second_asked"] += verdict.second_verdict is not None
+        self.counts["disagreements"] += disagreement(verdict)
         self.error_classes[verdict.error_class] += 1
         if verdict.format_error is not None:
             self.format_errors[verdict.format_error] += 1
 
     def to_json(self) -> str:
-        """One line: counts, and the three rates.
+        """One line: counts and rates.
 
         Raises:
             SFTKeyError: Nothing was counted.
@@ -59,6 +69,8 @@ class Tally:
         summary = {
             "n": n,
             "format_rate": self.counts["format_valid"] / n,
+            "format_rate_tolerant": self.counts["format_tolerant"] / n,
+            "format_rate_present": self.counts["format_present"] / n,
             "accuracy": self.counts["correct"] / n,
             "lenient_accuracy": self.counts["lenient_correct"] / n,
             "undecided": self.counts["undecided"],
@@ -66,6 +78,8 @@ class Tally:
             "format_errors": dict(sorted(self.format_errors.items())),
             "error_classes": {name: self.error_classes[name] for name in ERROR_CLASSES},
         }
+        if self.counts["second_asked"]:
+            summary |= {name: self.counts[name] for name in ("second_asked", "disagreements")}
         return json.dumps(summary)
 
 
@@ -77,6 +91,8 @@ def score_file(
     answer_type: str | None = None,
     fields: Fields | None = None,
     policy: Policy = DEFAULT_POLICY,
+    workers: int = 1,
+    second_grader: str | None = None,
 ) -> Tally:
     """Score a file of completions into a verdicts file.
 
@@ -87,12 +103,16 @@ def score_file(
         answer_type: Overrides what the rows say.
         fields: Where the columns are.
         policy: What counts as equal.
+        workers: Processes that score; the file is the same for any number.
+        second_grader: `math-verify`, to have its opinion beside ours; where they differ, `disagreements.jsonl` beside
+            `out` lists it.
 
     Raises:
         SFTKeyError: What `survey_completions` refuses, an unknown template or answer type, an unusable `out`.
     """
     fields = fields or Fields()
     forced = None if answer_type is None else check_answer_type(answer_type)
+    check_second_grader(second_grader)
     run = _read_run(path)
     survey = survey_completions(path, fields)
     used = _template(template, run, path.parent / RUN_FILE)
@@ -109,18 +129,47 @@ def score_file(
         "source": path.name,
         "sha256": survey.sha256,
         "answer_type": forced,
+        "second_grader": second_grader,
         "run": run,
     }
+    job = _Job(used, forced, policy, second_grader is not None)
     tally = Tally()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open_verdicts(out, provenance) as writer, progress("scoring", survey.num_rows) as bar:
-        for batch in _batches(read_completions(path, fields)):
-            verdicts = [score_completion(row, used, answer_type=forced, policy=policy) for row in batch]
+    with (
+        open_verdicts(out, provenance) as writer,
+        _open_disagreements(out, second_grader) as differing,
+        progress("scoring", survey.num_rows) as bar,
+        closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
+    ):
+        for _, verdicts in batches:
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)
+                if differing and disagreement(verdict):
+                    differing.write(disagreement_line(verdict))
             bar.advance(bar.task_ids[0], len(verdicts))
     return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker does with a batch."""
+
+    template: Template
+    answer_type: AnswerType | None
+    policy: Policy
+    second: bool
+
+    def __call__(self, rows: list[Completion]) -> list[Verdict]:
+        verdicts = [
+            score_completion(row, self.template, answer_type=self.answer_type, policy=self.policy) for row in rows
+        ]
+        return [with_second_opinion(verdict) for verdict in verdicts] if self.second else verdicts
+
+
+def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:
+    path = out.parent / DISAGREEMENTS_FILE
+    return nullcontext() if second_grader is None else write_lines(path)
 
 
 def score_completion(
@@ -130,14 +179,15 @@ def score_completion(
     kind = answer_type or row.answer_type or infer_answer_type(row)
     text = row.completion or ""
     key, format_error = _parse(text, row.finish_reason, template)
+    tolerant = not format_error or template.fault(text, row.finish_reason, "tolerant") is None
+    present = tolerant or template.fault(text, row.finish_reason, "present") is None
     candidate = key or find_candidate(text, kind, row.choices, template)
-    cot_value = find_cot_value(candidate.cot if candidate else find_cot(text, template), kind, row.choices)
+    cot = candidate.cot if candidate else find_cot(text, template)
+    cot_value = find_cot_value(cot, kind, row.choices)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
-    strict, lenient, stated = (
-        grade(row.gold, answer, kind, choices=row.choices, policy=policy)
-        for answer in (predicted, lenient_predicted, cot_value)
-    )
+    judge = partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy)
+    strict, lenient, stated = map(judge, (predicted, lenient_predicted, cot_value))
     error_class, lucky = classify(
         strict,
         lenient,
@@ -145,14 +195,20 @@ def score_completion(
         format_valid=key is not None,
         has_candidate=candidate is not None,
     )
+    if lucky and predicted and cot_value:
+        lucky = ends_elsewhere(cot, cot_value, predicted, kind, judge)
     return Verdict(
         id=row.id,
+        item_id=row.item_id,
+        sample=row.sample,
         dataset=row.dataset,
         split=row.split,
         answer_type=kind,
         gold=row.gold,
         format_valid=key is not None,
         format_error=format_error,
+        format_tolerant=tolerant,
+        format_present=present,
         predicted=predicted,
         verdict=strict.verdict,
         correct=strict.verdict == "correct",

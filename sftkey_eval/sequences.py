@@ -32,19 +32,28 @@ class Elements:
 def read_elements(text: str) -> Elements | None:
     r"""The elements of a mathematical sequence; a lone value is a list of one. None where an element is missing."""
     text = compact(text)
-    brackets, inside = _unbracket(text)
-    parts = tuple(_split_top_level(inside))
+    brackets, inside = unbracket(text)
+    parts = tuple(split_top_level(inside))
     return Elements(brackets, parts) if all(parts) else None
 
 
 def read_list(text: str) -> Elements | None:
     """The elements of a list in words, with commas, semicolons or `and` between them; None where it is empty."""
-    brackets, inside = _unbracket(plain(text))
+    brackets, inside = unbracket(plain(text))
     parts = tuple(part for piece in _LIST_MARKS.split(inside) if (part := piece.strip(_QUOTES)))
     return Elements(brackets, parts) if parts else None
 
 
-def _unbracket(text: str) -> tuple[str, str]:
+def same_kind(gold: str, predicted: str) -> bool | None:
+    """Whether two kinds of brackets may hold the same answer; None where a comma list meets a tuple."""
+    ordered = [brackets not in ("", "{}") for brackets in (gold, predicted)]
+    if ordered[0] != ordered[1] and "" in (gold, predicted):
+        return None
+    return gold == predicted or not any(ordered)
+
+
+def unbracket(text: str) -> tuple[str, str]:
+    r"""The brackets around a text, `{}` for `\{…\}` and empty for none, and what is inside."""
     if found := _SET.fullmatch(text):
         return "{}", found.group(1)
     if len(text) >= 2 and text[0] in _OPENING and text[-1] in _CLOSING and _closing(text) == len(text) - 1:
@@ -62,7 +71,8 @@ def _closing(text: str) -> int:
     return -1
 
 
-def _split_top_level(text: str) -> list[str]:
+def split_top_level(text: str) -> list[str]:
+    """Pieces between the commas and semicolons outside all brackets."""
     parts, depth, start = [], 0, 0
     for position, character in enumerate(text):
         depth += (character in _OPENING) - (character in _CLOSING)

@@ -13,6 +13,7 @@ from scipy.stats import binom, binomtest, norm
 from sftkey_data.errors import SFTKeyError
 
 CONFIDENCE = 0.95
+ON_MARGIN = 1e-12
 MAX_Z = 40.0  # beyond it a normal tail is 0.0 in double precision
 
 
@@ -81,7 +82,10 @@ def noninferiority(both: int, lost: int, gained: int, neither: int, *, margin: f
     _check(both, lost, gained, neither)
     if not 0 < margin < 1:
         raise SFTKeyError(f"the margin must lie in (0, 1), found {margin}")
-    worse = (gained - lost) / (both + lost + gained + neither) < -margin
+    gap = (gained - lost) / (both + lost + gained + neither) + margin
+    if abs(gap) < ON_MARGIN:  # rounding decides on which side it falls, and the search below would find no bound
+        return 0.5
+    worse = gap < 0
 
     def excess(z: float) -> float:
         bounds = _newcombe(both, lost, gained, neither, z)

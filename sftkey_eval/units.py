@@ -19,7 +19,8 @@ in: inch inche | ft: foot feet | yd: yard | mi: mile
 mg: milligram | g: gram | kg: kilogram kilo | lb: pound | oz: ounce | ton: tonne
 ml: milliliter millilitre | l: liter litre | gal: gallon | qt: quart
 ms: millisecond | s: second sec | min: minute | h: hour hr | day | week | month | year yr
-degree: deg | rad: radian | mi/h: mph | km/h: kph kmh kmph | n: newton | j: joule | w: watt | v: volt | hz: hertz
+unit | degree: deg | rad: radian | mi/h: mph | km/h: kph kmh kmph | n: newton | j: joule | w: watt | v: volt
+hz: hertz
 """
 
 

@@ -34,12 +34,16 @@ class Verdict:
 
     Args:
         id: Unique in the file.
+        item_id: What the row is a sample of; the id where there is one sample per item.
+        sample: Its number among the samples of the item, from 0.
         dataset: Empty where the completions file does not say.
         split: Empty where the completions file does not say.
         answer_type: The type the Key was graded as.
         gold: The trusted answer; None where the row has none.
         format_valid: The raw completion parses with the template.
         format_error: The malformed code, else None.
+        format_tolerant: It parses but for text around the parts and loose spellings of the marks.
+        format_present: Both parts are there at all. See `sftkey_data.scanner.Level`.
         predicted: The Key of the strict parse, else None.
         verdict: `correct`, `wrong`, `undecided` or `unscored`, of the strict Key; a malformed completion is `wrong`.
         correct: The format is valid and the verdict is `correct`.
@@ -55,15 +59,21 @@ class Verdict:
         completion: Raw text; None where the row has none.
         choices: Option texts in the order A, B, C, …
         finish_reason: `stop`, `length` or unknown.
+        second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `predicted`; None when not asked.
+        second_rule: The rule of the second grader; None when not asked.
     """
 
     id: str
+    item_id: str
+    sample: int
     dataset: str
     split: str
     answer_type: str
     gold: str | None
     format_valid: bool
     format_error: str | None
+    format_tolerant: bool
+    format_present: bool
     predicted: str | None
     verdict: str
     correct: bool
@@ -79,6 +89,8 @@ class Verdict:
     completion: str | None
     choices: tuple[str, ...] | None
     finish_reason: str | None
+    second_verdict: str | None = None
+    second_rule: str | None = None
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
@@ -88,9 +100,10 @@ def verdict_schema() -> "pa.Schema":
     """Arrow schema of `verdicts.parquet`, without the provenance."""
     import pyarrow as pa
 
-    flags = {"format_valid", "correct", "lenient_correct", "lucky"}
+    flags = {"format_valid", "format_tolerant", "format_present", "correct", "lenient_correct", "lucky"}
     types = {name: pa.bool_() if name in flags else pa.string() for name in COLUMNS} | {
-        "choices": pa.list_(pa.string())
+        "sample": pa.int32(),
+        "choices": pa.list_(pa.string()),
     }
     return pa.schema([pa.field(name, types[name]) for name in COLUMNS])
 

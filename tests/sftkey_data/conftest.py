@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from flaky_proxy import FlakyProxy
 
-from sftkey_data import remote
+from sftkey_data import filesystems
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,15 @@ def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # a body is the content and no more
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # what is tried again here is ours
         monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-        monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
-        remote._scheme_filesystem.cache_clear()
-        fs, _ = remote._filesystem("s3://bucket")
+        monkeypatch.setattr(filesystems, "FIRST_WAIT_SECONDS", 0.01)
+        filesystems.scheme_filesystem.cache_clear()
+        fs, _ = filesystems.filesystem("s3://bucket")
         if not fs.exists("bucket"):
             fs.mkdir("bucket")
         for path in fs.find("bucket"):
             fs.rm_file(path)
         yield proxy
-    remote._scheme_filesystem.cache_clear()
+    filesystems.scheme_filesystem.cache_clear()

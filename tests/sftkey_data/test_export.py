@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sftkey_data.build import build
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export import SOURCE_MANIFEST, export
+from sftkey_data.folder import Folder
 from sftkey_data.labels import IGNORED, LOSS_ON, label_column, parse_loss_on
 from sftkey_data.manifest import MANIFEST, file_sha256, read_manifest
 from sftkey_data.plan import BuildConfig
-from sftkey_data.remote import Folder
 from sftkey_data.schema import REGIONS, TOKEN_BORDERS
 from sftkey_data.shards import open_shards
 from sftkey_data.show import region_of

@@ -12,10 +12,10 @@ from sftkey_data.build import build
 from sftkey_data.check import check
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export import export
+from sftkey_data.folder import Folder
 from sftkey_data.page import page_data
 from sftkey_data.plan import BuildConfig
 from sftkey_data.prepared import open_prepared
-from sftkey_data.remote import Folder
 from sftkey_data.show import show_folder
 from sftkey_data.stats import as_text, read_statistics
 

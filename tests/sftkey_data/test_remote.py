@@ -21,48 +21,21 @@ pytest.importorskip("s3fs", reason="the extra `s3` is not installed")
 pytest.importorskip("moto.server", reason="moto's server is not installed")
 
 import fsspec
-import s3fs
 from flaky_proxy import FlakyProxy, Rule
 
-from sftkey_data import remote
+from sftkey_data import filesystems
 from sftkey_data.build import Machinery, build
 from sftkey_data.check import check
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.folder import Folder
 from sftkey_data.plan import BuildConfig
-from sftkey_data.remote import Folder, exists, open_read, read_range, size
+from sftkey_data.remote import exists, open_read, read_range, size
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[int]:
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    yield moto.get_host_and_port()[1]
-    moto.stop()
-
-
-@pytest.fixture
-def proxy(server: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
-    with FlakyProxy(server) as proxy:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # a body is the content and no more
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # what is tried again here is ours
-        monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-        if "slow" in request.node.name:  # slower than this, so that it fails
-            monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 1}})
-        monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
-        remote._scheme_filesystem.cache_clear()
-        fs, _ = remote._filesystem("s3://bucket")
-        if not fs.exists("bucket"):
-            fs.mkdir("bucket")
-        for path in fs.find("bucket"):
-            fs.rm_file(path)
-        yield proxy
-    remote._scheme_filesystem.cache_clear()
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "slow" in request.node.name:  # the server is slower than this, so that it fails
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 1}})
 
 
 CONTENT = bytes(range(256)) * 5000
@@ -231,7 +204,7 @@ def test_a_web_server_without_ranges_is_read_whole(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     rules = [Rule(kind, method, "/file", times=2) for method in ("GET", "HEAD")] if kind else []
     with FlakyProxy(server.server_port, rules) as proxy, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+        patch.setattr(filesystems, "FIRST_WAIT_SECONDS", 0.01)
         assert read(f"{proxy.url}/file") == expected
         with pytest.raises(SFTKeyError, match="/nothing: not found"):
             read(f"{proxy.url}/nothing")

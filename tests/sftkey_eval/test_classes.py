@@ -2,7 +2,6 @@ import pytest
 
 from sftkey_data.extract import AnswerType
 from sftkey_data.template import BUILTIN
-from sftkey_eval.classes import find_cot_value
 from sftkey_eval.completions import Completion
 from sftkey_eval.score import score_completion
 from sftkey_eval.verdict import ERROR_CLASSES, Verdict
@@ -18,6 +17,8 @@ def score(
 ) -> Verdict:
     row = Completion(
         id="1",
+        item_id="1",
+        sample=0,
         dataset="",
         split="",
         prompt="",
@@ -69,7 +70,7 @@ def test_an_item_without_a_usable_gold_is_unscored_and_never_correct() -> None:
 
 
 def test_what_the_grader_cannot_tell_is_a_class_of_its_own() -> None:
-    verdict = score(written("hm", "(x+1)^2"), "x^2+2x+1", "math")
+    verdict = score(written("hm", "99999999!"), "1", "math")
     assert (verdict.error_class, verdict.verdict, verdict.correct) == ("undecided", "undecided", False)
 
 
@@ -87,30 +88,17 @@ def test_a_slip_is_seen_where_the_cot_computes_a_value_and_the_key_is_a_letter()
     assert score(written("5+7=14", "B"), "B", "choice", OPTIONS).lucky
 
 
-COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
-    ("number", "3 + 4 = 7, so there are 7 apples.", None, "7"),
-    ("number", "He pays \\$1,234.50.", None, "\\$1,234.50"),
-    ("number", "no value", None, None),
-    ("choice", "(A) is too small, so (B).", None, "B"),
-    ("choice", "5+7=12", None, None),
-    ("choice", "5+7=12", OPTIONS, "B"),
-    ("choice", "5+7=12, that is (C)", OPTIONS, "C"),
-    ("choice", "(C) seems right, but 5+7=12", OPTIONS, "B"),
-    ("choice", "5+7=99", OPTIONS, None),
-    ("choice", "5+7=12", ("24/2", "12.0"), None),
-    ("choice", "So the sky is dark red.", ("red", "dark red", "blue"), "B"),
-    ("choice", "So we have tired.", ("red", "blue"), None),
-    ("boolean", "True, but no.", None, "no"),
-    ("text", "The answer is Paris.", None, "Paris"),
-    ("text", "It is in France.", None, None),
-    ("math", "Hence \\boxed{x+1}.", None, "x+1"),
-    ("math", "Then $y = \\sqrt{2}$.", None, "\\sqrt{2}"),
-    ("math", "Then $y = 3$. In all 4.", None, "4"),
+LUCK: list[tuple[AnswerType, str, str, bool]] = [
+    ("number", "She pays 20 - 14.99 = 5.01 in change.", "5", True),
+    ("number", "x = 2.\nTo check, 2^3 * 3^2 = 8 * 9 = 72. So it is right.", "2", False),
+    ("number", "x = 2.\nThen 2 * 36 = 72.", "2", True),
+    ("math", "The roots are \\(x = -2, 1, 6\\). The largest of them is", "6", False),
+    ("math", "Thus \\(n = 1\\).", "-2, 1", False),
+    ("math", "Thus \\(n = 1\\).", "-2", True),
 ]
 
 
-@pytest.mark.parametrize(("answer_type", "cot", "choices", "value"), COT_VALUES, ids=[c[1] for c in COT_VALUES])
-def test_the_last_value_a_cot_states_is_found(
-    answer_type: AnswerType, cot: str, choices: tuple[str, ...] | None, value: str | None
-) -> None:
-    assert find_cot_value(cot, answer_type, choices) == value
+@pytest.mark.parametrize(("answer_type", "cot", "key", "lucky"), LUCK, ids=[case[1] for case in LUCK])
+def test_luck_is_a_cot_that_never_got_to_the_key(answer_type: AnswerType, cot: str, key: str, lucky: bool) -> None:
+    verdict = score(written(cot, key), key, answer_type)
+    assert (verdict.error_class, verdict.lucky) == ("correct", lucky)

@@ -27,6 +27,8 @@ def test_a_file_made_elsewhere_is_read_through_its_own_field_names(tmp_path: Pat
     (got,) = read(write(tmp_path, row), id="doc", completion="response", gold="target", choices="options")
     assert got == Completion(
         id="7",
+        item_id="7",
+        sample=0,
         dataset="",
         split="",
         prompt="2+2?",

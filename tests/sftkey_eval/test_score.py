@@ -12,6 +12,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.template import BUILTIN
 from sftkey_eval.policy import Policy
 from sftkey_eval.score import Tally, score_file
+from sftkey_eval.summary import summarize
 from sftkey_eval.verdict import COLUMNS, ERROR_CLASSES, Verdict, read_verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +117,22 @@ def test_every_row_has_a_verdict_and_stays_in_the_denominator(tmp_path: Path) ->
     assert summary["error_classes"] == expected
 
 
+def test_the_levels_of_the_format_stand_side_by_side(tmp_path: Path) -> None:
+    texts = [RIGHT, f"{RIGHT}\nDone.", RIGHT.lower(), f"{RIGHT}<Answer>5</Answer>", RIGHT[:-9], ""]
+    verdicts = scored(tmp_path, *({"completion": text} for text in texts))
+    levels = [(v.format_valid, v.format_tolerant, v.format_present) for v in verdicts]
+    expected = [(1, 1, 1), (0, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0), (0, 0, 0)]
+    assert levels == [tuple(map(bool, level)) for level in expected]
+    tally = Tally()
+    for verdict in verdicts:
+        tally.add(verdict)
+    counts, summary = json.loads(tally.to_json()), summarize(verdicts)
+    for name, k in {"format_rate": 1, "format_rate_tolerant": 3, "format_rate_present": 4}.items():
+        assert counts[name] == k / 6
+    assert (summary.format.k, summary.format_tolerant.k, summary.format_present.k) == (1, 3, 4)
+    assert summary.format_present.n == 6
+
+
 def test_an_empty_tally_has_no_rates() -> None:
     with pytest.raises(SFTKeyError, match="no rate"):
         Tally().to_json()
@@ -133,12 +150,16 @@ def test_a_verdict_holds_the_texts_it_was_made_from(tmp_path: Path) -> None:
     (verdict,) = scored(tmp_path, row | {"gold": "B", "completion": RIGHT.replace("\n4\n", "\nb\n")})
     assert verdict == Verdict(
         id="x/1",
+        item_id="x/1",
+        sample=0,
         dataset="x",
         split="test",
         answer_type="choice",
         gold="B",
         format_valid=True,
         format_error=None,
+        format_tolerant=True,
+        format_present=True,
         predicted="b",
         verdict="correct",
         correct=True,

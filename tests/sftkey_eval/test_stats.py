@@ -105,6 +105,11 @@ def test_the_p_of_noninferiority_is_the_level_at_which_the_bound_meets_the_margi
     assert noninferiority(900, 50, 10, 40, margin=0.01) > 0.99
 
 
+@pytest.mark.parametrize("table", [(939, 26, 16, 19), (952, 21, 11, 16), (900, 20, 10, 70), (99, 1, 0, 0)])
+def test_a_difference_of_exactly_the_margin_is_never_non_inferior(table: tuple[int, int, int, int]) -> None:
+    assert noninferiority(*table, margin=0.01) == 0.5
+
+
 def test_the_mean_of_nothing_is_an_error() -> None:
     for compute in (
         lambda: wilson(0, 0),

@@ -49,7 +49,7 @@ def run_together(num: int, target: Callable[..., None], *arguments: Any) -> list
 
 def train(recipe: Path, overrides: Sequence[str]) -> None:
     """What each rank does in a training run."""
-    from sftkey_train.recipe import load_recipe
+    from sftkey_train.recipe_file import load_recipe
     from sftkey_train.run import run_recipe
 
     list(run_recipe(load_recipe(recipe, overrides)))

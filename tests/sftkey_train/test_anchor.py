@@ -16,7 +16,8 @@ from sftkey_train.batches import Order
 from sftkey_train.metrics import MetricsLog, Row
 from sftkey_train.objective import batch_loss, step_batches, token_costs
 from sftkey_train.prepared import Prepared
-from sftkey_train.recipe import Stage, load_recipe
+from sftkey_train.recipe import Stage
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Make = Callable[..., PreTrainedModel]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from plain import DetachedContext
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from sftkey_train import context
 from sftkey_train.batches import Example, collate
@@ -23,27 +24,12 @@ STAGES = pytest.mark.parametrize(
 )
 
 
-class _DetachedContext(DynamicCache):
-    """Stores nothing; gives a layer its keys and values back, those of the first positions detached."""
-
-    def __init__(self, config: Any, num_context: int) -> None:
-        super().__init__(config=config)
-        self.num_context = num_context
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        keys, values = (
-            torch.cat([states[:, :, : self.num_context].detach(), states[:, :, self.num_context :]], dim=2)
-            for states in (key_states, value_states)
-        )
-        return keys, values
-
-
 def _reference(model: PreTrainedModel, examples: Sequence[Example], weights: Weights) -> Tensor:
     """One whole graph and full logits per example, unpadded, with keys and values of the context detached."""
     loss_sum, weight_sum = torch.zeros(()), torch.zeros(())
     for example in examples:
         by_token = region_weights(example.borders, weights)
-        cache = _DetachedContext(model.config, int(by_token.nonzero()[0]) - 1)
+        cache = DetachedContext(model.config, int(by_token.nonzero()[0]) - 1)
         logits = model(input_ids=example.input_ids[None], past_key_values=cache, use_cache=True).logits[0, :-1]
         nll = functional.cross_entropy(logits, example.input_ids[1:], reduction="none")
         loss_sum, weight_sum = loss_sum + (by_token[1:] * nll).sum(), weight_sum + by_token.sum()
@@ -92,6 +78,17 @@ def test_a_batch_equals_its_examples_one_by_one(family: str, tiny_model: Make, p
     for row, example in enumerate(examples):
         alone = selected_logits(model, collate([example], LOSS_ON["answer"]), context_gradient=False)
         torch.testing.assert_close(together[batch.rows == row], alone, rtol=1e-5, atol=1e-4)
+
+
+def test_the_context_is_read_in_parts_of_bounded_size(
+    tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "CONTEXT_TOKENS", 64)
+    model, sizes = tiny_model("llama"), list[int]()
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, args: sizes.append(args[0].numel()))
+    token_nll(model, collate(prepared.examples.first(4), LOSS_ON["answer"]), context_gradient=False)
+    assert len(sizes) > 5
+    assert max(sizes[1:-1]) == 64  # the first found out about the logits, the last is the answer
 
 
 def _without_context() -> Example:

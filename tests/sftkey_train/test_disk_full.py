@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from sftkey_train import run as run_module
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]

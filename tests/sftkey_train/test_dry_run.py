@@ -13,7 +13,8 @@ from sftkey_train.batches import collate
 from sftkey_train.cli import main
 from sftkey_train.dry_run import SUPERVISED, SUPERVISED_KEY, token_styles
 from sftkey_train.prepared import Prepared
-from sftkey_train.recipe import LOSS_ON, load_recipe
+from sftkey_train.recipe import LOSS_ON
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import dry_run
 
 Write = Callable[[dict[str, Any]], Path]
@@ -69,6 +70,27 @@ def test_memory_is_that_of_the_longest_examples(tables: dict[str, Any], write_re
     assert [part.split()[-3] for part in few.partition(": ")[2].split(", ")] == parts
     assert few.split(", ")[:3][1:] == many.split(", ")[:3][1:]  # gradients and optimizer
     assert few.split(", ")[3:] != many.split(", ")[3:]
+
+
+def test_memory_is_that_of_one_of_the_processes_that_share_the_model(
+    tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    whole, share = (_fact(_lines(write_recipe(tables | {"fsdp": on})), "memory") for on in (False, True))
+    assert "gathered" in share
+    assert "gathered" not in whole
+    moments = [float(line.split("optimizer ")[1].split()[0]) for line in (whole, share)]
+    assert moments[1] == pytest.approx(moments[0] / 4, abs=0.06)
+
+
+def test_the_largest_pass_fills_a_budget_most(tables: dict[str, Any], write_recipe: Write, prepared: Prepared) -> None:
+    lengths = sorted(prepared.examples.num_tokens.tolist())
+    budget = 2 * lengths[-1] - 1  # the longest is alone in it, and two shorter ones are more
+    most = max(min(budget // n, i + 1) * n for i, n in enumerate(lengths))
+    assert most > lengths[-1]
+    shape = _fact(_lines(write_recipe(tables), f"stage.0.max_tokens={budget}"), "largest").split("(")[1].split(")")[0]
+    rows, width = map(int, shape.split(", "))
+    assert rows * (width + 1) == most  # the last token is only predicted
 
 
 @pytest.mark.parametrize("loss_on", ["completion", "answer", "key"])

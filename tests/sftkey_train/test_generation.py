@@ -13,7 +13,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.generation import _complete, _outcome, generate_and_read, read_prompts
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.prepared import Prepared
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Make = Callable[..., PreTrainedModel]

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from measuring import Largest
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from sftkey_train import head
@@ -69,6 +69,14 @@ def test_a_second_backward_pass_through_the_same_loss_is_as_exact() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_loss_weighted_as_announced_goes_over_the_vocabulary_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, chunked = [], head._chunked
+    monkeypatch.setattr(head, "_chunked", lambda *arguments: passes.append(1) or chunked(*arguments))
+    tensors = _tensors()
+    (tensors[4] * linear_nll(*tensors)).sum().div(3).backward()
+    assert len(passes) == 1
+
+
 def test_what_is_frozen_gets_no_gradient() -> None:
     hidden, weight, bias, labels, weights = _tensors()
     weight.requires_grad_(False)
@@ -77,26 +85,12 @@ def test_what_is_frozen_gets_no_gradient() -> None:
     assert hidden.grad is not None
 
 
-class _Largest(TorchDispatchMode):
-    """The most elements a result of any operation had while open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple) else (result,):
-            self.elements = max(self.elements, tensor.numel() if isinstance(tensor, Tensor) else 0)
-        return result
-
-
 def test_no_more_than_one_chunk_of_logits_is_ever_held() -> None:
     tensors = _tensors()
-    with _Largest() as largest:
+    with Largest() as largest:
         (tensors[4] * linear_nll(*tensors)).sum().backward()
     assert largest.elements == max(8 * V, V * H)
-    with _Largest() as largest:
+    with Largest() as largest:
         _plain(*tensors).sum().backward()
     assert largest.elements == N * V
 

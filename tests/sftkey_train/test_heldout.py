@@ -1,16 +1,21 @@
 """Measurement on held-out examples."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 import torch
+from measuring import Largest
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from sftkey_data.schema import REGIONS
+from sftkey_train import head
 from sftkey_train.batches import Batch
+from sftkey_train.head import logits_are_plain
 from sftkey_train.heldout import heldout_batches, measure
-from sftkey_train.loss import token_nll
+from sftkey_train.loss import nll_and_choice, token_nll
 from sftkey_train.prepared import Prepared
 from sftkey_train.tally import Tally
 from sftkey_train.weights import KEY
@@ -77,18 +82,62 @@ def test_each_region_is_matched_by_itself(prepared: Prepared, tiny_model: Make) 
     assert expected["eos"] == 1.0
 
 
+class _Answers(torch.nn.Linear):
+    """An output layer that gives prepared logits, one batch after the other."""
+
+    def __init__(self, queue: list[Tensor]) -> None:
+        super().__init__(1, 1)
+        self.queue = queue
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.queue.pop(0)[None]
+
+
 def _oracle(make: Make, batches: list[Batch], blind_to: Iterable[int] = ()) -> PreTrainedModel:
     """A model whose first choice is the label everywhere, but for tokens that it never chooses."""
     model = make("llama")
-    queue = [torch.nn.functional.one_hot(b.labels, 512).float() for b in batches]
-
-    def answer(_head: object, _args: object, _output: Tensor) -> Tensor:
-        logits = queue.pop(0)
-        logits[:, list(blind_to)] = -1
-        return logits[None]
-
-    model.get_output_embeddings().register_forward_hook(answer)
+    logits = [torch.nn.functional.one_hot(b.labels, 512).float() for b in batches]
+    for of_batch in logits:
+        of_batch[:, list(blind_to)] = -1
+    model.set_output_embeddings(_Answers(logits))
     return model
+
+
+def test_what_is_measured_is_what_plain_logits_say(
+    family: str, tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = tiny_model(family), heldout_batches(prepared.examples.first(20), 0)
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 7 * 512)
+    for measured in batches:
+        with torch.no_grad():
+            whole = model(input_ids=measured.input_ids).logits.flatten(0, 1)[measured.positions]
+        choices = whole.argmax(-1)
+        labels = torch.where(torch.arange(len(choices)) % 3 == 0, choices, measured.labels)
+        batch = replace(measured, labels=labels)
+        nll, chosen = nll_and_choice(model, batch)
+        torch.testing.assert_close(nll, functional.cross_entropy(whole, batch.labels, reduction="none"))
+        assert torch.equal(chosen, choices == batch.labels)
+        assert len(chosen) // 3 <= chosen.sum() < len(chosen)
+
+
+def test_no_more_than_one_chunk_of_logits_is_held(
+    tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = tiny_model("llama", vocab_size=5000), heldout_batches(prepared.examples.first(8), 0)
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 9 * 5000)
+    assert logits_are_plain(model)
+    with Largest() as largest:
+        measure(model, batches)
+    assert largest.elements <= 5000 * 32  # the output layer's own weight, and fewer than all logits
+    assert len(batches[0].labels) * 5000 > 5000 * 32
+
+
+def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make, prepared: Prepared) -> None:
+    model, batches = tiny_model("llama"), heldout_batches(prepared.examples.first(4), 0)
+    torch.nn.init.zeros_(model.get_output_embeddings().weight)
+    measured = measure(model, batches)
+    assert measured["key_exact_match"] == 0.0
+    assert measured["exact_match_by_region"]["eos"] == 1.0  # the EOS has the id 0
 
 
 def test_measuring_uses_no_dropout_and_leaves_the_model_in_training(tiny_model: Make, prepared: Prepared) -> None:

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.lora import WEIGHTS, add_adapter, merged_weights, save_adapter
-from sftkey_train.recipe import Lora, load_recipe
+from sftkey_train.recipe import Lora
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
@@ -47,7 +48,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     _randomise(model)
     adapted = _logits(model)
     assert float((adapted - plain).abs().max()) > 0.3
-    model.save_pretrained(tmp_path / "merged", state_dict=merged_weights(model))
+    model.save_pretrained(tmp_path / "merged", state_dict=merged_weights(model, model.state_dict()))
     torch.testing.assert_close(_logits(model), adapted)  # merging has left the model as it was
     merged, loading = AutoModelForCausalLM.from_pretrained(
         tmp_path / "merged", attn_implementation=model.config._attn_implementation, output_loading_info=True
@@ -55,7 +56,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     torch.testing.assert_close(_logits(merged), adapted, rtol=1e-3, atol=1e-3)
-    save_adapter(model, tmp_path / "adapter")
+    save_adapter(model, model.state_dict(), tmp_path / "adapter")
     again = PeftModel.from_pretrained(tiny_model(family), str(tmp_path / "adapter"))
     torch.testing.assert_close(_logits(again), adapted)
 
@@ -63,9 +64,18 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
 def test_an_adapter_of_other_sizes_is_refused(tiny_model: Make, tmp_path: Path) -> None:
     model = tiny_model("llama")
     add_adapter(model, Lora(r=4), seed=0)
-    save_adapter(model, tmp_path)
+    save_adapter(model, model.state_dict(), tmp_path)
     with pytest.raises(SFTKeyError, match="holds another adapter than the recipe describes in 'lora'"):
         add_adapter(tiny_model("llama"), Lora(r=8), seed=0, folder=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"cut", None], ids=["empty", "cut", "gone"])
+def test_an_adapter_that_cannot_be_read_is_one_line(content: bytes | None, tiny_model: Make, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(SFTKeyError) as caught:
+        add_adapter(tiny_model("llama"), Lora(r=4), seed=0, folder=tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / WEIGHTS} cannot be read: ")
 
 
 def test_layers_that_are_not_there_are_one_line(tiny_model: Make) -> None:
@@ -115,7 +125,7 @@ def test_a_checkpoint_holds_the_adapter_alone(
     tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables["lora"] = {"r": 2, "target_modules": ["q_proj"]}
-    monkeypatch.setattr("sftkey_train.run.drop_checkpoints", lambda *_: None)
+    monkeypatch.setattr("sftkey_train.outputs.drop_checkpoints", lambda *_: None)
     list(run_recipe(load_recipe(write_recipe(tables))))
     checkpoint, final = (Path(tables["out"]) / "full" / name for name in ("checkpoint-6", "final"))
     assert {"adapter_model.safetensors", "training.pt"} <= {path.name for path in checkpoint.iterdir()}

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches import collate
 from sftkey_train.checkpoint import StageFolder, appearing, write_file
 from sftkey_train.loss import token_nll
-from sftkey_train.model import initial_model, load_model, model_config, recompute_activations
+from sftkey_train.model import check_causal, initial_model, load_model, model_config, recompute_activations
+from sftkey_train.origin import Origin
 from sftkey_train.prepared import Prepared
 from sftkey_train.recipe import LOSS_ON, ModelSource
 
@@ -79,7 +80,7 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_the_latest_checkpoint_is_that_of_the_highest_step(tmp_path: Path) -> None:
-    folder = StageFolder(tmp_path)
+    folder = StageFolder(tmp_path, Origin("run", "stage"))
     assert (folder.latest_step, folder.latest, folder.finished) == (0, None, False)
     for name in ("checkpoint-9", "checkpoint-10", "checkpoint-11.partial"):
         (tmp_path / name).mkdir()
@@ -159,3 +160,19 @@ def test_gradient_checkpointing_changes_no_gradient(
     plain, recomputed = gradients
     for name, gradient in plain.items():
         torch.testing.assert_close(recomputed[name], gradient, msg=name)
+
+
+def test_every_family_is_causal(family: str, tiny_model: Callable[..., PreTrainedModel]) -> None:
+    model = tiny_model(family).train()
+    check_causal(model)
+    assert model.training
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_an_encoder_with_an_output_layer_is_refused(family: str) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = AutoConfig.for_model(family, vocab_size=64, **sizes)
+    with pytest.raises(SFTKeyError, match=r"is not causal: what it predicts, it has already seen"):
+        check_causal(AutoModelForCausalLM.from_config(config))
+    config.is_decoder = True
+    check_causal(AutoModelForCausalLM.from_config(config))

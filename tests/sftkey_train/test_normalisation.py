@@ -1,5 +1,6 @@
 """What the loss of a step is a mean of, in numbers worked by hand."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -10,7 +11,7 @@ from sftkey_train.batches import Batch, Example, collate
 from sftkey_train.normalisation import normalised_weights, weight_sums
 from sftkey_train.prepared import Prepared
 from sftkey_train.recipe import Weights
-from sftkey_train.weights import NoTarget, RegionBorders, weight_by_region
+from sftkey_train.weights import COT, KEY, PROMPT, NoTarget, RegionBorders, weight_by_region
 
 Kind = Literal["token", "example", "region"]
 KINDS = pytest.mark.parametrize("kind", ["token", "example", "region"])
@@ -68,6 +69,14 @@ def test_tokens_of_a_target_region_may_weigh_nothing_in_a_step() -> None:
     batches = [collate([A, B], WEIGHTS)]
     for kind, expected in (("token", 5 / 3), ("example", (4 + 1 / 2) / 2), ("region", 5 / 3)):
         assert _loss(batches, Weights(key=3), kind) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("token", 17 / 8), ("example", 17 / 8), ("region", 2.125)])
+def test_a_token_weighs_what_its_role_weighs(kind: Kind, expected: float) -> None:
+    swapped = replace(A, roles=torch.tensor([PROMPT, KEY, COT, COT, KEY]))
+    (factors,) = _factors([collate([swapped], WEIGHTS)], WEIGHTS, kind)
+    # (3 * 1 + 1 + 1 + 3 * 4) / 8 = 17/8, by region 1/4 * (1 + 1) / 2 + 3/4 * (1 + 4) / 2 = 2.125
+    assert float((factors * torch.tensor(LOSSES["a"])).sum()) == pytest.approx(expected)
 
 
 @KINDS

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from plain import plain_loss
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -14,10 +15,8 @@ from sftkey_data.schema import REGIONS, TOKEN_BORDERS
 from sftkey_train.anchor import frozen
 from sftkey_train.batches import Example, Examples, Order
 from sftkey_train.objective import batch_loss, check_targets, step_batches, token_costs, token_loss
-from sftkey_train.placebo import with_placebo
 from sftkey_train.prepared import Prepared
 from sftkey_train.recipe import Stage
-from sftkey_train.schedule import step_weights
 from sftkey_train.weights import NoTarget
 
 Make = Callable[..., PreTrainedModel]
@@ -54,44 +53,6 @@ def _reference_of(model: PreTrainedModel) -> PreTrainedModel:
     return frozen(other)
 
 
-def _mean(costs: Sequence[Tensor], weights: Sequence[Tensor], roles: Sequence[Tensor], kind: str) -> Tensor:
-    """Costs, weights and roles per token of each example; the three normalisations as their definitions say."""
-    if kind == "token":
-        return sum((c * w).sum() for c, w in zip(costs, weights, strict=True)) / sum(w.sum() for w in weights)
-    if kind == "example":
-        return torch.stack([(c * w).sum() / w.sum() for c, w in zip(costs, weights, strict=True)]).mean()
-    cost, weight, role = torch.cat(list(costs)), torch.cat(list(weights)), torch.cat(list(roles))
-    present = [region for region in range(len(REGIONS)) if weight[role == region].sum() > 0]
-    by_region = {region: weight[role == region][0] for region in present}
-    return sum(cost[role == r].mean() * by_region[r] for r in present) / sum(by_region.values())
-
-
-def _full_logits(model: PreTrainedModel, example: Example) -> Tensor:
-    return model(input_ids=example.input_ids[None]).logits[0, :-1].float()
-
-
-def _expected(
-    model: PreTrainedModel, examples: Sequence[Example], stage: Stage, step: int, reference: PreTrainedModel
-) -> Tensor:
-    """The loss of a step from full logits of one unpadded example at a time."""
-    by_region = dict(step_weights(stage, step, ORDER.num_steps))
-    costs, kls, weights, anchors, roles = [], [], [], [], []
-    for example in examples:
-        changed = with_placebo(example, ORDER.seed, ORDER.depth) if stage.placebo else example
-        role, labels = changed.token_roles[1:], example.input_ids[1:]
-        probabilities = _full_logits(model, example).softmax(-1)
-        target = probabilities[torch.arange(len(labels)), labels]
-        costs.append(-target.log() * (target.detach() if stage.token_loss == "dft" else 1.0))
-        log_p = _full_logits(reference, example).log_softmax(-1).detach()
-        log_q = _full_logits(model, example).log_softmax(-1)
-        kls.append((log_p.exp() * (log_p - log_q)).sum(-1))
-        weights.append(torch.tensor([float(by_region[REGIONS[r]]) for r in role]))
-        anchors.append(torch.tensor([float(REGIONS[r] in stage.anchored_regions) for r in role]))
-        roles.append(role)
-    loss = _mean(costs, weights, roles, stage.normalisation)
-    return loss + stage.anchor * _mean(kls, anchors, roles, stage.normalisation) if stage.anchor else loss
-
-
 def _step(
     model: PreTrainedModel, examples: Sequence[Example], stage: Stage, step: int, reference: PreTrainedModel
 ) -> float:
@@ -125,7 +86,7 @@ def test_loss_and_gradients_equal_the_full_logits_reference(
     model, examples, stage = tiny_model(family), prepared.examples.first(6), _stage(**options)
     reference = _reference_of(model)
     for step in (1, 3, 5) if stage.weights_end else (1,):
-        expected_loss = _expected(model, examples, stage, step, reference)
+        expected_loss = plain_loss(model, examples, stage, step, ORDER, reference)
         expected_loss.backward()
         expected = _gradients(model)
         loss = _step(model, examples, stage, step, reference)

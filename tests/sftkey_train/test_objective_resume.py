@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]

@@ -157,8 +157,9 @@ def test_an_example_larger_than_the_budget_is_named(prepared: Prepared) -> None:
         ({"max_tokens": 9, "micro_batch_size": 2}, "expected at most one of 'micro_batch_size' and 'max_tokens'"),
         ({"packing": "on"}, "packing = 'on' needs 'max_tokens'"),
         ({"packing": "on", "max_tokens": 9, "context_gradient": False}, "packing = 'on' needs context_gradient = true"),
+        ({"prune_last_layer": True, "context_gradient": False}, "prune_last_layer needs context_gradient = true"),
     ],
-    ids=["two-sizes", "no-budget", "with-a-cache"],
+    ids=["two-sizes", "no-budget", "with-a-cache", "prune-what-is-read"],
 )
 def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

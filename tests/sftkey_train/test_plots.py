@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sftkey_train.plots import COLOURS, loss_figure, plot_loss
-from sftkey_train.recipe import Recipe, load_recipe
+from sftkey_train.recipe import Recipe
+from sftkey_train.recipe_file import load_recipe
 
 REGIONS = {"cot": 2.0, "tag": 0.1, "key": 1.0, "eos": 0.01}
 

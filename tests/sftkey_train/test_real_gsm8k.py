@@ -15,7 +15,8 @@ from sftkey_train.batches import collate
 from sftkey_train.loss import token_nll
 from sftkey_train.model import initial_model, model_config
 from sftkey_train.prepared import Prepared, read_prepared
-from sftkey_train.recipe import LOSS_ON, ModelSource, load_recipe
+from sftkey_train.recipe import LOSS_ON, ModelSource
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 SMALL = {"model_type": "qwen2", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}

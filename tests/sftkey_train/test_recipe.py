@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import LOSS_ON, Recipe, Weights, load_recipe
+from sftkey_train.recipe import LOSS_ON, Recipe, Weights
+from sftkey_train.recipe_file import load_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from sftkey_train import run as run_module
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
@@ -160,7 +160,7 @@ def test_stopping_between_last_checkpoint_and_final_changes_nothing(
         raise _Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "_finish", stop)
+        patch.setattr(run_module, "finish", stop)
         with pytest.raises(_Stop):
             list(run_recipe(recipe))
     assert (recipe.out / "full" / "checkpoint-25").is_dir()

@@ -14,7 +14,8 @@ from sftkey_train import run as run_module
 from sftkey_train.heldout import heldout_batches, measure
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.prepared import read_prepared
-from sftkey_train.recipe import EarlyStopping, load_recipe
+from sftkey_train.recipe import EarlyStopping
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 from sftkey_train.stopping import Measurements
 
@@ -58,6 +59,13 @@ def test_more_exact_matches_are_better_and_rows_of_other_kinds_do_not_count() ->
     assert not measurements.last_is_best("key_exact_match")  # not measured just now
 
 
+def test_what_is_only_as_good_does_not_replace_the_best() -> None:
+    measurements = Measurements([_heldout(1.0), _heldout(0.5), _heldout(0.5)])
+    assert not measurements.last_is_best("key_nll")
+    measurements.add(_heldout(0.4))
+    assert measurements.last_is_best("key_nll")
+
+
 @pytest.fixture
 def tables(tables: dict[str, Any]) -> dict[str, Any]:
     """The first stage alone, which learns fast and then ruins what it has learned."""
@@ -89,6 +97,35 @@ def test_the_stage_ends_early_and_the_best_model_is_kept_and_loads(tables: dict[
     assert measure(model, batches)["loss_by_region"]["key"] == pytest.approx(min(losses), rel=1e-5)
 
 
+def test_a_stage_can_start_from_the_best_of_the_one_before(tables: dict[str, Any], write_recipe: Write) -> None:
+    answer = {"name": "answer", "loss_on": "answer", "steps": 1, "batch_size": 4, "lr": 1e-30, "init_weights": "best"}
+    tables["stage"] += [answer, {**answer, "name": "last", "init_from": "full", "init_weights": "final"}]
+    full, from_best, from_final = run_recipe(load_recipe(write_recipe(tables)))
+    assert full["best"] == str(next((Path(tables["out"]) / "full").glob("best-*")))
+    assert (from_best["best"], from_final["best"]) == (None, None)
+    best, final, first, second = (
+        load_file(Path(folder) / "model.safetensors")
+        for folder in (full["best"], full["final"], from_best["final"], from_final["final"])
+    )
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, best[name], rtol=0, atol=1e-9)
+        torch.testing.assert_close(second[name], final[name], rtol=0, atol=1e-9)
+    assert any(not torch.equal(best[name], weight) for name, weight in final.items())
+
+
+def test_an_adapter_can_start_from_the_best_of_the_stage_before(tables: dict[str, Any], write_recipe: Write) -> None:
+    answer = {"name": "answer", "loss_on": "answer", "steps": 1, "batch_size": 4, "lr": 1e-30, "init_weights": "best"}
+    tables |= {"stage": [tables["stage"][0] | {"lr": 0.3}, answer], "lora": {"r": 2}}
+    full, from_best = run_recipe(load_recipe(write_recipe(tables)))
+    best, final, first = (
+        load_file(Path(folder) / "adapter" / "adapter_model.safetensors")
+        for folder in (full["best"], full["final"], from_best["final"])
+    )
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, best[name], rtol=0, atol=1e-9)
+    assert any(not torch.equal(best[name], weight) for name, weight in final.items())
+
+
 class _Stop(Exception):  # noqa: N818 - stands for a kill, not for an error
     pass
 
@@ -118,7 +155,7 @@ def test_a_resumed_stage_stops_where_an_uninterrupted_one_does(
         with pytest.raises(_Stop):
             list(run_recipe(recipe))
     with monkeypatch.context() as patch:  # and once more after its last checkpoint, before its end is recorded
-        patch.setattr(run_module, "_finish", _stop)
+        patch.setattr(run_module, "finish", _stop)
         with pytest.raises(_Stop):
             list(run_recipe(recipe))
     list(run_recipe(recipe))
@@ -140,7 +177,7 @@ def test_the_last_checkpoints_stay_while_the_stage_runs(
 ) -> None:
     stage = tables["stage"][0] | {"steps": 10, "save_every": 2, "keep_last": 3, "best": None, "early_stopping": None}
     tables["stage"] = [{key: value for key, value in stage.items() if value is not None}]
-    monkeypatch.setattr(run_module, "_finish", _stop)
+    monkeypatch.setattr(run_module, "finish", _stop)
     with pytest.raises(_Stop):
         list(run_recipe(load_recipe(write_recipe(tables))))
     kept = sorted(path.name for path in (Path(tables["out"]) / "full").iterdir())

@@ -17,7 +17,7 @@ from sftkey_data.build import build
 from sftkey_data.manifest import file_sha256
 from sftkey_data.plan import BuildConfig
 from sftkey_train.cli import main
-from sftkey_train.recipe import load_recipe
+from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]

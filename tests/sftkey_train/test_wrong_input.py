@@ -87,6 +87,8 @@ def test_a_manifest_that_is_none(fail: Fail, copied: Path, content: str) -> None
         ("model.pth=gpt2", "model: unknown key 'pth' (did you mean 'path'?)"),
         ("stage.1.batchsize=4", "stage 'answer': unknown key 'batchsize' (did you mean 'batch_size'?)"),
         ("stage.1.batch_size=0", "stage 'answer': batch_size: Input should be greater than or equal to 1, found 0"),
+        ("stage.1.init_weights=best", "stage 'answer': init_weights is 'best', but stage 'full' keeps no best"),
+        ("stage.0.init_weights=best", "stage 'full': init_weights is 'best', but it starts from the model"),
         ("stage.1.init_from=ful", "init_from 'ful' is not an earlier stage (did you mean 'full'?)"),
     ],
 )
@@ -94,6 +96,14 @@ def test_a_recipe_with_a_mistake(fail: Fail, tables: dict[str, Any], setting: st
     if setting.startswith("stage.1.weights"):
         del tables["stage"][1]["loss_on"]
     assert message in fail("--set", setting)
+
+
+@pytest.mark.parametrize("kept", [0, 20, -100], ids=lambda kept: f"{kept} bytes")
+def test_weights_of_a_model_cut_short(fail: Fail, tables: dict[str, Any], model_dir: Path, kept: int) -> None:
+    weights = model_dir / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    tables["model"] = {"path": str(model_dir)}
+    assert fail().startswith(f"model '{model_dir}' could not be loaded: ")
 
 
 @pytest.fixture

@@ -15,13 +15,15 @@ from safetensors import SafetensorError
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_train import ranks
 from sftkey_train.lora import save_weights
+from sftkey_train.origin import Origin, check_origin, write_origin
+from sftkey_train.sharding import load_optimizer_state, whole_optimizer_state, whole_state
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from transformers import PreTrainedModel
 
 TRAINING_STATE = "training.pt"
-PREFIX = "checkpoint-"
+PREFIX, BEST, PARTIAL = "checkpoint-", "best-", ".partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class StageFolder:
     """`OUT/STAGE`: some `checkpoint-STEP` while the stage runs, `final` once it is finished, perhaps a `best-STEP`."""
 
     path: Path
+    origin: Origin  # of all that is in it
 
     @property
     def final(self) -> Path:
@@ -39,6 +42,12 @@ class StageFolder:
     def finished(self) -> bool:
         """Whether the stage has run to its end."""
         return self.final.is_dir()
+
+    @property
+    def best(self) -> Path | None:
+        """The model that the stage's metric prefers so far; None where none is kept."""
+        kept = [path for path in self.path.glob(f"{BEST}*") if path.name.removeprefix(BEST).isdigit()]
+        return max(kept, key=lambda path: int(path.name.removeprefix(BEST)), default=None)
 
     @property
     def latest_step(self) -> int:
@@ -68,13 +77,15 @@ def save_checkpoint(
     Raises:
         SFTKeyError: It could not be written, for example as the disk is full; earlier checkpoints are as they were.
     """
-    random_states = ranks.gather(_random_state())
+    random_states, weights = ranks.gather(_random_state()), whole_state(model)
+    optimizer_state = whole_optimizer_state(optimizer)
     if not ranks.is_main():
         return
     with appearing(folder.checkpoint(step)) as partial:
-        save_weights(model, partial)
-        state = {"step": step, "optimizer": optimizer.state_dict(), "rng": random_states}
+        save_weights(model, weights, partial)
+        state = {"step": step, "optimizer": optimizer_state, "rng": random_states}
         torch.save(state, partial / TRAINING_STATE)
+        write_origin(partial, folder.origin)
     drop_checkpoints(folder, keep=[folder.checkpoint(step) for step in folder.steps()[-keep_last:]])
 
 
@@ -87,7 +98,7 @@ def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
     state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
     if (found := len(state["rng"])) != ranks.size():
         raise SFTKeyError(f"{checkpoint} was taken by {found} ranks, found {ranks.size()}; expected the same number")
-    optimizer.load_state_dict(state["optimizer"])
+    load_optimizer_state(optimizer, state["optimizer"])
     random_state = state["rng"][ranks.rank()]
     torch.set_rng_state(random_state["cpu"])
     if torch.cuda.is_available() and "cuda" in random_state:
@@ -95,11 +106,23 @@ def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
     return int(state["step"])
 
 
+def check_folder(folder: StageFolder) -> None:
+    """Refuse, before anything is computed, weights of another run or stage, and a damaged checkpoint.
+
+    Raises:
+        SFTKeyError: One line; nothing of the stage's folder is touched.
+    """
+    for weights in filter(None, (folder.final if folder.finished else None, folder.best)):
+        check_origin(weights, folder.origin, files=False)  # a user may have put something beside the weights
+    if not folder.finished and folder.latest is not None:
+        check_origin(folder.latest, folder.origin, files=True)
+
+
 def drop_checkpoints(folder: StageFolder, keep: Collection[Path] = ()) -> None:
     """Delete the checkpoints of a stage but those to keep, and what interrupted saves have left."""
-    for path in [*folder.path.glob(f"{PREFIX}*"), *folder.path.glob("*.partial")]:
+    for path in [*folder.path.glob(f"{PREFIX}*"), *folder.path.glob(f"*{PARTIAL}")]:
         if path not in keep:
-            shutil.rmtree(path, ignore_errors=path.suffix == ".partial")  # one path can be in both lists
+            shutil.rmtree(path, ignore_errors=path.suffix == PARTIAL)  # one path can be in both lists
 
 
 def _random_state() -> dict[str, torch.Tensor]:
@@ -116,7 +139,7 @@ def appearing(target: Path) -> Iterator[Path]:
     Raises:
         SFTKeyError: Something in it could not be written; what was written is deleted again.
     """
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -154,7 +177,7 @@ def write_file(path: Path, content: str | bytes) -> None:
     Raises:
         Interrupted: It could not be written, for example as the disk is full; the old one is still there.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         partial.write_bytes(content if isinstance(content, bytes) else content.encode())
         _sync(partial)

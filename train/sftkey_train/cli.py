@@ -49,10 +49,10 @@ def run(
     Writes OUT/STAGE/final (Hugging Face layout, with tokenizer and recipe.json), OUT/metrics.jsonl and OUT/loss.png.
     With `[lora]`, `final` holds the merged weights and `final/adapter` the adapter alone; with `best`,
     OUT/STAGE/best-STEP holds the model that was best on the held-out set. On stdout, one JSON object per stage as it
-    ends: stage, steps, loss, heldout, final. Progress goes to stderr.
+    ends: stage, steps, loss, heldout, final, best. Progress goes to stderr.
     """
     require("run", "train", "torch", "matplotlib")
-    from sftkey_train.recipe import load_recipe
+    from sftkey_train.recipe_file import load_recipe
     from sftkey_train.run import dry_run, run_recipe
 
     loaded = load_recipe(recipe, settings or [])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,38 +21,63 @@ CONTEXT_TOKENS = 1024  # of one forward pass over the context, all examples toge
 SHARE_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"  # read by transformers at each call
 
 
-def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, Any], Tensor]:
-    """Run the context of a batch without gradient, and say how to go on from there.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A batch with its contexts aligned on the right, so that answers begin together and no example has a gap.
 
-    The context of an example is what precedes the position that predicts its first token with a weight. Contexts are
-    aligned on the right, so that answers begin together and no example has a gap, which a sliding window would count:
+    The context of an example is what precedes the position that predicts its first token with a weight. A sliding
+    window would count a gap:
 
         . . c c | a a          two examples, context c and answer a of 2 and 2 tokens, and of 4 and 1
         c c c c | a .
+    """
+
+    num_context: int  # columns
+    inputs: dict[str, Tensor]  # int64 (B, num_context + answer), by the name of the model's argument
+    mask: Tensor | None  # of the same shape, 0 for padding; none where there is none
+    positions: Tensor  # int64 (N,), into the flattened hidden states of the answers: those that predict the labels
+
+
+def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, Any], Tensor]:
+    """Run the context of a batch without gradient, and say how to go on from there.
 
     Returns:
         Keyword arguments of the forward pass over the answers (B, A), and the N positions of its flattened (B * A)
         hidden states that predict `batch.labels`. Its gradient is that of the whole graph with the keys and values of
         the context detached; what it keeps for it does not grow with the context, the cache aside.
     """
+    aligned = layout(batch)
+    return read_context(model, aligned), aligned.positions
+
+
+def layout(batch: "Batch") -> Layout:
+    """Where the tokens of a batch go."""
     first, last, columns = _answer_columns(batch)
     num_context, num_answer = int(first.max()), int((last - first).max()) + 1
     # Which column of the batch lies in each column of this layout, (B, num_context + num_answer); below zero: padding.
     source = torch.arange(num_context + num_answer, device=first.device) + (first - num_context)[:, None]
     position_ids = source.clamp(0, batch.input_ids.shape[1] - 1)
-    inputs = {"input_ids": batch.input_ids.gather(1, position_ids), "position_ids": position_ids}
-    mask = (source >= 0).long() if bool((source < 0).any()) else None
+    return Layout(
+        num_context=num_context,
+        inputs={"input_ids": batch.input_ids.gather(1, position_ids), "position_ids": position_ids},
+        mask=(source >= 0).long() if bool((source < 0).any()) else None,
+        positions=batch.rows * num_answer + columns - first[batch.rows],
+    )
+
+
+def read_context(model: "PreTrainedModel", aligned: Layout) -> dict[str, Any]:
+    """Keyword arguments of the forward pass over the answers, with the contexts in a cache that has no gradient."""
+    inputs, mask, num_context = aligned.inputs, aligned.mask, aligned.num_context
     cache = DynamicCache(config=model.config)
-    with torch.no_grad(), cache_kept_small(model), head_sees(model, first.new_empty(0)):
-        step = max(1, CONTEXT_TOKENS // len(first))
+    with torch.no_grad(), cache_kept_small(model), head_sees(model, aligned.positions[:0]):
+        step = max(1, CONTEXT_TOKENS // len(inputs["input_ids"]))
         for start in range(0, num_context, step):
             columns_now = slice(start, min(start + step, num_context))
             part = {name: value[:, columns_now] for name, value in inputs.items()}
             model(**part, attention_mask=_until(mask, columns_now.stop), past_key_values=cache, use_cache=True)
     torch.clear_autocast_cache()  # a torch that keeps casts made without gradient would use them again (2.13 does not)
     answer = {name: value[:, num_context:] for name, value in inputs.items()}
-    keywords = {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
-    return keywords, batch.rows * num_answer + columns - first[batch.rows]
+    return {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
 
 
 def _answer_columns(batch: "Batch") -> tuple[Tensor, Tensor, Tensor]:

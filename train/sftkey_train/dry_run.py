@@ -1,5 +1,6 @@
 """What a run would do, without doing it: shapes, steps, tokens, memory, the first batch in colour."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,16 @@ from sftkey_data.schema import REGIONS
 from sftkey_data.shards import open_shards
 from sftkey_data.show import heading, tokens_in_colour
 from sftkey_train.batches import Batch, Order, collate
+from sftkey_train.flops import flop_count, work
 from sftkey_train.memory import MemoryEstimate, estimate_memory, skeleton
+from sftkey_train.objective import selected_regions
 from sftkey_train.packing import forward_passes
-from sftkey_train.pass_flops import PASSES, forward_flops
 from sftkey_train.recipe import Recipe, Stage, Weights
 from sftkey_train.schedule import num_warmup_steps
 from sftkey_train.weights import KEY
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from sftkey_train.prepared import Prepared
 
@@ -54,11 +56,13 @@ def describe(
     yield _line("data", _size(data))
     if heldout is not None:
         yield _line("heldout", f"{_size(heldout)}; the first {recipe.heldout_examples} are measured")
-    yield _line("model", _model(recipe, config))
+    with FakeTensorMode() as mode:
+        model = skeleton(config, mode, recipe.lora)
+    yield _line("model", _model(recipe, config, model))
     yield _line("device", f"{recipe.device}, {recipe.precision}")
     for number, plan in enumerate(plans, start=1):
         yield Text(f"\nstage {number} of {len(plans)}: {plan.stage.name}, from {plan.parent}", "bold")
-        yield from _stage(recipe, data, config, plan)
+        yield from _stage(recipe, data, model, plan)
 
 
 def _line(name: str, text: str) -> Text:
@@ -70,20 +74,24 @@ def _size(data: "Prepared") -> str:
     return f"{data.path}: {len(lengths):,} examples, {lengths.sum():,} tokens, longest {lengths.max():,}"
 
 
-def _model(recipe: Recipe, config: "PreTrainedConfig") -> str:
-    with FakeTensorMode() as mode:
-        num = sum(p.numel() for p in skeleton(config, mode).parameters())
+def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel") -> str:
+    num = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    adapter = f", of which {trained:,} in the adapter are trained" if recipe.lora is not None else ""
     text_config = config.get_text_config()
     shape = f"{text_config.num_hidden_layers} layers, hidden {text_config.hidden_size}"
     context = getattr(text_config, "max_position_embeddings", None)
     limit = "" if context is None else f", context {context:,}"
     name = recipe.model.path or "from scratch"
-    return f"{name} ({config.model_type}): {num:,} parameters, {shape}, vocabulary {text_config.vocab_size:,}{limit}"
+    return (
+        f"{name} ({config.model_type}): {num:,} parameters{adapter}, {shape}, "
+        f"vocabulary {text_config.vocab_size:,}{limit}"
+    )
 
 
-def _stage(recipe: Recipe, data: "Prepared", config: "PreTrainedConfig", plan: StagePlan) -> Iterator[Text]:
+def _stage(recipe: Recipe, data: "Prepared", model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
     stage, order = plan.stage, plan.order
-    weights, vocab_size = stage.region_weights, config.get_text_config().vocab_size
+    weights, vocab_size = stage.region_weights, model.config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
     pad_token_id = data.tokenizer.pad_token_id or 0
     passes = forward_passes(chosen, weights, stage, pad_token_id, packed=False)
@@ -96,17 +104,36 @@ def _stage(recipe: Recipe, data: "Prepared", config: "PreTrainedConfig", plan: S
     yield _line("tokens", _tokens(data, weights, epochs))
     yield _line("passes", f"{len(passes)} a step; first batch: {', '.join(_shapes(p, vocab_size) for p in passes[:4])}")
     yield _line("largest", _shapes(largest, vocab_size))
-    yield _line("memory", _memory(estimate_memory(config, largest, recipe.precision)))
-    yield _line("compute", _compute(config, chosen, passes))
+    yield _line("memory", _memory(_estimate(recipe, stage, model.config, largest)))
+    yield _line("compute", _compute(model, stage, chosen, passes))
     yield from _first_batch(data, passes[0], len(chosen))
 
 
 def _largest_pass(data: "Prepared", stage: Stage, pad_token_id: int) -> Batch:
-    """The longest examples together: no forward pass of the stage is larger."""
+    """The longest examples together, or those that fill a budget of tokens most: no forward pass is larger."""
     lengths = data.examples.num_tokens
-    num = stage.max_tokens // int(lengths.max()) if stage.max_tokens else stage.micro_batch_size or stage.batch_size
-    longest = np.argsort(lengths)[-num:]
-    return collate([data.examples[int(i)] for i in longest], stage.region_weights, pad_token_id)
+    longest_first = np.argsort(-lengths, kind="stable")
+    if stage.max_tokens:
+        widths = lengths[longest_first]
+        together = np.minimum(stage.max_tokens // widths, np.arange(len(widths), 0, -1))
+        start = int((together * widths).argmax())
+        chosen = longest_first[start : start + int(together[start])]
+    else:
+        chosen = longest_first[: stage.micro_batch_size or stage.batch_size]
+    return collate([data.examples[int(i)] for i in chosen], selected_regions(stage), pad_token_id)
+
+
+def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest: Batch) -> MemoryEstimate:
+    return estimate_memory(
+        config,
+        largest,
+        recipe.precision,
+        lora=recipe.lora,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        context_gradient=stage.context_gradient,
+        anchor=stage.anchor > 0,
+        num_shares=int(os.environ.get("WORLD_SIZE", "1")) if recipe.fsdp else 1,
+    )
 
 
 def _tokens(data: "Prepared", weights: Weights, epochs: float) -> str:
@@ -130,18 +157,15 @@ def _bytes(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
-def _compute(config: "PreTrainedConfig", chosen: Sequence[Any], passes: Sequence[Batch]) -> str:
-    lengths = [len(example.input_ids) for example in chosen]
-    with FakeTensorMode() as mode:
-        model = skeleton(config, mode)
-        flops = forward_flops(model, lengths, sum(len(batch.labels) for batch in passes))
-        everywhere = forward_flops(model, lengths, sum(lengths))
-    share = flops.training / everywhere.training
-    per_token = flops.training / sum(lengths)
-    in_head = flops.head * PASSES / flops.training
+def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], passes: Sequence[Batch]) -> str:
+    count, num_labels = flop_count(model), sum(len(batch.labels) for batch in passes)
+    flops = count.of(passes, context_gradient=stage.context_gradient)
+    everywhere = sum(work(n, n).at(count.learning) for n in (len(example.input_ids) for example in chosen))
+    per_token = flops / sum(len(example.input_ids) for example in chosen)
+    in_head = count.learning.labels * num_labels / flops
     return (
         f"{per_token / 1e9:.3g} GFLOP a token, {in_head:.1%} of it in the output layer; "
-        f"{share:.1%} of what logits at every position cost"
+        f"{flops / everywhere:.1%} of what logits at every position cost"
     )
 
 

@@ -8,7 +8,9 @@ positions alone, and frozen weights need no gradient. Recomputed activations are
   (6 N in full fine-tuning; the gradient of a frozen matrix is not computed);
 - output layer: `(4 + 2 if trained) H V` per predicted token;
 - attention: `12 L H_q` per pair of a token and one that it sees, H_q = heads x head size: scores and values, 2 H_q each
-  in the forward pass, twice that in the backward pass. A sliding window is not taken into account.
+  in the forward pass, twice that in the backward pass. A sliding window is not taken into account;
+- what is only read, a context without gradient or all that a stage's reference sees, has a forward pass alone: `2 N`
+  per token, `2 H V` per predicted token, `4 L H_q` per pair of a read token and one that it sees.
 """
 
 from collections.abc import Iterable
@@ -27,30 +29,68 @@ PEAKS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H200": 989e12
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Tokens put in, tokens predicted, pairs of a token and one that it sees; or operations for one of each."""
+
+    tokens: int
+    labels: int
+    pairs: int
+
+    def at(self, cost: "Work") -> int:
+        """Operations of this work."""
+        return self.tokens * cost.tokens + self.labels * cost.labels + self.pairs * cost.pairs
+
+
+@dataclass(frozen=True, slots=True)
 class FlopCount:
-    """Operations of a training step of one model, per unit of work."""
+    """Operations of a training step of one model, per unit of work: where it learns, and where it only reads."""
 
-    per_token: int
-    per_label: int
-    per_pair: int
+    learning: Work
+    reading: Work
 
-    def of(self, batches: Iterable[Batch]) -> float:
-        """Operations of forward and backward passes over `batches`."""
-        return float(sum(self._of_batch(batch) for batch in batches))
+    def of(self, batches: Iterable[Batch], *, context_gradient: bool = True, has_reference: bool = False) -> float:
+        """Operations of forward and backward passes over `batches`.
 
-    def _of_batch(self, batch: Batch) -> int:
-        lengths = num_inputs(batch)
-        pairs = int((lengths * (lengths + 1) // 2).sum())
-        return self.per_token * int(lengths.sum()) + self.per_label * len(batch.labels) + self.per_pair * pairs
+        Args:
+            batches: Those of one step.
+            context_gradient: Whether what precedes the answer learns too, as in the stage.
+            has_reference: Whether a frozen model of the same shape reads the batches as well, for an anchor.
+        """
+        total = 0
+        for batch in batches:
+            whole = work(num_inputs(batch), len(batch.labels))
+            read = work(0 if context_gradient else num_context(batch), 0)
+            learned = Work(whole.tokens - read.tokens, whole.labels, whole.pairs - read.pairs)
+            total += learned.at(self.learning) + read.at(self.reading)
+            if has_reference:
+                total += work(num_inputs(batch), int((batch.anchor > 0).sum())).at(self.reading)
+        return float(total)
+
+
+def work(lengths: torch.Tensor | int, num_labels: int) -> Work:
+    """What examples of these lengths are, with so many predicted tokens. Lengths 2 and 3: 5 tokens, 3 + 6 pairs."""
+    lengths = torch.as_tensor(lengths)
+    return Work(int(lengths.sum()), num_labels, int((lengths * (lengths + 1) // 2).sum()))
 
 
 def num_inputs(batch: Batch) -> torch.Tensor:
     """How many tokens of each example are put into the model, padding aside, int64 of shape (B,)."""
+    return _by_example(batch, "amax") + 1
+
+
+def num_context(batch: Batch) -> torch.Tensor:
+    """How many tokens of each example precede the one that predicts its first target, int64 of shape (B,)."""
+    return _by_example(batch, "amin")
+
+
+def _by_example(batch: Batch, reduce: Literal["amin", "amax"]) -> torch.Tensor:
+    """The least or greatest place, from 0 in each example, that predicts a target."""
     if batch.position_ids is None:
-        in_row = batch.positions.cpu() - batch.rows.cpu() * batch.input_ids.shape[1] + 1
+        places = batch.positions.cpu() - batch.rows.cpu() * batch.input_ids.shape[1]
     else:  # packed: they count within each example
-        in_row = batch.position_ids.flatten().cpu()[batch.positions.cpu()] + 1
-    return torch.zeros(len(batch.ids), dtype=torch.int64).scatter_reduce_(0, batch.rows.cpu(), in_row, "amax")
+        places = batch.position_ids.flatten().cpu()[batch.positions.cpu()]
+    none = torch.zeros(len(batch.ids), dtype=torch.int64)
+    return none.scatter_reduce_(0, batch.rows.cpu(), places, reduce, include_self=False)
 
 
 def flop_count(model: "PreTrainedModel") -> FlopCount:
@@ -62,10 +102,14 @@ def flop_count(model: "PreTrainedModel") -> FlopCount:
     config = model.config.get_text_config()
     heads: int = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    pair = 4 * config.num_hidden_layers * heads * head_size
     return FlopCount(
-        per_token=sum((6 if p.requires_grad else 4) * p.numel() for p in body),
-        per_label=(6 if head.requires_grad else 4) * head.numel(),
-        per_pair=12 * config.num_hidden_layers * heads * head_size,
+        learning=Work(
+            tokens=sum((6 if p.requires_grad else 4) * p.numel() for p in body),
+            labels=(6 if head.requires_grad else 4) * head.numel(),
+            pairs=3 * pair,
+        ),
+        reading=Work(tokens=sum(2 * p.numel() for p in body), labels=2 * head.numel(), pairs=pair),
     )
 
 

@@ -1,12 +1,13 @@
 """The output layer: only at the positions that carry weight, and with its loss where all logits would not fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
 
@@ -31,26 +32,27 @@ def head_sees(model: "PreTrainedModel", positions: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def head_answers_nll(model: "PreTrainedModel", positions: Tensor, labels: Tensor, weights: Tensor) -> Iterator[None]:
-    """While open, the output layer gives (1, N, 1): the loss of each label instead of its logits.
+def head_answers(
+    model: "PreTrainedModel", positions: Tensor, answer: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+) -> Iterator[None]:
+    """While open, the output layer gives (1, N, K), what `answer` makes of hidden states, instead of logits.
 
     Within the model's own forward pass, so that what wraps it (sharding, data parallelism) sees an ordinary output.
 
     Args:
         model: One whose logits are what its output layer gives, see `logits_are_plain`.
         positions: Into the flattened hidden states (B * T), shape (N,).
-        labels: Shape (N,).
-        weights: What the loss will multiply each label's by, up to a common factor, shape (N,); others cost more.
+        answer: From hidden states (N, H) and the layer's weight (V, H) and bias (V,) to (N, K).
     """
     head, results = output_layer(model), list[Tensor]()
 
     def before(_head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden = _select(args[0], positions)
-        results.append(linear_nll(hidden, cast(Tensor, head.weight), cast(Tensor | None, head.bias), labels, weights))
+        results.append(answer(hidden, cast(Tensor, head.weight), cast(Tensor | None, head.bias)))
         return (hidden[:0].unsqueeze(0), *args[1:])
 
     def after(_head: nn.Module, _args: tuple[Any, ...], _output: Tensor) -> Tensor:
-        return results.pop()[None, :, None]
+        return results.pop()[None].clone()  # a view would lose the hooks of what wraps the model
 
     handles = [head.register_forward_pre_hook(before), head.register_forward_hook(after)]
     try:
@@ -112,7 +114,7 @@ def linear_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tens
         weight: (V, H).
         bias: (V,) or none.
         labels: int64 (N,).
-        weights: (N,), see `head_answers_nll`.
+        weights: What the loss will multiply each label's by, up to a common factor, shape (N,); others cost more.
 
     Returns:
         fp32 of shape (N,), in nats.
@@ -121,6 +123,19 @@ def linear_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tens
         return _chunked(_compute_dtype(hidden), (False,) * 3, hidden, weight, bias, labels, weights)[0]
     nll: Tensor = _LinearNLL.apply(hidden, weight, bias, labels, weights)  # type: ignore[no-untyped-call]
     return nll
+
+
+@torch.no_grad()
+def linear_nll_and_choice(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    """Loss of each label as `linear_nll` has it, and whether the label is the first choice (1 or 0), fp32 (N, 2)."""
+    dtype, results = _compute_dtype(hidden), []
+    matrix = weight.to(dtype)
+    for start in range(0, len(labels), CHUNK_LOGITS // len(weight) or 1):
+        rows = slice(start, start + (CHUNK_LOGITS // len(weight) or 1))
+        logits = functional.linear(hidden[rows].to(dtype), matrix, None if bias is None else bias.to(dtype)).float()
+        nll = functional.cross_entropy(logits, labels[rows], reduction="none")
+        results.append(torch.stack([nll, (logits.argmax(-1) == labels[rows]).float()], -1))
+    return torch.cat(results)
 
 
 class _LinearNLL(torch.autograd.Function):

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sftkey_data.schema import REGIONS
 from sftkey_train import ranks
 from sftkey_train.batches import Batch, Example, micro_batches
-from sftkey_train.loss import selected_logits
+from sftkey_train.loss import nll_and_choice
 from sftkey_train.recipe import LOSS_ON
+from sftkey_train.sharding import keep_pace
 from sftkey_train.tally import Tally
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ def measure(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any
     was_training = model.training
     model.eval()
     tally, matched, present = Tally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
+    keep_pace(model, len(batches))
     for batch in batches:
         on_device = batch.to(model.device)
-        logits = selected_logits(model, on_device).float()
-        tally.add(on_device, functional.cross_entropy(logits, on_device.labels, reduction="none"))
-        has_region, has_miss = _by_example(batch, (logits.argmax(-1) != on_device.labels).cpu())
+        nll, chosen = nll_and_choice(model, on_device)
+        tally.add(on_device, nll)
+        has_region, has_miss = _by_example(batch, ~chosen.cpu())
         present += has_region.sum(0)
         matched += (has_region & ~has_miss).sum(0)
     model.train(was_training)

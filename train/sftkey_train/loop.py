@@ -18,11 +18,12 @@ from sftkey_train.generation import Prompts, generate_and_read
 from sftkey_train.gradient_share import gradient_norms, shares
 from sftkey_train.heldout import measure
 from sftkey_train.metrics import MetricsLog
-from sftkey_train.objective import batch_loss, step_batches, token_costs
+from sftkey_train.objective import batch_loss, check_pruning, step_batches, token_costs
 from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from sftkey_train.packing import packs
 from sftkey_train.recipe import Stage
 from sftkey_train.schedule import learning_rate, step_weights
+from sftkey_train.sharding import keep_pace
 from sftkey_train.stopping import Measurements
 from sftkey_train.tally import Tally
 
@@ -61,6 +62,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)
     packed = packs(model, stage, run.examples)
+    check_pruning(model, stage, run.examples)
     model.train()
     with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
@@ -73,9 +75,9 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
 
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
+            keep_pace(model, len(batches))
             for batch in (batch.to(device) for batch in batches):
-                with _precision(run, device):
-                    costs = token_costs(model, batch, run.reference, context_gradient=stage.context_gradient)
+                costs = _costs(run, model, batch)
                 share = batch_loss(costs, batch, stage)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share)
@@ -90,10 +92,10 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             optimizer.zero_grad(set_to_none=True)
 
             seconds = time.perf_counter() - started
-            text = f"{stage.name}  loss {tally.loss:.4f}  {tally.tokens / seconds:,.0f} tokens/s"
-            bar.update(bar.task_ids[0], completed=step, description=text)
+            speed = _speed(run, tally.tokens, batches, seconds)
+            bar.update(bar.task_ids[0], completed=step, description=_headline(stage.name, tally.loss, speed))
             if _is_due(step, stage.log_every, num_steps):
-                _log(run, step, tally, rate, grad_norm, seconds, batches)
+                _log(run, step, tally, rate, grad_norm, speed)
             _measure_if_due(run, step, model)
             if stage.save_every and step % stage.save_every == 0:
                 save_checkpoint(run.folder, step, model, optimizer, stage.keep_last)
@@ -106,6 +108,13 @@ def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optim
     torch.manual_seed(run.seed + ranks.rank())  # dropout differs between ranks
     _measure_if_due(run, 0, model)
     return 0
+
+
+def _costs(run: StageRun, model: "PreTrainedModel", batch: Batch) -> torch.Tensor:
+    stage = run.stage
+    how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
+    with _precision(run, model.device):
+        return token_costs(model, batch, run.reference, **how)
 
 
 def _precision(run: StageRun, device: torch.device) -> torch.autocast:
@@ -125,10 +134,22 @@ def _refuse_non_finite(tally: Tally, grad_norm: float, batches: list[Batch], whe
     raise SFTKeyError(f"{where}: {found}, stopped before the optimizer step; examples: {shown(ids)}")
 
 
-def _log(
-    run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, seconds: float, batches: list[Batch]
-) -> None:
-    stage, flops_per_second = run.stage, ranks.total(run.flop_count.of(batches)) / seconds / ranks.size()
+def _speed(run: StageRun, tokens: int, batches: list[Batch], seconds: float) -> dict[str, float]:
+    """Tokens per second of all ranks, FLOP/s of one device, and MFU where the device's peak is known."""
+    stage = run.stage
+    flops = run.flop_count.of(batches, context_gradient=stage.context_gradient, has_reference=stage.anchor > 0)
+    per_second = ranks.total(flops) / seconds / ranks.size()
+    speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "flops_per_second": per_second}
+    return speed if run.peak_flops is None else speed | {"mfu": per_second / run.peak_flops}
+
+
+def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
+    mfu = f"  MFU {speed['mfu']:.1%}" if "mfu" in speed else ""
+    return f"{name}  loss {loss:.4f}  {speed['tokens_per_second']:,.0f} tokens/s{mfu}"
+
+
+def _log(run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, speed: dict[str, float]) -> None:
+    stage = run.stage
     row = {
         "kind": "train",
         "stage": stage.name,
@@ -139,15 +160,11 @@ def _log(
         "tokens": tally.tokens,
         "weighted_tokens": tally.weighted_tokens,
         "examples": tally.examples,
-        "seconds": seconds,
-        "tokens_per_second": tally.tokens / seconds,
-        "flops_per_second": flops_per_second,  # of one device
+        **speed,
         "loss_by_region": tally.loss_by_region,
         "weights": dict(step_weights(stage, step, run.order.num_steps)),
         "normalisation": stage.normalisation,
     }
-    if run.peak_flops is not None:
-        row["mfu"] = flops_per_second / run.peak_flops
     run.metrics.append(row | ({"anchor_kl": tally.kl} if stage.anchor else {}))
 
 
@@ -156,9 +173,7 @@ def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", bat
     started = time.perf_counter()
 
     def loss(batch: Batch) -> torch.Tensor:
-        with _precision(run, model.device):
-            costs = token_costs(model, batch, run.reference, context_gradient=run.stage.context_gradient)
-        return batch_loss(costs, batch, run.stage)
+        return batch_loss(_costs(run, model, batch), batch, run.stage)
 
     norms = gradient_norms(model, batches, loss)
     row = {"kind": "gradient", "stage": run.stage.name, "step": step}

@@ -5,10 +5,13 @@ other. Stages hand the adapter on, so that after the last stage one adapter on t
 """
 
 import warnings
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
@@ -59,41 +62,49 @@ def has_adapter(model: "PreTrainedModel") -> bool:
     return hasattr(model, "peft_config")
 
 
-def save_adapter(model: "PreTrainedModel", folder: Path) -> None:
-    """Write the adapter alone, as `peft.PeftModel.from_pretrained(base, folder)` reads it."""
+def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Path) -> None:
+    """Write the adapter in the weights `state` alone, as `peft.PeftModel.from_pretrained(base, folder)` reads it."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    weights = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
+    weights = get_peft_model_state_dict(model, state, adapter_name=NAME, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
-    model.peft_config[NAME].save_pretrained(str(folder))
+    config: Any = copy(model.peft_config[NAME])
+    config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
+    config.save_pretrained(str(folder))
     save_file({PREFIX + k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def merged_weights(model: "PreTrainedModel") -> dict[str, Tensor]:
-    """The weights of a model without adapter layers that computes the same: `W + alpha / r * B A`; nothing changes."""
+def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a model without adapter layers that computes what `model` does with `state`: `W + alpha / r * B A`."""
     from peft.tuners.lora import LoraLayer
 
-    weights = model.state_dict()
+    weights = dict(state)
     layers: dict[str, Any] = {name: m for name, m in model.named_modules() if isinstance(m, LoraLayer)}
     for name, layer in layers.items():
-        weights[f"{name}.base_layer.weight"] = layer.get_base_layer().weight + layer.get_delta_weight(NAME)
+        product = state[f"{name}.lora_B.{NAME}.weight"] @ state[f"{name}.lora_A.{NAME}.weight"]
+        update = (product.T if layer.fan_in_fan_out else product) * layer.scaling[NAME]
+        weights[f"{name}.base_layer.weight"] = state[f"{name}.base_layer.weight"] + update
     return {k.replace(".base_layer.", "."): v.detach() for k, v in weights.items() if ".lora_" not in k}
 
 
-def save_weights(model: "PreTrainedModel", folder: Path) -> None:
-    """Write all that training has changed and a checkpoint needs: the adapter where there is one, else the model."""
+def save_weights(model: "PreTrainedModel", state: dict[str, Tensor], folder: Path) -> None:
+    """Write what a checkpoint needs of the weights `state`: the adapter where there is one, else all."""
     if has_adapter(model):
-        save_adapter(model, folder)
+        save_adapter(model, state, folder)
     else:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
 
 
 def _load(model: "PreTrainedModel", folder: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    weights = {name.removeprefix(PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
+    try:
+        loaded = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise SFTKeyError(f"{folder / WEIGHTS} cannot be read: {str(error).splitlines()[0]}") from None
+    weights = {name.removeprefix(PREFIX): weight for name, weight in loaded.items()}
     own = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
         raise SFTKeyError(f"{folder / WEIGHTS} holds another adapter than the recipe describes in 'lora'")

@@ -1,5 +1,6 @@
 """The one loss: weighted next-token log-likelihood, with logits only at the positions that carry weight."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,7 +9,8 @@ from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.context import answer_inputs, cache_kept_small
-from sftkey_train.head import head_answers_nll, head_sees, logits_are_plain
+from sftkey_train.head import head_answers, head_sees, linear_nll, linear_nll_and_choice, logits_are_plain
+from sftkey_train.last_layer import last_layer_prunes
 from sftkey_train.weights import NoTarget
 
 if TYPE_CHECKING:
@@ -17,20 +19,42 @@ if TYPE_CHECKING:
     from sftkey_train.batches import Batch
 
 
-def token_nll(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True) -> Tensor:
+def token_nll(
+    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+) -> Tensor:
     """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
 
     Args:
         model: Any causal language model.
         batch: What to predict.
         context_gradient: Whether what precedes the answer learns too, see `answer_inputs`.
+        prune_last_layer: Whether the last layer runs where something is predicted only, see `last_layer_prunes`.
     """
     if not logits_are_plain(model):
-        logits = selected_logits(model, batch, context_gradient=context_gradient)
+        logits = selected_logits(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
         return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
-    with head_answers_nll(model, positions, batch.labels, batch.weights):
+
+    def losses(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]
+
+    with (
+        last_layer_prunes(model, positions, when=prune_last_layer),
+        head_answers(model, positions, losses),
+    ):
         return _output(model, inputs)[0, :, 0]
+
+
+@torch.no_grad()
+def nll_and_choice(model: "PreTrainedModel", batch: "Batch") -> tuple[Tensor, Tensor]:
+    """Loss of every token to predict, fp32 (N,), and whether it is the model's first choice, bool (N,)."""
+    if not logits_are_plain(model):
+        logits = selected_logits(model, batch).float()
+        return functional.cross_entropy(logits, batch.labels, reduction="none"), logits.argmax(-1) == batch.labels
+    inputs, positions = _inputs(model, batch, context_gradient=True)
+    with head_answers(model, positions, partial(linear_nll_and_choice, labels=batch.labels)):
+        nll, chosen = _output(model, inputs)[0].unbind(-1)
+    return nll, chosen > 0
 
 
 def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tensor:
@@ -53,10 +77,12 @@ def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tens
     return (weights * nll).sum() / normaliser
 
 
-def selected_logits(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True) -> Tensor:
+def selected_logits(
+    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+) -> Tensor:
     """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so."""
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
-    with head_sees(model, positions):
+    with last_layer_prunes(model, positions, when=prune_last_layer), head_sees(model, positions):
         logits = _output(model, inputs)
     if logits.shape[:2] != (1, len(batch.labels)):
         raise SFTKeyError(

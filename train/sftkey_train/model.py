@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -93,6 +94,22 @@ def recompute_activations(model: "PreTrainedModel") -> None:
     """
     enable: Any = getattr(model, "activation_checkpointing_enable", None)  # older transformers: the other name
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+@torch.no_grad()
+def check_causal(model: "PreTrainedModel") -> None:
+    """Refuse a model whose predictions see what they are to predict, such as an encoder with an output layer.
+
+    Raises:
+        SFTKeyError: A later token has changed the logits before it.
+    """
+    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    was_training = model.training
+    model.eval()
+    logits, others = (model(input_ids=i, use_cache=False).logits[:, :-1] for i in (ids, ids * (ids < ids.max())))
+    model.train(was_training)
+    if not torch.allclose(logits, others, rtol=1e-3, atol=1e-4):
+        raise SFTKeyError(f"model {type(model).__name__} is not causal: what it predicts, it has already seen")
 
 
 def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
@@ -206,6 +223,6 @@ def _one_line(what: str) -> Iterator[None]:
     """Faults of a model's files and fields, which transformers reports at length, as one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, StrictDataclassError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise SFTKeyError(f"{what}: {lines[-1] if isinstance(error, StrictDataclassError) else lines[0]}") from None

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
 from sftkey_train.anchor import anchor_kl, reference_logits
-from sftkey_train.batches import Batch, Example, Examples, Order
+from sftkey_train.batches import Batch, Example, Examples, Order, collate
 from sftkey_train.loss import selected_logits, token_nll, weighted_loss
 from sftkey_train.normalisation import normalised_weights, weight_sums
-from sftkey_train.packing import forward_passes
+from sftkey_train.packing import PARITY_EXAMPLES, SHIFT, forward_passes
 from sftkey_train.placebo import with_placebo
 from sftkey_train.recipe import Stage, TokenLoss, Weights
 from sftkey_train.schedule import step_weights
@@ -37,6 +38,29 @@ def check_targets(stage: Stage, examples: Examples) -> None:
         examples.check(_each_one(stage.anchored_regions), f"{where}: anchor")
 
 
+@torch.no_grad()
+def check_pruning(model: "PreTrainedModel", stage: Stage, examples: Examples) -> None:
+    """Refuse `prune_last_layer` where real examples would not have the losses they have with the whole layer.
+
+    Raises:
+        SFTKeyError: Names the model.
+    """
+    if not stage.prune_last_layer:
+        return
+    was_training = model.training
+    model.eval()
+    batch = collate(examples.first(PARITY_EXAMPLES), stage.region_weights).to(model.device)
+    try:
+        whole, pruned = (token_nll(model, batch, prune_last_layer=prunes) for prunes in (False, True))
+        same = torch.allclose(pruned, whole, rtol=SHIFT, atol=SHIFT)
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # a layer that wants more of its cache or arguments
+        same = False
+    finally:
+        model.train(was_training)
+    if not same:
+        raise SFTKeyError(f"stage {stage.name!r}: {type(model).__name__} cannot prune its last layer; leave it whole")
+
+
 def step_batches(
     stage: Stage, examples: Sequence[Example], step: int, order: Order, pad_token_id: int, *, packed: bool = False
 ) -> list[Batch]:
@@ -50,13 +74,17 @@ def step_batches(
     """
     if stage.placebo:
         examples = [with_placebo(example, order.seed, order.depth) for example in examples]
-    selected = _each_one(stage.target_regions + stage.anchored_regions)
-    batches = forward_passes(examples, selected, stage, pad_token_id, packed=packed)
+    batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed)
     weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
     if not stage.anchor:
         return [replace(batch, weights=w) for batch, w in zip(batches, weights, strict=True)]
     anchors = _normalised(batches, _each_one(stage.anchored_regions), stage)
     return [replace(batch, weights=w, anchor=a) for batch, w, a in zip(batches, weights, anchors, strict=True)]
+
+
+def selected_regions(stage: Stage) -> Weights:
+    """One for each region whose tokens need logits: those that carry loss, and those that are anchored."""
+    return _each_one(stage.target_regions + stage.anchored_regions)
 
 
 def token_costs(
@@ -65,6 +93,7 @@ def token_costs(
     reference: "PreTrainedModel | None" = None,
     *,
     context_gradient: bool = True,
+    prune_last_layer: bool = False,
 ) -> Tensor:
     """What each token costs before any weighting: NLL of a target, KL of an anchored token; fp32 (N,), in nats.
 
@@ -72,11 +101,12 @@ def token_costs(
         model: The one that is trained.
         batch: From `step_batches`.
         reference: The frozen model the stage started from; needed where the stage has an anchor.
-        context_gradient: See `loss.token_nll`.
+        context_gradient: See `loss.token_nll`; without it there is no anchor.
+        prune_last_layer: See `loss.token_nll`.
     """
     if reference is None:
-        return token_nll(model, batch, context_gradient=context_gradient)
-    logits, anchored = selected_logits(model, batch), batch.anchor > 0
+        return token_nll(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
+    logits, anchored = selected_logits(model, batch, prune_last_layer=prune_last_layer), batch.anchor > 0
     nll = functional.cross_entropy(logits[~anchored].float(), batch.labels[~anchored], reduction="none")
     kl = anchor_kl(reference_logits(reference, batch), logits[anchored])
     return torch.zeros_like(batch.anchor).masked_scatter(~anchored, nll).masked_scatter(anchored, kl)

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from sftkey_train.recipe import Stage
 
@@ -31,4 +32,4 @@ def set_learning_rate(optimizer: "Optimizer", rate: float) -> None:
 def clip_gradients(model: "PreTrainedModel", max_norm: float) -> float:
     """Scale all gradients down to a common norm of at most `max_norm` (0: leave them) and return the norm they had."""
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or math.inf)
-    return float(norm)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.fsdp import FSDPModule
 
 from sftkey_data.errors import SFTKeyError
 
@@ -83,6 +84,14 @@ def add_up(values: Tensor) -> Tensor:
     return values
 
 
+def greatest(value: int) -> int:
+    """The greatest of the numbers that the ranks have."""
+    greatest = torch.tensor(value)
+    if size() > 1:
+        distributed.all_reduce(greatest, op=distributed.ReduceOp.MAX)
+    return int(greatest)
+
+
 def gather(value: T) -> list[T]:
     """What each rank holds, in the order of the ranks, on all of them."""
     if size() == 1:
@@ -96,9 +105,9 @@ def sum_gradients(model: "PreTrainedModel") -> None:
     """Replace the gradient of every parameter by its sum over all ranks.
 
     A rank without an example has no gradients and adds zeros; a parameter without a gradient on every rank keeps none,
-    as the optimizer treats that differently from a gradient of zero.
+    as the optimizer treats that differently from a gradient of zero. FSDP has summed its shares in the backward pass.
     """
-    if size() == 1:
+    if size() == 1 or isinstance(model, FSDPModule):
         return
     trained = [p for p in model.parameters() if p.requires_grad]
     used = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)

@@ -1,16 +1,12 @@
 """The recipe: one TOML file that says everything about a training run; `--set` for what changes between runs."""
 
-import difflib
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sftkey_data.config import load_toml
-from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.errors import nearest
 
 LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -24,11 +20,13 @@ Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of a recipe: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Weights(_Table):
+class Weights(Table):
     """Loss weight of the tokens of each region; a region that is not named has none."""
 
     prompt: Weight = 0.0
@@ -52,7 +50,7 @@ LOSS_ON: Mapping[LossOn, Weights] = {
 }
 
 
-class ModelSource(_Table):
+class ModelSource(Table):
     """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
 
     path: str | None = None
@@ -68,7 +66,7 @@ class ModelSource(_Table):
         return self
 
 
-class Lora(_Table):
+class Lora(Table):
     """Train low-rank adapters and leave the model's own weights as they are; stages hand the adapter on."""
 
     r: Count = 16
@@ -79,18 +77,19 @@ class Lora(_Table):
     )
 
 
-class EarlyStopping(_Table):
+class EarlyStopping(Table):
     """End a stage after `patience` measurements in a row without a better one."""
 
     metric: Metric
     patience: Count
 
 
-class Stage(_Table):
+class Stage(Table):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
+    init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
     weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")
@@ -106,6 +105,7 @@ class Stage(_Table):
     max_tokens: CountOrZero = Field(0, description="tokens per forward pass, padding included, instead")
     packing: Packing = Field("auto", description="examples end to end in a forward pass of max_tokens; auto: on a GPU")
     context_gradient: bool = Field(True, description="false: what precedes the first token with a weight is only read")
+    prune_last_layer: bool = Field(False, description="run the last layer's attention and MLP at predicted tokens only")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
     schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
@@ -178,10 +178,12 @@ class Stage(_Table):
             raise ValueError("packing = 'on' needs 'max_tokens', the tokens of a forward pass")
         if self.packing == "on" and not self.context_gradient:
             raise ValueError("packing = 'on' needs context_gradient = true: a cache holds one example per row")
+        if self.prune_last_layer and not self.context_gradient:
+            raise ValueError("prune_last_layer needs context_gradient = true: all layers only read the context then")
         return self
 
 
-class Recipe(_Table):
+class Recipe(Table):
     """A whole run. Paths are relative to the directory the command runs in."""
 
     name: str
@@ -194,6 +196,7 @@ class Recipe(_Table):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
     threads: CountOrZero = Field(0, description="CPU threads; 0: what torch chooses")
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
+    fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")
     peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
     )
@@ -213,11 +216,24 @@ class Recipe(_Table):
                 raise ValueError(f"stage {stage.name!r}: init_from {stage.init_from!r} is not an earlier stage{hint}")
             if self.heldout is None and (stage.best or stage.early_stopping or stage.generate_every):
                 raise ValueError(f"stage {stage.name!r}: best, early_stopping and generate_every need a heldout set")
+            if stage.init_weights == "best" and ((parent := self.parent(stage)) is None or parent.best is None):
+                found = "it starts from the model" if parent is None else f"stage {parent.name!r} keeps no best"
+                raise ValueError(f"stage {stage.name!r}: init_weights is 'best', but {found}")
             seen.append(stage.name)
         return self
 
+    @model_validator(mode="after")
+    def _ranks_keep_pace(self) -> Self:
+        for stage in self.stages if self.fsdp else ():
+            if stage.generate_every or stage.gradient_share_every or not stage.context_gradient:
+                names = "generate_every, gradient_share_every and context_gradient = false"
+                raise ValueError(
+                    f"stage {stage.name!r}: fsdp does not go with {names}: ranks would pass unequally often"
+                )
+        return self
+
     def parent(self, stage: Stage) -> Stage | None:
-        """The stage whose final weights `stage` starts from; None where it starts from the model."""
+        """The stage whose weights, final or best, `stage` starts from; None where it starts from the model."""
         index = self.stages.index(stage)
         if stage.init_from is None:
             return self.stages[index - 1] if index else None
@@ -231,110 +247,3 @@ class Recipe(_Table):
     def resolved(self) -> dict[str, Any]:
         """Every setting with its value, as JSON types; `load_recipe` of the same tables gives the same recipe."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-# What other trainers call our keys, so that the hint finds them.
-SYNONYMS = {
-    "learning_rate": "lr",
-    "max_lr": "lr",
-    "num_train_epochs": "epochs",
-    "num_epochs": "epochs",
-    "max_steps": "steps",
-    "per_device_train_batch_size": "micro_batch_size",
-    "lr_scheduler_type": "schedule",
-    "normalization": "normalisation",
-    "loss_type": "token_loss",
-    "output_dir": "out",
-    "dataset": "data",
-    "stages": "stage",
-}
-TABLES: Mapping[str, type[_Table]] = {
-    "stage": Stage,
-    "model": ModelSource,
-    "weights": Weights,
-    "weights_end": Weights,
-    "lora": Lora,
-    "early_stopping": EarlyStopping,
-}
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply `a.b=VALUE` overrides.
-
-    Raises:
-        SFTKeyError: One line that names the file, the table and the key, with the nearest known key.
-    """
-    tables = load_toml(path, "recipe")
-    for override in overrides:
-        _apply(tables, override)
-    try:
-        return Recipe.model_validate(tables)
-    except ValidationError as error:
-        raise SFTKeyError(f"{path}: {_first_fault(error, tables)}") from None
-
-
-def _apply(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not re.fullmatch(r"[\w.-]+", key.strip()):
-        raise SFTKeyError(f"--set {override!r}: expected KEY=VALUE, for example stage.0.lr=1e-4")
-    *path, last = key.strip().split(".")
-    table: Any = tables
-    for part in path:
-        table = _step_into(table, part, override)
-    if not isinstance(table, dict):
-        raise SFTKeyError(f"--set {override!r}: {'.'.join(path)!r} is not a table")
-    table[last] = _value(text)
-
-
-def _step_into(table: Any, part: str, override: str) -> Any:
-    if isinstance(table, dict):
-        return table.setdefault(part, {})
-    if not isinstance(table, list):
-        raise SFTKeyError(f"--set {override!r}: nothing lies below a value")
-    by_name = {str(i): t for i, t in enumerate(table)}
-    by_name = {str(t["name"]): t for t in table if isinstance(t, dict) and "name" in t} | by_name
-    if part not in by_name:
-        raise SFTKeyError(f"--set {override!r}: no stage {part!r}{nearest(part, by_name)}; known: {', '.join(by_name)}")
-    return by_name[part]
-
-
-def _value(text: str) -> Any:
-    """`text` as TOML, or itself: `1e-4`, `true` and `{key = 1}` are values, `runs/a` is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()
-
-
-def _first_fault(error: ValidationError, tables: Mapping[str, Any]) -> str:
-    faults = error.errors()
-    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    if fault["type"] == "value_error":
-        return f"{_place(fault['loc'], tables)}{fault['ctx']['error']}"
-    where, key = _place(fault["loc"][:-1], tables), fault["loc"][-1]
-    if fault["type"] == "extra_forbidden":
-        return f"{where}unknown key {key!r}{_nearest_key(fault['loc'])}"
-    if fault["type"] == "missing":
-        return f"{where}key {key!r} is missing"
-    expected = "expected [[stage]] tables" if fault["type"] == "tuple_type" and key == "stage" else fault["msg"]
-    return f"{where}{key}: {expected}, found {fault['input']!r}"
-
-
-def _place(location: tuple[int | str, ...], tables: Mapping[str, Any]) -> str:
-    """`stage 'answer': weights: ` for `("stage", 1, "weights", "kye")`; a stage without a name goes by its index."""
-    if len(location) > 1 and location[0] == "stage" and isinstance(location[1], int):
-        name = tables["stage"][location[1]].get("name") if isinstance(tables["stage"][location[1]], dict) else None
-        place = f"stage {location[1] if name is None else name!r}: "
-        rest = location[2:]
-    else:
-        place, rest = "", location
-    return place + "".join(f"{part}: " for part in rest if part in TABLES and part != "stage")
-
-
-def _nearest_key(location: tuple[int | str, ...]) -> str:
-    name = str(location[-1])
-    kind = next((TABLES[str(part)] for part in reversed(location[:-1]) if str(part) in TABLES), Recipe)
-    known = [field.alias or key for key, field in kind.model_fields.items()]
-    synonym = difflib.get_close_matches(name, [s for s, key in SYNONYMS.items() if key in known], n=1, cutoff=0.8)
-    hint = nearest(SYNONYMS[synonym[0]] if synonym else name, known)
-    return hint or f"; known: {', '.join(known)}"

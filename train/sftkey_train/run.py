@@ -1,9 +1,7 @@
 """A whole run: all stages of a recipe in order, each from where an earlier invocation left it."""
 
-import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,16 @@ from sftkey_data.extras import require
 from sftkey_train import ranks
 from sftkey_train.anchor import frozen
 from sftkey_train.batches import Batch, Order
-from sftkey_train.checkpoint import StageFolder, appearing, drop_checkpoints, refuse_unwritable, write_file
+from sftkey_train.checkpoint import BEST, StageFolder, write_file
+from sftkey_train.earlier import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.flops import flop_count, peak_flops
 from sftkey_train.generation import Prompts, read_prompts
 from sftkey_train.heldout import heldout_batches
 from sftkey_train.loop import StageRun, train_stage
-from sftkey_train.lora import add_adapter, has_adapter, merged_weights, save_adapter
+from sftkey_train.lora import add_adapter
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.model import (
+    check_causal,
     check_fit,
     check_tokenizer,
     initial_model,
@@ -34,20 +34,20 @@ from sftkey_train.model import (
     recompute_activations,
 )
 from sftkey_train.objective import check_targets
+from sftkey_train.origin import Origin
+from sftkey_train.outputs import ADAPTER, Outputs, as_json, finish, keep_best
 from sftkey_train.packing import check_budget
 from sftkey_train.plots import plot_loss
 from sftkey_train.prepared import Prepared, read_prepared
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
 from sftkey_train.schedule import num_stage_examples, num_warmup_steps
+from sftkey_train.sharding import shard
 from sftkey_train.stopping import Measurements
 from sftkey_train.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedConfig, PreTrainedModel
-
-RUN, RECIPE, METRICS, PLOT = "run.json", "recipe.json", "metrics.jsonl", "loss.png"
-PARTIAL, ADAPTER, BEST = ".partial", "adapter", "best-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,11 @@ class _Run:
         return MetricsLog(self.recipe.out / METRICS)
 
     def folder(self, stage: Stage) -> StageFolder:
-        return StageFolder(self.recipe.out / stage.name)
+        return StageFolder(self.recipe.out / stage.name, Origin(record_sha256(self.record()), stage.name))
+
+    def folders(self) -> list[StageFolder]:
+        """Those of all stages."""
+        return [self.folder(stage) for stage in self.recipe.stages]
 
     def order(self, stage: Stage) -> Order:
         num = len(self.data.examples)
@@ -98,10 +102,10 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
     _quiet(recipe)
     with ranks.process_group(cuda=_device(recipe).type == "cuda"):
         run = _open(recipe)
-        _refuse_other_run(run, overwrite=overwrite)
+        refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
         ranks.wait()
         if overwrite and ranks.is_main():
-            _delete(recipe.out)
+            delete_run(recipe.out)
         ranks.wait()
         with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
             for stage in recipe.stages:
@@ -118,9 +122,11 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     _quiet(recipe)
     run = _open(recipe)
     if not overwrite:
-        _refuse_other_run(run, overwrite=False)
+        refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=False)
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
-    plans = [StagePlan(s, run.order(s), p.name if (p := parents[s.name]) else "the model") for s in recipe.stages]
+    starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
+    starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
+    plans = [StagePlan(s, run.order(s), starts[s.name]) for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
 
 
@@ -155,68 +161,21 @@ def _open(recipe: Recipe) -> _Run:
     return run
 
 
-def _refuse_other_run(run: _Run, *, overwrite: bool) -> None:
-    """Check `out` against the recipe; with `overwrite`, a run of any recipe may lie there."""
-    out = run.recipe.out
-    found = [path for path in out.iterdir() if path.suffix != PARTIAL] if out.is_dir() else []
-    if out.exists() and not out.is_dir():
-        raise SFTKeyError(f"out {out} is a file, expected a directory")
-    if not found:
-        refuse_unwritable(out)
-        return
-    if not (out / RUN).exists():
-        raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {sorted(found)[0].name}")
-    earlier = _earlier(out / RUN)
-    difference = None if overwrite else first_difference(earlier, run.record())
-    if difference is not None:
-        raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
-
-
-def _earlier(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = record["recipe"]["stage"]
-        return record
-    except (ValueError, KeyError, TypeError):
-        raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out") from None
-
-
-def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:
-    """Where two JSON values first differ, as `recipe.stage.0.lr was 0.1, now 0.2`; the `out` itself may move."""
-    if place == "recipe.out" or earlier == now:
-        return None
-    if isinstance(earlier, list) and isinstance(now, list):
-        earlier, now = dict(enumerate(earlier)), dict(enumerate(now))
-    if not (isinstance(earlier, Mapping) and isinstance(now, Mapping)):
-        return f"{place} was {json.dumps(earlier)}, now {json.dumps(now)}"
-    for key in [*now, *(key for key in earlier if key not in now)]:
-        below = f"{place}.{key}".lstrip(".")
-        if (difference := first_difference(earlier.get(key), now.get(key), below)) is not None:
-            return difference
-    return None
-
-
-def _delete(out: Path) -> None:
-    """Delete the files of a run and nothing else; the record goes last, so that a killed deletion can be repeated."""
-    if not (out / RUN).exists():
-        return
-    for stage in json.loads((out / RUN).read_text(encoding="utf-8"))["recipe"]["stage"]:
-        shutil.rmtree(out / stage["name"], ignore_errors=True)
-    for name in (METRICS, PLOT, RUN):
-        (out / name).unlink(missing_ok=True)
-
-
 def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
     model = _starting_model(run, stage)
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    check_causal(model)
     reference = frozen(_first_model(run, stage)) if stage.anchor else None
     if reference is not None:
         reference.to(device)  # type: ignore[arg-type]
     if recipe.gradient_checkpointing:
         recompute_activations(model)
+    if recipe.fsdp and ranks.size() > 1:
+        shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)
+        trackers.start()
     ranks.wait()
     pad_token_id = run.data.tokenizer.pad_token_id or 0
     stage_run = StageRun(
@@ -226,7 +185,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         heldout=_heldout_batches(run, pad_token_id),
         prompts=_prompts(run, stage),
         measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),
-        keep_best=lambda model, step: _keep_best(run, folder, model, step),
+        keep_best=lambda model, step: keep_best(_outputs(run, folder), model, step),
         flop_count=flop_count(model),
         peak_flops=peak_flops(recipe.peak_flops, device, recipe.precision),
         folder=folder,
@@ -237,8 +196,8 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         reference=reference,
     )
     train_stage(stage_run, model)
+    finish(_outputs(run, folder), model)
     if ranks.is_main():
-        _finish(run, folder, model)
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
     ranks.wait()
 
@@ -247,7 +206,7 @@ def _prepare_out(run: _Run, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
     out, folder = run.recipe.out, run.folder(stage)
     out.mkdir(parents=True, exist_ok=True)
-    write_file(out / RUN, _json(run.record()))
+    write_file(out / RUN, as_json(run.record()))
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, folder.latest_step)
 
@@ -271,21 +230,29 @@ def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
 
 
 def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """The weights before the stage's first step: its parent's final ones, or those of the model of the recipe."""
+    """The weights before the stage's first step: final or best ones of its parent, or the recipe's model."""
     return _load(run, stage, None)
 
 
 def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
     recipe, parent = run.recipe, run.recipe.parent(stage)
-    final = run.folder(parent).final if parent is not None else None
+    handed_on = _handed_on(run.folder(parent), stage) if parent is not None else None
     if recipe.lora is not None:
         model = initial_model(recipe.model, run.config, recipe.seed)
-        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (final and final / ADAPTER))
+        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
         return model
-    start = checkpoint or final
+    start = checkpoint or handed_on
     if start is not None:
         return load_model(start, trust_remote_code=recipe.model.trust_remote_code)
     return initial_model(recipe.model, run.config, recipe.seed)
+
+
+def _handed_on(folder: StageFolder, stage: Stage) -> Path:
+    if stage.init_weights == "final":
+        return folder.final
+    if folder.best is None:
+        raise SFTKeyError(f"stage {stage.name!r}: init_weights is 'best', but {folder.path} holds no {BEST}STEP")
+    return folder.best
 
 
 def _device(recipe: Recipe) -> torch.device:
@@ -294,34 +261,8 @@ def _device(recipe: Recipe) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def _finish(run: _Run, folder: StageFolder, model: "PreTrainedModel") -> None:
-    """Write the stage's result, then drop what was only needed to resume."""
-    _write_model(run, folder.final, model)
-    drop_checkpoints(folder)
-
-
-def _keep_best(run: _Run, folder: StageFolder, model: "PreTrainedModel", step: int) -> None:
-    """Write the model as the best so far, then drop the one before."""
-    target = folder.path / f"{BEST}{step}"
-    if ranks.is_main():
-        _write_model(run, target, model)
-        for path in folder.path.glob(f"{BEST}*"):
-            if path != target:
-                shutil.rmtree(path)
-
-
-def _write_model(run: _Run, target: Path, model: "PreTrainedModel") -> None:
-    """Write a model that loads by itself: whole weights, tokenizer, recipe; the adapter apart, where there is one."""
-    if model.generation_config is not None:
-        model.generation_config.eos_token_id = run.data.tokenizer.eos_token_id  # what the completions end with
-    with appearing(target) as partial:
-        if has_adapter(model):
-            save_adapter(model, partial / ADAPTER)
-            model.save_pretrained(partial, state_dict=merged_weights(model))
-        else:
-            model.save_pretrained(partial)
-        run.data.tokenizer.save_pretrained(str(partial))
-        (partial / RECIPE).write_text(_json(run.recipe.resolved()), encoding="utf-8")
+def _outputs(run: _Run, folder: StageFolder) -> Outputs:
+    return Outputs(folder, run.data.tokenizer, run.recipe.resolved())
 
 
 def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
@@ -334,8 +275,5 @@ def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
         "loss": trained[-1]["loss"] if trained else None,
         "heldout": {k: measured[-1][k] for k in ("loss_by_region", "key_exact_match")} if measured else None,
         "final": str(run.folder(stage).final),
+        "best": str(best) if (best := run.folder(stage).best) else None,
     }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"

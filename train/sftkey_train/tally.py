@@ -44,9 +44,9 @@ class Tally:
 
     def sum_over_ranks(self) -> None:
         """Count what all ranks have added; the suspects stay each rank's own."""
-        own = torch.tensor([self.loss, self.tokens, self.examples], dtype=torch.float64)
+        own = torch.tensor([self.loss, self.kl, self.tokens, self.examples], dtype=torch.float64)
         summed = ranks.add_up(torch.cat([own, self._nll, self._count]))
-        (self.loss, tokens, examples), sums = summed[:3].tolist(), summed[3:].chunk(2)
+        (self.loss, self.kl, tokens, examples), sums = summed[:4].tolist(), summed[4:].chunk(2)
         self.tokens, self.examples, (self._nll, self._count) = int(tokens), int(examples), sums
 
     @property

@@ -1,6 +1,8 @@
 """Metrics to TensorBoard, W&B, trackio and what else accelerate knows, beside metrics.jsonl."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,7 +33,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """The open trackers of a run.
+    """The trackers of a run, open from `start` to `close`.
 
     Args:
         recipe: Names them; its settings are recorded. None: no trackers, as on every rank but the first.
@@ -40,8 +42,12 @@ class Trackers:
 
     def __init__(self, recipe: Recipe | None, steps_before: Mapping[str, int]) -> None:
         self._open: list[Any] = []
-        self._steps_before = steps_before
-        if recipe is None or not recipe.trackers:
+        self._recipe, self._steps_before = recipe, steps_before
+
+    def start(self) -> None:
+        """Open what is not open yet; some write into the run's directory, which must be there and be recorded."""
+        recipe = self._recipe
+        if recipe is None or not recipe.trackers or self._open:
             return
         from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
@@ -50,10 +56,11 @@ class Trackers:
         for name in recipe.trackers:
             kind = LOGGER_TYPE_TO_CLASS[name]
             folder = {"logging_dir": recipe.out} if kind.requires_logging_directory else {}
-            tracker = kind(recipe.name, **folder)
-            tracker.main_process_only = False  # only the first rank opens them
-            tracker.start()
-            tracker.store_init_configuration(dict(_flat("", recipe.resolved())))
+            with redirect_stdout(sys.stderr):  # some greet the user, but stdout is for the summaries
+                tracker = kind(recipe.name, **folder)
+                tracker.main_process_only = False  # only the first rank opens them
+                tracker.start()
+                tracker.store_init_configuration(dict(_flat("", recipe.resolved())))
             self._open.append(tracker)
 
     def log(self, row: Row) -> None:
@@ -66,7 +73,8 @@ class Trackers:
     def close(self) -> None:
         """Write what is still held back."""
         for tracker in self._open:
-            tracker.finish()
+            with redirect_stdout(sys.stderr):
+                tracker.finish()
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, bool | int | float | str]]:

@@ -1,0 +1,26 @@
+"""What a rule of the ladder says: a verdict and the rule's name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from sftkey_eval.policy import Policy
+
+Outcome = Literal["correct", "wrong", "undecided", "unscored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict and the name of the rule that decided it; `unscored` where the gold is empty or unusable."""
+
+    verdict: Outcome
+    rule: str
+
+
+Rule = Callable[[str, str, Policy], Decision | None]
+"""`(gold, predicted, policy)`; None passes the question on."""
+
+
+def decide(equal: bool, rule: str) -> Decision:
+    """Correct or wrong, by a named rule."""
+    return Decision("correct" if equal else "wrong", rule)

@@ -1,0 +1,120 @@
+"""Recipe files: TOML with `--set` on top, and one line that names the table and the key where something is wrong."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sftkey_data.config import load_toml
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_train.recipe import EarlyStopping, Lora, ModelSource, Recipe, Stage, Table, Weights
+
+# What other trainers call our keys, so that the hint finds them.
+SYNONYMS = {
+    "learning_rate": "lr",
+    "max_lr": "lr",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "micro_batch_size",
+    "lr_scheduler_type": "schedule",
+    "normalization": "normalisation",
+    "loss_type": "token_loss",
+    "output_dir": "out",
+    "dataset": "data",
+    "stages": "stage",
+}
+TABLES: Mapping[str, type[Table]] = {
+    "stage": Stage,
+    "model": ModelSource,
+    "weights": Weights,
+    "weights_end": Weights,
+    "lora": Lora,
+    "early_stopping": EarlyStopping,
+}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `a.b=VALUE` overrides.
+
+    Raises:
+        SFTKeyError: One line that names the file, the table and the key, with the nearest known key.
+    """
+    tables = load_toml(path, "recipe")
+    for override in overrides:
+        _apply(tables, override)
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        raise SFTKeyError(f"{path}: {_first_fault(error, tables)}") from None
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", key.strip()):
+        raise SFTKeyError(f"--set {override!r}: expected KEY=VALUE, for example stage.0.lr=1e-4")
+    *path, last = key.strip().split(".")
+    table: Any = tables
+    for part in path:
+        table = _step_into(table, part, override)
+    if not isinstance(table, dict):
+        raise SFTKeyError(f"--set {override!r}: {'.'.join(path)!r} is not a table")
+    table[last] = _value(text)
+
+
+def _step_into(table: Any, part: str, override: str) -> Any:
+    if isinstance(table, dict):
+        return table.setdefault(part, {})
+    if not isinstance(table, list):
+        raise SFTKeyError(f"--set {override!r}: nothing lies below a value")
+    by_name = {str(i): t for i, t in enumerate(table)}
+    by_name = {str(t["name"]): t for t in table if isinstance(t, dict) and "name" in t} | by_name
+    if part not in by_name:
+        raise SFTKeyError(f"--set {override!r}: no stage {part!r}{nearest(part, by_name)}; known: {', '.join(by_name)}")
+    return by_name[part]
+
+
+def _value(text: str) -> Any:
+    """`text` as TOML, or itself: `1e-4`, `true` and `{key = 1}` are values, `runs/a` is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _first_fault(error: ValidationError, tables: Mapping[str, Any]) -> str:
+    faults = error.errors()
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    if fault["type"] == "value_error":
+        return f"{_place(fault['loc'], tables)}{fault['ctx']['error']}"
+    where, key = _place(fault["loc"][:-1], tables), fault["loc"][-1]
+    if fault["type"] == "extra_forbidden":
+        return f"{where}unknown key {key!r}{_nearest_key(fault['loc'])}"
+    if fault["type"] == "missing":
+        return f"{where}key {key!r} is missing"
+    expected = "expected [[stage]] tables" if fault["type"] == "tuple_type" and key == "stage" else fault["msg"]
+    return f"{where}{key}: {expected}, found {fault['input']!r}"
+
+
+def _place(location: tuple[int | str, ...], tables: Mapping[str, Any]) -> str:
+    """`stage 'answer': weights: ` for `("stage", 1, "weights", "kye")`; a stage without a name goes by its index."""
+    if len(location) > 1 and location[0] == "stage" and isinstance(location[1], int):
+        name = tables["stage"][location[1]].get("name") if isinstance(tables["stage"][location[1]], dict) else None
+        place = f"stage {location[1] if name is None else name!r}: "
+        rest = location[2:]
+    else:
+        place, rest = "", location
+    return place + "".join(f"{part}: " for part in rest if part in TABLES and part != "stage")
+
+
+def _nearest_key(location: tuple[int | str, ...]) -> str:
+    name = str(location[-1])
+    kind = next((TABLES[str(part)] for part in reversed(location[:-1]) if str(part) in TABLES), Recipe)
+    known = [field.alias or key for key, field in kind.model_fields.items()]
+    synonym = difflib.get_close_matches(name, [s for s, key in SYNONYMS.items() if key in known], n=1, cutoff=0.8)
+    hint = nearest(SYNONYMS[synonym[0]] if synonym else name, known)
+    return hint or f"; known: {', '.join(known)}"

@@ -93,7 +93,8 @@ class PairedRate:
 class PairedEstimate:
     """A difference that is no difference of counts, with its seeded bootstrap 95 % interval over the items.
 
-    All are None where one of the runs has no such number: no completion with a valid format.
+    All are None where one of the runs has no such number: no completion with a valid format. Ends are None where
+    nothing is known of the spread.
     """
 
     difference: float | None

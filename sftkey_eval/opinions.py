@@ -33,5 +33,5 @@ def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
 
 
 def disagrees(verdict: Verdict) -> bool:
-    """Whether a second grader graded the Key, and otherwise."""
-    return verdict.second_verdict is not None and verdict.second_verdict != verdict.verdict
+    """Whether a second grader, having graded the Key, sees it otherwise."""
+    return verdict.second_verdict != verdict.verdict

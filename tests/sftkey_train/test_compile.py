@@ -36,9 +36,7 @@ def test_a_cpu_without_a_compiler_is_refused_before_the_first_step(
     tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(
-        SFTKeyError, match=r"needs a C\+\+ compiler on a CPU, found no no-such-compiler$"
-    ):
+    with pytest.raises(SFTKeyError, match=r"needs a C\+\+ compiler on a CPU, found no no-such-compiler$"):
         list(run_recipe(load_recipe(write_recipe(tables), ["compile=true"])))
     assert not Path(tables["out"]).exists()
 

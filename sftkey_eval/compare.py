@@ -10,7 +10,8 @@ from sftkey_eval.examples import paired_examples
 from sftkey_eval.files import write_json, write_text
 from sftkey_eval.groups import breakdowns
 from sftkey_eval.opinions import opinions
-from sftkey_eval.paired import CHANGES, OUTCOMES, Allowed, Comparison, changes, compare_runs
+from sftkey_eval.paired import CHANGES, OUTCOMES, Comparison, changes, compare_runs
+from sftkey_eval.pairing import Allowed
 from sftkey_eval.reading import terms
 from sftkey_eval.render import markdown, page
 from sftkey_eval.report import common_values, comparison_json

@@ -13,7 +13,8 @@ from sftkey_eval.examples import CLASS_LABELS, single_examples
 from sftkey_eval.files import write_json, write_text
 from sftkey_eval.groups import Breakdown, breakdowns
 from sftkey_eval.opinions import Opinions, opinions
-from sftkey_eval.paired import CHANGES, Allowed, Comparison, compare_runs
+from sftkey_eval.paired import CHANGES, Comparison, compare_runs
+from sftkey_eval.pairing import Allowed
 from sftkey_eval.provenance import facts, provenance_json, warnings
 from sftkey_eval.reading import terms
 from sftkey_eval.render import counts, interval, markdown, p_value, page, percent, points

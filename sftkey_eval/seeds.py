@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sftkey_eval.paired import OUTCOMES, Allowed, PairedEstimate, refuse_unlike
+from sftkey_eval.paired import OUTCOMES, PairedEstimate
+from sftkey_eval.pairing import Allowed, refuse_unlike
 from sftkey_eval.resampling import Array, items_by_seeds
 from sftkey_eval.runs import Run
 from sftkey_eval.samples import by_item

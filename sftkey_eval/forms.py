@@ -117,19 +117,22 @@ def _nested_rows(text: str) -> list[list[str]]:
 
 
 _SYMBOL = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+(?:_(?:\{\s*\w+\s*\}|\w))?|\\(?:alpha|beta|gamma|theta)(?![A-Za-z])")
-_MADE_OF = re.compile(r"(?:\\[dt]?frac(?![A-Za-z])|[\d\s.+*/:^{}()|-])*")
+_RATIO_OF = re.compile(r"(?:\\frac(?![A-Za-z])|[\s/:{}()])*")
+_SUM_OF = re.compile(r"[\s+-]*")
 
 
 def read_asked(text: str) -> str | None:
-    """The right-hand side of `x + y = 17`, where the left only names what was asked for; None for anything else.
+    """The right-hand side of `x + y = 17` or `AB:CD = 3:2`, whose left only names what was asked for; else None.
 
-    An equation in one name (`x^2 = 4`) may stand for its solutions.
+    `x^2 = 4` and `2x + y = 0` may stand for their solutions.
     """
-    sides = plain(text).split("=")
-    if len(sides) != 2 or not sides[1].strip():
+    left, _, right = (part.strip() for part in plain(text).partition("="))
+    if not right or "=" in right:
         return None
-    names = set(_SYMBOL.findall(sides[0]))
-    return sides[1].strip() if len(names) > 1 and _MADE_OF.fullmatch(_SYMBOL.sub("", sides[0])) else None
+    names = _SYMBOL.findall(left)
+    pattern = _RATIO_OF if set("/:\\") & set(left) else _SUM_OF
+    asked = len(set(names)) == len(names) > 1 and pattern.fullmatch(_SYMBOL.sub("", left)) and right != "0"
+    return right if asked else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ UNEQUAL = [
     ("x+1", "y+1", "value"),
     ("2\\pi", "6.28", "value"),
     ("4", "x^2 = 4", "symbolic_relation"),
+    ("5", "x + 2y = 5", "symbolic_relation"),
     ("17", "x + y = 18", "symbolic_relation"),
     ("\\begin{pmatrix}-1&0\\\\0&1\\end{pmatrix}", "-\\mathbf{I}", "matrix"),
     ("\\sqrt{2}+\\sqrt{3}", "\\sqrt{5}", "value"),

@@ -6,8 +6,10 @@ from sftkey_eval import algebra
 from sftkey_eval.decision import Decision, Rule, decide
 from sftkey_eval.forms import (
     nothing_kind,
+    read_asked,
     read_base,
     read_equation,
+    read_identity,
     read_matrix,
     read_ratio,
     same_equation,
@@ -72,8 +74,12 @@ def same_proportion(gold: str, predicted: str, policy: Policy) -> Decision | Non
 
 
 def same_matrix(gold: str, predicted: str, policy: Policy) -> Decision | None:
-    """Cell by cell."""
+    r"""Cell by cell; `-\mathbf{I}` is minus the identity of the other one's size."""
     left, right = read_matrix(gold), read_matrix(predicted)
+    if left is None and right is not None:
+        left = read_identity(gold, len(right))
+    elif right is None and left is not None:
+        right = read_identity(predicted, len(left))
     if left is None or right is None:
         return None
     if (len(left), len(left[0])) != (len(right), len(right[0])):
@@ -172,6 +178,38 @@ def same_equations(gold: str, predicted: str, policy: Policy) -> Decision | None
     return _verdict(same_equation(left, right), "equation")
 
 
+def same_asked(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    """`x + y = 17` against the 17 that was asked for; never proven different, for the other may be an equation too."""
+    asked = read_asked(gold), read_asked(predicted)
+    if (asked[0] is None) == (asked[1] is None):
+        return None
+    values = asked[0] or gold, asked[1] or predicted
+    for rule in (same_proportion, same_quantities):
+        decision = rule(*values, policy)
+        if decision is not None and decision.verdict == "correct" and not _has_variables(values[0]):
+            return Decision("correct", "asked")
+    return None
+
+
+def _has_variables(text: str) -> bool:
+    found = read_quantities(text)
+    return found is not None and any(member.value.variables for member in found.members)
+
+
+def same_subject(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+    r"""A name against a sentence about it alone: `Navin` and `Navin earns the most`."""
+    name, sentence = plain(gold), plain(predicted)
+    if not _NAME.fullmatch(name) or not _SENTENCE.fullmatch(sentence):
+        return None
+    first, rest = sentence.split(" ", 1)
+    return Decision("correct", "subject") if first == name and not _OTHERS.search(rest) else None
+
+
+_NAME = re.compile(r"[A-Z][a-z]{2,}")
+_SENTENCE = re.compile(r"[A-Z][a-z]+(?: [a-z'’-]+){2,14}")
+_OTHERS = re.compile(r"\b(?:and|or|not|never|nor|but|if|than|less|least|no|neither|only|unless|cannot)\b|n['’]t\b")
+
+
 def _verdict(equal: bool | None, rule: str) -> Decision | None:
     return None if equal is None else decide(equal, rule)
 
@@ -185,6 +223,7 @@ EXACT_RULES: tuple[Rule, ...] = (
     same_points,
     same_regions,
     same_equations,
+    same_asked,
     no_value,
 )
 """For type `math`, after the rules on plain numbers and words."""

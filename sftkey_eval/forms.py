@@ -85,6 +85,20 @@ def read_matrix(text: str) -> tuple[tuple[Quotient, ...], ...] | None:
     return tuple(tuple(cell for cell in row if cell is not None) for row in cells)
 
 
+_IDENTITY = re.compile(r"([^A-Za-z]{0,20}?)\*?\s*I(?:_\{?\d\}?)?")
+
+
+def read_identity(text: str, size: int) -> tuple[tuple[Quotient, ...], ...] | None:
+    """`-2I` as a matrix of that size; None for anything else."""
+    found = _IDENTITY.fullmatch(plain(text))
+    factor = found.group(1).strip() if found else None
+    scale = None if factor is None else read_value(f"{factor}1" if factor in ("", "-", "+") else factor)
+    if scale is None:
+        return None
+    zero = algebra.number(0)
+    return tuple(tuple(scale if row == column else zero for column in range(size)) for row in range(size))
+
+
 def _matrix_rows(text: str) -> list[list[str]]:
     return [row.split("&") for row in _ROW.split(text) if row.strip()]
 
@@ -100,6 +114,25 @@ def _nested_rows(text: str) -> list[list[str]]:
             return []
         rows.append(split_top_level(cells))
     return rows
+
+
+_SYMBOL = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+(?:_(?:\{\s*\w+\s*\}|\w))?|\\(?:alpha|beta|gamma|theta)(?![A-Za-z])")
+_RATIO_OF = re.compile(r"(?:\\frac(?![A-Za-z])|[\s/:{}()])*")
+_SUM_OF = re.compile(r"[\s+-]*")
+
+
+def read_asked(text: str) -> str | None:
+    """The right-hand side of `x + y = 17` or `AB:CD = 3:2`, whose left only names what was asked for; else None.
+
+    `x^2 = 4` and `2x + y = 0` may stand for their solutions.
+    """
+    left, _, right = (part.strip() for part in plain(text).partition("="))
+    if not right or "=" in right:
+        return None
+    names = _SYMBOL.findall(left)
+    pattern = _RATIO_OF if set("/:\\") & set(left) else _SUM_OF
+    asked = len(set(names)) == len(names) > 1 and pattern.fullmatch(_SYMBOL.sub("", left)) and right != "0"
+    return right if asked else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from sftkey_data.extract import AnswerType
 from sftkey_eval.decision import Decision, Rule, decide
-from sftkey_eval.exact import EXACT_RULES
+from sftkey_eval.exact import EXACT_RULES, same_subject
 from sftkey_eval.forms import nothing_kind
 from sftkey_eval.markup import compact, fold, plain, strip_markup
 from sftkey_eval.number_words import split_number_words
@@ -52,11 +52,15 @@ def grade(
         return Decision("unscored", "unusable_gold" if gold else "empty_gold")
     if max(len(gold), len(predicted)) > MAX_ANSWER_CHARS:
         return Decision("correct", "same_text") if gold == predicted else Decision("undecided", "too_long")
-    if not (stripped := strip_markup(predicted)):
+    stripped = strip_markup(predicted)
+    if not stripped or (_SILENT.fullmatch(stripped) and not _SILENT.fullmatch(gold)):
         return Decision("wrong", "no_answer")
     if answer_type == "choice":
         return _same_option(gold, predicted, choices)
     return _first_decision(RULES[answer_type], strip_markup(gold), stripped, policy)
+
+
+_SILENT = re.compile(r"[\s?!.,;:_…]+")  # a question mark, a blank to fill in
 
 
 def is_usable(gold: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> bool:
@@ -215,7 +219,7 @@ def _wrong(rule: str) -> Rule:
 RULES: Mapping[AnswerType, tuple[Rule, ...]] = MappingProxyType(
     {
         "number": (_same_symbols, _hedged, _numbers, _wrong("not_a_number")),
-        "math": (_same_symbols, _hedged, _numbers, _plain_words, _elements, *EXACT_RULES, _symbolic),
+        "math": (_same_symbols, _hedged, _numbers, same_subject, _plain_words, _elements, *EXACT_RULES, _symbolic),
         "boolean": (_same_truth,),
         "text": (_same_words, _wrong("different_text")),
         "list": (_same_words, _list),

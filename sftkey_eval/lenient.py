@@ -18,7 +18,7 @@ from sftkey_data.extract import AnswerType
 from sftkey_data.template import Template
 from sftkey_eval.numbers import find_numbers, read_number
 from sftkey_eval.options import find_options, find_truths, read_options
-from sftkey_eval.sentences import HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after
+from sftkey_eval.sentences import FILLERS, HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after
 from sftkey_eval.stated import stated_values
 
 Source = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option"]
@@ -170,7 +170,8 @@ def _after_mark(
         if answer_type == "choice" and found.group().strip("*_") == "A:":
             continue  # `A: 12` lists an option
         sentence = sentence_after(text, found.end(), same_line=source == "hash")
-        if answer_type in _VALUES and (_DENIED.match(sentence) or (source == "hash" and _HEADING.match(sentence))):
+        names_none = _DENIED.match(sentence) or _PRAISED.fullmatch(sentence)
+        if answer_type in _VALUES and (names_none or (source == "hash" and _HEADING.match(sentence))):
             continue
         answer = read_answer(sentence, answer_type, choices)
         if answer_type in _VALUES and _NO_ANSWER.match(sentence) and not _is_whole(answer, sentence):
@@ -200,6 +201,11 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(rf"(?!{_NO_ANSWER.pattern})not\b", re.IGNORECASE)
+# "So, our answer is correct" speaks of a value that stands elsewhere.
+_PRAISED = re.compile(
+    rf"{FILLERS}(?:in)?(?:correct|right|wrong|consistent|plausible|reasonable|verified|confirmed)\b[^\w$\\]*",
+    re.IGNORECASE,
+)
 
 
 def _is_whole(answer: str | None, sentence: str) -> bool:
@@ -234,6 +240,8 @@ def _last_number(tail: str, offset: int) -> Found | None:
     if not numbers:
         return None
     start, end = numbers[-1].span()
+    if end - start >= MAX_ANSWER_LINE:
+        return None  # digits without end
     if len(numbers) > 1 and HEDGE.fullmatch(tail, numbers[-2].end(), start):
         start = numbers[-2].start()
     return tail[start:end].strip(), "last_number", offset + start

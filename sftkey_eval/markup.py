@@ -35,7 +35,7 @@ _SPELLINGS = (
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|°"), " degrees "),
     (re.compile(r"(?<=\d)\s{0,3}\^\s{0,3}\{\s{0,3}(?:st|nd|rd|th)\s{0,3}\}"), ""),  # 12^{\text{th}}
     (re.compile(r"\\([%$#&_])"), r"\1"),
-    (re.compile(r"\{,\}|(?<=\d),\\[!,;:](?=\d{3})"), ","),
+    (re.compile(r"\s{0,3}\{\s{0,3},\s{0,3}\}|(?<=\d),\\[!,;:]\s{0,3}(?=\d{3})"), ","),
     (re.compile(r"(?<=\d)(?:\\[,;:!]|[\u2009\u202f\u00a0])(?=\d{3}(?!\d))"), ""),  # thin spaces as thousands marks
     (re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~"), " "),
     (re.compile(r"π"), r"\\pi "),

@@ -1,6 +1,6 @@
 r"""Exact numbers from text: `Fraction`, never float, and nothing is ever evaluated.
 
-Read are integers, decimals, thousands marks in groups of three, fractions (`1/2`, `\frac12`), mixed numbers, percent,
+Read are integers, decimals, thousands marks (commas or spaces) in groups of three, fractions (`1/2`, `\frac12`), mixed numbers, percent,
 scientific notation, currencies, scale words and units. All patterns are possessive, so the cost is linear.
 """
 
@@ -16,7 +16,7 @@ from sftkey_eval.units import read_unit, split_scale
 MAX_NUMBER_CHARS = 4_000  # below CPython's limit of 4,300 digits for int(str); longer texts are not read as numbers
 MAX_EXPONENT = 4_000
 
-_DECIMAL = r"(?:[1-9]\d{0,2}(?:,\d{3})++(?:\.\d++)?+|\d++(?:\.\d*+)?+|\.\d++)"
+_DECIMAL = r"(?:[1-9]\d{0,2}(?:(?:,\d{3})++|(?:[ ]\d{3})++(?!\d))(?:\.\d++)?+|\d++(?:\.\d*+)?+|\.\d++)"
 _SIGNED = rf"[+-]?+\s*+{_DECIMAL}"
 _ARGUMENT = rf"(?:\{{\s*+{_SIGNED}\s*+\}}|\d)"
 _FRACTION = rf"\\frac\s*+{_ARGUMENT}\s*+{_ARGUMENT}"

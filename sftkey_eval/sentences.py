@@ -5,12 +5,18 @@ from collections.abc import Callable, Sequence
 
 from sftkey_data.extract import AnswerType
 from sftkey_eval.markup import strip_markup
+from sftkey_eval.number_words import split_number_words
 from sftkey_eval.numbers import find_numbers, read_number
 from sftkey_eval.options import find_options, find_truths, read_options, read_truth
 
 MAX_ANSWER_LINE = 300  # code points after a mark in which its answer must stand
 
 OR = re.compile(r"\b(?:or|alternatively)\b")
+FILLERS = (
+    r"(?:(?:indeed|exactly|only|just|simply|about|approximately|equal\s+to|then|thus|therefore|now|also)[\s,]+){0,3}"
+)
+"""Words between `is` and the value."""
+_FILLED = re.compile(FILLERS, re.IGNORECASE)
 _LEADING = re.compile(r"[\s*_:>]{0,40}")
 _EMPHASIS = re.compile(r"\*\*|__")
 _SENTENCE_END = re.compile(
@@ -58,13 +64,26 @@ _PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 
 
 def _read_math(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+    sentence = sentence[found.end() :] if (found := _FILLED.match(sentence)) else sentence
     if read_number(sentence) is not None:
         return sentence
     segments = [a or b for a, b in _MATH_SEGMENT.findall(sentence)]
     if segments:
         return " or ".join(segments) if OR.search(sentence) else segments[0]
     wordy = len(_PLAIN_WORD.findall(sentence)) > 1
-    return (_read_number(sentence) if wordy else None) or sentence or None
+    return ((_read_number(sentence) or _counted(sentence)) if wordy else None) or sentence or None
+
+
+def _counted(sentence: str) -> str | None:
+    """`three` in `three boxes contain neither pens nor pencils`; `two acute angles` is no sentence."""
+    value, rest = split_number_words(sentence)
+    words = rest.split()
+    if value is None or len(words) < MIN_PREDICATE or words[0].lower() == "of":
+        return None
+    return " ".join(re.split(r"[\s-]+", sentence)[: -len(words)])
+
+
+MIN_PREDICATE = 3  # words behind a number word that make a sentence
 
 
 def _read_choice(sentence: str, choices: Sequence[str] | None) -> str | None:

@@ -13,7 +13,7 @@ from sftkey_data.boxes import find_boxes
 from sftkey_data.extract import AnswerType
 from sftkey_eval.markup import strip_markup
 from sftkey_eval.numbers import find_numbers, read_number
-from sftkey_eval.sentences import MAX_ANSWER_LINE, read_answer
+from sftkey_eval.sentences import FILLERS, MAX_ANSWER_LINE, read_answer
 from sftkey_eval.sequences import read_elements
 
 _MAX_IS = 20  # occurrences of `is` tried in a sentence
@@ -29,7 +29,8 @@ _LABEL = re.compile(
 )
 _UNFINISHED = re.compile(
     r"(?:\b(?:is|are|was|were|be|equals?|indeed|exactly|only|about|approximately|of|to|by|as|at|and|or|the|an?|than|get"
-    r"|gets|obtain|have|has|gives?|costs?|earns?|makes?|in|for|with|therefore|thus|so|hence)|[:=])[\s*_:,$\\(\[{]*\Z"
+    r"|gets|obtain|have|has|gives?|costs?|earns?|makes?|in|for|with|therefore|thus|so|hence)|[:=+/^-]"
+    r"|\\(?:[dt]?frac|sqrt|times|cdot|left|begin|text|mathbf|mathrm))[\s*_:,$\\(\[{]*\Z"
 )
 
 
@@ -88,14 +89,15 @@ def stated_values(text: str, answer_type: AnswerType) -> Iterator[str]:
 
 
 # What follows must be the value: "there are 3 such primes", not "the first term that is greater than 125".
-_FILLERS = r"(?:(?:indeed|exactly|only|just|about|approximately|equal\s+to|then|thus|therefore|now|also)\s+){0,3}"
 _IS = re.compile(
-    rf"\b(?:is|are|was|were|be)\b:?\s+{_FILLERS}(?=[\d$€£\\(\[{{+\-−.])|####\s*|\banswer:\s*(?=[\d$\\(\[{{+\-−.])",
+    rf"\b(?:is|are|was|were|be)\b:?\s+{FILLERS}(?=[\d$€£\\(\[{{+\-−.])|####\s*|\banswer:\s*(?=[\d$\\(\[{{+\-−.])",
     re.IGNORECASE,
 )
 _WORD = re.compile(
-    r"\b(?:is|are|was|be)\s+(?:an?\s+|the\s+)?(?!(?:\w+ed|correct|right|valid|true|clear|good|same|possible)\b)"
-    r"([A-Za-z]{3,})\W*\Z"
+    r"(?<!\bthis )(?<!\bthat )(?<!\bit )\b(?:is|are|was|be)\s+(?:an?\s+|the\s+)?"
+    r"(?!(?:\w+ed|(?:in)?(?:correct|valid)|right|true|clear|good|same|possible)\b)"
+    r"([A-Za-z]{3,})\W*\Z",
+    re.IGNORECASE,
 )
 _SEGMENT = re.compile(r"\$([^$\n]{1,200})\$|\\\((.{1,200}?)\\\)")
 _LISTED = re.compile(r"[\s,]*(?:and|or)?[\s,]*")
@@ -106,6 +108,8 @@ def _stated(sentence: str, answer_type: AnswerType) -> str | None:
     if boxes := find_boxes(sentence):
         return sentence[boxes[-1].content_start : boxes[-1].content_end].strip() or None
     value = _stated_math(sentence) if answer_type == "math" else _stated_number(sentence)
+    if len(value or "") >= MAX_ANSWER_LINE:
+        return None  # no value but digits without end
     return value if value and value.count("{") == value.count("}") else None
 
 
@@ -125,7 +129,7 @@ def _stated_math(sentence: str) -> str | None:
         if value := _formula(text):
             return value
     if side:
-        return _formula(side)
+        return _curve(sentence) if side == "0" else _formula(side)
     if segments := _SEGMENT.findall(sentence):
         return "".join(segments[-1]).strip()
     if word := _WORD.search(sentence):
@@ -135,6 +139,17 @@ def _stated_math(sentence: str) -> str | None:
     return _correct(sentence) or (_last_number(sentence) if states else None)
 
 
+def _curve(sentence: str) -> str:
+    """The whole of `5x - 7y + 11z + 4 = 0`, which is an equation in several variables; else the 0."""
+    found = _LEFT.search(sentence.rpartition("=")[0])
+    left = found.group().strip() if found else ""
+    if left.count("(") > left.count(")"):
+        left = left.removeprefix("(").strip()
+    return f"{left} = 0" if len(set(_VARIABLE.findall(left))) > 1 else "0"
+
+
+_LEFT = re.compile(r"(?:\\[dt]?frac\b|[\d\s.+*^{}()/-]|(?<![A-Za-z\\])[A-Za-z](?![A-Za-z]))+\Z")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z(])")
 _PROSE = re.compile(r"\\approx\b|≈|(?<![\\A-Za-z])[A-Za-z]{3,}(?![A-Za-z(])")
 _CORRECT = re.compile(r"\s*is\s+(?:indeed\s+)?the\s+(?:correct|right|final|answer|result|solution)\b", re.IGNORECASE)
 

@@ -74,6 +74,8 @@ COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
     ("math", "Then x = 2.\nDistance to (0, 5):\nSo be it.", None, "2"),
     ("math", "\\frac{233}{43} = y.\n5.4186 \\approx 5.4", None, "5.4"),
     ("math", "Then x = 3.\n313.9 \\\\\n326.5 \\\\\n\\end{array}", None, "326.5"),
+    ("math", "So a = 2. We used that \\(a + b = 0\\).", None, "a + b = 0"),
+    ("math", "So a = 2, for a^2 - 4 = 0.", None, "0"),
     ("math", "326.5 is the correct sum of 313.9 and 12.6.", None, "326.5"),
 ]
 

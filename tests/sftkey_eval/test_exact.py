@@ -54,10 +54,18 @@ EQUAL = [
     ("1/2", "one half"),
     ("12", "12^{\\text{th}} \\text{ grade}"),
     ("\\text{even}", "Even"),
+    ("17", "x + y = 17"),
+    ("7:32", "S_{MBCN}:S = 7:32"),
+    ("\\frac{NO}{BO}=\\frac{1}{\\sqrt{6}}", "\\frac{\\sqrt{6}}{6}"),
+    ("\\begin{pmatrix}-2&0\\\\0&-2\\end{pmatrix}", "-2\\mathbf{I}"),
 ]
 UNEQUAL = [
     ("x+1", "y+1", "value"),
     ("2\\pi", "6.28", "value"),
+    ("4", "x^2 = 4", "symbolic_relation"),
+    ("5", "x + 2y = 5", "symbolic_relation"),
+    ("17", "x + y = 18", "symbolic_relation"),
+    ("\\begin{pmatrix}-1&0\\\\0&1\\end{pmatrix}", "-\\mathbf{I}", "matrix"),
     ("\\sqrt{2}+\\sqrt{3}", "\\sqrt{5}", "value"),
     ("\\sin 1", "0.84", "value"),
     ("10\\sqrt{3}\\text{ cm}", "10\\sqrt{3}\\text{ m}", "value"),

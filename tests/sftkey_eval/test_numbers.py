@@ -66,7 +66,7 @@ NOT_NUMBERS = {
     "groups of four": "1,2345",
     "groups of two": "12,34,56",
     "a leading zero in groups": "0,123",
-    "a plain space in digits": "1 234",
+    "a plain space in digits": "12 34",
     "zero below": "1/0",
     "two signs": "--5",
     "sign on both sides of the currency": "-$-5",

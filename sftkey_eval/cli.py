@@ -32,6 +32,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what anoth
 Runs = Annotated[list[str], typer.Argument(help="Run folders or verdicts files, each as PATH or LABEL=PATH.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes; the result is the same for any number.")]
 SecondGrader = Annotated[str | None, typer.Option(help="math-verify: its opinion beside ours, and where they differ.")]
+TeacherForced = Annotated[
+    bool, typer.Option("--teacher-forced", help="Also the gold Key's NLL given the gold CoT and given the model's own.")
+]
 Percent = Annotated[str, typer.Option(help="either: 50% equals 0.5 and 50; strict: 0.5 only.")]
 Units = Annotated[str, typer.Option(help="forgive_missing or strict; a different unit is always wrong.")]
 Case = Annotated[str, typer.Option(help="fold or keep: whether the case of words counts.")]
@@ -182,6 +185,7 @@ def run(
     overwrite: Overwrite = False,
     workers: Workers = 1,
     second_grader: SecondGrader = None,
+    teacher_forced: TeacherForced = False,
 ) -> None:
     """Generate, score and report into one folder; the same command resumes.
 
@@ -207,8 +211,10 @@ def run(
         name=name,
         overwrite=overwrite,
     )
-    result = run_evaluation(options, out, workers=workers, second_grader=second_grader)
+    result = run_evaluation(options, out, workers=workers, second_grader=second_grader, teacher_forced=teacher_forced)
     typer.echo(headline_text(result.report.summaries), err=True)
+    if result.exposure is not None:
+        typer.echo(f"\n{result.exposure.line()}", err=True)
     typer.echo(result.to_json())
 
 

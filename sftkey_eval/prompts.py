@@ -1,6 +1,6 @@
 """The items to generate for: rows of prepared data with the exact token ids their prompts must have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sftkey_data.manifest import Manifest
+    from sftkey_data.tokenizer import Encoder
 
 COLUMNS = ("id", "dataset", "split", "prompt", "completion", "gold", "answer_type", "choices", "cot_start", "cot_end")
 TOKEN_COLUMNS = ("input_ids", "prompt_tokens")
@@ -72,12 +73,8 @@ def encode_prompts(
     Raises:
         SFTKeyError: A prompt encodes to other ids than its shard holds, or to none.
     """
-    from sftkey_data.tokenizer import Encoder, fingerprint
-
-    built_with = manifest.tokenizer
-    same = built_with is not None and built_with.fingerprint == fingerprint(tokenizer)
-    with_bos = built_with.adds_special_tokens if same and built_with else not _writes_its_own_bos(items, tokenizer)
-    encoder = Encoder(tokenizer, add_special_tokens=with_bos)
+    encoder = model_encoder({item.id: item.prompt for item in items}, tokenizer, manifest)
+    same = built_with(manifest, tokenizer)
     encoded = [encoding.ids for encoding in encoder.encode_batch([item.prompt for item in items])]
     for item, ids in zip(items, encoded, strict=True):
         if not ids:
@@ -87,14 +84,41 @@ def encode_prompts(
     return encoded
 
 
-def _writes_its_own_bos(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase") -> bool:
+def built_with(manifest: "Manifest", tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the shards hold the ids of this tokenizer."""
+    from sftkey_data.tokenizer import fingerprint
+
+    return manifest.tokenizer is not None and manifest.tokenizer.fingerprint == fingerprint(tokenizer)
+
+
+def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest") -> "Encoder":
+    """What encodes text for a model: as the build did where its tokenizer is the model's, BOS included.
+
+    Args:
+        prompts: By id.
+        tokenizer: The model's.
+        manifest: Of the prepared data.
+
+    Raises:
+        SFTKeyError: Some prompts begin with BOS as text and some do not.
+    """
+    from sftkey_data.tokenizer import Encoder
+
+    if manifest.tokenizer is not None and built_with(manifest, tokenizer):
+        with_bos = manifest.tokenizer.adds_special_tokens
+    else:
+        with_bos = not _writes_its_own_bos(prompts, tokenizer)
+    return Encoder(tokenizer, add_special_tokens=with_bos)
+
+
+def _writes_its_own_bos(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the prompts begin with BOS as text, as chat templates write it; all of them or none."""
     bos = tokenizer.bos_token
     if not isinstance(bos, str) or not bos:
         return False
-    written = [item.prompt.startswith(bos) for item in items]
+    written = [prompt.startswith(bos) for prompt in prompts.values()]
     if len(set(written)) > 1:
-        odd = items[written.index(not written[0])].id
+        odd = list(prompts)[written.index(not written[0])]
         raise SFTKeyError(f"{odd}: some prompts begin with {bos!r} and some do not; expected all or none")
     return written[0]
 

@@ -1,9 +1,10 @@
 """The whole evaluation of one model: generate, score, report, into one folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sftkey_eval.exposure import Exposure
 from sftkey_eval.generate import GenerateOptions, GenerateResult, generate
 from sftkey_eval.report import Report, report
 from sftkey_eval.runs import VERDICTS_FILE
@@ -21,15 +22,26 @@ class RunResult:
     generated: GenerateResult
     report: Report
     out: Path
+    exposure: Exposure | None = None
 
     def to_json(self) -> str:
         """The headline numbers in one line for stdout."""
         (summary,) = self.report.summaries.values()
         counts = {name: {"k": rate.k, "n": rate.n} for name, rate in summary.headline.items()}
-        return json.dumps({"out": str(self.out), "num_new": self.generated.num_new, **counts})
+        facts = {"out": str(self.out), "num_new": self.generated.num_new, **counts}
+        if self.exposure is not None:
+            facts["teacher_forced"] = asdict(self.exposure)
+        return json.dumps(facts)
 
 
-def run(options: GenerateOptions, out: Path, *, workers: int = 1, second_grader: str | None = None) -> RunResult:
+def run(
+    options: GenerateOptions,
+    out: Path,
+    *,
+    workers: int = 1,
+    second_grader: str | None = None,
+    teacher_forced: bool = False,
+) -> RunResult:
     """Evaluate a model on prepared data; called again after an interruption, it continues.
 
     Args:
@@ -37,11 +49,19 @@ def run(options: GenerateOptions, out: Path, *, workers: int = 1, second_grader:
         out: Folder for `completions.jsonl`, `run.json`, `verdicts.parquet` and `report/`.
         workers: Processes that score.
         second_grader: As of `score_file`.
+        teacher_forced: Also measure the gold Key given the gold CoT and given the model's own, see `teacher_force`.
 
     Raises:
-        SFTKeyError: What `generate`, `score_file` and `report` refuse.
+        SFTKeyError: What `generate`, `score_file`, `teacher_force` and `report` refuse.
     """
     check_second_grader(second_grader)
     generated = generate(options, out / COMPLETIONS_FILE)
     score_file(generated.path, out / VERDICTS_FILE, workers=workers, second_grader=second_grader)
-    return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out)
+    exposure = _teacher_force(options, generated.path) if teacher_forced else None
+    return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out, exposure)
+
+
+def _teacher_force(options: GenerateOptions, completions: Path) -> Exposure:
+    from sftkey_eval.forced import teacher_force
+
+    return teacher_force(options.model, options.data, completions, device=options.device, dtype=options.dtype)

@@ -259,6 +259,24 @@ def compare(
     typer.echo(line_json(comparison, out))
 
 
+@app.command()
+def tasks(
+    path: Annotated[bool, typer.Option("--path", help="Print the folder for lm-eval's --include_path.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print each task, its source and split; the default.")] = False,
+) -> None:
+    """Our evaluation sets as tasks of lm-eval's own command.
+
+    Example: `lm_eval run --include_path "$(sftkey-eval tasks --path)" --tasks sftkey_gsm8k --model hf
+    --model_args pretrained=runs/a/stage2/final --metadata '{"sftkey": {"template": "sftkey"}}'`
+    """
+    if path and list_:
+        raise typer.BadParameter("--path and --list print different things, expected one of them")
+    from sftkey_eval.lm_tasks import FOLDER, all_tasks
+
+    lines = [str(FOLDER)] if path else [f"{task.name}\t{task.source}\t{task.split}" for task in all_tasks()]
+    typer.echo("\n".join(lines))
+
+
 def main() -> None:
     """Console-script entry."""
     console.run(app)

@@ -277,6 +277,24 @@ def tasks(
     typer.echo("\n".join(lines))
 
 
+@app.command("import")
+def import_(
+    logs: Annotated[list[Path], typer.Argument(help="lm-eval's samples_*.jsonl; Inspect's .json or .eval logs.")],
+    out: Annotated[Path, typer.Option(help="Completions to write (.jsonl).")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Read golds from the rows lm-eval logged, as this dataset does; default: its target."),
+    ] = None,
+) -> None:
+    """Make completions of other programs' logs; what was read and written is one JSON line on stdout.
+
+    Example: `sftkey-eval import results/m/samples_gsm8k_*.jsonl --dataset gsm8k --out runs/m/completions.jsonl`
+    """
+    from sftkey_eval.imported import import_logs
+
+    typer.echo(import_logs(logs, out, dataset=dataset).to_json())
+
+
 def main() -> None:
     """Console-script entry."""
     console.run(app)

@@ -265,6 +265,42 @@ def compare(
     typer.echo(line_json(comparison, out))
 
 
+@app.command()
+def tasks(
+    path: Annotated[bool, typer.Option("--path", help="Print the folder for lm-eval's --include_path.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print each task, its source and split; the default.")] = False,
+) -> None:
+    """Our evaluation sets as tasks of lm-eval's own command.
+
+    Example: `lm_eval run --include_path "$(sftkey-eval tasks --path)" --tasks sftkey_gsm8k --model hf
+    --model_args pretrained=runs/a/stage2/final --metadata '{"sftkey": {"template": "sftkey"}}'`
+    """
+    if path and list_:
+        raise typer.BadParameter("--path and --list print different things, expected one of them")
+    from sftkey_eval.lm_tasks import FOLDER, all_tasks
+
+    lines = [str(FOLDER)] if path else [f"{task.name}\t{task.source}\t{task.split}" for task in all_tasks()]
+    typer.echo("\n".join(lines))
+
+
+@app.command("import")
+def import_(
+    logs: Annotated[list[Path], typer.Argument(help="lm-eval's samples_*.jsonl; Inspect's .json or .eval logs.")],
+    out: Annotated[Path, typer.Option(help="Completions to write (.jsonl).")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Read golds from the rows lm-eval logged, as this dataset does; default: its target."),
+    ] = None,
+) -> None:
+    """Make completions of other programs' logs; what was read and written is one JSON line on stdout.
+
+    Example: `sftkey-eval import results/m/samples_gsm8k_*.jsonl --dataset gsm8k --out runs/m/completions.jsonl`
+    """
+    from sftkey_eval.imported import import_logs
+
+    typer.echo(import_logs(logs, out, dataset=dataset).to_json())
+
+
 def main() -> None:
     """Console-script entry."""
     console.run(app)

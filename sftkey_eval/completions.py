@@ -91,8 +91,8 @@ def read_completions(path: Path, fields: Fields) -> Iterator[Completion]:
         yield _completion(row, fields, f"{path} line {number}")
 
 
-def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text.
+def read_rows(path: Path, what: str, *, numbers_as_text: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text, unless told not to.
 
     Raises:
         SFTKeyError: No such file, or a line that is no JSON object.
@@ -102,12 +102,12 @@ def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield number, _parse(line, f"{path} line {number}")
+                yield number, _parse(line, f"{path} line {number}", str if numbers_as_text else None)
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
+def _parse(line: bytes, where: str, number: type[str] | None) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8-sig"), parse_int=str, parse_float=str, parse_constant=str)
+        row = json.loads(line.decode("utf-8-sig"), parse_int=number, parse_float=number, parse_constant=number)
     except UnicodeDecodeError as error:
         raise SFTKeyError(f"{where}: not UTF-8 at byte {error.start}") from None
     except RecursionError:

@@ -21,7 +21,10 @@ Data = Annotated[Path, typer.Option(help="Folder written by `sftkey-data build`.
 Backend = Annotated[str, typer.Option(help="One of lm-eval's model back-ends; `hf` is supported.")]
 BatchSize = Annotated[int, typer.Option(help="Prompts per forward pass.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Limit per completion; with the prompt it must fit the context.")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy; above, the whole distribution is sampled.")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
+TopP = Annotated[float, typer.Option(help="Sample from the likeliest tokens that hold this share; 1: from all.")]
+TopK = Annotated[int, typer.Option(help="Sample from the likeliest tokens, so many; 0: from all.")]
+NumSamples = Annotated[int, typer.Option(help="Completions per item, each with a seed of its own.")]
 Seed = Annotated[int, typer.Option(help="Of the sampling.")]
 Split = Annotated[str | None, typer.Option(help="Only rows of this split.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first rows.")]
@@ -130,6 +133,9 @@ def generate(
     batch_size: BatchSize = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    num_samples: NumSamples = 1,
     seed: Seed = 0,
     split: Split = None,
     limit: Limit = None,
@@ -153,6 +159,9 @@ def generate(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        num_samples=num_samples,
         seed=seed,
         split=split,
         limit=limit,
@@ -173,6 +182,9 @@ def run(
     batch_size: BatchSize = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    num_samples: NumSamples = 1,
     seed: Seed = 0,
     split: Split = None,
     limit: Limit = None,
@@ -199,6 +211,9 @@ def run(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        num_samples=num_samples,
         seed=seed,
         split=split,
         limit=limit,

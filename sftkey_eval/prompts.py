@@ -87,6 +87,14 @@ def encode_prompts(
     return encoded
 
 
+def prompt_ids(
+    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
+) -> dict[str, list[int]]:
+    """`encode_prompts` by prompt; raises what it raises."""
+    prompts = [item.prompt for item in items]
+    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
+
+
 def _writes_its_own_bos(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the prompts begin with BOS as text, as chat templates write it; all of them or none."""
     bos = tokenizer.bos_token

@@ -38,13 +38,15 @@ class DataRecord(_Record):
 
 
 class SamplingRecord(_Record):
-    """Everything that decides the text given model and prompt; `batch_size` only where sampling depends on it."""
+    """Everything that decides the text given model and prompt."""
 
     backend: str = "hf"
     max_new_tokens: int
     temperature: float
+    top_p: float = 1.0
+    top_k: int = 0
+    num_samples: int = 1
     seed: int
-    batch_size: int | None = None
 
 
 class RunRecord(_Record):

@@ -18,7 +18,12 @@ FIELD_FLAG = "Column of the completions file."
 
 Model = Annotated[str, typer.Option(help="Model folder or hub name.")]
 Data = Annotated[Path, typer.Option(help="Folder written by `sftkey-data build`.")]
-Backend = Annotated[str, typer.Option(help="One of lm-eval's model back-ends; `hf` is supported.")]
+Backend = Annotated[str, typer.Option(help="One of lm-eval's model back-ends: hf, vllm, sglang, local-completions, …")]
+BackendArgs = Annotated[
+    str | None,
+    typer.Option(help="Of the back-end, as lm-eval's model_args: base_url=http://…/v1/completions,timeout=60"),
+]
+Concurrency = Annotated[int, typer.Option(help="Requests to a server at once.")]
 BatchSize = Annotated[int, typer.Option(help="Prompts per forward pass.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Limit per completion; with the prompt it must fit the context.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
@@ -130,6 +135,8 @@ def generate(
     data: Data,
     out: Annotated[Path, typer.Option(help="Completions to write (.jsonl); run.json goes beside it.")],
     backend: Backend = "hf",
+    backend_args: BackendArgs = None,
+    concurrency: Concurrency = 1,
     batch_size: BatchSize = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
@@ -156,6 +163,8 @@ def generate(
         model=model,
         data=data,
         backend=backend,
+        backend_args=backend_args,
+        concurrency=concurrency,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -179,6 +188,8 @@ def run(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for completions, verdicts and report.")],
     backend: Backend = "hf",
+    backend_args: BackendArgs = None,
+    concurrency: Concurrency = 1,
     batch_size: BatchSize = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
@@ -208,6 +219,8 @@ def run(
         model=model,
         data=data,
         backend=backend,
+        backend_args=backend_args,
+        concurrency=concurrency,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

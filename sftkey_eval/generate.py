@@ -10,8 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_eval.backends import (
+    HF,
+    Backend,
+    check_backend,
+    is_server,
+    open_backend,
+    published_arguments,
+    read_arguments,
+)
 from sftkey_eval.journal import Journal, partial_path
-from sftkey_eval.model_files import ModelFiles, find_model
+from sftkey_eval.model_files import ModelFiles, find_model, name_server_model
 from sftkey_eval.prompts import load_items, prompt_ids
 from sftkey_eval.record import (
     RECORD_FILE,
@@ -29,9 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sftkey_data.manifest import Manifest
-    from sftkey_eval.hf import RawHFLM
 
-BACKENDS = ("hf",)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -42,6 +49,8 @@ class GenerateOptions:
     model: str
     data: Path
     backend: str = "hf"
+    backend_args: str | None = None
+    concurrency: int = 1
     batch_size: int = 8
     max_new_tokens: int = 512
     temperature: float = 0.0
@@ -99,13 +108,12 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     _check(options)
     _quieten()
     from sftkey_data.manifest import read_manifest
-    from sftkey_data.tokenizer import load_tokenizer
 
     manifest = read_manifest(options.data)
     items = load_items(options.data, manifest, split=options.split, limit=options.limit)
-    files = find_model(options.model)
-    tokenizer = load_tokenizer(options.model)
-    encoded = prompt_ids(items, tokenizer, manifest)
+    files = _find_model(options)
+    tokenizer = _find_tokenizer(options)
+    encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
     record = _record(options, out, files, tokenizer, manifest, len(items))
     _settle(out, record, overwrite=options.overwrite)
     if out.exists():
@@ -127,13 +135,27 @@ def _check(options: GenerateOptions) -> None:
     if options.dtype not in DTYPES:
         known = ", ".join(DTYPES)
         raise SFTKeyError(f"dtype {options.dtype!r} is not known{nearest(options.dtype, DTYPES)}; known: {known}")
-    from lm_eval.models import MODEL_MAPPING
+    if options.concurrency < 1:
+        raise SFTKeyError(f"concurrency is {options.concurrency}, expected at least 1")
+    check_backend(options)
 
-    if options.backend not in MODEL_MAPPING:
-        hint = nearest(options.backend, MODEL_MAPPING)
-        raise SFTKeyError(f"back-end {options.backend!r} is not one of lm-eval's{hint}")
-    if options.backend not in BACKENDS:
-        raise SFTKeyError(f"back-end {options.backend!r} is not supported, expected one of: {', '.join(BACKENDS)}")
+
+def _find_model(options: GenerateOptions) -> ModelFiles:
+    """The model's files; for a server that holds them elsewhere, its address and name stand for them."""
+    if options.backend in HF or Path(options.model).is_dir() or not is_server(options.backend):
+        return find_model(options.model)
+    return name_server_model(options.model, str(read_arguments(options.backend_args).get("base_url", options.backend)))
+
+
+def _find_tokenizer(options: GenerateOptions) -> "PreTrainedTokenizerBase | None":
+    from sftkey_data.tokenizer import load_tokenizer
+
+    arguments = {} if options.backend in HF else read_arguments(options.backend_args)
+    named = arguments.get("tokenizer")
+    unnamed = named is None and arguments.get("tokenizer_backend", "") in (None, "none")
+    if unnamed and is_server(options.backend):
+        return None  # the server keeps it to itself
+    return load_tokenizer(str(named or options.model))
 
 
 def _quieten() -> None:
@@ -151,7 +173,7 @@ def _record(
     options: GenerateOptions,
     out: Path,
     files: ModelFiles,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: "PreTrainedTokenizerBase | None",
     manifest: "Manifest",
     num_items: int,
 ) -> RunRecord:
@@ -165,7 +187,7 @@ def _record(
         model=ModelRecord(
             path=options.model,
             fingerprint=files.fingerprint,
-            tokenizer_fingerprint=fingerprint(tokenizer),
+            tokenizer_fingerprint=fingerprint(tokenizer) if tokenizer is not None else None,
             dtype=options.dtype,
             recipe=recipe.get("name"),
             seed=recipe.get("seed"),
@@ -180,6 +202,7 @@ def _record(
         template=asdict(manifest.template),
         sampling=SamplingRecord(
             backend=options.backend,
+            backend_args=published_arguments(options.backend_args),
             num_samples=options.num_samples,
             seed=options.seed,
             **asdict(options.sampling),
@@ -206,7 +229,7 @@ def _settle(out: Path, record: RunRecord, *, overwrite: bool) -> None:
 
 def _complete(
     options: GenerateOptions,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: "PreTrainedTokenizerBase | None",
     requests: Sequence[Request],
     encoded: dict[str, list[int]],
     journal: Journal,
@@ -214,16 +237,14 @@ def _complete(
 ) -> float:
     """Generate what the journal lacks; returns generated tokens per second."""
     from sftkey_data.console import progress
-    from sftkey_eval.hf import RawHFLM, load_model
 
-    model = load_model(options.model, device=options.device, dtype=options.dtype)
-    lm = RawHFLM(model, tokenizer, encoded, options.batch_size)
-    _refuse_long(requests, lm, options.max_new_tokens)
+    backend = open_backend(options, tokenizer, encoded)
+    _refuse_long(requests, encoded, backend, options.max_new_tokens)
     write_record(record, journal.path.parent / RECORD_FILE)
     num_tokens, num_done, started = 0, 0, time.perf_counter()
     with progress("generate", total=len(requests)) as bar:
         bar.advance(bar.task_ids[0], len(requests) - len(journal.missing))
-        for batch in lm.complete_all(requests, set(journal.missing), options.sampling):
+        for batch in backend.complete_all(requests, set(journal.missing), options.sampling):
             before = len(journal.missing)
             journal.append(request.row(generated) for request, generated in batch)
             num_tokens += sum(generated.num_tokens for _, generated in batch)
@@ -232,13 +253,17 @@ def _complete(
     return num_tokens / (time.perf_counter() - started)
 
 
-def _refuse_long(requests: Sequence[Request], lm: "RawHFLM", max_new_tokens: int) -> None:
-    longest = max((request.item for request in requests), key=lambda item: len(lm.prompt_ids[item.prompt]))
-    prompt_tokens = len(lm.prompt_ids[longest.prompt])
-    if prompt_tokens + max_new_tokens > lm.max_length:
+def _refuse_long(
+    requests: Sequence[Request], encoded: dict[str, list[int]], backend: "Backend", max_new_tokens: int
+) -> None:
+    if backend.max_length is None or not encoded:
+        return
+    longest = max((request.item for request in requests), key=lambda item: len(encoded[item.prompt]))
+    prompt_tokens = len(encoded[longest.prompt])
+    if prompt_tokens + max_new_tokens > backend.max_length:
         raise SFTKeyError(
             f"{longest.id}: {prompt_tokens} prompt tokens and max_new_tokens {max_new_tokens} exceed the model's "
-            f"context of {lm.max_length}; expected max_new_tokens of at most {lm.max_length - prompt_tokens}"
+            f"context of {backend.max_length}; expected max_new_tokens of at most {backend.max_length - prompt_tokens}"
         )
 
 

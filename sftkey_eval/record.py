@@ -21,7 +21,7 @@ class ModelRecord(_Record):
 
     path: str
     fingerprint: str
-    tokenizer_fingerprint: str
+    tokenizer_fingerprint: str | None
     dtype: str
     recipe: str | None = None
     seed: int | None = None
@@ -41,6 +41,7 @@ class SamplingRecord(_Record):
     """Everything that decides the text given model and prompt."""
 
     backend: str = "hf"
+    backend_args: dict[str, str] = {}
     max_new_tokens: int
     temperature: float
     top_p: float = 1.0

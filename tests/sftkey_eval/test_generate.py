@@ -260,8 +260,6 @@ def test_data_without_tokens_is_encoded_by_the_models_tokenizer(
         ({"dtype": "float23"}, r"did you mean 'float32'"),
         ({"device": "cudda"}, r"device 'cudda' is no device \(did you mean 'cuda'\?\); there: .*cpu"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there; there: .*cpu"),
-        ({"backend": "vlm"}, r"not one of lm-eval's \(did you mean 'vllm'\?\)"),
-        ({"backend": "vllm"}, "back-end 'vllm' is not supported, expected one of: hf"),
     ],
     ids=[
         "context",
@@ -272,8 +270,6 @@ def test_data_without_tokens_is_encoded_by_the_models_tokenizer(
         "dtype",
         "device",
         "absent-device",
-        "unknown-backend",
-        "backend",
     ],
 )
 def test_what_cannot_work_is_one_line_and_leaves_nothing(

@@ -18,10 +18,18 @@ FIELD_FLAG = "Column of the completions file."
 
 Model = Annotated[str, typer.Option(help="Model folder or hub name.")]
 Data = Annotated[Path, typer.Option(help="Folder written by `sftkey-data build`.")]
-Backend = Annotated[str, typer.Option(help="One of lm-eval's model back-ends; `hf` is supported.")]
+Backend = Annotated[str, typer.Option(help="One of lm-eval's model back-ends: hf, vllm, sglang, local-completions, …")]
+BackendArgs = Annotated[
+    str | None,
+    typer.Option(help="Of the back-end, as lm-eval's model_args: base_url=http://…/v1/completions,timeout=60"),
+]
+Concurrency = Annotated[int, typer.Option(help="Requests to a server at once.")]
 BatchSize = Annotated[int, typer.Option(help="Prompts per forward pass.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Limit per completion; with the prompt it must fit the context.")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy; above, the whole distribution is sampled.")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
+TopP = Annotated[float, typer.Option(help="Sample from the likeliest tokens that hold this share; 1: from all.")]
+TopK = Annotated[int, typer.Option(help="Sample from the likeliest tokens, so many; 0: from all.")]
+NumSamples = Annotated[int, typer.Option(help="Completions per item, each with a seed of its own.")]
 Seed = Annotated[int, typer.Option(help="Of the sampling.")]
 Split = Annotated[str | None, typer.Option(help="Only rows of this split.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first rows.")]
@@ -130,9 +138,14 @@ def generate(
     data: Data,
     out: Annotated[Path, typer.Option(help="Completions to write (.jsonl); run.json goes beside it.")],
     backend: Backend = "hf",
+    backend_args: BackendArgs = None,
+    concurrency: Concurrency = 1,
     batch_size: BatchSize = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    num_samples: NumSamples = 1,
     seed: Seed = 0,
     split: Split = None,
     limit: Limit = None,
@@ -153,9 +166,14 @@ def generate(
         model=model,
         data=data,
         backend=backend,
+        backend_args=backend_args,
+        concurrency=concurrency,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        num_samples=num_samples,
         seed=seed,
         split=split,
         limit=limit,
@@ -173,9 +191,14 @@ def run(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for completions, verdicts and report.")],
     backend: Backend = "hf",
+    backend_args: BackendArgs = None,
+    concurrency: Concurrency = 1,
     batch_size: BatchSize = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    num_samples: NumSamples = 1,
     seed: Seed = 0,
     split: Split = None,
     limit: Limit = None,
@@ -200,9 +223,14 @@ def run(
         model=model,
         data=data,
         backend=backend,
+        backend_args=backend_args,
+        concurrency=concurrency,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        num_samples=num_samples,
         seed=seed,
         split=split,
         limit=limit,

@@ -5,8 +5,7 @@ skip special tokens when decoding, decide about BOS from the first prompt of a b
 with no more than a warning, and forget which rows reached EOS.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,15 +14,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sftkey_data.errors import SFTKeyError, nearest
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """One completion: raw text, `stop` or `length`, and how many tokens were sampled, EOS included."""
-
-    text: str
-    finish_reason: str
-    num_tokens: int
+from sftkey_eval.sampling import Generated, Request, Sampling
+from sftkey_eval.seeded import SeededSampling
 
 
 def load_model(name: str, *, device: str | None = None, dtype: str = "auto") -> PreTrainedModel:
@@ -91,37 +83,48 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
         self.prompt_ids = prompt_ids
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
         self._generated: list[list[int]] = []
+        self._sampler: SeededSampling | None = None
         # A model's own generation_config may hold a repetition penalty or top_k: nothing but ours may shape the text.
         model.generation_config = GenerationConfig(
             eos_token_id=self.eos_token_ids, pad_token_id=self.tokenizer.pad_token_id
         )
 
-    def complete(
-        self, prompts: Sequence[str], *, max_new_tokens: int, temperature: float, seed: int
-    ) -> list[Generated]:
-        """Complete one batch of prompts, at most `batch_size` of them, sorted by `batch_order`.
+    def complete_all(
+        self, requests: Sequence[Request], missing: Collection[str], sampling: Sampling
+    ) -> Iterator[list[tuple[Request, Generated]]]:
+        """Complete the batches that hold a missing request, batch by batch.
 
-        Args:
-            prompts: Keys of `prompt_ids`.
-            max_new_tokens: Limit per completion.
-            temperature: 0 is greedy; otherwise the whole distribution is sampled (no top-k, no top-p).
-            seed: Of the sampling of this batch.
+        The division into batches never depends on what is missing: padding changes logits in their last bits, so only
+        then an interruption changes nothing.
+        """
+        ordered = sorted(requests, key=lambda request: self.batch_order(request.item.prompt))
+        for start in range(0, len(ordered), self.batch_size):
+            batch = ordered[start : start + self.batch_size]
+            if any(request.id in missing for request in batch):
+                yield list(zip(batch, self.complete(batch, sampling), strict=True))
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Generated]:
+        """Complete one batch, at most `batch_size` of them, sorted by `batch_order` of their prompts.
 
         Raises:
             RuntimeError: The back-end returned other text than the ids it generated.
         """
-        torch.manual_seed(seed)
-        sampled = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        chosen = sampled if temperature > 0 else {"do_sample": False}
-        arguments = {"until": [], "max_gen_toks": max_new_tokens, **chosen}
-        requests = [
+        prompts = [request.item.prompt for request in requests]
+        self._sampler = None
+        if sampling.temperature > 0:
+            self._sampler = SeededSampling([request.seed for request in requests], sampling)
+        arguments = {"until": [], "max_gen_toks": sampling.max_new_tokens, "do_sample": False}
+        instances = [
             Instance(request_type="generate_until", doc={}, arguments=(prompt, dict(arguments)), idx=0)
             for prompt in prompts
         ]
-        texts = self.generate_until(requests, disable_tqdm=True)
+        texts = self.generate_until(instances, disable_tqdm=True)
         if texts != [self.tok_decode(ids) for ids in self._generated]:
             raise RuntimeError("lm-eval returned other completions than were generated, or in another order")
-        return [self._result(prompt, ids, max_new_tokens) for prompt, ids in zip(prompts, self._generated, strict=True)]
+        return [
+            self._result(prompt, ids, sampling.max_new_tokens)
+            for prompt, ids in zip(prompts, self._generated, strict=True)
+        ]
 
     def batch_order(self, prompt: str) -> tuple[int, str]:
         """The key `generate_until` sorts by: batches sorted by it keep their order inside."""
@@ -148,6 +151,8 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         del stop  # EOS by its id ends a completion, no text does
+        if self._sampler is not None:
+            kwargs["logits_processor"] = [self._sampler]
         output: torch.Tensor = super()._model_generate(context, max_length, stop=[], **kwargs)
         self._generated = output[:, context.shape[1] :].tolist()
         return output

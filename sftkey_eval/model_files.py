@@ -51,6 +51,11 @@ def find_model(name: str) -> ModelFiles:
     return ModelFiles(name, directory, hashlib.sha256(f"{name}@{directory.name}".encode()).hexdigest())
 
 
+def name_server_model(name: str, address: str) -> ModelFiles:
+    """A model that only a server has: its name at that address stands for its files, which may change unseen."""
+    return ModelFiles(name, Path(name), hashlib.sha256(f"{name} at {address}".encode()).hexdigest())
+
+
 def _hash_directory(directory: Path) -> str:
     if not (directory / "config.json").is_file():
         inside = sorted(str(path.parent) for path in directory.glob("*/config.json"))

@@ -21,7 +21,7 @@ class ModelRecord(_Record):
 
     path: str
     fingerprint: str
-    tokenizer_fingerprint: str
+    tokenizer_fingerprint: str | None
     dtype: str
     recipe: str | None = None
     seed: int | None = None
@@ -38,13 +38,16 @@ class DataRecord(_Record):
 
 
 class SamplingRecord(_Record):
-    """Everything that decides the text given model and prompt; `batch_size` only where sampling depends on it."""
+    """Everything that decides the text given model and prompt."""
 
     backend: str = "hf"
+    backend_args: dict[str, str] = {}
     max_new_tokens: int
     temperature: float
+    top_p: float = 1.0
+    top_k: int = 0
+    num_samples: int = 1
     seed: int
-    batch_size: int | None = None
 
 
 class RunRecord(_Record):

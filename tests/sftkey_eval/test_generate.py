@@ -81,7 +81,7 @@ def test_rows_are_in_data_order_with_everything_the_scorer_needs(completed: Path
     assert [row["id"] for row in rows] == [f"arithmetic/test/{i}" for i in range(24)]
     assert set(rows[0]) == {
         *("id", "dataset", "split", "prompt", "completion", "gold", "answer_type", "choices"),
-        *("gold_cot", "finish_reason"),
+        *("gold_cot", "finish_reason", "item_id", "sample"),
     }
     record = json.loads((completed.parent / "run.json").read_text())
     assert record["template"]["name"] == read_manifest(prepared).template.name
@@ -216,20 +216,6 @@ def test_completions_of_another_run_are_refused_unless_overwritten(
     assert result.num_new == result.num_items
 
 
-def test_sampling_is_seeded_and_survives_an_interruption(tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
-    paths = [tmp_path / name / "completions.jsonl" for name in ("whole", "resumed", "seeded")]
-    sampled = options(tiny_model, prepared, temperature=1.0, seed=3)
-    generate(sampled, paths[0])
-    lines = paths[0].read_bytes().splitlines(keepends=True)
-    paths[1].parent.mkdir()
-    shutil.copy(paths[0].parent / "run.json", paths[1].parent)
-    paths[1].with_name("completions.jsonl.partial").write_bytes(b"".join(lines[1::2]))
-    generate(sampled, paths[1])
-    generate(options(tiny_model, prepared, temperature=1.0, seed=4), paths[2])
-    assert paths[1].read_bytes() == paths[0].read_bytes()
-    assert [r["completion"] for r in read(paths[2])] != [r["completion"] for r in read(paths[0])]
-
-
 def test_a_limit_takes_the_first_rows(completed: Path, tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
     generate(options(tiny_model, prepared, limit=5, split="test"), tmp_path / "completions.jsonl")
     assert read(tmp_path / "completions.jsonl") == read(completed)[:5]
@@ -274,8 +260,6 @@ def test_data_without_tokens_is_encoded_by_the_models_tokenizer(
         ({"dtype": "float23"}, r"did you mean 'float32'"),
         ({"device": "cudda"}, r"device 'cudda' is no device \(did you mean 'cuda'\?\); there: .*cpu"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there; there: .*cpu"),
-        ({"backend": "vlm"}, r"not one of lm-eval's \(did you mean 'vllm'\?\)"),
-        ({"backend": "vllm"}, "back-end 'vllm' is not supported, expected one of: hf"),
     ],
     ids=[
         "context",
@@ -286,8 +270,6 @@ def test_data_without_tokens_is_encoded_by_the_models_tokenizer(
         "dtype",
         "device",
         "absent-device",
-        "unknown-backend",
-        "backend",
     ],
 )
 def test_what_cannot_work_is_one_line_and_leaves_nothing(

@@ -245,11 +245,10 @@ def _complete(
     with progress("generate", total=len(requests)) as bar:
         bar.advance(bar.task_ids[0], len(requests) - len(journal.missing))
         for batch in backend.complete_all(requests, set(journal.missing), options.sampling):
-            before = len(journal.missing)
-            journal.append(request.row(generated) for request, generated in batch)
+            num_new = journal.append(request.row(generated) for request, generated in batch)
             num_tokens += sum(generated.num_tokens for _, generated in batch)
             num_done += len(batch)
-            _show(bar, before - len(journal.missing), num_done, num_tokens, time.perf_counter() - started)
+            _show(bar, num_new, num_done, num_tokens, time.perf_counter() - started)
     return num_tokens / (time.perf_counter() - started)
 
 

@@ -49,14 +49,15 @@ class Journal:
         """Ids without a line yet, in order."""
         return [id_ for id_ in self._ids if id_ not in self._lines]
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add whole rows; they are on disk when this returns. Ids that are already there are skipped."""
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Add whole rows and say how many; they are on disk when this returns. Ids already there are skipped."""
         lines = {row["id"]: (json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows}
         new = {id_: line for id_, line in lines.items() if id_ not in self._lines}
         self._file.write(b"".join(new.values()))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._lines.update(new)
+        return len(new)
 
     def finish(self) -> None:
         """Write the final file in order and drop the partial one.

@@ -24,7 +24,7 @@ class Cache:
     """The completions of one model under one sampling; use as a context manager.
 
     Args:
-        folder: Where the file is, or will be.
+        folder: Where the file is, or will be; None keeps it in memory, so that it knows nothing at first.
         record: Model and sampling.
         encoded: Token ids of every prompt; empty where the back-end keeps its tokenizer to itself.
 
@@ -32,8 +32,8 @@ class Cache:
         SFTKeyError: The file cannot be opened, or is no cache.
     """
 
-    def __init__(self, folder: Path, record: RunRecord, encoded: dict[str, list[int]]) -> None:
-        self._path = folder / CACHE_FILE
+    def __init__(self, folder: Path | None, record: RunRecord, encoded: dict[str, list[int]]) -> None:
+        self._path = folder / CACHE_FILE if folder is not None else None
         sampling = record.sampling.model_dump()
         self._greedy = sampling["temperature"] == 0
         for name in ("num_samples", "seed"):  # each request has its own
@@ -44,8 +44,9 @@ class Cache:
 
     def __enter__(self) -> "Cache":
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(self._path, timeout=PATIENCE_SECONDS)
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(self._path or ":memory:", timeout=PATIENCE_SECONDS)
             with self._file:
                 self._file.execute(
                     "CREATE TABLE IF NOT EXISTS completions "

@@ -36,6 +36,9 @@ Limit = Annotated[int | None, typer.Option(help="Only the first rows.")]
 Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu; default: an accelerator if there is one.")]
 Dtype = Annotated[str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")]
 Name = Annotated[str | None, typer.Option(help="Name of the run in reports; default: from the model's path.")]
+CacheFolder = Annotated[
+    Path | None, typer.Option("--cache", help="Folder with what this model has completed in other runs; filled too.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard what another run left at --out.")]
 Runs = Annotated[list[str], typer.Argument(help="Run folders or verdicts files, each as PATH or LABEL=PATH.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes; the result is the same for any number.")]
@@ -153,6 +156,7 @@ def generate(
     dtype: Dtype = "auto",
     name: Name = None,
     overwrite: Overwrite = False,
+    cache: CacheFolder = None,
 ) -> None:
     """Complete every prompt of prepared data; the same command resumes.
 
@@ -181,6 +185,7 @@ def generate(
         dtype=dtype,
         name=name,
         overwrite=overwrite,
+        cache=cache,
     )
     typer.echo(generate_completions(options, out).to_json())
 
@@ -206,6 +211,7 @@ def run(
     dtype: Dtype = "auto",
     name: Name = None,
     overwrite: Overwrite = False,
+    cache: CacheFolder = None,
     workers: Workers = 1,
     second_grader: SecondGrader = None,
     teacher_forced: TeacherForced = False,
@@ -238,6 +244,7 @@ def run(
         dtype=dtype,
         name=name,
         overwrite=overwrite,
+        cache=cache,
     )
     result = run_evaluation(options, out, workers=workers, second_grader=second_grader, teacher_forced=teacher_forced)
     typer.echo(headline_text(result.report.summaries), err=True)

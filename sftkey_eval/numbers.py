@@ -1,7 +1,8 @@
 r"""Exact numbers from text: `Fraction`, never float, and nothing is ever evaluated.
 
-Read are integers, decimals, thousands marks (commas or spaces) in groups of three, fractions (`1/2`, `\frac12`), mixed numbers, percent,
-scientific notation, currencies, scale words and units. All patterns are possessive, so the cost is linear.
+Read are integers, decimals, thousands marks (commas or spaces) in groups of three, fractions (`1/2`, `\frac12`), mixed
+numbers, percent, scientific notation, currencies, scale words and units. All patterns are possessive, so
+the cost is linear.
 """
 
 import re

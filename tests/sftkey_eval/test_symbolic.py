@@ -92,7 +92,17 @@ def test_what_the_policy_forbids_is_wrong_in_both_directions(gold: str, predicte
 
 
 def test_the_grammar_reads_nothing_past_a_sign_it_does_not_know() -> None:
-    for predicted in ("1 000", r"\sin 30^\circ", "1011_2 + x", r"3x\% + 1"):
+    for predicted in (
+        "1 000",
+        r"\sin 30^\circ",
+        "1011_2 + x",
+        r"3x\% + 1",
+        "1/2x",
+        "a/bc",
+        r"x/2\sqrt{3}",
+        "0xF",
+        r"0.3\ldots + x",
+    ):
         assert asked("x", predicted).verdict == "undecided", predicted
 
 

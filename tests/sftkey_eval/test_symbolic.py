@@ -66,6 +66,8 @@ HOSTILE = [
     "(" * 5_000 + "1" + ")" * 5_000,
     "9" * 1_000_000,
     r"\binom{100000}{50000}",
+    r"\Gamma(10^{9})",
+    r"\cup".join(f"({i},{i}.5)" for i in range(60)),
     "(x+1)^{99999}",
     "__import__('os').system('touch PWN')",
     "[__import__('os').system('touch PWN'),2]",
@@ -121,6 +123,11 @@ def test_hostile_text_is_never_correct_and_executes_nothing(
     for pair in (("x+1", text), ("1", text)):
         assert grade(*pair, "math").verdict in ("wrong", "undecided")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_guard_refuses_a_gamma_function_of_a_large_number() -> None:
+    for text in (r"\Gamma(10^{9})", r"\Gamma\left(1000\right)", r"2\Gamma(5^{x})"):
+        assert refusal(text) == "factorial", text
 
 
 def test_the_guard_lets_ordinary_expressions_through() -> None:

@@ -37,9 +37,16 @@ def nothing_kind(text: str) -> str | None:
     return _KIND_OF_NOTHING.get(" ".join(plain(text).casefold().split()))
 
 
+_PREFIXED = re.compile(r"(-?)0(?:[xX]([0-9A-Fa-f]{1,200})|[bB]([01]{1,200}))")
+
+
 def read_base(text: str) -> int | None:
-    """The value of `1011_2`; None where it is no number with a base, or has a digit the base does not."""
-    found = _BASE.fullmatch("".join(text.split()))
+    """The value of `1011_2`, `0xFF` or `0b101`; None for no number with a base, or a digit that the base lacks."""
+    text = "".join(text.split())
+    if prefixed := _PREFIXED.fullmatch(text):
+        sign, hexadecimal, binary = prefixed.groups()
+        return (-1 if sign else 1) * (int(hexadecimal, 16) if hexadecimal else int(binary, 2))
+    found = _BASE.fullmatch(text)
     if found is None:
         return None
     try:

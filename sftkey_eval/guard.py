@@ -18,6 +18,9 @@ _POWER = re.compile(r"\^|\*\*")
 _EXPONENT = re.compile(rf"(?:\^|\*\*)[\s{{(+-]*+(?:\\frac\s*+\{{)?+\d{{{MAX_EXPONENT_DIGITS + 1}}}")
 _CHAINED = re.compile(r"(?:\^|\*\*)\s*+[\w.]*+\s*+(?:\^|\*\*)")  # `9^9^9`, without braces
 _BIG_FACTORIAL = re.compile(rf"(?:\d{{{MAX_FACTORIAL_DIGITS + 1}}}|[)}}\]!])\s*+!")
+_BIG_GAMMA = re.compile(
+    rf"Gamma\s*+(?:\\left\s*+)?+\(\s*+\d++(?<=\d{{{MAX_FACTORIAL_DIGITS + 1}}})|Gamma[^)]{{0,20}}\d\s*+\^"
+)
 _BIG_BINOMIAL = re.compile(r"binom\D{0,4}\d{4}|binom\s*+\{[^{}]*+\}\s*+\{\s*+\d{4}")
 _OPENING, _CLOSING = "([{", ")]}"
 
@@ -30,7 +33,8 @@ def refusal(text: str) -> str | None:
         return "digits"
     if len(_POWER.findall(text)) > MAX_POWERS or _EXPONENT.search(text) or _CHAINED.search(text) or _is_tower(text):
         return "exponent"
-    if _BIG_FACTORIAL.search(text) or text.count("!") > MAX_FACTORIALS or _BIG_BINOMIAL.search(text):
+    big = _BIG_FACTORIAL.search(text) or _BIG_GAMMA.search(text) or _BIG_BINOMIAL.search(text)
+    if big or text.count("!") > MAX_FACTORIALS:
         return "factorial"
     return "nested" if _depth(text) > MAX_DEPTH else None
 

@@ -38,6 +38,8 @@ _SPELLINGS = (
     (re.compile(r"\s{0,3}\{\s{0,3},\s{0,3}\}|(?<=\d),\\[!,;:]\s{0,3}(?=\d{3})"), ","),
     (re.compile(r"(?<=\d)(?:\\[,;:!]|[\u2009\u202f\u00a0])(?=\d{3}(?!\d))"), ""),  # thin spaces as thousands marks
     (re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~"), " "),
+    (re.compile(r"\\langle(?![A-Za-z])|⟨"), "("),
+    (re.compile(r"\\rangle(?![A-Za-z])|⟩"), ")"),
     (re.compile(r"π"), r"\\pi "),
     (re.compile(r"∞"), r"\\infty "),
 )

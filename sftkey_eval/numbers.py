@@ -1,8 +1,8 @@
 r"""Exact numbers from text: `Fraction`, never float, and nothing is ever evaluated.
 
 Read are integers, decimals, thousands marks (commas or spaces) in groups of three, fractions (`1/2`, `\frac12`), mixed
-numbers, percent, scientific notation, currencies, scale words and units. All patterns are possessive, so
-the cost is linear.
+numbers, percent, scientific notation, currencies, scale words and units. All patterns are possessive, so the cost is
+linear.
 """
 
 import re
@@ -31,6 +31,7 @@ _NUMBER = re.compile(
     (?P<sign>[+-]\s*+)?+ (?P<currency>{_CURRENCY})?+ \s*+ (?P<inner_sign>[+-]\s*+)?+
     (?:
         (?P<ten_to>{_TEN_TO})
+      | (?P<repeating>\d*+\.\d*+(?:\\(?:overline|bar)\s*+\{{\s*+\d++\s*+\}}|\s*+(?:\\[lc]?dots|…)))
       | (?:(?P<whole>\d++)\s*+)?+ (?P<fraction>{_FRACTION})
       | (?P<mixed>\d++)\s++(?P<above>\d++)\s*+/\s*+(?P<below>\d++)
       | (?P<over>{_DECIMAL})\s*+/\s*+(?P<under>{_SIGNED})
@@ -129,6 +130,8 @@ def _currency(text: str | None) -> str:
 def _magnitude(found: re.Match[str]) -> Fraction | None:
     if found["ten_to"]:
         return _ten_to(_exponent(found["ten_to"]))
+    if found["repeating"]:
+        return _repeating(found["repeating"])
     if found["fraction"]:
         above, below = _arguments(found["fraction"])
         return _mixed(found["whole"], _ratio(above, below))
@@ -138,6 +141,20 @@ def _magnitude(found: re.Match[str]) -> Fraction | None:
         return _ratio(_value(found["over"]), _value(found["under"]))
     power = _ten_to(int(found["exponent"]) if found["exponent"] else _exponent(found["power"] or "10^0"))
     return None if power is None else _value(found["decimal"]) * power
+
+
+MAX_REPEATING = 100  # code points; the search for what repeats is quadratic
+_REPEATING = re.compile(r"(\d*)\.(?:(\d*)\\[a-z]+\s*\{\s*(\d+)\s*\}|(\d*?)(\d{1,6}?)\5{2,}\D*)")
+
+
+def _repeating(text: str) -> Fraction | None:
+    r"""`0.1\overline{6}`, or dots behind digits that were repeated three times; else how digits go on is not known."""
+    found = _REPEATING.fullmatch(text) if len(text) <= MAX_REPEATING else None
+    if found is None:
+        return None
+    fixed, block = (found[2], found[3]) if found[3] else (found[4], found[5])
+    whole = Fraction(int(f"{found[1]}{fixed}" or "0"), 10 ** len(fixed))
+    return whole + Fraction(int(block), (10 ** len(block) - 1) * 10 ** len(fixed))
 
 
 def _mixed(whole: str | None, part: Fraction | None) -> Fraction | None:

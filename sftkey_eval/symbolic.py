@@ -39,8 +39,13 @@ _RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant
 _SET_WORK = re.compile(r"\\(?:cup|cap|setminus|bigcup|mathbb|emptyset|varnothing)(?![A-Za-z])|[∪∩∅]")
 _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])")
 _NOTHING = frozenset({"no solution", "no solutions", "none", "empty set", "the empty set", "\\varnothing"})
-# A percent sign, a base, degrees or spaced digits within an expression: the grammar would read past them.
-_MISREAD = re.compile(r"[%$]|\d\s*_|degrees|\d\s+\d")
+# A percent sign, a base, degrees, spaced digits or digits that go on within an expression: the grammar reads past them.
+_MISREAD = re.compile(
+    r"[%$]|\d\s*_|degrees|\d\s+\d|(?<![\w.])0[xXbB][0-9A-Fa-f]|\d\s*(?:\\[lc]?dots|…)|\d\s*\\(?:overline|bar)"
+)
+_TWO_READINGS = re.compile(  # 1/2x, a/bc
+    r"/\s*(?:\d+(?:\.\d+)?|[A-Za-z]|\\pi|\([^()]*\))\s*(?:[A-Za-z(]|\\(?:pi|sqrt|frac|sin|cos|tan|ln|log)(?![A-Za-z]))"
+)
 _ANGLE = re.compile(r"sin|cos|tan|cot|sec|csc")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _FUNCTIONS = frozenset({"sqrt", "frac", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"})
@@ -110,7 +115,12 @@ def _take_apart(text: str) -> _Side | None:
     if " ".join(text.casefold().split()) in _NOTHING:
         return _Side((r"\emptyset",), "", "", "")
     text, unit = _split_unit(_AND.sub(", ", _OR.sub(", ", text)))
-    if _MISREAD.search(text) or (unit == "degree" and _ANGLE.search(text)) or _has_words(text):
+    if (
+        _MISREAD.search(text)
+        or _TWO_READINGS.search(text)
+        or (unit == "degree" and _ANGLE.search(text))
+        or _has_words(text)
+    ):
         return None
     written = compact(text)
     text, name = _split_name(written)

@@ -66,6 +66,8 @@ HOSTILE = [
     "(" * 5_000 + "1" + ")" * 5_000,
     "9" * 1_000_000,
     r"\binom{100000}{50000}",
+    r"\Gamma(10^{9})",
+    r"\cup".join(f"({i},{i}.5)" for i in range(60)),
     "(x+1)^{99999}",
     "__import__('os').system('touch PWN')",
     "[__import__('os').system('touch PWN'),2]",
@@ -92,7 +94,17 @@ def test_what_the_policy_forbids_is_wrong_in_both_directions(gold: str, predicte
 
 
 def test_the_grammar_reads_nothing_past_a_sign_it_does_not_know() -> None:
-    for predicted in ("1 000", r"\sin 30^\circ", "1011_2 + x", r"3x\% + 1"):
+    for predicted in (
+        "1 000",
+        r"\sin 30^\circ",
+        "1011_2 + x",
+        r"3x\% + 1",
+        "1/2x",
+        "a/bc",
+        r"x/2\sqrt{3}",
+        "0xF",
+        r"0.3\ldots + x",
+    ):
         assert asked("x", predicted).verdict == "undecided", predicted
 
 
@@ -111,6 +123,11 @@ def test_hostile_text_is_never_correct_and_executes_nothing(
     for pair in (("x+1", text), ("1", text)):
         assert grade(*pair, "math").verdict in ("wrong", "undecided")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_guard_refuses_a_gamma_function_of_a_large_number() -> None:
+    for text in (r"\Gamma(10^{9})", r"\Gamma\left(1000\right)", r"2\Gamma(5^{x})"):
+        assert refusal(text) == "factorial", text
 
 
 def test_the_guard_lets_ordinary_expressions_through() -> None:

@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from sftkey_data.build import build
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract import Parts
 from sftkey_data.plan import BuildConfig
 from sftkey_data.registry import builtin_names
 from sftkey_data.shards import open_shards
 from sftkey_eval.cli import app
 from sftkey_eval.imported import import_logs
-from sftkey_eval.lm_tasks import FOLDER, PREFIX, all_tasks, load_items, process_results
+from sftkey_eval.lm_tasks import FOLDER, PREFIX, all_tasks, load_items, process_results, prompt
 from sftkey_eval.score import score_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +100,7 @@ def test_the_items_are_what_a_build_writes(
 
 def test_the_metrics_of_a_completion_are_those_of_its_verdict(tmp_path: Path) -> None:
     items = load_items("gsm8k", "test", {"inputs": {"gsm8k": gsm8k_folder(tmp_path / "hub")}})["items"]
-    completions = [RIGHT, SLIP, WRONG, LUCKY, AFTER, CUT, EMPTY]
+    completions = [RIGHT, SLIP, SLIP, WRONG, LUCKY, AFTER, CUT, EMPTY]
     metrics = [process_results(items[0], [text]) for text in completions]
     rows = [{"id": i, "completion": text, "gold": "42", "answer_type": "number"} for i, text in enumerate(completions)]
     path = tmp_path / "completions.jsonl"
@@ -124,6 +125,24 @@ def test_another_template_reads_other_completions(tmp_path: Path) -> None:
     item = load_items("gsm8k", "test", settings)["items"][0]
     assert process_results(item, ["So \\boxed{42}"])["accuracy"] == 1.0
     assert process_results(item, [RIGHT])["format_valid"] == 0.0
+
+
+def test_lm_evals_chat_template_gives_the_prompts_of_a_chat_build(tmp_path: Path, tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from sftkey_data.prompts import ChatFormat
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    settings = {"chat": True, "inputs": {"gsm8k": gsm8k_folder(tmp_path / "hub")}}
+    doc = load_items("gsm8k", "test", settings)["items"][0]
+    turns = [{"role": "user", "content": prompt(doc)}]  # what lm-eval hands to the template
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    parts = Parts(prompt=QUESTIONS[0], cot="So.", key="42")
+    assert asked == ChatFormat(tokenizer, None).prompt(parts, RIGHT) == f"<user>{QUESTIONS[0]}<|im_end|><assistant>"
 
 
 def test_every_dataset_has_a_task_or_no_evaluation_split() -> None:

@@ -307,8 +307,7 @@ def tasks(
 ) -> None:
     """Our evaluation sets as tasks of lm-eval's own command.
 
-    Example: `lm_eval run --include_path "$(sftkey-eval tasks --path)" --tasks sftkey_gsm8k --model hf
-    --model_args pretrained=runs/a/stage2/final --metadata '{"sftkey": {"template": "sftkey"}}'`
+    Example: `lm_eval run --include_path "$(sftkey-eval tasks --path)" --tasks sftkey_gsm8k --model_args pretrained=M`
     """
     if path and list_:
         raise typer.BadParameter("--path and --list print different things, expected one of them")

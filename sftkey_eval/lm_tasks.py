@@ -38,6 +38,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     template: str = Field(DEFAULT_TEMPLATE, description="Name or .toml file of the format that is expected.")
+    chat: bool = Field(
+        False, description="Beside --apply_chat_template: the question alone, as `build --chat` asks it."
+    )
     inputs: dict[str, str] = Field(
         default_factory=dict, description="File, folder, URL or hub id by dataset; else the dataset's own."
     )
@@ -112,7 +115,9 @@ def load_items(
     _tell(dataset, split, unit.table.num_rows, unit.rejects)
     table = unit.table.select(["id", "dataset", "split", "prompt", "gold", "answer_type", "choices"])
     template = pa.repeat(settings.template, table.num_rows)
-    return {SPLIT: datasets.Dataset(table.append_column("template", template))}
+    items = datasets.Dataset(table.append_column("template", template))
+    # a plain prompt ends in a line break, which a chat template would leave in the user's turn
+    return {SPLIT: items.map(lambda row: {"prompt": row["prompt"][:-1]}) if settings.chat else items}
 
 
 def _tell(dataset: str, split: str, num_items: int, rejects: Sequence[Mapping[str, Any]]) -> None:

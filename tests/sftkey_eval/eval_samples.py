@@ -97,3 +97,27 @@ LUCKY = completion("20 + 22 = 43", "42")
 AFTER = f"{RIGHT}\nDone."
 CUT = "<Thinking>\n20 + 22 ="
 EMPTY = ""
+
+
+def teach(folder: Path, prompts: Sequence[str], completions: Sequence[str]) -> None:
+    """Train the model in `folder` until it answers each prompt with its completion and EOS."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    model = LlamaForCausalLM.from_pretrained(str(folder))
+    texts = [f"{prompt}{text}{END}" for prompt, text in zip(prompts, completions, strict=True)]
+    rows = [torch.tensor(tokenizer(text)["input_ids"]) for text in texts]
+    labels = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
+    ids = labels.clamp(min=0)  # padding stands behind the text, where nothing attends to it
+    for row, prompt in zip(labels, prompts, strict=True):
+        row[: len(tokenizer(prompt)["input_ids"])] = -100
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    for _ in range(200):
+        loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if loss.item() < 0.005:
+            break
+    model.save_pretrained(str(folder))

@@ -44,6 +44,7 @@ def test_golds_can_be_read_from_the_logged_rows_by_our_extractor(tmp_path: Path)
     first, second = read(tmp_path / "out.jsonl")
     assert (first.gold, first.answer_type) == ("42", "number")
     assert (second.gold, count.rejects) == (None, {"missing_key": 1})
+    assert '"gold": null' in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
 
 
 def test_numbers_of_a_logged_row_reach_the_extractor_as_numbers(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def _item(row: dict[str, Any]) -> Item:
     return Item({**kept, "gold_cot": cot}, ids)
 
 
+def prompt_ids(
+    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
+) -> dict[str, list[int]]:
+    """`encode_prompts` by prompt; raises what it raises."""
+    prompts = [item.prompt for item in items]
+    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
+
+
 def encode_prompts(
     items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
 ) -> list[list[int]]:
@@ -85,14 +93,6 @@ def encode_prompts(
         if same and item.shard_ids is not None and ids != item.shard_ids:
             raise SFTKeyError(_mismatch(item, ids, item.shard_ids))
     return encoded
-
-
-def prompt_ids(
-    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
-) -> dict[str, list[int]]:
-    """`encode_prompts` by prompt; raises what it raises."""
-    prompts = [item.prompt for item in items]
-    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
 
 
 def _writes_its_own_bos(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase") -> bool:

@@ -40,16 +40,22 @@ class ServerBackend:
     ) -> None:
         if "base_url" not in arguments and found.__name__.startswith("Local"):
             raise SFTKeyError(f"back-end {options.backend!r} needs --backend-args base_url=http://…/v1/completions")
-        chat = issubclass(found, LocalChatCompletion)
+        chat = "chat" in options.backend or issubclass(found, LocalChatCompletion)
         tokenized = bool(arguments.get("tokenized_requests", not chat and bool(encoded)))
         if tokenized and (chat or not encoded):
             needs = "messages" if chat else "a tokenizer to make ids with"
             raise SFTKeyError(f"--backend-args tokenized_requests=True: the back-end {options.backend!r} needs {needs}")
         given = {"model": options.model, "tokenizer_backend": "none", "batch_size": 1, **arguments}
         given |= {"tokenizer": None, "tokenizer_backend": "none"}  # ids are ours; its EOS text would be a stop string
-        self._lm = make(_without_stop(found), options, given)
+        self._lm = make(_as_asked(found), options, given)
         self._lm.tokenized_requests = tokenized
         self._chat = chat
+        self._openai_chat = issubclass(found, LocalChatCompletion)
+        self._seeded = "anthropic" not in options.backend and not options.backend.startswith("sglang")
+        try:
+            _ = self._lm.header  # made from the key, which the environment may lack
+        except ValueError as error:
+            raise SFTKeyError(f"back-end {options.backend!r}: {error}") from None
         self._address = str(self._lm.base_url)
         self._encoded = encoded
         self._concurrency = options.concurrency
@@ -69,7 +75,7 @@ class ServerBackend:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _complete(self, request: Request, sampling: Sampling) -> Generated:
-        arguments = generation_arguments(sampling) | {"seed": request.seed}
+        arguments = generation_arguments(sampling) | ({"seed": request.seed} if self._seeded else {})
         retrying = Retrying(
             stop=stop_after_attempt(self._lm.max_retries),
             wait=wait_exponential(multiplier=0.5, max=10),
@@ -89,6 +95,8 @@ class ServerBackend:
 
     def _generated(self, request: Request, answer: Any) -> Generated:
         try:
+            if self._openai_chat:
+                _ = answer["choices"][0]["message"]["content"]  # its class reads what it does not know as ""
             (text,) = self._lm.parse_generations(answer, contexts=[request.item.prompt])
         except (KeyError, TypeError, ValueError, IndexError):
             found = json.dumps(answer)[:200]
@@ -109,12 +117,19 @@ class ServerBackend:
         )
 
 
-def _without_stop(found: Any) -> Any:
+def _as_asked(found: Any) -> Any:
+    """The class, sending what was asked: it adds stop strings of its own, which would cut the raw text, and for any
+    model with a 5 in its name another temperature."""
+
     class Raw(found):  # type: ignore[misc]
         def _create_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            temperature = kwargs["gen_kwargs"]["temperature"]
             payload: dict[str, Any] = super()._create_payload(*args, **kwargs)
-            if not payload.get("stop", True):
-                del payload["stop"]  # servers differ in what an empty list means
+            for place in (payload, payload.get("sampling_params", {})):
+                for name in ("stop", "stop_sequences"):
+                    place.pop(name, None)
+                if "temperature" in place:
+                    place["temperature"] = temperature
             return payload
 
     Raw.__name__ = found.__name__
@@ -134,12 +149,12 @@ def _reason(error: http.RequestException) -> str:
 
 
 def _finish_reason(answer: Any) -> str | None:
-    """Of OpenAI's schema, or of SGLang's own."""
+    """Of OpenAI's schema, of Anthropic's, or of SGLang's own."""
     first = answer[0] if isinstance(answer, list) else answer
     if choices := first.get("choices"):
         reason = choices[0].get("finish_reason")
     else:
-        reason = first.get("meta_info", {}).get("finish_reason")
+        reason = first.get("stop_reason") or first.get("meta_info", {}).get("finish_reason")
     named = reason.get("type") if isinstance(reason, dict) else reason
     return None if named is None else str(named)
 

@@ -62,6 +62,14 @@ def _item(row: dict[str, Any]) -> Item:
     return Item({**kept, "gold_cot": cot}, ids)
 
 
+def prompt_ids(
+    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
+) -> dict[str, list[int]]:
+    """`encode_prompts` by prompt; raises what it raises."""
+    prompts = [item.prompt for item in items]
+    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
+
+
 def encode_prompts(
     items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
 ) -> list[list[int]]:

@@ -1,15 +1,20 @@
 """lm-eval's back-ends by name: what is found, what is refused, and what is known of a completion."""
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.manifest import read_manifest
 from sftkey_eval.backends import generation_arguments, published_arguments, read_arguments
 from sftkey_eval.generate import GenerateOptions, generate
-from sftkey_eval.sampling import Sampling
+from sftkey_eval.prompts import load_items
+from sftkey_eval.sampling import Sampling, requests_for
 
 
 def options(model: Path, data: Path, **changes: Any) -> GenerateOptions:
@@ -93,6 +98,74 @@ def test_no_text_ends_a_completion_and_what_cuts_nothing_is_not_sent() -> None:
     assert greedy == {"until": [], "max_gen_toks": 9, "temperature": 0.0, "do_sample": False}
     cut = generation_arguments(Sampling(max_new_tokens=9, temperature=0.7, top_p=0.9, top_k=20))
     assert {"do_sample": True, "top_p": 0.9, "top_k": 20}.items() <= cut.items()
+
+
+@pytest.fixture
+def recorder() -> Iterator[tuple[str, list[Any]]]:
+    """A server that refuses every request, and what it was sent."""
+    sent: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(418)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"no\ntea")
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1", sent
+    server.shutdown()
+    server.server_close()
+
+
+SERVERS = [
+    *("local-completions", "local-chat-completions", "openai-completions", "openai-chat-completions"),
+    *("anthropic-chat", "sglang-generate"),
+]
+
+
+@pytest.mark.parametrize("backend", SERVERS)
+def test_a_server_is_sent_what_was_asked_and_no_stop_string(
+    recorder: tuple[str, list[Any]],
+    backend: str,
+    tiny_model: Path,
+    prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, sent = recorder
+    for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(key, "none")
+    given = f"base_url={address}" + ("" if "chat" in backend else ",tokenized_requests=False")
+    model = tmp_path / "tiny-5"  # a name whose temperature lm-eval would change
+    model.symlink_to(tiny_model)
+    asked = options(model, prepared, backend=backend, backend_args=given, limit=1, temperature=0.7)
+    with pytest.raises(SFTKeyError, match=rf"^{address}: status 418: no tea$"):
+        generate(asked, tmp_path / "completions.jsonl")
+    (payload,) = sent  # what the server refuses is not tried again
+    (item,) = load_items(prepared, read_manifest(prepared), limit=1)
+    (request,) = requests_for([item], 1, 0)
+    assert "stop" not in json.dumps(payload)
+    assert {item.prompt, 8, 0.7} <= {*flat(payload)}
+    assert (request.seed in flat(payload)) == (backend not in ("anthropic-chat", "sglang-generate"))
+
+
+def flat(payload: Any) -> list[Any]:
+    if isinstance(payload, dict):
+        return [leaf for value in payload.values() for leaf in flat(value)]
+    return [payload] if not isinstance(payload, list) else [leaf for value in payload for leaf in flat(value)]
+
+
+def test_a_key_that_is_not_set_is_one_line(
+    tiny_model: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(SFTKeyError, match=r"^back-end 'openai-completions': API key not found\."):
+        generate(options(tiny_model, prepared, backend="openai-completions"), tmp_path / "completions.jsonl")
 
 
 def test_arguments_are_read_as_lm_eval_reads_them() -> None:

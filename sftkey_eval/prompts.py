@@ -92,14 +92,6 @@ def encode_prompts(
     return encoded
 
 
-def prompt_ids(
-    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
-) -> dict[str, list[int]]:
-    """`encode_prompts` by prompt; raises what it raises."""
-    prompts = [item.prompt for item in items]
-    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
-
-
 def built_with(manifest: "Manifest", tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the shards hold the ids of this tokenizer."""
     from sftkey_data.tokenizer import fingerprint

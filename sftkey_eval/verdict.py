@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,8 +119,9 @@ class VerdictWriter:
         """Append rows."""
         import pyarrow as pa
 
-        rows = [_storable(verdict) for verdict in verdicts]
-        self._writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=self._schema))
+        rows = list(verdicts)
+        columns = {name: [_storable(getattr(verdict, name)) for verdict in rows] for name in COLUMNS}
+        self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
 
 @contextmanager
@@ -178,10 +179,10 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     return Verdict(**{**row, "choices": None if choices is None else tuple(choices)})
 
 
-def _storable(verdict: Verdict) -> dict[str, Any]:
-    row = asdict(verdict)
-    row["choices"] = None if row["choices"] is None else [_encodable(choice) for choice in row["choices"]]
-    return {name: _encodable(value) if isinstance(value, str) else value for name, value in row.items()}
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _encodable(value)
+    return [_encodable(choice) for choice in value] if isinstance(value, tuple) else value
 
 
 def _encodable(text: str) -> str:

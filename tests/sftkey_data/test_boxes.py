@@ -15,6 +15,8 @@ from sftkey_data.boxes import find_boxes, unwrap
         (r"\boxed{open", []),
         (r"\boxedx{4} {\boxedfoo}", []),
         ("no box } here {", []),
+        (r"\\boxed{4} and \\\boxed{5}", ["5"]),
+        (r"{a} } \frac{1}{{2} \boxed{{4}}}", ["{4}"]),
     ],
 )
 def test_boxes_are_found_with_balanced_braces(text: str, contents: list[str]) -> None:

@@ -2,7 +2,9 @@ import pytest
 
 from sftkey_data.extract import AnswerType
 from sftkey_data.template import BUILTIN
+from sftkey_eval.classes import classify
 from sftkey_eval.completions import Completion
+from sftkey_eval.decision import Decision
 from sftkey_eval.score import score_completion
 from sftkey_eval.verdict import ERROR_CLASSES, Verdict
 
@@ -102,3 +104,14 @@ LUCK: list[tuple[AnswerType, str, str, bool]] = [
 def test_luck_is_a_cot_that_never_got_to_the_key(answer_type: AnswerType, cot: str, key: str, lucky: bool) -> None:
     verdict = score(written(cot, key), key, answer_type)
     assert (verdict.error_class, verdict.lucky) == ("correct", lucky)
+
+
+def test_the_value_of_the_cot_is_judged_only_where_the_class_depends_on_it() -> None:
+    def never() -> Decision:
+        raise AssertionError("asked")
+
+    right, wrong = Decision("correct", "number"), Decision("wrong", "number")
+    assert classify(wrong, right, never, format_valid=False, has_candidate=True) == ("format", False)
+    assert classify(wrong, wrong, never, format_valid=False, has_candidate=False) == ("no_answer", False)
+    assert classify(right, right, lambda: wrong, format_valid=True, has_candidate=True) == ("correct", True)
+    assert classify(wrong, wrong, lambda: right, format_valid=True, has_candidate=True) == ("slip", False)

@@ -92,6 +92,16 @@ def test_marks_count_in_a_cot_that_was_never_closed_and_plain_numbers_do_not() -
     assert find_candidate(completion, "number") == Candidate("5", "the_answer_is", "\n2+2=4\n")
 
 
+@pytest.mark.parametrize(
+    "mark", ["Final   ANSWER\n", "**A: ", "__a: ", "<answer>", "the an\u017fwer is ", "answer: ", "#### "]
+)
+def test_a_mark_is_found_wherever_it_stands(mark: str) -> None:
+    for before in ("", "x\n", "First 3 of them, then 5.\n" * 40):
+        found = find_candidate(f"{before}{mark}12\nand 13 of 14", "number")
+        assert found is not None
+        assert (found.text, found.source == "last_number") == ("12", False)
+
+
 def test_a_cot_that_the_prompt_opened_ends_at_its_closing_tag() -> None:
     assert find_candidate("2+2 is \\boxed{4}</think> So 5", "number") == Candidate(
         "5", "last_number", "2+2 is \\boxed{4}"

@@ -1,7 +1,7 @@
 """Scoring over several processes and with a second grader."""
 
+import contextlib
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +14,8 @@ from sftkey_eval.verdict import read_verdicts
 from sftkey_eval.workers import in_order
 
 ROWS_100K = 100_000
-PEAK_MIB = 700
+PEAK_MIB = 600  # measured: 365 on real outputs, 2 workers
+GROWTH_MIB = 80  # measured: 41; what grows are the ids of the check for repeated ones
 
 
 def _completions(path: Path, num: int) -> Path:
@@ -74,13 +75,25 @@ def test_an_unknown_second_grader_is_refused_with_the_nearest_name(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_100_000_completions_score_in_bounded_memory(tmp_path: Path) -> None:
-    completions = _completions(tmp_path / "c.jsonl", ROWS_100K)
+def test_100_000_completions_score_in_the_memory_of_20_000(tmp_path: Path) -> None:
+    peaks = {num: _peak_mib(_completions(tmp_path / f"{num}.jsonl", num), num) for num in (20_000, ROWS_100K)}
+    print(f"peaks of a process and its workers, by rows: {peaks} MiB")  # noqa: T201 - the measurement
+    assert peaks[ROWS_100K] < PEAK_MIB
+    assert peaks[ROWS_100K] < peaks[20_000] + GROWTH_MIB
+
+
+def _peak_mib(completions: Path, num: int) -> int:
+    """Largest sum of a scoring process and its workers; a page that several share counts once."""
+    psutil = pytest.importorskip("psutil")
     command = [sys.executable, "-m", "sftkey_eval.cli", "score", str(completions), "--template", "boxed"]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "v.parquet"), "--workers", "2"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["n"] == ROWS_100K
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"peak of the largest process: {peak:.0f} MiB")  # noqa: T201 - the measurement
-    assert peak < PEAK_MIB
+    out = completions.with_suffix(".parquet")
+    process = psutil.Popen([*command, "--out", str(out), "--workers", "2"], stdout=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            tree = [process, *process.children(recursive=True)]
+            peak = max(peak, sum(one.memory_full_info().pss for one in tree))
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(0.2)
+    assert json.loads(process.stdout.read())["n"] == num
+    return int(peak >> 20)

@@ -253,10 +253,11 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     """Cost per token where all positions go through the output layer, and where those with loss do."""
     import datasets
     import pyarrow.compute as pc
+    import torch
     from transformers import AutoModelForCausalLM
 
     from sftkey_data.labels import IGNORED
-    from sftkey_train.pass_flops import forward_flops
+    from sftkey_train.flops import flop_count, work
 
     model = AutoModelForCausalLM.from_pretrained(scratch / "model")
     total = sum(lengths)
@@ -264,16 +265,17 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     for stage, loss_on in STAGES.items():
         labels = datasets.load_from_disk(str(scratch / loss_on))["train"].data["labels"]
         counts[stage] = pc.sum(pc.not_equal(pc.list_flatten(labels.combine_chunks()), IGNORED)).as_py()
-    found = {name: forward_flops(model, lengths, num) for name, num in counts.items()}
-    everywhere = found["every position"].training
+    cost = flop_count(model).learning
+    found = {name: work(torch.tensor(lengths), num).at(cost) for name, num in counts.items()}
+    everywhere = found["every position"]
     return {
         name: {
             "positions_with_logits": round(counts[name] / total, 4),
-            "mflop_per_token": round(cost.training / total / 1e6, 1),
-            "share_of_every_position": round(cost.training / everywhere, 4),
-            "most_speed_up": round(everywhere / cost.training, 2),
+            "mflop_per_token": round(flops / total / 1e6, 1),
+            "share_of_every_position": round(flops / everywhere, 4),
+            "most_speed_up": round(everywhere / flops, 2),
         }
-        for name, cost in found.items()
+        for name, flops in found.items()
     }
 
 

@@ -80,7 +80,17 @@ class Forest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One run's composite in percent: straight from its format rate (weight 0) to its accuracy (weight 1)."""
+    """One run's composite in percent: straight from its format rate (weight 0) to its accuracy (weight 1).
+
+    Args:
+        label: The run's.
+        colour: Its number among the colours of runs.
+        dash: As SVG has it.
+        format: At weight 0.
+        accuracy: At weight 1.
+        paper: At the paper's weight.
+        band: The 95 % interval as (weight in percent, low, high), by ascending weight.
+    """
 
     label: str
     colour: int
@@ -88,6 +98,7 @@ class Line:
     format: float
     accuracy: float
     paper: float
+    band: tuple[tuple[float, float, float], ...]
 
 
 def round_axis(values: Iterable[float], *, at_least: float = 5.0, bounds: tuple[float, float] = (0.0, 100.0)) -> Axis:
@@ -154,6 +165,7 @@ def curve(summaries: Mapping[str, Summary]) -> list[Line]:
             format=100 * summary.composite_at(0.0),
             accuracy=100 * summary.composite_at(1.0),
             paper=100 * summary.composite_at(PAPER_WEIGHT),
+            band=tuple((100 * p.weight, 100 * p.low, 100 * p.high) for p in summary.composite_curve),
         )
         for index, (label, summary) in enumerate(summaries.items())
     ]

@@ -224,7 +224,7 @@ def report(
     Example: `sftkey-eval report control=runs/eval/a stage2=runs/eval/b --out runs/report`
     """
     require("report", "eval", *REPORT)
-    from sftkey_eval.paired import Allowed
+    from sftkey_eval.pairing import Allowed
     from sftkey_eval.report import headline_text, line_json, paired_text
     from sftkey_eval.report import report as write_report
 
@@ -250,7 +250,7 @@ def compare(
     require("compare", "eval", *REPORT)
     from sftkey_eval.compare import compare as write_comparison
     from sftkey_eval.compare import line_json
-    from sftkey_eval.paired import Allowed
+    from sftkey_eval.pairing import Allowed
     from sftkey_eval.report import paired_text
     from sftkey_eval.report_tables import format_statement
 

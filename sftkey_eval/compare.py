@@ -10,11 +10,13 @@ from sftkey_eval.examples import paired_examples
 from sftkey_eval.files import write_json, write_text
 from sftkey_eval.groups import breakdowns
 from sftkey_eval.opinions import opinions
-from sftkey_eval.paired import CHANGES, OUTCOMES, Allowed, Comparison, changes, compare_runs
+from sftkey_eval.paired import CHANGES, OUTCOMES, Comparison, changes, compare_runs
+from sftkey_eval.pairing import Allowed
 from sftkey_eval.reading import terms
 from sftkey_eval.render import markdown, page
 from sftkey_eval.report import common_values, comparison_json
 from sftkey_eval.report_tables import flipped_table, paired_table, run_tables
+from sftkey_eval.resampled_tables import resampled_table
 from sftkey_eval.runs import load_runs
 from sftkey_eval.summary import Summary, summarize, summary_json
 from sftkey_eval.tables import Table, write_tables
@@ -37,7 +39,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     """
     before, now = load_runs([first, second])
     comparison = compare_runs(before, now, allowed)
-    summaries = {run.label: summarize(run.verdicts) for run in (before, now)}
+    summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
     out.mkdir(parents=True, exist_ok=True)
     tables = _tables(comparison, summaries)
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
@@ -71,7 +73,8 @@ def line_json(comparison: Comparison, out: Path) -> str:
 def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
     runs = [comparison.first, comparison.second]
     first, *others = run_tables(summaries, breakdowns(runs), opinions(runs))
-    return [first, paired_table([comparison], tuple(OUTCOMES)), flipped_table(comparison), *others]
+    paired = [paired_table([comparison], tuple(OUTCOMES)), resampled_table([comparison])]
+    return [first, *paired, flipped_table(comparison), *others]
 
 
 def flipped(comparison: Comparison) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sftkey_data.template import Malformed, Template
 from sftkey_eval.embed import Segment, abridge, segment_limit
-from sftkey_eval.opinions import disagrees, second_rule, second_verdict
+from sftkey_eval.opinions import disagrees
 from sftkey_eval.paired import CHANGES, Comparison, changes
 from sftkey_eval.runs import Run
 from sftkey_eval.verdict import Verdict
@@ -121,10 +121,10 @@ def _outcome(run: int, verdict: Verdict, template: Template, limit: int) -> dict
         "lucky": verdict.lucky,
         "segments": abridge(segments(template, verdict), limit),
     }
-    if second_verdict(verdict):
+    if verdict.second_verdict:
         shown |= {
-            "second": second_verdict(verdict),
-            "second_rule": second_rule(verdict),
+            "second": verdict.second_verdict,
+            "second_rule": verdict.second_rule,
             "disagree": disagrees(verdict),
         }
     return shown

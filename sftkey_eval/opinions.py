@@ -25,7 +25,7 @@ def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
     """By run label, of the runs that a second grader saw."""
     found = {}
     for run in runs:
-        graded = [verdict for verdict in run.verdicts if second_verdict(verdict)]
+        graded = [verdict for verdict in run.verdicts if verdict.second_verdict]
         if graded:
             differing = tuple(verdict for verdict in graded if disagrees(verdict))
             found[run.label] = Opinions(rate(len(differing), len(graded)), differing)
@@ -33,16 +33,5 @@ def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
 
 
 def disagrees(verdict: Verdict) -> bool:
-    """Whether a second grader graded the Key, and otherwise."""
-    second = second_verdict(verdict)
-    return bool(second) and second != verdict.verdict
-
-
-def second_verdict(verdict: Verdict) -> str | None:
-    """The second grader's verdict; None where it gave none."""
-    return getattr(verdict, "second_verdict", None)
-
-
-def second_rule(verdict: Verdict) -> str | None:
-    """What the second grader says of how it decided."""
-    return getattr(verdict, "second_rule", None)
+    """Whether a second grader, having graded the Key, sees it otherwise."""
+    return verdict.second_verdict != verdict.verdict

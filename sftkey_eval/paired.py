@@ -1,4 +1,4 @@
-"""Two runs item by item: refused unless they answered the same questions, then counted in pairs."""
+"""Two runs item by item, counted in pairs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from sftkey_data.errors import SFTKeyError
 from sftkey_eval import stats
+from sftkey_eval.pairing import Allowed, pair_up, refuse_unlike
 from sftkey_eval.resampling import Array, bootstrap, mean_of_items
 from sftkey_eval.runs import Run
 from sftkey_eval.summary import PAPER_WEIGHT, WEIGHTS
@@ -34,14 +34,6 @@ CHANGES = {
     "both_right": "right in both",
     "both_wrong": "wrong in both",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """Differences between two runs that the reader asked to accept."""
-
-    template: bool = False
-    prompts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +85,8 @@ class PairedRate:
 class PairedEstimate:
     """A difference that is no difference of counts, with its seeded bootstrap 95 % interval over the items.
 
-    All are None where one of the runs has no such number: no completion with a valid format.
+    All are None where one of the runs has no such number: no completion with a valid format. Ends are None where
+    nothing is known of the spread.
     """
 
     difference: float | None
@@ -153,12 +146,6 @@ def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Com
         composite_curve=dict(zip(WEIGHTS, curve, strict=True)),
         accepted=accepted,
     )
-
-
-def pair_up(first: Run, second: Run) -> list[tuple[Verdict, Verdict]]:
-    """Verdicts with the same id, in the first run's order."""
-    by_id = {verdict.id: verdict for verdict in second.verdicts}
-    return [(verdict, by_id[verdict.id]) for verdict in first.verdicts]
 
 
 def changes(before: Verdict, now: Verdict) -> list[str]:
@@ -259,62 +246,3 @@ def _valid(verdict: Verdict) -> bool:
 
 def _correct(verdict: Verdict) -> bool:
     return verdict.correct
-
-
-def refuse_unlike(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
-    """The accepted differences of two runs, in words.
-
-    Raises:
-        SFTKeyError: They cannot be paired.
-    """
-    pair = f"{first.label!r} and {second.label!r}"
-    one, other = first.provenance, second.provenance
-    if one["policy_digest"] != other["policy_digest"]:
-        changed = sorted(key for key in one["policy"] if one["policy"].get(key) != other["policy"].get(key))
-        raise SFTKeyError(f"{pair} were graded by different policies ({', '.join(changed)}); score both alike")
-    _refuse_other_ids(first, second)
-    accepted = []
-    if one["template_digest"] != other["template_digest"]:
-        names = f"{first.template.name!r} and {second.template.name!r}"
-        if not allowed.template:
-            raise SFTKeyError(f"{pair} were read with different templates, {names}; --allow-different-template")
-        accepted.append(f"different templates: {names}")
-    return (*accepted, *_refuse_other_questions(first, second, allowed))
-
-
-def _refuse_other_ids(first: Run, second: Run) -> None:
-    ids, others = ({verdict.id: None for verdict in run.verdicts} for run in (first, second))
-    for one, other, missing in (
-        (first, second, [id_ for id_ in ids if id_ not in others]),
-        (second, first, [id_ for id_ in others if id_ not in ids]),
-    ):
-        if missing:
-            raise SFTKeyError(
-                f"{one.label!r} has {len(missing)} ids that {other.label!r} has not, the first is {missing[0]!r}; "
-                "expected the same items"
-            )
-
-
-def _refuse_other_questions(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
-    other_prompts = 0
-    for one, other in pair_up(first, second):
-        for what in ("item_id", "gold", "answer_type", "choices"):
-            a, b = getattr(one, what), getattr(other, what)
-            if a != b:
-                raise SFTKeyError(
-                    f"{one.id}: {what} is {_short(a)} in {first.label!r} and {_short(b)} in {second.label!r}; "
-                    "expected the same item"
-                )
-        if one.prompt != other.prompt:
-            if not allowed.prompts:
-                raise SFTKeyError(
-                    f"{one.id}: the prompts of {first.label!r} and {second.label!r} differ; "
-                    "--allow-different-prompts accepts that"
-                )
-            other_prompts += 1
-    return (f"different prompts on {other_prompts} items",) if other_prompts else ()
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"

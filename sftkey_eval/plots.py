@@ -125,6 +125,8 @@ def _composite(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
     for line in curve(summaries):
         dash = (0, tuple(map(float, line.dash.split()))) if line.dash != "none" else "solid"
         colour = RUN_COLOURS[line.colour]
+        weights, low, high = zip(*line.band, strict=True)
+        axes.fill_between([weight / 100 for weight in weights], low, high, color=colour, alpha=0.14, lw=0)
         handles += axes.plot([0, 1], [line.format, line.accuracy], color=colour, ls=dash, lw=1.8)
         axes.plot([PAPER_WEIGHT], [line.paper], "o", color=colour, ms=5)
     axes.axvline(PAPER_WEIGHT, color=MUTED, lw=0.8, ls=":")

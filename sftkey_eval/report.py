@@ -13,12 +13,14 @@ from sftkey_eval.examples import CLASS_LABELS, single_examples
 from sftkey_eval.files import write_json, write_text
 from sftkey_eval.groups import Breakdown, breakdowns
 from sftkey_eval.opinions import Opinions, opinions
-from sftkey_eval.paired import CHANGES, Allowed, Comparison, compare_runs
+from sftkey_eval.paired import CHANGES, Comparison, compare_runs
+from sftkey_eval.pairing import Allowed
 from sftkey_eval.provenance import facts, provenance_json, warnings
 from sftkey_eval.reading import terms
 from sftkey_eval.render import counts, interval, markdown, p_value, page, percent, points
 from sftkey_eval.report_tables import (
     OUTCOME_TITLES,
+    RATES_CAPTION,
     classes_seen,
     codes_seen,
     finding,
@@ -26,9 +28,11 @@ from sftkey_eval.report_tables import (
     paired_table,
     run_tables,
 )
+from sftkey_eval.resampled_tables import arms_table, resampled_table
 from sftkey_eval.runs import Run, load_runs
+from sftkey_eval.seeds import ArmComparison, compare_arms
 from sftkey_eval.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
-from sftkey_eval.tables import Table, markdown_table, write_tables
+from sftkey_eval.tables import Table, markdown_table, shown, write_tables
 
 SHOWN_PAIRED = ("format", "strict")
 
@@ -42,12 +46,15 @@ class Report:
     breakdowns: list[Breakdown]
     seconds: dict[str, Opinions]
     comparisons: list[Comparison]
+    arms: list[ArmComparison]
     not_paired: list[str]
 
     @property
     def tables(self) -> list[Table]:
         """Every table, in reading order."""
-        paired = [paired_table(self.comparisons, tuple(OUTCOME_TITLES))] if self.comparisons else []
+        paired = [arms_table(self.arms)] if self.arms else []
+        if self.comparisons:
+            paired += [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), resampled_table(self.comparisons)]
         first, *others = run_tables(self.summaries, self.breakdowns, self.seconds)
         return [first, *paired, *others]
 
@@ -56,7 +63,8 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
     """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
-        specs: Runs as `PATH` or `LABEL=PATH`; the first is the one others are compared with.
+        specs: Runs as `PATH` or `LABEL=PATH`; the first is the one others are compared with. Runs under one label are
+            the seeds of an arm, which are compared together too.
         out: Folder; files of an earlier report in it are replaced.
         allowed: Differences accepted when runs are paired.
 
@@ -85,12 +93,14 @@ def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
             comparisons.append(compare_runs(runs[0], run, allowed))
         except SFTKeyError as error:
             not_paired.append(str(error))
+    arms = [] if not_paired else compare_arms(runs, allowed)
     return Report(
         runs=runs,
-        summaries={run.label: summarize(run.verdicts) for run in runs},
+        summaries={run.label: summarize(run.verdicts, run.policy) for run in runs},
         breakdowns=breakdowns(runs),
         seconds=opinions(runs),
         comparisons=comparisons,
+        arms=arms,
         not_paired=not_paired,
     )
 
@@ -107,6 +117,7 @@ def report_json(made: Report) -> dict[str, Any]:
         "breakdowns": [asdict(breakdown) for breakdown in made.breakdowns],
         "second_grader": second_json(made.seconds),
         "paired": [comparison_json(comparison) for comparison in made.comparisons],
+        "arms": [asdict(arm) for arm in made.arms],
         "not_paired": made.not_paired,
     }
 
@@ -120,6 +131,9 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "rates": {name: {**asdict(rate), "shown": rate.shown} for name, rate in comparison.rates.items()},
         "format_non_inferior": comparison.format_non_inferior,
         "format_p_non_inferior": comparison.format_p_non_inferior,
+        "given_format": asdict(comparison.given_format),
+        "composite": asdict(comparison.composite),
+        "composite_curve": [{"weight": w, **asdict(found)} for w, found in comparison.composite_curve.items()],
     }
 
 
@@ -187,6 +201,8 @@ def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict
         "finding": finding,
         "format_statement": format_statement,
         "markdown_table": markdown_table,
+        "rates_caption": RATES_CAPTION,
+        "shown": shown,
     }
 
 

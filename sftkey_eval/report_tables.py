@@ -8,10 +8,15 @@ from sftkey_eval.opinions import Opinions
 from sftkey_eval.paired import CHANGES, FORMAT_MARGIN, Comparison, PairedRate, changes
 from sftkey_eval.reading import terms
 from sftkey_eval.render import p_value, points
-from sftkey_eval.summary import HEADLINE, Summary
+from sftkey_eval.resampled_tables import levels_table, samples_table
+from sftkey_eval.resampling import Estimate
+from sftkey_eval.summary import HEADLINE, WEIGHTS, Summary
 from sftkey_eval.tables import Cell, Table
 
 OUTCOME_TITLES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
+RATES_CAPTION = (
+    "Percent, with counts and the 95 % interval: Wilson's, or with several samples per item a bootstrap over the items."
+)
 
 
 def run_tables(
@@ -20,6 +25,8 @@ def run_tables(
     """What is said of each run by itself; a table of nothing is left out."""
     tables = [
         headline_table(summaries),
+        levels_table(summaries),
+        samples_table(summaries),
         classes_table(summaries),
         codes_table(summaries),
         composite_table(summaries),
@@ -33,7 +40,7 @@ def headline_table(summaries: Mapping[str, Summary]) -> Table:
     """The four rates, the composite, and what could not be decided."""
     return Table(
         name="headline",
-        caption="Percent, with the Wilson 95 % interval and counts.",
+        caption=RATES_CAPTION,
         columns=(
             "Run",
             *HEADLINE.values(),
@@ -98,13 +105,14 @@ def codes_table(summaries: Mapping[str, Summary]) -> Table:
 
 def composite_table(summaries: Mapping[str, Summary]) -> Table:
     """The composite at every tenth of the weight."""
-    weights = [step / 10 for step in range(11)]
     return Table(
         name="composite",
-        caption="Accuracy weighted by the weight and format by the rest; the paper's weight is 0.7.",
-        columns=("Run", *(f"Weight {weight:.1f}" for weight in weights)),
+        caption="Percent with bootstrap 95 % intervals over the items: accuracy weighted by the weight, format by the "
+        "rest; the paper's weight is 0.7.",
+        columns=("Run", *(f"Weight {weight:.1f}" for weight in WEIGHTS)),
         rows=tuple(
-            (label, *(summary.composite_at(weight) for weight in weights)) for label, summary in summaries.items()
+            (label, *(Estimate(point.value, point.low, point.high) for point in summary.composite_curve))
+            for label, summary in summaries.items()
         ),
     )
 
@@ -152,7 +160,8 @@ def paired_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> Tab
     ]
     return Table(
         name="paired",
-        caption="Differences in points with Newcombe's 95 % interval; lost (b) and gained (c) items; McNemar's test.",
+        caption="Differences in points with Newcombe's 95 % interval; lost (b) and gained (c) items; McNemar's test. "
+        "Items with several samples are compared by their means, with Student's interval and test.",
         columns=(
             "Pair",
             "Rate",

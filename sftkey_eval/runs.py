@@ -71,7 +71,7 @@ def _numbered(runs: Sequence[Run], counts: Mapping[str, int]) -> list[Run]:
     numbered = []
     for run in runs:
         seen[run.arm] += 1
-        label = f"{run.arm} #{seen[run.arm]}" if counts[run.arm] > 1 else run.label
+        label = f"{run.arm} ({seen[run.arm]})" if counts[run.arm] > 1 else run.label
         numbered.append(replace(run, label=label))
     return numbered
 

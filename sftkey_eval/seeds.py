@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sftkey_eval.paired import OUTCOMES, Allowed, refuse_unlike
-from sftkey_eval.resampling import Array, Estimate, items_by_seeds
+from sftkey_eval.paired import OUTCOMES, PairedEstimate
+from sftkey_eval.pairing import Allowed, refuse_unlike
+from sftkey_eval.resampling import Array, items_by_seeds
 from sftkey_eval.runs import Run
 from sftkey_eval.samples import by_item
 from sftkey_eval.verdict import Verdict
@@ -28,7 +29,7 @@ class ArmComparison:
     second: str
     num_items: int
     num_seeds: tuple[int, int]
-    rates: dict[str, Estimate]
+    rates: dict[str, PairedEstimate]
 
 
 def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -56,10 +57,10 @@ def compare_arms(runs: Sequence[Run], allowed: Allowed | None = None) -> list[Ar
 
 def _compare(first: str, its_runs: list[Run], second: str, second_runs: list[Run]) -> ArmComparison:
     order = list(by_item(its_runs[0].verdicts))
-    rates = {
-        name: items_by_seeds(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
-        for name in OUTCOMES
-    }
+    rates = {}
+    for name in OUTCOMES:
+        found = items_by_seeds(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
+        rates[name] = PairedEstimate(found.value, found.low, found.high)
     num_seeds = (len(its_runs), len(second_runs))
     return ArmComparison(first=first, second=second, num_items=len(order), num_seeds=num_seeds, rates=rates)
 

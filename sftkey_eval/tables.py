@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftkey_eval.files import write_text
-from sftkey_eval.paired import PairedRate
+from sftkey_eval.paired import PairedEstimate, PairedRate
 from sftkey_eval.render import cell, counts, interval, percent, points, visible
+from sftkey_eval.resampling import Estimate
 from sftkey_eval.summary import Rate
 
-Cell = str | int | float | None | Rate | PairedRate
+Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -103,7 +104,13 @@ def shown(value: Cell) -> str:
             return "–"
         case Rate():
             return f"{percent(value.value)} ({interval(value.low, value.high)}; {counts(value)})"
-        case PairedRate():
+        case Estimate():
+            return percent(value.value) + ("" if value.low is None else f" ({interval(value.low, value.high)})")
+        case PairedRate() | PairedEstimate():
+            if value.difference is None:
+                return "–"
+            if value.low is None or value.high is None:
+                return points(value.difference)
             return f"{points(value.difference)} ({points(value.low)} to {points(value.high)})"
         case float():
             return "<\u202f0.001" if 0 < value < 0.001 else f"{value:.3f}"
@@ -125,7 +132,7 @@ def _names(name: str, value: Cell) -> list[str]:
     match value:
         case Rate():
             return [f"{name}_k", f"{name}_n", name, f"{name}_low", f"{name}_high"]
-        case PairedRate():
+        case PairedRate() | PairedEstimate() | Estimate():
             return [name, f"{name}_low", f"{name}_high"]
     return [name]
 
@@ -134,8 +141,10 @@ def _parts(value: Cell) -> list[str | int | float | None]:
     match value:
         case Rate():
             return [value.k, value.n, value.value, value.low, value.high]
-        case PairedRate():
+        case PairedRate() | PairedEstimate():
             return [value.difference, value.low, value.high]
+        case Estimate():
+            return [value.value, value.low, value.high]
         case str():
             return [f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _number(value) else value]
     return [value]

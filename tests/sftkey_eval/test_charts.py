@@ -74,9 +74,14 @@ def test_the_forest_holds_zero_and_every_interval(runs: list[Run]) -> None:
 
 
 def test_the_curve_runs_from_format_over_the_papers_weight_to_accuracy(runs: list[Run]) -> None:
-    (line, *_) = curve({run.label: summarize(run.verdicts) for run in runs})
+    summaries = {run.label: summarize(run.verdicts) for run in runs}
+    (line, *_) = curve(summaries)
     assert (line.format, line.accuracy) == (80.0, 40.0)
     assert line.paper == pytest.approx(0.7 * 40 + 0.3 * 80)
+    assert [weight for weight, _, _ in line.band] == pytest.approx([10 * tenth for tenth in range(11)])
+    for weight, low, high in line.band:
+        at = 100 * summaries[line.label].composite_at(weight / 100)
+        assert low < at < high
 
 
 def test_groups_of_cot_length_hold_every_item_once(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.template import BUILTIN
 from sftkey_eval.compare import compare
-from sftkey_eval.paired import CHANGES, Allowed, compare_runs
+from sftkey_eval.paired import CHANGES, compare_runs
+from sftkey_eval.pairing import Allowed
 from sftkey_eval.policy import Policy
 from sftkey_eval.runs import load_runs
 from sftkey_eval.score import score_file

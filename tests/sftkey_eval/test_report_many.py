@@ -11,7 +11,7 @@ from eval_samples import AFTER, RIGHT, SLIP, write_run
 from report_pages import Watched
 
 from sftkey_eval.report import report
-from sftkey_eval.verdict import COLUMNS, open_verdicts, read_verdicts
+from sftkey_eval.verdict import open_verdicts, read_verdicts
 
 MANY = 20_000
 
@@ -156,8 +156,6 @@ def test_plots_have_a_text_and_marks_inside_them(opened: Watched) -> None:
 
 
 def test_a_second_graders_disagreements_are_counted_and_listed(browser: Any, tmp_path: Path) -> None:
-    if "second_verdict" not in COLUMNS:
-        pytest.skip("verdicts hold no second grader's opinion yet")
     run = write_run(tmp_path / "run", [{"completion": text} for text in (RIGHT, SLIP, RIGHT, AFTER)])
     verdicts, provenance = read_verdicts(run / "verdicts.parquet")
     opinions = ["correct", "correct", "undecided", None]

@@ -14,6 +14,7 @@ from scipy.stats import ttest_1samp
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.grade import grade
 from sftkey_eval.paired import compare_runs
+from sftkey_eval.report import report
 from sftkey_eval.resampling import bootstrap, items_by_seeds, mean_of_items
 from sftkey_eval.runs import load_runs
 from sftkey_eval.samples import by_item, majority_is_correct, pass_at_k
@@ -148,10 +149,10 @@ def test_runs_under_one_label_are_the_seeds_of_an_arm(tmp_path: Path) -> None:
     texts = [[RIGHT] * 6, [RIGHT] * 4 + [WRONG] * 2, [WRONG] * 3 + [RIGHT] * 3, [WRONG] * 6]
     folders = [write_run(tmp_path / str(i), [{"completion": c} for c in t]) for i, t in enumerate(texts)]
     runs = load_runs([f"a={folders[2]}", f"a={folders[3]}", f"b={folders[0]}", f"b={folders[1]}"])
-    assert [run.label for run in runs] == ["a #1", "a #2", "b #1", "b #2"]
+    assert [run.label for run in runs] == ["a (1)", "a (2)", "b (1)", "b (2)"]
     (comparison,) = compare_arms(runs)
     assert (comparison.first, comparison.second, comparison.num_items, comparison.num_seeds) == ("a", "b", 6, (2, 2))
-    assert comparison.rates["strict"].value == pytest.approx(10 / 12 - 3 / 12)
+    assert comparison.rates["strict"].difference == pytest.approx(10 / 12 - 3 / 12)
     assert compare_arms(load_runs([str(folders[0]), str(folders[1])])) == []
     with pytest.raises(SFTKeyError, match="'a' has one run several times"):
         load_runs([f"a={folders[0]}", f"a={folders[0]}"])
@@ -173,3 +174,25 @@ def test_ratios_and_the_composite_have_resampled_intervals(tmp_path: Path) -> No
     point = summarize(load_runs([now])[0].verdicts).composite_curve[7]
     assert (point.weight, point.value) == (0.7, pytest.approx(0.7 * 50 / 60 + 0.3))
     assert point.low < point.value < point.high
+
+
+def test_a_report_shows_samples_and_seeds_in_every_form(tmp_path: Path) -> None:
+    arms = {"a": [[[RIGHT, WRONG]] * 5, [[WRONG, WRONG]] * 5], "b": [[[RIGHT, RIGHT]] * 5, [[RIGHT, AFTER]] * 5]}
+    specs = [
+        f"{arm}={sampled(tmp_path / f'{arm}{i}', items)}" for arm, runs in arms.items() for i, items in enumerate(runs)
+    ]
+    made = report(specs, tmp_path / "report")
+    assert [arm.rates["strict"].difference for arm in made.arms] == [pytest.approx(0.75 - 0.25)]
+    written = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert written["arms"][0]["num_seeds"] == [2, 2]
+    assert written["runs"][0]["samples"]["pass_at"] == {
+        "1": {"value": 0.5, "low": 0.5, "high": 0.5},
+        "2": {"value": 1.0, "low": 1.0, "high": 1.0},
+    }
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "report" / name).read_text()
+        for words in ("Several samples per item", "pass@2", "Arms over their seeds", "b - a", "2 and 2", "b (2)"):
+            assert words in text, (name, words)
+    rows = (tmp_path / "report" / "tables" / "arms.csv").read_text().splitlines()
+    assert rows[0].startswith("pair,items,seeds,format,format_low,format_high,strict_accuracy")
+    assert len(rows) == 2

@@ -1,5 +1,6 @@
-"""What the recipes promise about memory, estimated for the real shapes of their models."""
+"""What the recipes and their README promise: memory, estimated for the real shapes of the models, and settings."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,15 @@ def test_lora_on_a_model_of_three_billion_weights_fits_a_gpu_of_24_gigabytes() -
 def test_the_same_without_an_adapter_does_not() -> None:
     recipe = load_recipe(RECIPES / "lora_qwen2.5-3b.toml").model_copy(update={"lora": None})
     assert _gigabytes(recipe, recipe.stages[0]) > 48
+
+
+@pytest.mark.parametrize("cell", ["paper_qwen2.5-1.5b", "paper_qwen2.5-3b", "paper_smollm3-3b"])
+def test_every_setting_that_the_readme_names_fits_the_papers_cells(cell: str) -> None:
+    text = (RECIPES / "README.md").read_text(encoding="utf-8").replace("$data", "data/qwen2.5")
+    built = set(re.findall(r"--out (\S+)", text)) | set(re.findall(r"or --out (\S+?)`?$", text, re.M))
+    lines = [re.findall(r"--set ([^\s`]+)", line) for line in text.splitlines() if "--set " in line]
+    assert len(lines) >= 5
+    data = [recipe.data for settings in lines if (recipe := load_recipe(RECIPES / f"{cell}.toml", settings))]
+    changed = {str(path) for path in data} - {str(load_recipe(RECIPES / f"{cell}.toml").data)}
+    assert len(changed) == 3
+    assert changed <= built

@@ -1,6 +1,8 @@
 """The model of a run: from a checkpoint, a directory, the hub, or a small configuration in the recipe."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,6 +112,25 @@ def check_causal(model: "PreTrainedModel") -> None:
     model.train(was_training)
     if not torch.allclose(logits, others, rtol=1e-3, atol=1e-4):
         raise SFTKeyError(f"model {type(model).__name__} is not causal: what it predicts, it has already seen")
+
+
+def compile_layers(model: "PreTrainedModel") -> None:
+    """Have `torch.compile` make kernels of each layer, once for all lengths; names and weights stay as they are."""
+    together = set(model._no_split_modules or ())
+    for module in model.modules():
+        if type(module).__name__ in together:
+            module.compile(dynamic=True)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile for a CPU without a C++ compiler, which torch would miss at the first step.
+
+    Raises:
+        SFTKeyError: There is none.
+    """
+    wanted = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if device.type == "cpu" and not any(map(shutil.which, wanted)):
+        raise SFTKeyError(f"compile = true needs a C++ compiler on a CPU, found no {' or '.join(wanted)}")
 
 
 def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:

@@ -196,6 +196,7 @@ class Recipe(Table):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
     threads: CountOrZero = Field(0, description="CPU threads; 0: what torch chooses")
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
+    compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
     fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")
     peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
@@ -220,6 +221,14 @@ class Recipe(Table):
                 found = "it starts from the model" if parent is None else f"stage {parent.name!r} keeps no best"
                 raise ValueError(f"stage {stage.name!r}: init_weights is 'best', but {found}")
             seen.append(stage.name)
+        return self
+
+    @model_validator(mode="after")
+    def _whole_layers_are_compiled(self) -> Self:
+        for stage in self.stages if self.compile else ():
+            if stage.prune_last_layer or not stage.context_gradient:
+                names = "prune_last_layer and context_gradient = false"
+                raise ValueError(f"stage {stage.name!r}: compile does not go with {names}, which run layers in parts")
         return self
 
     @model_validator(mode="after")

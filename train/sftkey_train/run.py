@@ -26,8 +26,10 @@ from sftkey_train.lora import add_adapter
 from sftkey_train.metrics import MetricsLog
 from sftkey_train.model import (
     check_causal,
+    check_compiler,
     check_fit,
     check_tokenizer,
+    compile_layers,
     initial_model,
     load_model,
     model_config,
@@ -142,6 +144,8 @@ def _open(recipe: Recipe) -> _Run:
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise SFTKeyError("device is 'cuda', but torch sees no GPU; expected 'auto' or 'cpu'")
     check_trackers(recipe.trackers)
+    if recipe.compile:
+        check_compiler(_device(recipe))
     if recipe.lora is not None:
         require("lora", "train", "peft")
     data = read_prepared(recipe.data)
@@ -171,6 +175,8 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         reference.to(device)  # type: ignore[arg-type]
     if recipe.gradient_checkpointing:
         recompute_activations(model)
+    if recipe.compile:
+        compile_layers(model)
     if recipe.fsdp and ranks.size() > 1:
         shard(model)
     if ranks.is_main():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, teach, write_model, write_tokenizer
+from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completion, teach, write_model, write_tokenizer
 from typer.testing import CliRunner
 
 from sftkey_data.build import build
@@ -106,6 +106,8 @@ def test_the_metrics_of_a_completion_are_those_of_its_verdict(tmp_path: Path) ->
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     scored = json.loads(score_file(path, tmp_path / "v.parquet").to_json())
+    hostile = process_results(items[0] | {"answer_type": "math", "gold": "x"}, [completion("So.", "9^{9^{9^9}}")])
+    assert (hostile["undecided"], hostile["accuracy"]) == (1.0, 0.0)
     totals = Counter[str]()
     for metric in metrics:
         totals.update(metric)

@@ -14,8 +14,8 @@ from sftkey_eval.verdict import read_verdicts
 from sftkey_eval.workers import in_order
 
 ROWS_100K = 100_000
-PEAK_MIB = 600  # measured: 365 on real outputs, 2 workers
-GROWTH_MIB = 80  # measured: 41; what grows are the ids of the check for repeated ones
+PEAK_MIB = 300  # measured: 168
+GROWTH_MIB = 50  # measured: 5; what grows are the ids of the check for repeated ones
 
 
 def _completions(path: Path, num: int) -> Path:

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 HF = ("hf", "hf-auto", "huggingface")
 ENGINES = ("vllm", "sglang")
 # Each of these cuts or shapes the text behind our back, or is a flag of ours.
-REFUSED_ARGUMENTS = ("batch_size", "enable_thinking", "eos_string", "max_gen_toks", "seed", "think_end_token")
+REFUSED_ARGUMENTS = (
+    "batch_size",
+    "enable_thinking",
+    "eos_string",
+    "max_gen_toks",
+    "pretrained",
+    "seed",
+    "think_end_token",
+)
 # Never written to a run record, which people publish.
 SECRET_ARGUMENTS = ("api_key", "auth_token", "header")
 
@@ -48,7 +56,9 @@ def check_backend(options: "GenerateOptions") -> None:
             raise SFTKeyError(f"back-end {options.backend!r} takes no --backend-args, found {next(iter(arguments))!r}")
         return
     if refused := [name for name in REFUSED_ARGUMENTS if name in arguments]:
-        raise SFTKeyError(f"--backend-args {refused[0]} would change the raw text or is a flag of its own")
+        raise SFTKeyError(
+            f"--backend-args {refused[0]} would change the raw text or the model, or is a flag of its own"
+        )
     if options.device is not None:
         raise SFTKeyError(f"--device is for the back-end hf; {options.backend!r} has its own in --backend-args")
     find_class(options.backend)

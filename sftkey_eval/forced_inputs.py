@@ -134,6 +134,7 @@ def _gold(row: Mapping[str, Any], template: Template, encoder: "Encoder") -> Sho
 def encode_key(prompt: str, completion: str, spans: Spans, encoder: "Encoder") -> Shown:
     """The tokens of a text up to its Key's end, or the code for which a build would reject it."""
     try:
+        (prompt + completion).encode()  # a tokenizer has an error of its own for half a surrogate pair
         (encoded,) = encoder.encode_batch([prompt + completion])
         borders = token_borders(encoded, len(prompt), spans)
     except UnicodeEncodeError:

@@ -149,8 +149,11 @@ def _check(options: GenerateOptions) -> None:
     if options.concurrency < 1:
         raise SFTKeyError(f"concurrency is {options.concurrency}, expected at least 1")
     check_backend(options)
-    if options.cache is not None and is_server(options.backend):
-        raise SFTKeyError("--cache needs the model's own files: what a server has under a name can change unseen")
+    if options.cache is not None and options.backend not in HF:
+        raise SFTKeyError(
+            f"--cache is for the back-end hf, found {options.backend!r}: there the model's files, which the cache goes "
+            "by, are those that run; what a server or an engine has under a name can change unseen"
+        )
 
 
 def _find_model(options: GenerateOptions) -> ModelFiles:

@@ -84,7 +84,8 @@ def test_what_is_no_cache_is_one_line(tiny_model: Path, prepared: Path, tmp_path
         generate(options(tiny_model, prepared, tmp_path / "cache"), tmp_path / "a" / "c.jsonl")
 
 
-def test_a_server_has_no_cache(prepared: Path, tmp_path: Path) -> None:
-    changes = {"backend": "local-completions", "backend_args": "base_url=http://127.0.0.1:9/v1/completions"}
-    with pytest.raises(SFTKeyError, match="--cache needs the model's own files"):
+@pytest.mark.parametrize("backend", ["local-completions", "gguf", "textsynth"])
+def test_only_a_model_that_runs_here_has_a_cache(backend: str, prepared: Path, tmp_path: Path) -> None:
+    changes = {"backend": backend, "backend_args": "base_url=http://127.0.0.1:9/v1/completions"}
+    with pytest.raises(SFTKeyError, match=r"^--cache is for the back-end hf, found "):
         generate(options(Path("m"), prepared, tmp_path / "c", device=None, **changes), tmp_path / "a" / "c.jsonl")

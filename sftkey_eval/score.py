@@ -116,27 +116,13 @@ def score_file(
     run = _read_run(path)
     survey = survey_completions(path, fields)
     used = _template(template, run, path.parent / RUN_FILE)
-    if out.is_dir():
-        raise SFTKeyError(f"{out}: expected a file to write verdicts to, found a folder")
-    if out.exists() and out.samefile(path):
-        raise SFTKeyError(f"{out}: the verdicts would replace the completions, name another file")
-    provenance = {
-        "policy": asdict(policy),
-        "policy_digest": policy.digest,
-        "template": asdict(used),
-        "template_digest": used.digest,
-        "code_version": sftkey_data.__version__,
-        "source": path.name,
-        "sha256": survey.sha256,
-        "answer_type": forced,
-        "second_grader": second_grader,
-        "run": run,
-    }
+    _refuse_unusable(out, path)
     job = _Job(used, forced, policy, second_grader is not None)
+    provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
     tally = Tally()
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        open_verdicts(out, provenance) as writer,
+        open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_grader) as differing,
         progress("scoring", survey.num_rows) as bar,
         closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
@@ -165,6 +151,25 @@ class _Job:
             score_completion(row, self.template, answer_type=self.answer_type, policy=self.policy) for row in rows
         ]
         return [with_second_opinion(verdict) for verdict in verdicts] if self.second else verdicts
+
+
+def _refuse_unusable(out: Path, path: Path) -> None:
+    if out.is_dir():
+        raise SFTKeyError(f"{out}: expected a file to write verdicts to, found a folder")
+    if out.exists() and out.samefile(path):
+        raise SFTKeyError(f"{out}: the verdicts would replace the completions, name another file")
+
+
+def _provenance(job: _Job) -> dict[str, Any]:
+    """What the verdicts depend on besides the completions."""
+    return {
+        "policy": asdict(job.policy),
+        "policy_digest": job.policy.digest,
+        "template": asdict(job.template),
+        "template_digest": job.template.digest,
+        "code_version": sftkey_data.__version__,
+        "answer_type": job.answer_type,
+    }
 
 
 def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:

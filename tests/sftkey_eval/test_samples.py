@@ -193,6 +193,7 @@ def test_a_report_shows_samples_and_seeds_in_every_form(tmp_path: Path) -> None:
         text = (tmp_path / "report" / name).read_text()
         for words in ("Several samples per item", "pass@2", "Arms over their seeds", "b - a", "2 and 2", "b (2)"):
             assert words in text, (name, words)
+    assert "each counts once, by the mean of its samples" in (tmp_path / "report" / "report.html").read_text()
     rows = (tmp_path / "report" / "tables" / "arms.csv").read_text().splitlines()
     assert rows[0].startswith("pair,items,seeds,format,format_low,format_high,strict_accuracy")
     assert len(rows) == 2

@@ -7,9 +7,9 @@ from typing import Any
 
 from sftkey_data.template import Malformed, Template
 from sftkey_eval.embed import Segment, abridge, segment_limit
-from sftkey_eval.opinions import disagrees
 from sftkey_eval.paired import CHANGES, Comparison, changes
 from sftkey_eval.runs import Run
+from sftkey_eval.second import disagreement
 from sftkey_eval.verdict import Verdict
 
 CLASS_LABELS = {
@@ -125,6 +125,6 @@ def _outcome(run: int, verdict: Verdict, template: Template, limit: int) -> dict
         shown |= {
             "second": verdict.second_verdict,
             "second_rule": verdict.second_rule,
-            "disagree": disagrees(verdict),
+            "disagree": disagreement(verdict),
         }
     return shown

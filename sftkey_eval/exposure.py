@@ -10,6 +10,7 @@ import numpy as np
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.resampling import Array, Estimate, mean_of_items
+from sftkey_eval.samples import SHARE
 from sftkey_eval.stats import newcombe_paired, wilson
 
 FORCED_FILE = "teacher_forced.jsonl"
@@ -181,8 +182,9 @@ def _means(items: Array) -> KeyMeans:
         interval = wilson(int(exact.sum()), len(exact))
         share = Estimate(float(exact.mean()), interval.low, interval.high)
     else:
-        share = mean_of_items(exact)
-    return KeyMeans(num_items=len(items), nll=mean_of_items(nll), nll_per_token=mean_of_items(per_token), exact=share)
+        share = mean_of_items(exact, bounds=SHARE)
+    means = [mean_of_items(column, bounds=(0.0, np.inf)) for column in (nll, per_token)]
+    return KeyMeans(num_items=len(items), nll=means[0], nll_per_token=means[1], exact=share)
 
 
 def _differences(first: Array, second: Array) -> KeyMeans:

@@ -1,9 +1,10 @@
-"""Where a second grader sees a Key otherwise; only in verdicts that hold its opinion."""
+"""Where a second grader sees an answer otherwise; only in verdicts that hold its opinion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftkey_eval.runs import Run
+from sftkey_eval.second import disagreement
 from sftkey_eval.summary import Rate, rate
 from sftkey_eval.verdict import Verdict
 
@@ -13,7 +14,7 @@ class Opinions:
     """A second grader's opinion on one run.
 
     Args:
-        disagreement: Verdicts that differ, over the Keys that both graded.
+        disagreement: Verdicts that differ, over the answers that both graded: Keys, and candidates of malformed ones.
         differing: Those verdicts.
     """
 
@@ -27,11 +28,6 @@ def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
     for run in runs:
         graded = [verdict for verdict in run.verdicts if verdict.second_verdict]
         if graded:
-            differing = tuple(verdict for verdict in graded if disagrees(verdict))
+            differing = tuple(verdict for verdict in graded if disagreement(verdict))
             found[run.label] = Opinions(rate(len(differing), len(graded)), differing)
     return found
-
-
-def disagrees(verdict: Verdict) -> bool:
-    """Whether a second grader, having graded the Key, sees it otherwise."""
-    return verdict.second_verdict != verdict.verdict

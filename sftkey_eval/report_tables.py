@@ -135,7 +135,8 @@ def second_table(seconds: Mapping[str, Opinions]) -> Table:
     """How often a second grader sees a Key otherwise."""
     return Table(
         name="second_grader",
-        caption="Keys that a second grader sees otherwise, over the Keys that both graded.",
+        caption="Answers that a second grader sees otherwise, over those that both graded: Keys, and the best "
+        "candidates of malformed completions.",
         columns=("Run", "Disagreement"),
         rows=tuple((label, second.disagreement) for label, second in seconds.items()),
     )

@@ -85,7 +85,9 @@ def bootstrap(
     return [_percentiles(column[np.isfinite(column)], confidence) for column in values.T]
 
 
-def mean_of_items(means: Array, confidence: float = CONFIDENCE) -> Estimate:
+def mean_of_items(
+    means: Array, confidence: float = CONFIDENCE, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
     """Mean over items of what each has on average, with Student's interval over the items.
 
     The errors of one item's samples belong together (a cluster), so it is the spread between items that counts, however
@@ -95,6 +97,7 @@ def mean_of_items(means: Array, confidence: float = CONFIDENCE) -> Estimate:
     Args:
         means: (items,), of the samples or differences of each item.
         confidence: Of the interval.
+        bounds: What the mean can be at all, such as 0 and 1 of a share; the interval ends there.
 
     Raises:
         SFTKeyError: No items.
@@ -105,7 +108,7 @@ def mean_of_items(means: Array, confidence: float = CONFIDENCE) -> Estimate:
     if len(means) == 1:
         return Estimate(value, None, None)
     half = float(t.isf((1 - confidence) / 2, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
-    return Estimate(value, value - half, value + half)
+    return Estimate(value, max(bounds[0], value - half), min(bounds[1], value + half))
 
 
 def items_by_seeds(

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sftkey_eval.verdict import Verdict
 
 
+SHARE = (0.0, 1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRates:
     """What several samples per item add to a report.
@@ -59,8 +62,10 @@ def sample_rates(verdicts: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY)
     return SampleRates(
         num_items=len(items),
         num_samples=num_samples,
-        pass_at={k: mean_of_items(np.array([pass_at_k(n, c, k) for n, c in counts])) for k in sizes},
-        majority=mean_of_items(np.array([float(majority_is_correct(samples, policy)) for samples in items])),
+        pass_at={k: mean_of_items(np.array([pass_at_k(n, c, k) for n, c in counts]), bounds=SHARE) for k in sizes},
+        majority=mean_of_items(
+            np.array([float(majority_is_correct(samples, policy)) for samples in items]), bounds=SHARE
+        ),
     )
 
 

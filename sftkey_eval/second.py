@@ -10,7 +10,18 @@ from sftkey_eval.verdict import Verdict
 
 SECOND_GRADERS = ("math-verify",)
 ASKED_TYPES = frozenset({"number", "math"})
-_LISTED = ("id", "answer_type", "gold", "predicted", "verdict", "rule", "second_verdict", "second_rule")
+_LISTED = (
+    "id",
+    "answer_type",
+    "gold",
+    "predicted",
+    "verdict",
+    "rule",
+    "lenient_predicted",
+    "lenient_verdict",
+    "second_verdict",
+    "second_rule",
+)
 
 
 def check_second_grader(name: str | None) -> None:
@@ -28,18 +39,21 @@ def check_second_grader(name: str | None) -> None:
 
 
 def with_second_opinion(verdict: Verdict) -> Verdict:
-    """The verdict with the second grader's; it is asked about scored numbers and mathematics that have a Key."""
+    """The verdict with the second grader's; it is asked about scored numbers and mathematics.
+
+    About the Key, and where the format is malformed about the best candidate, so that every answer has two opinions.
+    """
     if verdict.answer_type not in ASKED_TYPES or verdict.verdict == "unscored":
         return verdict
-    if verdict.gold is None or verdict.predicted is None:
+    if verdict.gold is None or verdict.lenient_predicted is None:
         return verdict
-    second, rule = second_opinion(verdict.gold, verdict.predicted)
+    second, rule = second_opinion(verdict.gold, verdict.lenient_predicted)
     return replace(verdict, second_verdict=second, second_rule=rule)
 
 
 def disagreement(verdict: Verdict) -> bool:
-    """Whether the second grader was asked and says otherwise."""
-    return verdict.second_verdict is not None and verdict.second_verdict != verdict.verdict
+    """Whether the second grader was asked and says otherwise; of a valid format the lenient verdict is the Key's."""
+    return verdict.second_verdict is not None and verdict.second_verdict != verdict.lenient_verdict
 
 
 def disagreement_line(verdict: Verdict) -> str:

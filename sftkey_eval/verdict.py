@@ -59,7 +59,7 @@ class Verdict:
         completion: Raw text; None where the row has none.
         choices: Option texts in the order A, B, C, …
         finish_reason: `stop`, `length` or unknown.
-        second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `predicted`; None when not asked.
+        second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `lenient_predicted`; None if not asked.
         second_rule: The rule of the second grader; None when not asked.
     """
 

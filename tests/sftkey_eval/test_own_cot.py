@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eval_samples import AFTER, CUT, RIGHT, completion
@@ -36,6 +37,7 @@ COT = "<Thinking>\nso it is 9\n</Thinking>\n<Answer>\n"
         ("plain", "so 9\nThe answer is 9 apples", "so 9\nThe answer is 7."),
         ("boxed", r"not \boxed{3}, so \boxed{9} and so on", r"not \boxed{3}, so \boxed{7}"),
         ("boxed", r"so it is \boxed{\frac{9", r"so it is \boxed{7}"),
+        ("boxed", r"not \boxed{3}, so \boxed{\frac{9", r"not \boxed{3}, so \boxed{7}"),
     ],
 )
 def test_what_stands_before_the_key_is_kept_as_the_model_wrote_it(template: str, written: str, expected: str) -> None:
@@ -73,10 +75,11 @@ KEYS = ["72", "-1,234.5", r"\frac{1}{2}", "x = 7/3", "Evelyn", "٤٢", "½ of it
 OWN = ["so 3 + 4 = 7", "it's  naïve:\t½ 日本語 😀", r"$\sqrt{9}$ is 3 #", "one\n\ntwo  "]
 
 
-def built(folder: Path, cot: str, tokenizer: Path, template: str) -> Path:
-    """The Keys behind one CoT, prepared."""
+def built(folder: Path, cots: list[str], tokenizer: Path, template: str) -> Path:
+    """Every Key behind one of the CoTs in turn, prepared."""
     rows = folder.with_suffix(".jsonl")
-    lines = [{"prompt": f"What is {n}?", "cot": cot, "key": key} for n, key in enumerate(KEYS)]
+    pairs = [(cot, key) for cot in cots for key in KEYS]
+    lines = [{"prompt": f"What is {n}?", "cot": cot, "key": key} for n, (cot, key) in enumerate(pairs)]
     rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     config = BuildConfig(
         source="columns",
@@ -90,27 +93,40 @@ def built(folder: Path, cot: str, tokenizer: Path, template: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("template", ["sftkey", "sftkey-compact", "hash", "boxed", "plain"])
-@pytest.mark.parametrize("name", ["cl100k", "falcon", "gpt2", "phi-3-mini", "qwen2.5"])
+SLOW = [
+    pytest.param(name, template, marks=pytest.mark.slow)
+    for name in ("cl100k", "falcon", "phi-3-mini", "qwen2.5")
+    for template in ("sftkey", "sftkey-compact", "boxed", "plain")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [
+        *((name, "hash") for name in ("cl100k", "falcon", "phi-3-mini", "qwen2.5")),
+        *(("gpt2", template) for template in ("sftkey", "sftkey-compact", "hash", "boxed", "plain")),
+        *SLOW,
+    ],
+)
 def test_the_tokens_behind_an_own_cot_are_those_of_a_build_of_the_same_text(
     tmp_path: Path, shared_data: Path, name: str, template: str
 ) -> None:
     folder = shared_data / "tokenizers" / name
-    data = built(tmp_path / "data", "the gold CoT", folder, template)
-    tokenizer, manifest = load_tokenizer(str(folder)), read_manifest(data)
-    rows = open_shards(data).to_pylist()
-    for number, cot in enumerate(OWN):
-        same_text = open_shards(built(tmp_path / f"own{number}", cot, folder, template)).to_pylist()
-        written, _ = BUILTIN[template].render(cot, "9")  # the model's own Key, which is wrong
-        lines = [{"id": row["id"], "prompt": row["prompt"], "gold": row["gold"], "completion": written} for row in rows]
-        path = tmp_path / "completions.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        items = load_forced(data, manifest, path, tokenizer)
-        expected = [Forced(tuple(r["input_ids"][: r["key_token_end"]]), r["key_token_start"]) for r in same_text]
-        assert [item.samples[0].own for item in items] == expected
-        assert [item.gold for item in items] == [
-            Forced(tuple(r["input_ids"][: r["key_token_end"]]), r["key_token_start"]) for r in rows
-        ]
+    data = built(tmp_path / "data", ["the gold CoT"] * len(OWN), folder, template)
+    same_texts = open_shards(built(tmp_path / "own", OWN, folder, template)).to_pylist()
+    rows, lines = open_shards(data).to_pylist(), []
+    for number, row in enumerate(rows):
+        written, _ = BUILTIN[template].render(OWN[number // len(KEYS)], "9")  # the model's own Key, which is wrong
+        lines.append({"id": row["id"], "prompt": row["prompt"], "gold": row["gold"], "completion": written})
+    path = tmp_path / "completions.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    items = load_forced(data, read_manifest(data), path, load_tokenizer(str(folder)))
+    assert [item.samples[0].own for item in items] == [up_to_key(row) for row in same_texts]
+    assert [item.gold for item in items] == [up_to_key(row) for row in rows]
+
+
+def up_to_key(row: dict[str, Any]) -> Forced:
+    return Forced(tuple(row["input_ids"][: row["key_token_end"]]), row["key_token_start"])
 
 
 def test_a_key_behind_text_that_is_no_unicode_is_left_out_under_a_code(

@@ -132,6 +132,10 @@ def test_the_interval_of_item_means_is_students() -> None:
     mean = mean_of_items(np.array([0.0, 1.0, 0.5]))
     expected = scipy_t.interval(0.95, 2, loc=0.5, scale=np.std([0.0, 1.0, 0.5], ddof=1) / np.sqrt(3))
     assert (mean.low, mean.high) == pytest.approx(expected)
+    ended = mean_of_items(np.array([0.0, 1.0, 0.5]), bounds=(0.0, 1.0))  # of a share
+    assert mean.low is not None
+    assert mean.low < 0.0
+    assert (ended.low, ended.high) == (0.0, 1.0)
     alone = mean_of_items(np.array([0.5]))
     assert (alone.value, alone.low, alone.high) == (0.5, None, None)
 

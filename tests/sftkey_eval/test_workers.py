@@ -48,15 +48,19 @@ def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp
         for n, (gold, key) in enumerate(answers)
     ]
     rows.append({"id": "none", "completion": "no box", "gold": "1", "answer_type": "math"})
+    rows.append({"id": "loose", "completion": "The answer is 0.3333333.", "gold": "1/3", "answer_type": "math"})
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tally = score_file(path, tmp_path / "v.parquet", template="boxed", second_grader="math-verify")
     verdicts, provenance = read_verdicts(tmp_path / "v.parquet")
-    assert [verdict.second_verdict for verdict in verdicts] == ["correct", "correct", "wrong", None, None]
+    assert [verdict.second_verdict for verdict in verdicts] == ["correct", "correct", "wrong", None, None, "correct"]
     assert [verdict.verdict for verdict in verdicts[:3]] == ["wrong", "correct", "wrong"]
     listed = [json.loads(line) for line in (tmp_path / DISAGREEMENTS_FILE).read_text().splitlines()]
-    assert [(line["id"], line["verdict"], line["second_verdict"]) for line in listed] == [("0", "wrong", "correct")]
-    assert (json.loads(tally.to_json())["second_asked"], json.loads(tally.to_json())["disagreements"]) == (3, 1)
+    assert [(line["id"], line["lenient_verdict"], line["second_verdict"]) for line in listed] == [
+        ("0", "wrong", "correct"),
+        ("loose", "wrong", "correct"),
+    ]
+    assert (json.loads(tally.to_json())["second_asked"], json.loads(tally.to_json())["disagreements"]) == (4, 2)
     assert provenance["second_grader"] == "math-verify"
 
 

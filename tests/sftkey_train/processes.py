@@ -66,3 +66,20 @@ def kill_at(workers: Sequence[Any], metrics: Path, row: str) -> None:
         worker.kill()
     for worker in workers:
         worker.join()
+
+
+def metric_rows(out: Path) -> list[dict[str, Any]]:
+    """What a run has logged, but for what a clock has measured."""
+    from sftkey_train.metrics import MetricsLog
+
+    timed = ("seconds", "tokens_per_second", "flops_per_second")
+    rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
+
+
+def final_weights(out: Path) -> dict[str, Any]:
+    """All tensors that the stages of a run have left, adapters too, by file and name."""
+    from safetensors.torch import load_file
+
+    files = sorted(out.glob("*/final/**/*.safetensors"))
+    return {f"{path.relative_to(out)}/{name}": w for path in files for name, w in load_file(path).items()}

@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from processes import kill_at, run_together, start, train
-from safetensors.torch import load_file
+from processes import final_weights, kill_at, metric_rows, run_together, start, train
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
-from sftkey_train.metrics import MetricsLog
 
 Write = Callable[[dict[str, Any]], Path]
-TIMED = ("seconds", "tokens_per_second", "flops_per_second")
 
 
 @pytest.fixture
@@ -35,16 +32,6 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _rows(out: Path) -> list[dict[str, Any]]:
-    rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]
-    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
-
-
-def _weights(out: Path) -> dict[str, torch.Tensor]:
-    files = sorted(out.glob("*/final/*.safetensors"))
-    return {f"{path.parts[-3]}/{name}": w for path in files for name, w in load_file(path).items()}
-
-
 def _torchrun(num: int, recipe: Path, out: Path) -> list[Any]:
     """What the command prints when torchrun starts it."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num)]
@@ -59,21 +46,21 @@ def test_several_ranks_equal_one(num: int, tables: dict[str, Any], write_recipe:
     recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
     train(recipe, [f"out={one}"])
     assert [summary["stage"] for summary in _torchrun(num, recipe, several)] == ["full", "answer"]  # one rank speaks
-    assert [row["examples"] for row in _rows(one) if row["kind"] == "train"] == [12, 12, 12, 12, 12, 1] * 2
+    assert [row["examples"] for row in metric_rows(one) if row["kind"] == "train"] == [12, 12, 12, 12, 12, 1] * 2
     _assert_same_run(several, one)
 
 
 def _assert_same_run(several: Path, one: Path) -> None:
     """Every row and every weight, up to rounding."""
-    rows, expected = _rows(several), _rows(one)
+    rows, expected = metric_rows(several), metric_rows(one)
     for row, other in zip(rows, expected, strict=True):
         assert row.keys() == other.keys()
         for key, value in other.items():
             zero = 1e-6 if key == "anchor_kl" else None  # as it is before a stage's first step
             measured = isinstance(value, (float, dict))
             assert row[key] == (pytest.approx(value, rel=2e-4, abs=zero) if measured else value), key
-    weights = _weights(several)
-    for name, weight in _weights(one).items():
+    weights = final_weights(several)
+    for name, weight in final_weights(one).items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=2e-5, msg=name)
 
 
@@ -115,9 +102,9 @@ def test_ranks_that_are_killed_resume_to_the_same_bits(tables: dict[str, Any], w
     with pytest.raises(SFTKeyError, match=r"checkpoint-2 was taken by 2 ranks, found 1; expected the same number"):
         train(recipe, [f"out={out}"])
     assert run_together(2, train, recipe, [f"out={out}"]) == [0, 0]
-    assert _rows(out) == _rows(whole)
-    weights = _weights(whole)
-    assert [name for name, weight in _weights(out).items() if not torch.equal(weight, weights[name])] == []
+    assert metric_rows(out) == metric_rows(whole)
+    weights = final_weights(whole)
+    assert [name for name, weight in final_weights(out).items() if not torch.equal(weight, weights[name])] == []
 
 
 def _add_gradients() -> None:

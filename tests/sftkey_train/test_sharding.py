@@ -6,18 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from processes import kill_at, run_together, start, train
-from safetensors.torch import load_file
+from processes import final_weights, kill_at, metric_rows, run_together, start, train
 from transformers import AutoModelForCausalLM
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
-from sftkey_train.metrics import MetricsLog
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.sharding import is_sharded, keep_pace, shard, whole_state
 
 Write = Callable[[dict[str, Any]], Path]
-TIMED = ("seconds", "tokens_per_second", "flops_per_second")
 
 
 @pytest.fixture
@@ -33,16 +30,6 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _rows(out: Path) -> list[dict[str, Any]]:
-    rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]
-    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
-
-
-def _weights(out: Path) -> dict[str, torch.Tensor]:
-    files = sorted(out.glob("*/final/**/*.safetensors"))
-    return {f"{path.relative_to(out)}/{name}": w for path in files for name, w in load_file(path).items()}
-
-
 @pytest.mark.parametrize(
     ("num", "lora"),
     [(2, None), (2, {"r": 2}), pytest.param(3, None, marks=pytest.mark.slow)],
@@ -54,13 +41,13 @@ def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[
     recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
     train(recipe, [f"out={one}"])
     assert run_together(num, train, recipe, [f"out={several}"]) == [0] * num
-    rows, expected = _rows(several), _rows(one)
+    rows, expected = metric_rows(several), metric_rows(one)
     assert [row["examples"] for row in rows if row["kind"] == "train"] == [12, 12, 12, 12, 12, 1] * 2
     for row, other in zip(rows, expected, strict=True):
         assert row.keys() == other.keys()
         for key, value in other.items():
             assert row[key] == (pytest.approx(value, rel=2e-4) if isinstance(value, (float, dict)) else value), key
-    weights, same = _weights(several), _weights(one)
+    weights, same = final_weights(several), final_weights(one)
     assert weights.keys() == same.keys()
     for name, weight in same.items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=2e-5, msg=name)
@@ -90,9 +77,9 @@ def test_shares_that_are_killed_resume_to_the_same_bits(lora: Any, tables: dict[
         assert (out / stage / "checkpoint-2").exists()
         assert not (out / stage / "final").exists()
     assert run_together(2, train, recipe, [f"out={out}"]) == [0, 0]
-    assert _rows(out) == _rows(whole)
-    weights = _weights(whole)
-    assert [name for name, weight in _weights(out).items() if not torch.equal(weight, weights[name])] == []
+    assert metric_rows(out) == metric_rows(whole)
+    weights = final_weights(whole)
+    assert [name for name, weight in final_weights(out).items() if not torch.equal(weight, weights[name])] == []
 
 
 def _check_shares(folder: Path) -> None:

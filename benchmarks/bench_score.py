@@ -46,7 +46,7 @@ print(json.dumps({"start": start, "right": right, "taken": taken}))
 """
 CANDIDATES = {
     "sftkey score": """
-from sftkey_data.template import load_template
+from sftkey_data.format.template import load_template
 from sftkey_eval.completions import Completion
 from sftkey_eval.score import score_completion
 template = load_template("boxed")

@@ -151,10 +151,10 @@ def parse() -> argparse.Namespace:
 
 def prepare(options: argparse.Namespace, scratch: Path) -> list[int]:
     """Shards, exports, a model of random weights and our recipes; the lengths of the examples."""
-    from sftkey_data.build import build
-    from sftkey_data.export import export
-    from sftkey_data.plan import BuildConfig
-    from sftkey_data.shards import open_shards
+    from sftkey_data.build.build import build
+    from sftkey_data.build.plan import BuildConfig
+    from sftkey_data.export.formats import export
+    from sftkey_data.prepared.shards import open_shards
 
     limit = options.batch_size * options.steps
     data, tokenizer = scratch / "data", options.tokenizer
@@ -256,7 +256,7 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from sftkey_data.labels import IGNORED
+    from sftkey_data.prepared.labels import IGNORED
     from sftkey_train.flops import flop_count, work
 
     model = AutoModelForCausalLM.from_pretrained(scratch / "model")

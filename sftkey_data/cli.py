@@ -83,11 +83,11 @@ def build(
     """
     values = locals()
     if tokenizer is not None and not chat and (Path(tokenizer) / "tokenizer.json").is_file():
-        from sftkey_data.id_sources import prefetch
+        from sftkey_data.tokens.id_sources import prefetch
 
         prefetch(tokenizer)  # before anything else, as it takes longest
-    from sftkey_data.build import Machinery
-    from sftkey_data.build import build as run_build
+    from sftkey_data.build.build import Machinery
+    from sftkey_data.build.build import build as run_build
 
     names = ["source", "split", "tokenizer", "template", "straddle", "chat", "system", "max_tokens", "too_long"]
     names += ["limit", "dedup", "shard_rows", "max_reject_rate"]
@@ -126,7 +126,7 @@ def show(
     """
     from rich.console import Console
 
-    from sftkey_data import show as shows
+    from sftkey_data.view import show as shows
 
     output = Console(soft_wrap=True, highlight=False)
     is_folder = "://" in source or Path(source).is_dir()
@@ -146,7 +146,7 @@ def show(
 
 
 def _write_page(directory: str, file: Path, num: int | None, wanted: str | None) -> None:
-    from sftkey_data.page import write_page
+    from sftkey_data.view.examples_page import write_page
 
     if wanted is not None:
         raise SFTKeyError("--id and --html: the page finds an id by its search, leave one of them out")
@@ -163,7 +163,7 @@ def stats(
 
     Example: `sftkey-data stats data/gsm8k --plot gsm8k.png`
     """
-    from sftkey_data.stats import as_text, draw, read_statistics
+    from sftkey_data.view.folder_statistics import as_text, draw, read_statistics
 
     if plot is not None:
         from sftkey_data.extras import require
@@ -185,7 +185,7 @@ def check(
 
     Example: `sftkey-data check data/gsm8k --full`
     """
-    from sftkey_data.check import check as run_check
+    from sftkey_data.verify.check import check as run_check
 
     manifest = run_check(directory, full=full, workers=workers or cores())
     typer.echo(f"{directory}: {manifest.counts.written} rows in {len(manifest.shards)} shards, all good")
@@ -224,7 +224,7 @@ def export(
 
     Example: `sftkey-data export data/gsm8k --to trl --loss-on answer --out data/gsm8k-trl`
     """
-    from sftkey_data.export import export as run_export
+    from sftkey_data.export.formats import export as run_export
 
     done = run_export(directory, out, to=to, loss_on=loss_on, overwrite=overwrite)
     labels = f", loss on {done.target_tokens} of {done.tokens} tokens ({', '.join(done.regions)})"
@@ -232,8 +232,8 @@ def export(
 
 
 def _config(values: dict[str, Any], inputs: list[str] | None, options: list[str] | None) -> Any:
+    from sftkey_data.build.plan import BuildConfig
     from sftkey_data.config import validate
-    from sftkey_data.plan import BuildConfig
 
     values |= {"inputs": tuple(inputs or ()), "options": dict(map(_assignment, options or ()))}
     return validate(values, BuildConfig, where="sftkey-data")

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sftkey_data import datasets as builtin_datasets
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract import Parts, Row
+from sftkey_data.extract.parts import Parts, Row
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -141,7 +141,7 @@ def _from_python(path: Path) -> Dataset:
 
 
 def _from_mapping(path: Path) -> Dataset:
-    from sftkey_data.mapping import read_mapping
+    from sftkey_data.extract.toml_mapping import read_mapping
 
     mapping = read_mapping(path)
     return Dataset(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.cot import find_checked_values
 from sftkey_eval.decision import Decision
 from sftkey_eval.stated import is_several

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract import ANSWER_TYPES, AnswerType
+from sftkey_data.extract.parts import ANSWER_TYPES, AnswerType
 
 CHOICES = "choices"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.lenient import MAX_TAIL, find_marked
 from sftkey_eval.markup import fold, plain, strip_markup
 from sftkey_eval.options import LETTERS, find_options, find_truths, letter_of_value

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from sftkey_data.template import Malformed, Template
+from sftkey_data.format.template import Malformed, Template
 from sftkey_eval.embed import Segment, abridge, segment_limit
 from sftkey_eval.paired import CHANGES, Comparison, changes
 from sftkey_eval.runs import Run

@@ -66,8 +66,8 @@ def teacher_force(
     Raises:
         SFTKeyError: What `load_forced` and `load_model` refuse, or an NLL that is no number.
     """
-    from sftkey_data.manifest import MANIFEST, file_sha256, read_manifest
-    from sftkey_data.tokenizer import load_tokenizer
+    from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
+    from sftkey_data.tokens.tokenizer import load_tokenizer
 
     manifest = read_manifest(data)
     of_what = {

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftkey_data.borders import token_borders
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract import Reject
-from sftkey_data.template import Malformed, Spans, Template
+from sftkey_data.extract.parts import Reject
+from sftkey_data.format.template import Malformed, Spans, Template
+from sftkey_data.tokens.borders import token_borders
 from sftkey_eval.completions import Completion, Fields, read_completions
 from sftkey_eval.grade import is_usable
 from sftkey_eval.own_cot import with_gold_key
@@ -17,8 +17,8 @@ from sftkey_eval.prompts import built_with, model_encoder
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sftkey_data.manifest import Manifest
-    from sftkey_data.tokenizer import Encoder
+    from sftkey_data.prepared.manifest import Manifest
+    from sftkey_data.tokens.tokenizer import Encoder
 
 COLUMNS = ("id", "prompt", "completion", "gold", "answer_type", "choices", "key_start", "key_end")
 TOKEN_COLUMNS = ("input_ids", "key_token_start", "key_token_end")
@@ -85,7 +85,7 @@ def load_forced(
     Raises:
         SFTKeyError: A completion answers none of the rows, or one with another prompt or gold.
     """
-    from sftkey_data.shards import open_shards
+    from sftkey_data.prepared.shards import open_shards
 
     table = open_shards(data, columns=COLUMNS + (TOKEN_COLUMNS if built_with(manifest, tokenizer) else ()))
     rows = {row["id"]: row for row in table.to_pylist()}

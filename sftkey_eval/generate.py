@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from transformers import PreTrainedTokenizerBase
 
-    from sftkey_data.manifest import Manifest
+    from sftkey_data.prepared.manifest import Manifest
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -110,7 +110,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     """
     _check(options)
     _quieten()
-    from sftkey_data.manifest import read_manifest
+    from sftkey_data.prepared.manifest import read_manifest
 
     manifest = read_manifest(options.data)
     items = load_items(options.data, manifest, split=options.split, limit=options.limit)
@@ -164,7 +164,7 @@ def _find_model(options: GenerateOptions) -> ModelFiles:
 
 
 def _find_tokenizer(options: GenerateOptions) -> "PreTrainedTokenizerBase | None":
-    from sftkey_data.tokenizer import load_tokenizer
+    from sftkey_data.tokens.tokenizer import load_tokenizer
 
     arguments = {} if options.backend in HF else read_arguments(options.backend_args)
     named = arguments.get("tokenizer")
@@ -193,8 +193,8 @@ def _record(
     manifest: "Manifest",
     num_items: int,
 ) -> RunRecord:
-    from sftkey_data.manifest import MANIFEST, file_sha256
-    from sftkey_data.tokenizer import fingerprint
+    from sftkey_data.prepared.manifest import MANIFEST, file_sha256
+    from sftkey_data.tokens.tokenizer import fingerprint
 
     recipe = files.recipe
     return RunRecord(

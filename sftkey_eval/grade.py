@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.decision import Decision, Rule, decide
 from sftkey_eval.exact import EXACT_RULES, same_subject
 from sftkey_eval.forms import nothing_kind

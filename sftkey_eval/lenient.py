@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from sftkey_data.boxes import Box, find_boxes
-from sftkey_data.extract import AnswerType
-from sftkey_data.template import Template
+from sftkey_data.extract.parts import AnswerType
+from sftkey_data.format.boxes import Box, find_boxes
+from sftkey_data.format.template import Template
 from sftkey_eval.numbers import find_numbers, read_number
 from sftkey_eval.options import find_options, find_truths, read_options
 from sftkey_eval.sentences import FILLERS, HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract import Reject
+from sftkey_data.extract.parts import Reject
 from sftkey_data.registry import Dataset
 from sftkey_eval.completions import read_rows
 from sftkey_eval.logged import Count, Line, sample_id

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.format.template import Template, load_template
 from sftkey_data.registry import builtin_names, load_dataset
-from sftkey_data.template import Template, load_template
 from sftkey_eval.completions import Completion
 from sftkey_eval.score import DEFAULT_TEMPLATE, score_completion
 
@@ -92,8 +92,8 @@ def load_items(
     import datasets
     import pyarrow as pa
 
-    from sftkey_data.plan import BuildConfig, make_plan
-    from sftkey_data.prepare import prepare
+    from sftkey_data.build.plan import BuildConfig, make_plan
+    from sftkey_data.prepare.unit import prepare
 
     settings = validate(sftkey or {}, Settings, where="metadata sftkey")
     for name in (*settings.inputs, *settings.options):

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from sftkey_data.scanner import find_spans, scan
-from sftkey_data.template import Malformed, Spans, Template
+from sftkey_data.format.scanner import find_spans, scan
+from sftkey_data.format.template import Malformed, Spans, Template
 
 
 def with_gold_key(

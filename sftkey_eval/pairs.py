@@ -11,7 +11,7 @@ from typing import Any
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.completions import check_answer_type, read_choices, read_gold, read_rows, read_text
 from sftkey_eval.decision import Decision
 from sftkey_eval.grade import grade

@@ -10,8 +10,8 @@ from sftkey_data.errors import SFTKeyError, nearest
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sftkey_data.manifest import Manifest
-    from sftkey_data.tokenizer import Encoder
+    from sftkey_data.prepared.manifest import Manifest
+    from sftkey_data.tokens.tokenizer import Encoder
 
 COLUMNS = ("id", "dataset", "split", "prompt", "completion", "gold", "answer_type", "choices", "cot_start", "cot_end")
 TOKEN_COLUMNS = ("input_ids", "prompt_tokens")
@@ -41,7 +41,7 @@ def load_items(data: Path, manifest: "Manifest", *, split: str | None = None, li
     Raises:
         SFTKeyError: No such split, or no rows.
     """
-    from sftkey_data.shards import open_shards
+    from sftkey_data.prepared.shards import open_shards
 
     columns = COLUMNS + (TOKEN_COLUMNS if manifest.tokenizer is not None else ())
     rows = open_shards(data, columns=columns).to_pylist()
@@ -94,7 +94,7 @@ def encode_prompts(
 
 def built_with(manifest: "Manifest", tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the shards hold the ids of this tokenizer."""
-    from sftkey_data.tokenizer import fingerprint
+    from sftkey_data.tokens.tokenizer import fingerprint
 
     return manifest.tokenizer is not None and manifest.tokenizer.fingerprint == fingerprint(tokenizer)
 
@@ -110,7 +110,7 @@ def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBas
     Raises:
         SFTKeyError: Some prompts begin with BOS as text and some do not.
     """
-    from sftkey_data.tokenizer import Encoder
+    from sftkey_data.tokens.tokenizer import Encoder
 
     if manifest.tokenizer is not None and built_with(manifest, tokenizer):
         with_bos = manifest.tokenizer.adds_special_tokens

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.template import Template
+from sftkey_data.format.template import Template
 from sftkey_eval.policy import Policy
 from sftkey_eval.verdict import Verdict, read_verdicts
 

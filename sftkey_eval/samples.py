@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.resampling import Estimate, mean_of_items

@@ -14,8 +14,8 @@ import sftkey_data
 from sftkey_data.config import validate
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract import AnswerType
-from sftkey_data.template import Malformed, Template, load_template
+from sftkey_data.extract.parts import AnswerType
+from sftkey_data.format.template import Malformed, Template, load_template
 from sftkey_eval.classes import classify, ends_elsewhere
 from sftkey_eval.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
 from sftkey_eval.cot import find_cot_value

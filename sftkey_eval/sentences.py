@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.markup import strip_markup
 from sftkey_eval.number_words import split_number_words
 from sftkey_eval.numbers import find_numbers, read_number

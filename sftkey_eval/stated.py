@@ -9,8 +9,8 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
-from sftkey_data.boxes import find_boxes
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
+from sftkey_data.format.boxes import find_boxes
 from sftkey_eval.markup import strip_markup
 from sftkey_eval.numbers import find_numbers, read_number
 from sftkey_eval.sentences import FILLERS, MAX_ANSWER_LINE, read_answer

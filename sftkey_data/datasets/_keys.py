@@ -2,8 +2,8 @@
 
 import re
 
-from sftkey_data.boxes import find_boxes, unwrap
 from sftkey_data.extract import AnswerType, Reject
+from sftkey_data.format.boxes import find_boxes, unwrap
 
 _NUMBER = re.compile(r"[-+−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
 _LETTER = re.compile(r"\(?[A-Z]\)?")

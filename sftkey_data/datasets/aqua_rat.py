@@ -8,8 +8,8 @@ Problems"; hub id deepmind/aqua_rat. Licence: Apache-2.0.
 
 import re
 
-from sftkey_data.choices import ChoiceOptions, choice_index, choice_parts, string_list
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_index, choice_parts, string_list
 
 INPUT = "deepmind/aqua_rat:raw"
 COLUMNS = ("question", "options", "rationale", "correct")

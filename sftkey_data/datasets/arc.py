@@ -10,8 +10,8 @@ allenai/ai2_arc, without explanations. Licence: CC BY-SA 4.0.
 
 from pydantic import Field
 
-from sftkey_data.choices import ChoiceOptions, choice_index, choice_parts, labelled_choices
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_index, choice_parts, labelled_choices
 
 COLUMNS = ("question", "choices", "answerKey")
 

@@ -6,8 +6,8 @@ Source: Aggarwal et al. 2021, "Explanations for CommonsenseQA: New Dataset and M
 "CommonsenseQA"; hub id tasksource/ecqa. Licence: CDLA-Sharing-1.0.
 """
 
-from sftkey_data.choices import ChoiceOptions, choice_parts
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_parts
 
 INPUT = "tasksource/ecqa"
 OPTIONS = ("q_op1", "q_op2", "q_op3", "q_op4", "q_op5")

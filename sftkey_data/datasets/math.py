@@ -7,9 +7,9 @@ DigitalLearningGmbH/MATH-lighteval, all seven subjects in one; EleutherAI/hendry
 Licence: MIT.
 """
 
-from sftkey_data.boxes import unwrap
 from sftkey_data.datasets._keys import boxed_key
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.format.boxes import unwrap
 
 INPUT = "DigitalLearningGmbH/MATH-lighteval"
 COLUMNS = ("problem", "solution")

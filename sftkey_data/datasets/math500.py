@@ -6,8 +6,8 @@ Source: Lightman et al. 2023, "Let's Verify Step by Step", from Hendrycks et al.
 Licence: MIT.
 """
 
-from sftkey_data.boxes import unwrap
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.format.boxes import unwrap
 
 INPUT = "HuggingFaceH4/MATH-500"
 SPLIT = "test"

@@ -10,8 +10,8 @@ hub id regisss/math_qa, the rows of allenai/math_qa without its loading script. 
 import ast
 import re
 
-from sftkey_data.choices import ChoiceOptions, choice_key, list_options
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_key, list_options
 
 INPUT = "regisss/math_qa"
 COLUMNS = ("Problem", "Rationale", "options", "correct")

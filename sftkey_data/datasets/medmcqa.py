@@ -10,8 +10,8 @@ Answering"; hub id openlifescienceai/medmcqa. Licence: Apache-2.0.
 
 from pydantic import Field
 
-from sftkey_data.choices import ChoiceOptions, choice_parts
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_parts
 
 INPUT = "openlifescienceai/medmcqa"
 OPTIONS = ("opa", "opb", "opc", "opd")

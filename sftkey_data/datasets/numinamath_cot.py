@@ -5,9 +5,9 @@ Schema: `source`, `problem`, `solution`, `messages` (the problem and the solutio
 Source: Li et al. 2024, "NuminaMath"; hub id AI-MO/NuminaMath-CoT. Licence: Apache-2.0.
 """
 
-from sftkey_data.boxes import unwrap
 from sftkey_data.datasets._keys import boxed_key
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.format.boxes import unwrap
 
 INPUT = "AI-MO/NuminaMath-CoT"
 COLUMNS = ("problem", "solution")

@@ -6,9 +6,9 @@ Source: Mihaylov et al. 2018, "Can a Suit of Armor Conduct Electricity? A New Da
 Answering"; hub id allenai/openbookqa. Licence: stated as unknown on the hub.
 """
 
-from sftkey_data.choices import ChoiceOptions, choice_index, choice_parts, labelled_choices
 from sftkey_data.datasets._facts import join_facts
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_index, choice_parts, labelled_choices
 
 INPUT = "allenai/openbookqa:additional"
 COLUMNS = ("question_stem", "choices", "answerKey", "fact1")

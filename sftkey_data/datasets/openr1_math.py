@@ -10,8 +10,8 @@ Licence: Apache-2.0.
 
 from collections.abc import Sequence
 
-from sftkey_data.boxes import unwrap
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.format.boxes import unwrap
 
 INPUT = "open-r1/OpenR1-Math-220k:default"
 COLUMNS = ("problem", "answer", "generations")

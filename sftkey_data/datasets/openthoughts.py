@@ -9,9 +9,9 @@ Source: Guha et al. 2025, "OpenThoughts: Data Recipes for Reasoning Models"; hub
 Licence: Apache-2.0.
 """
 
-from sftkey_data.boxes import unwrap
 from sftkey_data.datasets._keys import boxed_key
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.format.boxes import unwrap
 
 INPUT = "open-thoughts/OpenThoughts-114k"
 COLUMNS = ("conversations",)

@@ -8,8 +8,8 @@ Source: Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question A
 Licence: MIT.
 """
 
-from sftkey_data.choices import string_list
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import string_list
 
 INPUT = "qiaojin/PubMedQA:pqa_labeled"
 COLUMNS = ("question", "context", "long_answer", "final_decision")

@@ -6,9 +6,9 @@ Source: Khot et al. 2020, "QASC: A Dataset for Question Answering via Sentence C
 Licence: CC BY 4.0.
 """
 
-from sftkey_data.choices import ChoiceOptions, choice_index, choice_parts, labelled_choices
 from sftkey_data.datasets._facts import join_facts
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_index, choice_parts, labelled_choices
 
 INPUT = "allenai/qasc"
 FACTS = ("fact1", "fact2", "combinedfact")

@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftkey_data.boxes import unwrap
 from sftkey_data.datasets._keys import boxed_key
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.format.boxes import unwrap
 
 INPUT = "simplescaling/s1K-1.1"
 COLUMNS = ("question", "deepseek_thinking_trajectory", "deepseek_attempt")

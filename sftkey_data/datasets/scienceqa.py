@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from sftkey_data.choices import ChoiceOptions, choice_parts, string_list
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_parts, string_list
 
 INPUT = "derek-thomas/ScienceQA"
 COLUMNS = ("question", "choices", "answer", "hint", "lecture", "solution")

@@ -6,9 +6,9 @@ Source: Wang et al. 2019, "Does It Make Sense? And Why? A Pilot Study for Sense 
 dataset.jsonl of github.com/wangcunxiang/Sen-Making-and-Explanation. Licence: none stated.
 """
 
-from sftkey_data.choices import ChoiceOptions, choice_parts
 from sftkey_data.datasets._facts import join_facts
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_parts
 
 INPUT = "https://raw.githubusercontent.com/wangcunxiang/Sen-Making-and-Explanation/master/dataset.jsonl"
 COLUMNS = ("sentence0", "sentence1", "false", "A", "B", "C", "reason")

@@ -6,9 +6,9 @@ Source: Geva et al. 2021, "Did Aristotle Use a Laptop? A Question Answering Benc
 Strategies"; hub id havens2/strategyQA_train, the release's train file. Licence: MIT.
 """
 
-from sftkey_data.choices import string_list
 from sftkey_data.datasets._facts import join_facts, truth_key
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.extract.multiple_choice import string_list
 
 INPUT = "havens2/strategyQA_train"
 COLUMNS = ("question", "answer", "facts")

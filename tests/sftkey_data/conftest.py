@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from flaky_proxy import FlakyProxy
 
-from sftkey_data import filesystems
+from sftkey_data.storage import filesystems
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sftkey_data.manifest import Manifest
+from sftkey_data.prepared.manifest import Manifest
 
 
 def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object], *, digest: bool = True) -> None:

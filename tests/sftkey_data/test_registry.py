@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_data.build import build
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
-from sftkey_data.manifest import read_manifest
-from sftkey_data.plan import BuildConfig
+from sftkey_data.prepared.manifest import read_manifest
+from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import builtin_names, load_dataset
-from sftkey_data.shards import open_shards
 
 CSV = "question;working;result\nWhat is 1+1?;1+1 = 2.;Result: 2\nWhat is 2+2?;2+2 = 4.;Result: 4\n"
 

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sftkey_data.build import Machinery, build
-from sftkey_data.check import check
-from sftkey_data.manifest import Manifest
-from sftkey_data.plan import BuildConfig
+from sftkey_data.build.build import Machinery, build
+from sftkey_data.build.plan import BuildConfig
+from sftkey_data.prepared.manifest import Manifest
+from sftkey_data.verify.check import check
 
 NUM_GOOD = 40
 PLACE = 30  # how many good rows stand before the bad one

@@ -59,8 +59,8 @@ def write_model(folder: Path, *, seed: int = 0) -> None:
 
 def write_data(folder: Path, tokenizer: Path | None, *, num: int = 24) -> Path:
     """Prepared arithmetic."""
-    from sftkey_data.build import build
-    from sftkey_data.plan import BuildConfig
+    from sftkey_data.build.build import build
+    from sftkey_data.build.plan import BuildConfig
 
     name = str(tokenizer) if tokenizer else None
     build(BuildConfig(source="arithmetic", split="test", tokenizer=name, options={"num": num}), folder)
@@ -76,7 +76,7 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], *, template: str 
     """A scored run: rows become completions, scored by the real scorer; a row needs only `completion`."""
     from dataclasses import asdict
 
-    from sftkey_data.template import BUILTIN
+    from sftkey_data.format.template import BUILTIN
     from sftkey_eval.score import score_file
 
     folder.mkdir(parents=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import read_manifest
+from sftkey_data.prepared.manifest import read_manifest
 from sftkey_eval.backends import generation_arguments, published_arguments, read_arguments
 from sftkey_eval.generate import GenerateOptions, generate
 from sftkey_eval.prompts import load_items

@@ -1,7 +1,7 @@
 import pytest
 
-from sftkey_data.extract import AnswerType
-from sftkey_data.template import BUILTIN
+from sftkey_data.extract.parts import AnswerType
+from sftkey_data.format.template import BUILTIN
 from sftkey_eval.classes import classify
 from sftkey_eval.completions import Completion
 from sftkey_eval.decision import Decision

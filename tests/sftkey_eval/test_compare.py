@@ -10,7 +10,7 @@ from eval_samples import AFTER, RIGHT, SLIP, WRONG, completion, write_run
 from scipy.stats import binomtest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.template import BUILTIN
+from sftkey_data.format.template import BUILTIN
 from sftkey_eval.compare import compare
 from sftkey_eval.paired import CHANGES, compare_runs
 from sftkey_eval.pairing import Allowed

@@ -17,9 +17,9 @@ from eval_samples import completion
 from transformers import AutoModelForCausalLM
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import read_manifest
-from sftkey_data.shards import open_shards
-from sftkey_data.tokenizer import load_tokenizer
+from sftkey_data.prepared.manifest import read_manifest
+from sftkey_data.prepared.shards import open_shards
+from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval import forced
 from sftkey_eval.exposure import FORCED_FILE, read_lines, summarize, teacher_forced_summary
 from sftkey_eval.forced import SUMMARY_FILE, key_scores, teacher_force

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import read_manifest
-from sftkey_data.tokenizer import load_tokenizer
+from sftkey_data.prepared.manifest import read_manifest
+from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generate import GenerateOptions, generate
 from sftkey_eval.hf import text_after
 from sftkey_eval.journal import Journal

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftkey_data.extract import AnswerType
+from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.decision import Decision
 from sftkey_eval.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftkey_data.boxes import find_boxes
+from sftkey_data.format.boxes import find_boxes
 from sftkey_eval.grade import grade
 
 FORMS = (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftkey_data.extract import AnswerType
-from sftkey_data.template import BUILTIN, Template
+from sftkey_data.extract.parts import AnswerType
+from sftkey_data.format.template import BUILTIN, Template
 from sftkey_eval.grade import grade
 from sftkey_eval.lenient import Candidate, find_candidate, find_cot
 from sftkey_eval.options import read_options

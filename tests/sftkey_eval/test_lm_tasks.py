@@ -14,12 +14,12 @@ import pytest
 from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completion, teach, write_model, write_tokenizer
 from typer.testing import CliRunner
 
-from sftkey_data.build import build
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Parts
-from sftkey_data.plan import BuildConfig
+from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import builtin_names
-from sftkey_data.shards import open_shards
 from sftkey_eval.cli import app
 from sftkey_eval.imported import import_logs
 from sftkey_eval.lm_tasks import FOLDER, PREFIX, all_tasks, load_items, process_results, prompt
@@ -133,7 +133,7 @@ def test_another_template_reads_other_completions(tmp_path: Path) -> None:
 def test_lm_evals_chat_template_gives_the_prompts_of_a_chat_build(tmp_path: Path, tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
-    from sftkey_data.prompts import ChatFormat
+    from sftkey_data.prepare.prompts import ChatFormat
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
     tokenizer.chat_template = (

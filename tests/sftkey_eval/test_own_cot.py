@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from eval_samples import AFTER, CUT, RIGHT, completion
 
-from sftkey_data.build import build
-from sftkey_data.manifest import read_manifest
-from sftkey_data.plan import BuildConfig
-from sftkey_data.shards import open_shards
-from sftkey_data.template import BUILTIN, Malformed
-from sftkey_data.tokenizer import load_tokenizer
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
+from sftkey_data.format.template import BUILTIN, Malformed
+from sftkey_data.prepared.manifest import read_manifest
+from sftkey_data.prepared.shards import open_shards
+from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.forced_inputs import Forced, load_forced
 from sftkey_eval.own_cot import with_gold_key
 

@@ -12,7 +12,7 @@ from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completio
 from statsmodels.stats.proportion import proportion_confint
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.template import BUILTIN
+from sftkey_data.format.template import BUILTIN
 from sftkey_eval.embed import unpacked
 from sftkey_eval.examples import segments
 from sftkey_eval.render import cell, percent, points, visible

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.template import BUILTIN
+from sftkey_data.format.template import BUILTIN
 from sftkey_eval.policy import Policy
 from sftkey_eval.score import Tally, score_file
 from sftkey_eval.summary import summarize

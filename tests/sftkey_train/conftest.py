@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from sftkey_data.build import build
-from sftkey_data.plan import BuildConfig
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
 from sftkey_train.cli import main
 from sftkey_train.prepared import Prepared, read_prepared
 

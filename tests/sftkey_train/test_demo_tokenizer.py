@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_data.build import build
-from sftkey_data.plan import BuildConfig
-from sftkey_data.shards import open_shards
-from sftkey_data.tokenizer import PROBES, Encoder, load_tokenizer
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
+from sftkey_data.prepared.shards import open_shards
+from sftkey_data.tokens.tokenizer import PROBES, Encoder, load_tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "train" / "recipes" / "demo_tokenizer.py"
 OPTIONS = {"num": 300, "kind": "mixed", "regime": "choice"}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sftkey_data.build import build
-from sftkey_data.plan import BuildConfig
-from sftkey_data.shards import open_shards
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
+from sftkey_data.prepared.shards import open_shards
 from sftkey_train.batches import collate
 from sftkey_train.loss import token_nll
 from sftkey_train.model import initial_model, model_config

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sftkey_data.manifest import file_sha256
+from sftkey_data.prepared.manifest import file_sha256
 from sftkey_train.cli import main
 
 Write = Callable[[dict[str, Any]], Path]

@@ -18,7 +18,7 @@ import typer
 
 from sftkey_data import console
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.shards import open_shards
+from sftkey_data.prepared.shards import open_shards
 
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 ALPHABET_SIZE = 256  # byte-level: every byte is a token, so every text can be encoded

@@ -9,10 +9,10 @@ import numpy as np
 from rich.text import Text
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sftkey_data.prepared import open_prepared
+from sftkey_data.prepared.prepared_folder import open_prepared
+from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import REGIONS
-from sftkey_data.shards import open_shards
-from sftkey_data.show import heading, tokens_in_colour
+from sftkey_data.view.show import heading, tokens_in_colour
 from sftkey_train.batches import Batch, Order, collate
 from sftkey_train.flops import flop_count, work
 from sftkey_train.memory import MemoryEstimate, estimate_memory, skeleton

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import read_manifest
-from sftkey_data.shards import open_shards
-from sftkey_data.template import Malformed, Template
+from sftkey_data.format.template import Malformed, Template
+from sftkey_data.prepared.manifest import read_manifest
+from sftkey_data.prepared.shards import open_shards
 from sftkey_train import ranks
 from sftkey_train.prepared import Prepared
 

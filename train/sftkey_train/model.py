@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.tokenizer import fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
 from sftkey_train.recipe import ModelSource
 
 if TYPE_CHECKING:

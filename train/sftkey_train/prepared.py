@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
+from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
+from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import TOKEN_BORDERS
-from sftkey_data.shards import open_shards
-from sftkey_data.tokenizer import fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
 from sftkey_train.batches import Examples
 
 if TYPE_CHECKING:

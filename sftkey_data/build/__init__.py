@@ -1,0 +1,1 @@
+"""Writing a prepared folder: plan, work, resume, and the card that explains the result."""

@@ -1,0 +1,295 @@
+"""Everything about a build that can be decided, and refused, before the first row."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import sftkey_data
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.format.template import Template, load_template
+from sftkey_data.prepare.prompts import ChatFormat
+from sftkey_data.prepare.rendered_rows import Recipe
+from sftkey_data.prepare.unit import prepare
+from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256
+from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
+from sftkey_data.sources import source as sources
+from sftkey_data.sources.pieces import Piece, cut
+from sftkey_data.sources.source import Record, Source
+from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
+from sftkey_data.tokens.id_sources import prefetch
+from sftkey_data.tokens.tokenizer import PROBES, Encoder, fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
+
+SHARD_ROWS = 200_000
+SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
+MIN_SHARD_BYTES = 4 * 2**20
+WANTED_SHARDS = 32  # of a smaller input, so that many workers have work
+SELF_TEST_ROWS = 16
+PROOF_ROWS = 128  # that both encoders see before the first row is written …
+PROOF_STRIDE = 16  # … one in so many of the first rows
+
+
+class BuildConfig(BaseModel):
+    """What a build was asked for; recorded in the manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(description="Built-in dataset, ./mine.py or ./mine.toml.")
+    inputs: tuple[str, ...] = Field((), description="Files, URLs or hub ids; empty: the dataset's own.")
+    split: str | None = None
+    template: str = "sftkey"
+    tokenizer: str | None = None
+    straddle: Literal["cover", "strict"] = "cover"
+    limit: int | None = Field(None, ge=1)
+    max_reject_rate: float = Field(0.05, ge=0.0, le=1.0)
+    shard_rows: int = Field(SHARD_ROWS, ge=1)
+    shard_bytes: int | None = Field(None, ge=1, description="Bytes of input per shard; None: by the input's size.")
+    chat: bool = Field(False, description="Prompts through the tokenizer's chat template.")
+    system: str | None = Field(None, description="System prompt.")
+    max_tokens: int | None = Field(None, ge=8, description="Tokens of an example at most, EOS included.")
+    too_long: Literal["reject", "shorten-cot"] = "reject"
+    decontaminate: tuple[str, ...] = Field((), description="Evaluation sets whose questions must not be trained on.")
+    dedup: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A build whose names, columns, options and tokenizer have been checked."""
+
+    config: BuildConfig
+    recipe: Recipe
+    inputs: tuple[Source, ...]
+    hashes: tuple[str, ...]
+    row_counts: tuple[int | None, ...]
+    tokenizer: TokenizerInfo | None
+    options: BaseModel | None
+    shard_bytes: int
+
+    @property
+    def unconfirmed(self) -> TokenizerFile | None:
+        """The tokenizer, where transformers has not been asked about it."""
+        encoder = self.recipe.encoder
+        return encoder.tokenizer if encoder is not None and isinstance(encoder.tokenizer, TokenizerFile) else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Decides whether units of an interrupted build may be used again."""
+        source_file = self.recipe.dataset.source_file
+        facts = {
+            "code_version": sftkey_data.__version__,
+            "config": self.config.model_dump(mode="json"),
+            "inputs": self.hashes,
+            "source_file": file_sha256(source_file) if source_file else None,
+            "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
+            "template": self.recipe.template.digest,
+            "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
+            "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def num_rows(self) -> int | None:
+        """How many rows will be read, where that is known without reading them."""
+        known: list[int | None] = list(self.row_counts)
+        if self.recipe.dataset.generate is not None:
+            known = [getattr(self.options, "num", None)]
+        if None in known:
+            return None
+        total = sum(n for n in known if n is not None)
+        return total if self.config.limit is None else min(total, self.config.limit)
+
+    def pieces(self) -> Iterator[Piece]:
+        """All rows, cut into what becomes one shard each."""
+        dataset = self.recipe.dataset
+        generated = dataset.generate is not None
+        inputs = _records(dataset, (), self.recipe.split, self.options) if generated else self.inputs
+        return cut(inputs, max_rows=self.config.shard_rows, max_bytes=self.shard_bytes, limit=self.config.limit)
+
+    def records(self) -> Iterator[Record]:
+        """All records in order, at most `limit`."""
+        return islice(_records(self.recipe.dataset, self.inputs, self.recipe.split, self.options), self.config.limit)
+
+    def input_infos(self, rows_by_source: dict[str, int]) -> list[InputInfo]:
+        """The manifest's entry for each input; a generated set has one, hashed by its options."""
+        named = [(source.name, source.split, digest) for source, digest in zip(self.inputs, self.hashes, strict=True)]
+        labels = [source.label for source in self.inputs]
+        if self.options is not None and self.recipe.dataset.generate is not None:
+            content = self.options.model_dump_json().encode()
+            named = [("generated", self.recipe.split, hashlib.sha256(content).hexdigest())]
+            labels = [f"{self.recipe.dataset.name}[{self.recipe.split}]"]
+        return [
+            InputInfo(name=name, split=split, sha256=digest, rows=rows_by_source.get(label, 0))
+            for (name, split, digest), label in zip(named, labels, strict=True)
+        ]
+
+
+def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
+    """Check a build from end to end without preparing a row.
+
+    Args:
+        config: What is wanted.
+        from_file: See `make_recipe`.
+
+    Raises:
+        SFTKeyError: Unknown dataset, template or option; missing file, column or tokenizer; a tokenizer whose offsets
+            fail the self-test on the probes or on the first rows.
+    """
+    if from_file and config.tokenizer is not None:
+        prefetch(config.tokenizer)
+    dataset = load_dataset(config.source)
+    template = load_template(config.template)
+    options = parse_options(dataset, config.options)
+    dataset = bind(dataset, options)
+    inputs = _find_inputs(dataset, config)
+    split = _one_split(inputs) if inputs else (config.split or "train")
+    for source in inputs:
+        sources.check_first_rows(source, dataset.columns)
+    with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
+        fingerprints = pool.map(sources.fingerprint, inputs)
+        recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
+        if recipe.encoder is not None:
+            try:
+                _self_test(recipe.encoder, _records(dataset, inputs, split, options))
+            except SFTKeyError:
+                if from_file:  # maybe transformers makes a better tokenizer of the file
+                    return make_plan(config)
+                raise
+        hashes, row_counts = tuple(zip(*fingerprints, strict=True)) if inputs else ((), ())
+        return Plan(
+            config=config,
+            recipe=recipe,
+            inputs=inputs,
+            hashes=hashes,
+            row_counts=row_counts,
+            tokenizer=info,
+            options=options,
+            shard_bytes=config.shard_bytes or _shard_bytes(inputs),
+        )
+
+
+def make_recipe(
+    config: BuildConfig, dataset: Dataset, template: Template, split: str, *, from_file: bool = False
+) -> tuple[Recipe, TokenizerInfo | None]:
+    """What every worker needs; made again from the same config it is the same.
+
+    Args:
+        config: What is wanted.
+        dataset: With its options bound.
+        template: Of the completions.
+        split: Of the inputs.
+        from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
+    """
+    encoder, info, chat = _load_encoder(config, from_file=from_file)
+    evaluation = None
+    if config.decontaminate:
+        from sftkey_data.prepare.contamination import load_evaluation_sets
+
+        evaluation = load_evaluation_sets(config.decontaminate, dataset)
+    recipe = Recipe(
+        dataset=dataset,
+        split=split,
+        template=template,
+        encoder=encoder,
+        straddle=config.straddle,
+        chat=chat,
+        system=config.system,
+        max_tokens=config.max_tokens,
+        too_long=config.too_long,
+        evaluation=evaluation,
+    )
+    return recipe, info
+
+
+def proven(plan: Plan) -> tuple[Recipe, str]:
+    """The recipe with the fast encoder if it gives what the reference gives on rows of the input; else why not.
+
+    A row of a wrong kind proves nothing and is left to the build.
+    """
+    encoder = plan.recipe.encoder
+    if encoder is None:
+        return plan.recipe, ""
+    rows = list(enumerate(islice(plan.records(), 0, PROOF_ROWS * PROOF_STRIDE, PROOF_STRIDE)))
+    expected = prepare(rows, plan.recipe)  # first, while the fast encoder may still be loading
+    if (fast := find_fast_encoder(encoder)) is None:
+        return plan.recipe, "reference encoder (the tokens' bytes are not known from the vocabulary)"
+    recipe = replace(plan.recipe, fast=fast)
+    try:
+        found = prepare(rows, recipe)
+    except Mismatch as mismatch:
+        return plan.recipe, f"reference encoder ({fast.name} gives {mismatch})"
+    if not found.table.equals(expected.table):
+        return plan.recipe, f"reference encoder ({fast.name} gives other tokens)"
+    return recipe, ""
+
+
+def _find_inputs(dataset: Dataset, config: BuildConfig) -> tuple[Source, ...]:
+    if dataset.generate is not None:
+        if config.inputs:
+            raise SFTKeyError(f"{dataset.name} is generated: it takes no --input {config.inputs[0]}")
+        return ()
+    names = config.inputs or ((dataset.default_input,) if dataset.default_input else ())
+    if not names:
+        raise SFTKeyError(f"{dataset.name} has no input of its own: name a file, URL or hub id with --input")
+    if len(set(names)) < len(names):
+        raise SFTKeyError(f"the same --input is named twice: {', '.join(names)}")
+    split = config.split if config.inputs else config.split or dataset.default_split
+    return tuple(replace(sources.find_source(name, split), fields=dataset.fields) for name in names)
+
+
+def _one_split(inputs: tuple[Source, ...]) -> str:
+    splits = {source.split for source in inputs}
+    if len(splits) > 1:
+        raise SFTKeyError(f"the inputs belong to different splits ({', '.join(sorted(splits))}): name one with --split")
+    return splits.pop()
+
+
+def _records(dataset: Dataset, inputs: tuple[Source, ...], split: str, options: BaseModel | None) -> Iterator[Record]:
+    if dataset.generate is not None:
+        return sources.generated(dataset.name, split, dataset.generate(options, split))
+    return chain.from_iterable(sources.read(source) for source in inputs)
+
+
+def _shard_bytes(inputs: tuple[Source, ...]) -> int:
+    sizes = [sources.num_bytes(source) for source in inputs]
+    total = sum(size for size in sizes if size is not None)
+    return min(SHARD_BYTES, max(MIN_SHARD_BYTES, total // WANTED_SHARDS))
+
+
+def _load_encoder(
+    config: BuildConfig, *, from_file: bool
+) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
+    if config.tokenizer is None:
+        for name in ("chat", "max_tokens"):
+            if getattr(config, name):
+                raise SFTKeyError(f"--{name.replace('_', '-')} needs a --tokenizer")
+        return None, None, None
+    file = open_tokenizer_file(config.tokenizer) if from_file and not config.chat else None
+    if file is not None:
+        chat, encoder = None, Encoder(file)
+    else:
+        tokenizer = load_tokenizer(config.tokenizer)
+        chat = ChatFormat(tokenizer, config.system) if config.chat else None
+        eos = chat.eos_token_id if chat is not None else None
+        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos)
+    info = TokenizerInfo(
+        name=config.tokenizer,
+        fingerprint=fingerprint(encoder.tokenizer),
+        vocab_size=len(encoder.tokenizer),
+        eos_token_id=encoder.eos_token_id,
+        adds_special_tokens=encoder.add_special_tokens,
+    )
+    return encoder, info, chat
+
+
+def _self_test(encoder: Encoder, records: Iterator[Record]) -> None:
+    """Test the offsets on the probes and on text of the first rows, before row 1 is prepared."""
+    rows = (record.row for record in islice(records, SELF_TEST_ROWS))
+    texts = [value for row in rows if isinstance(row, dict) for value in row.values() if isinstance(value, str)]
+    encodable = [text[:500] for text in texts if text.isprintable() and text.strip()]
+    encoder.check_offsets([*PROBES, *encodable])

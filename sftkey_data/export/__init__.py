@@ -1,0 +1,1 @@
+"""Handing a prepared folder on, in the forms that other trainers read."""

@@ -1,0 +1,83 @@
+"""What lies beside exported files: a card that says how to load them, and a configuration for axolotl."""
+
+import json
+from typing import TYPE_CHECKING
+
+from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest
+
+if TYPE_CHECKING:
+    from sftkey_data.export.formats import Exported
+
+
+def export_card(manifest: Manifest, out: str, done: "Exported") -> str:
+    """A README in the hub's format: front matter that names the files, then how to use them."""
+    pattern = done.files[0].replace("00000", "*")
+    how = {"trl": _trl, "axolotl": _axolotl}.get(done.to, _columns)(out, done)
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: {done.split}
+    path: {pattern}
+---
+# {manifest.dataset} ({manifest.split}), exported from SFTKey shards as {done.to}
+
+{done.rows} examples in {len(done.files)} files, in the order of the shards.
+`source-manifest.json` is the manifest of the prepared folder they come from.
+
+{how}"""
+
+
+def axolotl_config(manifest: Manifest, out: str, split: str, longest: int) -> str:
+    """The part of an axolotl configuration that names the data; paths as the export was given them."""
+    name = manifest.tokenizer.name if manifest.tokenizer else ""
+    return f"""# base_model: a model with the tokenizer {json.dumps(name)}
+tokenizer_config: {json.dumps(f"{out}/{TOKENIZER_FOLDER}")}
+sequence_len: {longest}  # the longest example; with less, axolotl drops or cuts what is longer
+datasets:
+  - path: {json.dumps(out)}
+    split: {json.dumps(split)}
+    type:  # empty: the tokens are there
+"""
+
+
+def _trl(out: str, done: "Exported") -> str:
+    return f"""{_labels(done)}
+```python
+from datasets import load_from_disk
+from transformers import AutoTokenizer
+from trl import SFTConfig, SFTTrainer
+
+trainer = SFTTrainer(
+    model="…",  # with this tokenizer
+    args=SFTConfig(max_length={done.longest}),
+    train_dataset=load_from_disk({json.dumps(out)})[{json.dumps(done.split)}],
+    processing_class=AutoTokenizer.from_pretrained({json.dumps(f"{out}/{TOKENIZER_FOLDER}")}),
+)
+trainer.train()
+```
+
+`max_length`: SFTTrainer cuts what is longer, at 1024 tokens unless told, and the Key stands at the end. The longest
+example has {done.longest} tokens. `datasets.load_dataset({json.dumps(out)})` opens the folder too.
+"""
+
+
+def _axolotl(out: str, done: "Exported") -> str:
+    return f"""{_labels(done)}
+Copy the lines of `axolotl.yaml` into the configuration of a run; it names this folder as {json.dumps(out)},
+relative to where the run starts. The longest example has {done.longest} tokens: with a smaller `sequence_len`
+axolotl drops or cuts it.
+"""
+
+
+def _columns(out: str, done: "Exported") -> str:
+    tokens = f" {done.tokens} tokens." if done.tokens else ""
+    return f"""All columns of the shards (schema version 1).{tokens}
+Load it: `datasets.load_dataset({json.dumps(out)})`.
+"""
+
+
+def _labels(done: "Exported") -> str:
+    return f"""`labels` are the token's id in {", ".join(done.regions)} and -100 elsewhere: {done.target_tokens} of
+{done.tokens} tokens carry loss. They are aligned with `input_ids`, the trainer does the shift.
+"""

@@ -1,0 +1,256 @@
+"""Prepared shards in the forms that other trainers read: one file per shard, all under the final name or none.
+
+Sources of the forms: `trl`: SFTTrainer's pre-tokenised datasets (`input_ids`, `labels`), laid out as
+`datasets.DatasetDict.save_to_disk` does; `axolotl`: its "Custom Pre-Tokenized Dataset" (`input_ids`, `attention_mask`,
+`labels`, an empty `type:`).
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sftkey_data.console import progress
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.export.export_card import axolotl_config, export_card
+from sftkey_data.prepared.labels import IGNORED, label_column, parse_loss_on
+from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
+from sftkey_data.prepared.prepared_folder import Prepared, local_path, open_prepared
+from sftkey_data.storage.filesystems import is_url
+from sftkey_data.storage.output_folder import Folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_ROWS = 20_000
+SOURCE_MANIFEST = "source-manifest.json"
+"""Not `manifest.json`: an export is no prepared folder."""
+
+Write = Callable[[Path, Iterator["pa.Table"]], None]
+
+
+@dataclass(slots=True)
+class Exported:
+    """What an export wrote; tokens are zero for a folder without tokens, target tokens where there are no labels."""
+
+    to: str
+    split: str
+    regions: tuple[str, ...]
+    files: list[str] = field(default_factory=list)
+    rows: int = 0
+    tokens: int = 0
+    target_tokens: int = 0
+    longest: int = 0
+
+    def count(self, part: "pa.Table") -> "pa.Table":
+        """The same part, counted."""
+        import pyarrow.compute as pc
+
+        self.rows += part.num_rows
+        if "input_ids" in part.column_names:
+            lengths = pc.list_value_length(part["input_ids"])
+            self.tokens += pc.sum(lengths).as_py()
+            self.longest = max(self.longest, pc.max(lengths).as_py())
+        if "labels" in part.column_names:
+            self.target_tokens += pc.sum(pc.not_equal(pc.list_flatten(part["labels"]), IGNORED)).as_py()
+        return part
+
+
+def export(
+    directory: Path | str, out: Path | str, *, to: str, loss_on: str | None = None, overwrite: bool = False
+) -> Exported:
+    """Write a prepared folder in another form.
+
+    Args:
+        directory: Folder written by a build, local or a URL.
+        out: Folder or URL to write; it must not exist or be empty unless `overwrite`.
+        to: `trl`, `axolotl`, `parquet` or `jsonl`.
+        loss_on: Words for the regions whose tokens are labels (`trl`, `axolotl`); the whole completion when None.
+        overwrite: Replace what is there, once the export is complete.
+
+    Raises:
+        SFTKeyError: A damaged shard, no tokens, an example without a target, or an output that is in the way; nothing
+            is left behind then.
+    """
+    prepared = open_prepared(directory)
+    done = Exported(to, _split(prepared.manifest), _regions(prepared, to, loss_on))
+    final = Folder(str(out).rstrip("/"))
+    _refuse_output(prepared, final, overwrite=overwrite)
+    half = Folder(f"{final.url}.partial")
+    if half.exists():
+        half.clear()
+    try:
+        _write_shards(prepared, half, done)
+        _write_beside(prepared, half, final.url, done)
+        half.publish(final, last=SOURCE_MANIFEST)
+    except BaseException as error:
+        if half.exists():
+            half.clear()
+        if isinstance(error, OSError):
+            raise SFTKeyError(f"{final.url} cannot be written: {error.strerror or error}") from None
+        raise
+    return done
+
+
+def _regions(prepared: Prepared, to: str, loss_on: str | None) -> tuple[str, ...]:
+    if to not in FORMS:
+        raise SFTKeyError(f"--to {to!r}: expected {', '.join(FORMS)}{nearest(to, FORMS)}")
+    if not FORMS[to].labels:
+        if loss_on is not None:
+            raise SFTKeyError(f"--loss-on chooses labels, and {to} has none: it holds every column; drop --loss-on")
+        return ()
+    if prepared.manifest.tokenizer is None:
+        raise SFTKeyError(f"{prepared.name} holds no tokens, and {to} needs them: expected a build with --tokenizer")
+    return parse_loss_on("completion" if loss_on is None else loss_on)
+
+
+def _split(manifest: Manifest) -> str:
+    """The split's label where `datasets` accepts it as a name (not `train[:10%]`)."""
+    return manifest.split if re.fullmatch(r"\w+(\.\w+)*", manifest.split) else "train"
+
+
+def _refuse_output(prepared: Prepared, out: Folder, *, overwrite: bool) -> None:
+    place, source = local_path(out.url), prepared.local
+    if place is not None and place.is_file():
+        raise SFTKeyError(f"output {out.url} is a file, expected a folder")
+    inside = place is not None and source is not None and source.resolve().is_relative_to(place.resolve())
+    if inside or f"{prepared.name.rstrip('/')}/".startswith(f"{out.url.rstrip('/')}/"):
+        raise SFTKeyError(f"--out {out.url} holds the prepared folder {prepared.name} itself: name another")
+    if not overwrite and out.exists() and out.names():
+        raise SFTKeyError(f"output folder {out.url} is not empty: name another --out, or replace it with --overwrite")
+
+
+def _write_shards(prepared: Prepared, half: Folder, done: Exported) -> None:
+    form, manifest = FORMS[done.to], prepared.manifest
+    with progress(f"exporting {prepared.title}", manifest.counts.written) as bar:
+
+        def parts(shard: ShardInfo) -> Iterator["pa.Table"]:
+            with prepared.shard(shard, verify=True) as table:
+                for start in range(0, table.num_rows, PART_ROWS):
+                    part = table.slice(start, PART_ROWS)
+                    yield done.count(_labelled(part, done.regions, form.labels) if form.labels else part)
+                    bar.advance(bar.task_ids[0], part.num_rows)
+
+        for number, shard in enumerate(manifest.shards):
+            name = form.file.format(split=done.split, number=number)
+            with tempfile.TemporaryDirectory(suffix=".partial", dir=_scratch(half)) as scratch:
+                form.write(Path(scratch) / "shard", parts(shard))
+                half.put_file(Path(scratch) / "shard", name)
+            done.files.append(name)
+
+
+def _scratch(half: Folder) -> str | None:
+    """Beside the finished files; for a remote folder, this machine's disk."""
+    if is_url(half.url):
+        return None
+    Path(half.url).mkdir(parents=True, exist_ok=True)
+    return half.url
+
+
+def _labelled(part: "pa.Table", regions: tuple[str, ...], columns: tuple[str, ...]) -> "pa.Table":
+    import numpy as np
+    import pyarrow as pa
+
+    batches = []
+    for batch in part.to_batches():
+        labels = label_column(batch, regions)
+        ones = pa.array(np.ones(len(labels.values), np.int8))
+        made = {
+            "input_ids": batch.column("input_ids"),
+            "attention_mask": pa.ListArray.from_arrays(labels.offsets, ones),
+            "labels": labels,
+        }
+        batches.append(pa.record_batch({name: made[name] for name in columns}))
+    return pa.Table.from_batches(batches)
+
+
+def _write_stream(path: Path, parts: Iterator["pa.Table"]) -> None:
+    """Arrow's stream format, the one that `load_from_disk` maps into memory."""
+    import pyarrow as pa
+
+    first = next(parts)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first.schema) as writer:
+        writer.write_table(first)
+        for part in parts:
+            writer.write_table(part)
+
+
+def _write_parquet(path: Path, parts: Iterator["pa.Table"]) -> None:
+    import pyarrow.parquet as pq
+
+    first = next(parts)
+    with pq.ParquetWriter(str(path), first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for part in parts:
+            writer.write_table(part)
+
+
+def _write_jsonl(path: Path, parts: Iterator["pa.Table"]) -> None:
+    import msgspec
+
+    encode = msgspec.json.Encoder().encode_lines
+    with path.open("wb") as file:
+        for part in parts:
+            for batch in part.to_batches(max_chunksize=1_000):
+                file.write(encode(batch.to_pylist()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One form: the name of a shard's file, how it is written, and its columns where they are made from labels."""
+
+    file: str
+    write: Write
+    labels: tuple[str, ...] = ()
+
+
+FORMS: Mapping[str, _Form] = {
+    "trl": _Form("{split}/data-{number:05d}.arrow", _write_stream, ("input_ids", "labels")),
+    "axolotl": _Form("data-{number:05d}.parquet", _write_parquet, ("input_ids", "attention_mask", "labels")),
+    "parquet": _Form("data-{number:05d}.parquet", _write_parquet),
+    "jsonl": _Form("data-{number:05d}.jsonl", _write_jsonl),
+}
+
+
+def _write_beside(prepared: Prepared, half: Folder, out: str, done: Exported) -> None:
+    """What explains and loads the files: card, configuration, tokenizer, and the manifest they come from."""
+    manifest = prepared.manifest
+    if manifest.tokenizer is not None:
+        with prepared.tokenizer_folder() as tokenizer:
+            for path in sorted(tokenizer.iterdir()):
+                half.write_bytes(f"{TOKENIZER_FOLDER}/{path.name}", path.read_bytes())
+    if done.to == "trl":
+        for name, content in _dataset_dict(prepared, done).items():
+            half.write_bytes(name, json.dumps(content, indent=2).encode())
+    if done.to == "axolotl":
+        half.write_bytes("axolotl.yaml", axolotl_config(manifest, out, done.split, done.longest).encode())
+    card = export_card(manifest, out, done)
+    half.write_bytes("README.md", card.encode("utf-8", "backslashreplace"))
+    half.write_bytes(SOURCE_MANIFEST, prepared.raw)
+
+
+def _dataset_dict(prepared: Prepared, done: Exported) -> dict[str, object]:
+    """The JSON files of `DatasetDict.save_to_disk`; with one split below, `load_dataset` opens the folder as well."""
+    import hashlib
+
+    from datasets import Features, List, Value
+
+    features = Features(dict.fromkeys(FORMS["trl"].labels, List(Value("int32"))))
+    identity = f"{hashlib.sha256(prepared.raw).hexdigest()} {' '.join(done.regions)}"
+    state: dict[str, object] = {
+        "_data_files": [{"filename": Path(name).name} for name in done.files],
+        "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": done.split,
+    }
+    return {
+        "dataset_dict.json": {"splits": [done.split]},
+        f"{done.split}/dataset_info.json": {"features": features.to_dict()},
+        f"{done.split}/state.json": state,
+    }

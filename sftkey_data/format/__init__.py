@@ -1,0 +1,1 @@
+"""The output format: the template, its marks, and the one scanner that reads them back."""

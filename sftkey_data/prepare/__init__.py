@@ -1,0 +1,1 @@
+"""From records to examples: prompts, rendering, encoding, shortening, contamination. Pure, nothing is written."""

@@ -1,0 +1,201 @@
+"""From rendered rows to tokens and borders: a batch at a time where the fast encoder is sure, else by the reference."""
+
+from dataclasses import astuple, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sftkey_data.extract.parts import Reject
+from sftkey_data.format.template import Spans
+from sftkey_data.prepare.rendered_rows import Columns, Recipe, Refuse, render_row
+from sftkey_data.prepare.shorten import shorten_cot
+from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS
+from sftkey_data.tokens import fast_encoder as fast_encoder
+from sftkey_data.tokens.borders import Borders, token_borders
+from sftkey_data.tokens.fast_encoder import Encoding
+from sftkey_data.tokens.tokenizer import Encoded, Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[Any]  # of int32 or int64
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of rows: `ids[offsets[i]:offsets[i + 1]]`, EOS included; `numbers`: a column per border, then straddle."""
+
+    rows: "Ints"
+    ids: "Ints"
+    offsets: "Ints"
+    numbers: "Ints"
+
+
+def tokenize(columns: Columns, recipe: Recipe, refuse: Refuse) -> Tokens:
+    """Tokens of all rows that keep them, the others go to the rejects; in the rows' order."""
+    import numpy as np
+
+    texts = columns.texts()
+    fast_rows = np.array([] if recipe.fast is None else recipe.fast.eligible(texts), np.int64)
+    sure, encoding = _encode_fast(columns, texts, fast_rows, recipe)
+    parts: list[Tokens] = []
+    if encoding is not None:
+        parts.append(_from_encoding(encoding, fast_rows[sure], sure, recipe))
+        _compare_sample(columns, texts, fast_rows, encoding, recipe)
+    unsure = np.setdiff1d(np.arange(len(texts)), fast_rows[sure]).tolist()
+    encoded = _encoder(recipe).encode_batch([texts[row] for row in unsure]) if unsure else []
+    for row, one in zip(unsure, encoded, strict=True):
+        try:
+            parts.append(_reference_row(columns, row, recipe, one))
+        except Reject as reject:
+            refuse(columns.indices[row], columns.records[row], reject)
+    return _in_order(parts)
+
+
+def _compare_sample(columns: Columns, texts: list[str], fast_rows: "Ints", encoding: Encoding, recipe: Recipe) -> None:
+    """Encode a seeded share of the rows, and every one that the fast encoder was not sure of, by the reference too.
+
+    Raises:
+        Mismatch: The fast encoding differs.
+    """
+    import numpy as np
+
+    indices = np.array(columns.indices, np.uint64)[fast_rows]
+    mixed = (indices * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)  # Fibonacci hashing: no pattern of the input
+    chosen = np.flatnonzero((mixed % np.uint64(recipe.reference_share) == 0) | ~encoding.sure).tolist()
+    rows = fast_rows[chosen].tolist() if chosen else []
+    for position, row, encoded in zip(
+        chosen, rows, _encoder(recipe).encode_batch([texts[row] for row in rows]), strict=True
+    ):
+        try:
+            borders: Borders | None = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
+        except Reject:
+            borders = None
+        fast_encoder.compare(encoding, position, texts[row], encoded.ids, borders)
+
+
+def _encode_fast(
+    columns: Columns, texts: list[str], rows: "Ints", recipe: Recipe
+) -> "tuple[NDArray[np.bool_], Encoding | None]":
+    """Which of the rows are settled by the fast encoder, and its encoding of all of them."""
+    import numpy as np
+
+    if recipe.fast is None or not len(rows):
+        return np.zeros(len(rows), bool), None
+    everything = len(rows) == len(texts)
+    prompts = columns.prompts if everything else [columns.prompts[row] for row in rows]
+    encoding = recipe.fast.encode(texts if everything else [texts[row] for row in rows], columns.positions(rows))
+    sure = encoding.sure.copy()
+    if recipe.straddle == "strict":
+        sure &= encoding.straddle == 0
+    if recipe.max_tokens is not None:
+        sure &= np.diff(encoding.offsets) + 1 <= recipe.max_tokens
+    prefixes = recipe.fast.prompts_are_prefixes(prompts, encoding)
+    encoding.straddle[~prefixes] |= PROMPT_NOT_PREFIX
+    return sure, encoding
+
+
+def _from_encoding(encoding: Encoding, rows: "Ints", sure: "NDArray[np.bool_]", recipe: Recipe) -> Tokens:
+    """The sure rows of an encoding, an EOS put after each."""
+    import numpy as np
+
+    lengths = np.diff(encoding.offsets)
+    ids = encoding.ids if sure.all() else encoding.ids[np.repeat(sure, lengths)]
+    kept = lengths[sure]
+    ends = np.cumsum(kept)
+    eos = recipe.encoder.eos_token_id if recipe.encoder is not None else 0
+    numbers = np.concatenate([encoding.borders[sure], encoding.straddle[sure, None]], axis=1)
+    offsets = np.concatenate(([0], ends + np.arange(1, len(ends) + 1)))
+    return Tokens(rows, np.insert(ids, ends, eos), offsets, numbers)
+
+
+def _reference_row(columns: Columns, row: int, recipe: Recipe, encoded: Encoded) -> Tokens:
+    """The tokens of one row, or a `Reject`."""
+    import numpy as np
+
+    encoder = _encoder(recipe)
+    if recipe.max_tokens is not None and len(encoded.ids) + 1 > recipe.max_tokens:
+        encoded = _shortened(columns, row, recipe, encoder, len(encoded.ids) + 1)
+    borders = _checked_borders(columns, row, encoded, recipe, encoder)
+    ids = np.array([*encoded.ids, encoder.eos_token_id], np.int32)
+    return Tokens(np.array([row]), ids, np.array([0, len(ids)]), np.array([astuple(borders)], np.int64))
+
+
+def _encoder(recipe: Recipe) -> Encoder:
+    if recipe.encoder is None:
+        raise ValueError("tokens without an encoder")
+    return recipe.encoder
+
+
+def _borders(columns: Columns, row: int, encoded: Encoded, encoder: Encoder) -> Borders:
+    """Token borders, with the bit that says that the prompt alone is tokenised otherwise."""
+    borders = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
+    return with_prompt_bit(borders, encoded, columns.prompts[row], encoder)
+
+
+def with_prompt_bit(borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder) -> Borders:
+    """The borders, with `PROMPT_NOT_PREFIX` set where the prompt alone gives other tokens."""
+    alone = encoder.encode_batch([prompt])[0].ids
+    if alone == encoded.ids[: borders.prompt_tokens]:
+        return borders
+    return replace(borders, straddle=borders.straddle | PROMPT_NOT_PREFIX)
+
+
+def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Recipe, encoder: Encoder) -> Borders:
+    borders = _borders(columns, row, encoded, encoder)
+    if borders.straddle and recipe.straddle == "strict":
+        raise Reject("straddle", f"a token crosses a border (bits {borders.straddle}) and the policy is strict")
+    if encoder.eos_token_id in encoded.ids[borders.prompt_tokens :]:
+        raise Reject("eos_in_completion", "the completion's text holds the EOS token, so generation would stop there")
+    _check_decoded(columns, row, encoded, borders, encoder)
+    return borders
+
+
+def _check_decoded(columns: Columns, row: int, encoded: Encoded, borders: Borders, encoder: Encoder) -> None:
+    """Decode the Key's tokens and find the Key: exactly, or inside them where one straddles; then the whole text."""
+    spans = columns.span(row)
+    gold = columns.completions[row][spans.key_start : spans.key_end]
+    decoded = encoder.decode(encoded.ids[borders.key_token_start : borders.key_token_end])
+    if not (encoder.same_text(decoded, gold) or (borders.straddle and encoder.holds_text(decoded, gold))):
+        raise Reject("key_not_decoded", f"the Key's tokens decode to {decoded!r}, expected {gold!r}")
+    if not encoder.same_text(encoder.decode_text(encoded.ids), columns.text(row)):
+        raise Reject("text_not_decoded", "the tokenizer loses characters of this text: its ids decode to another one")
+
+
+def _shortened(columns: Columns, row: int, recipe: Recipe, encoder: Encoder, num_tokens: int) -> Encoded:
+    """Put a shorter CoT into the row and encode it again; the Key is never touched."""
+    limit = recipe.max_tokens or 0
+    if recipe.too_long != "shorten-cot":
+        raise Reject("too_long", f"{num_tokens} tokens, at most {limit} allowed")
+    parts = columns.parts[row]
+
+    def rendered(cot: str) -> tuple[str, str, Spans]:
+        return render_row(parts._replace(cot=cot), recipe)
+
+    def count(cot: str) -> int:
+        prompt, completion, _ = rendered(cot)
+        return len(encoder.encode_batch([prompt + completion])[0].ids) + 1
+
+    cot = shorten_cot(parts.cot.strip(), count, limit)
+    columns.prompts[row], columns.completions[row], columns.spans[row] = rendered(cot)
+    columns.shortened += 1
+    return encoder.encode_batch([columns.text(row)])[0]
+
+
+def _in_order(parts: list[Tokens]) -> Tokens:
+    """Runs of rows as one, sorted by row."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return parts[0]
+    width = len(TOKEN_BORDERS) + 1
+    if not parts:
+        return Tokens(*(np.empty(0, np.int64),) * 2, np.zeros(1, np.int64), np.empty((0, width), np.int64))
+    rows = np.concatenate([part.rows for part in parts])
+    ids = np.concatenate([part.ids for part in parts])
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    starts = np.concatenate(([0], np.cumsum(lengths)))[:-1]
+    order = np.argsort(rows, kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(lengths[order])))
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths[order])
+    gathered = ids[np.repeat(starts[order], lengths[order]) + within]
+    return Tokens(rows[order], gathered, offsets, np.concatenate([part.numbers for part in parts])[order])

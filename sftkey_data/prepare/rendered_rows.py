@@ -1,0 +1,228 @@
+"""From records to rendered rows: extracted one by one, then written and checked a batch at a time."""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
+from sftkey_data.format.template import Spans, Template
+from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
+from sftkey_data.registry import Dataset
+from sftkey_data.sources.readers import unusable
+from sftkey_data.sources.source import Record
+from sftkey_data.tokens.fast_encoder import FastEncoder
+from sftkey_data.tokens.tokenizer import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sftkey_data.prepare.contamination import EvaluationSets
+
+    Ints = NDArray[Any]  # of int32 or int64
+
+Refuse = Callable[[int, Record, Reject], None]
+
+DROPPED = frozenset({"duplicate", "contaminated"})
+"""Reasons of rows that the user asked to drop; they do not count against --max-reject-rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a row becomes an example; the same for every unit of a build."""
+
+    dataset: Dataset
+    split: str
+    template: Template
+    encoder: Encoder | None
+    straddle: str  # "cover" or "strict"
+    fast: FastEncoder | None = None
+    chat: ChatFormat | None = None
+    system: str | None = None
+    max_tokens: int | None = None
+    too_long: str = "reject"  # or "shorten-cot"
+    evaluation: "EvaluationSets | None" = None
+    reference_share: int = 100  # one row in so many is encoded by the reference too
+
+
+@dataclass(slots=True)
+class Columns:
+    """Rendered rows, column by column; `spans` has shape (num_rows, 5), columns as `template.Spans`."""
+
+    records: list[Record]
+    indices: list[int]
+    parts: list[Parts]
+    prompts: list[str]
+    completions: list[str]
+    spans: "NDArray[np.int64]"
+    shortened: int = 0
+
+    def text(self, row: int) -> str:
+        """Prompt and completion as the one text that is tokenised."""
+        return self.prompts[row] + self.completions[row]
+
+    def texts(self) -> list[str]:
+        """`text` of every row."""
+        return [prompt + completion for prompt, completion in zip(self.prompts, self.completions, strict=True)]
+
+    def span(self, row: int) -> Spans:
+        """The spans of one row."""
+        return Spans(*self.spans[row].tolist())
+
+    def positions(self, rows: "Ints") -> "Ints":
+        """What becomes token borders, in code points of `text`, shape (len(rows), 4): end of the prompt, end of the
+        closing CoT tag, start and end of the Key.
+        """
+        import numpy as np
+
+        prompts = np.fromiter(map(len, self.prompts), np.int64, len(self.prompts))[rows, None]
+        return np.concatenate([prompts, self.spans[rows, 2:] + prompts], axis=1)
+
+    def take(self, rows: list[int]) -> "Columns":
+        """Only these rows; the columns themselves where these are all."""
+        if len(rows) == len(self.prompts):
+            return self
+        return Columns(
+            records=[self.records[row] for row in rows],
+            indices=[self.indices[row] for row in rows],
+            parts=[self.parts[row] for row in rows],
+            prompts=[self.prompts[row] for row in rows],
+            completions=[self.completions[row] for row in rows],
+            spans=self.spans[rows],
+            shortened=self.shortened,
+        )
+
+
+def question_hash(parts: Parts) -> int:
+    """64 bits that are equal for questions (with the turns before them) equal but for white space at their ends."""
+    content = parts.prompt.strip()
+    if parts.history:
+        content += repr(parts.history)
+    return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass")))
+
+
+def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> "NDArray[np.uint64]":
+    """The hash of every record's question; 0 for a record that the extractor rejects."""
+    import numpy as np
+
+    hashes = np.zeros(len(records), np.uint64)
+    for row, (_, record) in enumerate(records):
+        try:
+            hashes[row] = question_hash(_extract(record, dataset))
+        except Reject:
+            continue
+    return hashes
+
+
+def extracted(
+    records: Iterable[tuple[int, Record]], recipe: Recipe, dropped: frozenset[int], refuse: Refuse
+) -> Iterator[tuple[int, Record, Parts]]:
+    """The parts of each record, with its index; a row that is rejected or dropped goes to `refuse` instead."""
+    dataset, evaluation = recipe.dataset, recipe.evaluation
+    for index, record in records:
+        try:
+            parts = _extract(record, dataset)
+            if index in dropped:
+                raise Reject("duplicate", "the question stands in an earlier row too")
+            if evaluation is not None and (found := evaluation.match(parts.prompt, parts.cot)):
+                raise Reject("contaminated", found)
+        except Reject as reject:
+            refuse(index, record, reject)
+        else:
+            yield index, record, parts
+
+
+def render(rows: list[tuple[int, Record, Parts]], recipe: Recipe, refuse: Refuse) -> Columns:
+    """Prompt and completion of each row; a row that cannot be written, or not be read back, goes to `refuse`."""
+    indices, records, parts = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
+    template = recipe.template
+    completions, spans, unsure = template.render_batch([p.cot for p in parts], [p.key for p in parts])
+    faults: dict[int, Reject] = {}
+    for row in unsure:
+        try:
+            completions[row], spans[row] = template.render(parts[row].cot, parts[row].key)
+        except Reject as reject:
+            faults[row] = reject
+    prompts = list[str]()
+    for row, prompt in enumerate(write_prompts(parts, completions, recipe.chat, recipe.system)):
+        if isinstance(prompt, Reject):
+            faults.setdefault(row, prompt)
+            prompt = ""
+        prompts.append(prompt)
+    columns = Columns(records, indices, parts, prompts, completions, spans)
+    _refuse_characters(columns, faults)
+    for row, fault in faults.items():
+        refuse(indices[row], records[row], fault)
+    return columns.take([row for row in range(len(rows)) if row not in faults]) if faults else columns
+
+
+def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:
+    """Refuse rows with characters that no text has: first looked for in all of them at once."""
+    joined = "".join(columns.prompts) + "".join(columns.completions)
+    try:
+        joined.encode()
+        if "\0" not in joined:
+            return
+    except UnicodeEncodeError:
+        pass
+    for row in range(len(columns.prompts)):
+        try:
+            if b"\0" in columns.text(row).encode():
+                fault = "a NUL character in the text: no writing has one, so something broke it"
+                faults.setdefault(row, Reject("nul_character", fault))
+        except UnicodeEncodeError as error:
+            faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
+
+
+def render_row(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
+    """Prompt, completion and spans of one row on its own; a `Reject` where `render` would refuse it."""
+    completion, spans = recipe.template.render(parts.cot, parts.key)
+    prompt = plain_prompt(parts, recipe.system) if recipe.chat is None else recipe.chat.prompt(parts, completion)
+    return prompt, completion, spans
+
+
+def _extract(record: Record, dataset: Dataset) -> Parts:
+    row = record.row
+    if not isinstance(row, dict):
+        raise unusable(row)
+    for column in dataset.columns:
+        if row.get(column) is None:
+            if column not in row:
+                raise Reject("missing_column", f"column {column!r} is missing in this row")
+            raise Reject("null_value", f"{column} is null")
+    try:
+        parts = dataset.extract(row)
+    except Reject:
+        raise
+    except Exception as error:
+        raise SFTKeyError(
+            f"{record.where}: extract of {dataset.name!r}{_line(error, dataset)} raised {type(error).__name__}: {error}"
+        ) from error
+    if not (
+        isinstance(parts, Parts)
+        and isinstance(parts.prompt, str)
+        and isinstance(parts.cot, str)
+        and isinstance(parts.key, str)
+        and parts.answer_type in ANSWER_TYPES
+    ):
+        raise SFTKeyError(f"{record.where}: {_fault(parts, dataset)}")
+    return parts
+
+
+def _line(error: Exception, dataset: Dataset) -> str:
+    """The place in a user's own file that raised."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(dataset.source_file)]
+    return f" ({dataset.source_file} line {own[-1].lineno})" if own else ""
+
+
+def _fault(parts: object, dataset: Dataset) -> str:
+    if not isinstance(parts, Parts):
+        return f"extract of {dataset.name!r} must return Parts, found {type(parts).__name__}"
+    for name in ("prompt", "cot", "key"):
+        if not isinstance(getattr(parts, name), str):
+            return f"{dataset.name!r}: {name} must be a string, found {type(getattr(parts, name)).__name__}"
+    return f"{dataset.name!r}: answer_type {parts.answer_type!r}, expected one of {', '.join(ANSWER_TYPES)}"

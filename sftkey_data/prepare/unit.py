@@ -1,0 +1,109 @@
+"""The work unit of a build: records in, examples and rejects out. Pure, so that any worker gives the same.
+
+`columns` extracts and renders the rows, `tokens` encodes them and finds the borders; here they become a table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sftkey_data.extract.parts import Reject
+from sftkey_data.prepare.encode import Tokens, tokenize
+from sftkey_data.prepare.rendered_rows import Columns, Recipe, extracted, question_hash, render
+from sftkey_data.schema import TOKEN_BORDERS, shard_schema
+from sftkey_data.sources.source import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[Any]  # of int32 or int64
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What became of a run of records: `table.num_rows + len(rejects)` of them.
+
+    `lengths` has shape (num_rows, 3): example, completion, Key; in tokens, or code points without a tokenizer.
+    """
+
+    table: "pa.Table"
+    rejects: list[dict[str, Any]]
+    lengths: "Ints"
+    hashes: "NDArray[np.uint64]"  # of the questions written, for counting duplicates
+    shortened: int
+
+
+def prepare(records: Sequence[tuple[int, Record]], recipe: Recipe, dropped: frozenset[int] = frozenset()) -> Unit:
+    """Turn records into examples, or rejects under a reason; nothing is dropped silently.
+
+    Args:
+        records: Each with its index in the build, which makes its id.
+        recipe: See `Recipe`.
+        dropped: Indices of rows that repeat an earlier question and are not wanted.
+
+    Raises:
+        SFTKeyError: The extractor itself failed (it raised something else than `Reject`, or returned no `Parts`).
+        Mismatch: The fast encoder gave other tokens than the reference.
+    """
+    rejects = list[tuple[int, dict[str, Any]]]()
+
+    def refuse(index: int, record: Record, reject: Reject) -> None:
+        rejects.append((index, _rejected(record, reject)))
+
+    columns = render(list(extracted(records, recipe, dropped, refuse)), recipe, refuse)
+    tokens = tokenize(columns, recipe, refuse) if recipe.encoder is not None else None
+    rejects.sort(key=lambda item: item[0])
+    return _unit(columns, tokens, [reject for _, reject in rejects], recipe)
+
+
+def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]], recipe: Recipe) -> Unit:
+    """The kept rows as a table of the schema."""
+    import numpy as np
+    import pyarrow as pa
+
+    if tokens is not None:
+        columns = columns.take(tokens.rows.tolist())
+    parts, num_rows = columns.parts, len(columns.parts)
+    name, split = recipe.dataset.name, recipe.split
+    golds = [part.key.strip() for part in parts]
+    values = [
+        [f"{name}/{split}/{index}" for index in columns.indices],
+        pa.repeat(name, num_rows),
+        pa.repeat(split, num_rows),
+        columns.prompts,
+        columns.completions,
+        golds,
+        [part.answer_type for part in parts],
+        [part.choices for part in parts],
+        *(columns.spans[:, column].astype(np.int32) for column in (0, 1, 3, 4)),
+    ]
+    if tokens is None:
+        sizes = np.array([list(map(len, column)) for column in (columns.prompts, columns.completions, golds)], np.int64)
+        lengths = np.stack([sizes[0] + sizes[1], sizes[1], sizes[2]], axis=1)
+    else:
+        ids = tokens.ids.astype(np.int32, copy=False)
+        values.append(pa.ListArray.from_arrays(tokens.offsets.astype(np.int32), ids))
+        values += [tokens.numbers[:, column].astype(np.int32) for column in range(len(TOKEN_BORDERS))]
+        values.append(tokens.numbers[:, -1].astype(np.int8))
+        total = np.diff(tokens.offsets)
+        borders = tokens.numbers
+        lengths = np.stack([total, total - borders[:, 0], borders[:, 3] - borders[:, 2]], axis=1)
+    schema = shard_schema(tokenized=tokens is not None)
+    arrays = [
+        value if isinstance(value, pa.Array) else pa.array(value, kind.type)
+        for value, kind in zip(values, schema, strict=True)
+    ]
+    hashes = np.fromiter((question_hash(part) for part in parts), np.uint64, len(parts))
+    return Unit(pa.Table.from_arrays(arrays, schema=schema), rejects, lengths, hashes, columns.shortened)
+
+
+def _rejected(record: Record, reject: Reject) -> dict[str, Any]:
+    return {
+        "source": record.source,
+        "position": record.position,
+        "reason": reject.reason,
+        "detail": reject.detail,
+        "row": record.row,
+    }

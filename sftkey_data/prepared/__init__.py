@@ -1,0 +1,1 @@
+"""A prepared folder as it lies on a disk: manifest, shards, counts, labels."""

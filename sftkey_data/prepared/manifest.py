@@ -1,0 +1,148 @@
+"""What a build records about itself: enough to rebuild it, to check it, and to refuse the wrong model."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.format.template import Template
+from sftkey_data.schema import SCHEMA_VERSION
+from sftkey_data.storage.file_bytes import exists, open_read
+from sftkey_data.storage.filesystems import is_url
+
+MANIFEST = "manifest.json"
+TOKENIZER_FOLDER = "tokenizer"
+REJECTS = "rejects.jsonl"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenizerInfo(_Record):
+    """The tokenizer of a build; `fingerprint` is `sftkey_data.tokens.tokenizer.fingerprint`."""
+
+    name: str
+    fingerprint: str
+    vocab_size: int
+    eos_token_id: int
+    adds_special_tokens: bool
+
+
+class InputInfo(_Record):
+    """One input; `sha256` is over its bytes (of a hub dataset, the fingerprint of its content)."""
+
+    name: str
+    split: str
+    sha256: str
+    rows: int
+
+
+class ShardInfo(_Record):
+    """One shard file."""
+
+    file: str
+    rows: int
+    sha256: str
+
+
+class Counts(_Record):
+    """`rows_read == written + rejected`, always."""
+
+    rows_read: int
+    written: int
+    rejected: int
+
+
+class Manifest(_Record):
+    """The content of `manifest.json`, written last: a folder that has one is complete.
+
+    `shards` and `files` hold the hash of what lies beside it. README.md is not among them: it is there to be edited.
+    `digest` is over all other fields, so that a manifest changed by hand, or hashes that were made to fit, are found.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    code_version: str
+    fingerprint: str = ""  # of everything that decides the rows: configuration, inputs, the user's own files, tokenizer
+    dataset: str
+    split: str
+    config: dict[str, Any]
+    tokenizer: TokenizerInfo | None
+    template: Template
+    inputs: list[InputInfo]
+    counts: Counts
+    rejects: dict[str, int]
+    shards: list[ShardInfo]
+    files: dict[str, str] = Field(default_factory=dict)
+    statistics: dict[str, Any]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the values, however the file is laid out."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_digest(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if k != "digest"} if isinstance(values, dict) else values
+
+
+def in_folder(directory: Path | str, name: str) -> str:
+    """A file of a folder, local or a URL, as it is called in messages."""
+    return f"{str(directory).rstrip('/')}/{name}" if is_url(str(directory)) else str(Path(directory) / name)
+
+
+def manifest_bytes(directory: Path | str) -> bytes:
+    """The bytes of a prepared folder's manifest.
+
+    Raises:
+        SFTKeyError: There is none, or a server fails.
+    """
+    path = in_folder(directory, MANIFEST)
+    if not exists(path):
+        raise SFTKeyError(f"{directory}: no {MANIFEST}, expected a folder written by `sftkey-data build`")
+    with open_read(path) as file:
+        return file.read()
+
+
+def read_manifest(directory: Path | str) -> Manifest:
+    """The manifest of a prepared folder, local or by URL.
+
+    Raises:
+        SFTKeyError: No manifest, a broken one, or another schema version.
+    """
+    return parse_manifest(manifest_bytes(directory), in_folder(directory, MANIFEST))
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """The manifest that a file holds; `path` is for the message."""
+    # Another version has other fields, so it comes before the check of these.
+    if (version := _version(content)) != SCHEMA_VERSION:
+        raise SFTKeyError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the file"
+        raise SFTKeyError(f"{path}: {place}: {fault['msg']}") from None
+
+
+def _version(content: bytes) -> int:
+    """The schema version that a file states; ours where it states none or is broken, which the full check names."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        return SCHEMA_VERSION
+    stated = values.get("schema_version") if isinstance(values, dict) else None
+    return stated if isinstance(stated, int) else SCHEMA_VERSION
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

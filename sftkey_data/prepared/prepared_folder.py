@@ -1,0 +1,170 @@
+"""A prepared folder to read, local or by URL: of a remote one, one shard at a time is copied to this machine's disk."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import (
+    MANIFEST,
+    TOKENIZER_FOLDER,
+    Manifest,
+    ShardInfo,
+    file_sha256,
+    in_folder,
+    manifest_bytes,
+    parse_manifest,
+)
+from sftkey_data.prepared.shards import open_shard
+from sftkey_data.storage.file_bytes import BLOCK, exists, open_read
+from sftkey_data.storage.filesystems import is_url
+from sftkey_data.storage.output_folder import Folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sftkey_data.tokens.tokenizer import Encoder
+
+
+def local_path(name: str) -> Path | None:
+    """A folder's name as a path, also a `file://` URL; None where it is remote."""
+    return None if is_url(name) and not name.startswith("file://") else Path(name.removeprefix("file://"))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A folder whose manifest was read; `raw` are the manifest's bytes, `scratch` is where copies are put."""
+
+    name: str
+    manifest: Manifest
+    raw: bytes
+    scratch: str | None = None
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a path; None where it is remote."""
+        return local_path(self.name)
+
+    @property
+    def title(self) -> str:
+        """The last part of its name."""
+        return self.name.rstrip("/").rpartition("/")[2] or self.name
+
+    def at(self, name: str) -> str:
+        """A file in it, as messages call it."""
+        return in_folder(self.name, name)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        return exists(self.at(name))
+
+    def names(self) -> list[str]:
+        """All files in it and below, sorted."""
+        return Folder(self.name).names()
+
+    @contextlib.contextmanager
+    def on_disk(self, name: str) -> Iterator[Path]:
+        """A file on this machine's disk; the copy of a remote one is removed afterwards.
+
+        Raises:
+            SFTKeyError: It is missing, a server fails, or the disk is full.
+        """
+        if (local := self.local) is not None:
+            yield local / name
+            return
+        if not self.has(name):
+            raise SFTKeyError(f"{self.at(name)} is missing")
+        with tempfile.TemporaryDirectory(prefix="sftkey-", dir=self.scratch, ignore_cleanup_errors=True) as folder:
+            copy = Path(folder) / Path(name).name
+            with open_read(self.at(name)) as source:
+                _copy(source, copy, self.at(name))
+            yield copy
+
+    @contextlib.contextmanager
+    def shard(self, shard: ShardInfo, *, verify: bool = False) -> "Iterator[pa.Table]":
+        """A shard as a memory-mapped table, of the length that the manifest says.
+
+        Args:
+            shard: One of the manifest's.
+            verify: Also compare the bytes with the manifest's hash.
+
+        Raises:
+            SFTKeyError: It is missing, damaged or of another length.
+        """
+        name = self.at(shard.file)
+        with self.on_disk(shard.file) as path:
+            table = open_shard(path, name)
+            if verify and (found := file_sha256(path)) != shard.sha256:
+                raise SFTKeyError(f"{name}: hash {found[:12]}… differs from the manifest's {shard.sha256[:12]}…")
+            if table.num_rows != shard.rows:
+                raise SFTKeyError(f"{name}: holds {table.num_rows} rows, the manifest says {shard.rows}")
+            yield table
+
+    def tables(self, num: int | None = None) -> "Iterator[pa.Table]":
+        """The shards in order, up to `num` rows together; each is good until the next one is asked for."""
+        left = self.manifest.counts.written if num is None else num
+        for shard in self.manifest.shards:
+            if left <= 0:
+                return
+            with self.shard(shard) as table:
+                yield table.slice(0, left)
+            left -= shard.rows
+
+    @contextlib.contextmanager
+    def tokenizer_folder(self) -> Iterator[Path]:
+        """The folder of the tokenizer's copy, on this machine's disk."""
+        if (local := self.local) is not None:
+            yield local / TOKENIZER_FOLDER
+            return
+        source = Folder(self.at(TOKENIZER_FOLDER))
+        if not source.exists():
+            raise SFTKeyError(f"{source.url} is missing")
+        with tempfile.TemporaryDirectory(prefix="sftkey-", dir=self.scratch) as folder:
+            source.fetch(Path(folder))
+            yield Path(folder)
+
+    def encoder(self) -> "Encoder | None":
+        """The reference encoder, from the copy of the tokenizer in the folder; None where it has text only.
+
+        Raises:
+            SFTKeyError: The copy is missing, does not load, or is not the tokenizer that the manifest names.
+        """
+        from sftkey_data.tokens.tokenizer import Encoder, fingerprint, load_tokenizer
+
+        if (info := self.manifest.tokenizer) is None:
+            return None
+        where = self.at(TOKENIZER_FOLDER)
+        with self.tokenizer_folder() as folder:
+            try:
+                tokenizer = load_tokenizer(str(folder))
+            except SFTKeyError as error:
+                raise SFTKeyError(str(error).replace(str(folder), where)) from None
+        if fingerprint(tokenizer) != info.fingerprint:
+            raise SFTKeyError(f"{where}: not the tokenizer that the manifest names")
+        return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
+
+
+def open_prepared(directory: Path | str, scratch: str | None = None) -> Prepared:
+    """Open a prepared folder, local or by URL.
+
+    Args:
+        directory: Folder or URL.
+        scratch: Where copies of remote files are put; the system's folder for temporary files when None.
+
+    Raises:
+        SFTKeyError: It has no manifest, a broken one, or a server fails.
+    """
+    raw = manifest_bytes(directory)
+    return Prepared(str(directory), parse_manifest(raw, in_folder(directory, MANIFEST)), raw, scratch)
+
+
+def _copy(source: IO[bytes], copy: Path, name: str) -> None:
+    try:
+        with copy.open("wb") as target:
+            shutil.copyfileobj(source, target, BLOCK)
+    except OSError as error:
+        raise SFTKeyError(f"{name} cannot be copied to {copy.parent.parent}: {error.strerror or error}") from None

@@ -1,0 +1,61 @@
+"""Opening prepared shards, memory-mapped, in the manifest's order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.prepared.manifest import file_sha256, read_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify: bool = False) -> "pa.Table":
+    """All rows of a prepared folder as one memory-mapped table.
+
+    Args:
+        directory: Folder with a manifest.
+        columns: Only these columns; all when None.
+        verify: Also compare every shard's bytes with the manifest's hash.
+
+    Raises:
+        SFTKeyError: A shard is missing, damaged or of another length; a column does not exist.
+    """
+    import pyarrow as pa
+
+    tables = []
+    for shard in read_manifest(directory).shards:
+        table = open_shard(directory / shard.file)
+        if table.num_rows != shard.rows:
+            raise SFTKeyError(f"{directory / shard.file}: holds {table.num_rows} rows, the manifest says {shard.rows}")
+        if verify and (found := file_sha256(directory / shard.file)) != shard.sha256:
+            raise SFTKeyError(
+                f"{directory / shard.file}: hash {found[:12]}… differs from the manifest's {shard.sha256[:12]}…"
+            )
+        tables.append(_select(table, columns, directory))
+    return pa.concat_tables(tables)
+
+
+def open_shard(path: Path, name: str | None = None) -> "pa.Table":
+    """One shard as a memory-mapped table; `name` is what messages call it, where it is a copy."""
+    import pyarrow as pa
+
+    name = name or str(path)
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except FileNotFoundError:
+        raise SFTKeyError(f"shard {name} is missing") from None
+    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        raise SFTKeyError(f"shard {name} is damaged: {' '.join(str(error).split())[:200]}") from None
+
+
+def _select(table: "pa.Table", columns: Sequence[str] | None, directory: Path) -> "pa.Table":
+    if columns is None:
+        return table
+    for column in columns:
+        if column not in table.column_names:
+            why = " (built without --tokenizer?)" if column == "input_ids" else nearest(column, table.column_names)
+            raise SFTKeyError(f"{directory}: the shards have no column {column!r}{why}")
+    return table.select(list(columns))

@@ -1,0 +1,123 @@
+"""Counting what a build wrote, in a form that adds up over units and survives an interruption."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from sftkey_data.prepare.unit import Unit
+from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_KEY_END, STRADDLES_KEY_START, STRADDLES_PROMPT
+from sftkey_data.sources.source import Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
+"""Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
+
+STRADDLE_NAMES = {
+    STRADDLES_KEY_START: "key_start",
+    STRADDLES_KEY_END: "key_end",
+    STRADDLES_PROMPT: "prompt",
+    PROMPT_NOT_PREFIX: "prompt_not_prefix",
+}
+
+
+class UnitTally(BaseModel):
+    """Counts of one unit (or of a sum of units); lengths map a length to how many examples have it."""
+
+    file: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+    shortened: int = 0
+    reasons: Counter[str] = Field(default_factory=Counter)
+    rows_by_source: Counter[str] = Field(default_factory=Counter)
+    straddles: Counter[str] = Field(default_factory=Counter)
+    odd_numbers: int = 0
+    first_odd_number: str | None = None
+    lengths: Counter[int] = Field(default_factory=Counter)
+    completion_lengths: Counter[int] = Field(default_factory=Counter)
+    key_lengths: Counter[int] = Field(default_factory=Counter)
+
+    def add(self, records: Sequence[Record], unit: Unit) -> None:
+        """Count a batch of records and what became of them."""
+        import numpy as np
+
+        self.read += len(records)
+        self.written += unit.table.num_rows
+        self.rejected += len(unit.rejects)
+        self.shortened += unit.shortened
+        self.reasons.update(reject["reason"] for reject in unit.rejects)
+        self.rows_by_source.update(record.source for record in records)
+        bits = unit.table["straddle"].to_numpy() if "straddle" in unit.table.column_names else np.zeros(0, np.int8)
+        for bit, name in STRADDLE_NAMES.items():
+            self.straddles[name] += int(np.count_nonzero(bits & bit))
+        self._add_odd_numbers(unit.table)
+        for column, lengths in enumerate((self.lengths, self.completion_lengths, self.key_lengths)):
+            values, counts = np.unique(unit.lengths[:, column], return_counts=True)
+            for value, n in zip(values.tolist(), counts.tolist(), strict=True):
+                lengths[value] += n
+
+    def _add_odd_numbers(self, table: "pa.Table") -> None:
+        """Keys of type number that are more than a number: most often a column taken whole, or a regex too wide."""
+        import pyarrow.compute as pc
+
+        is_number = pc.equal(table["answer_type"], "number")
+        odd = table.filter(pc.and_not(is_number, pc.match_substring_regex(table["gold"], PLAIN_NUMBER)))
+        if odd.num_rows:
+            self.odd_numbers += odd.num_rows
+            self.first_odd_number = self.first_odd_number or f"{odd['id'][0]}: {odd['gold'][0].as_py()[:80]!r}"
+
+    @classmethod
+    def sum(cls, tallies: Iterable["UnitTally"]) -> "UnitTally":
+        """The tally of all units together."""
+        total = cls()
+        for tally in tallies:
+            total.read += tally.read
+            total.written += tally.written
+            total.rejected += tally.rejected
+            total.shortened += tally.shortened
+            total.odd_numbers += tally.odd_numbers
+            total.first_odd_number = total.first_odd_number or tally.first_odd_number
+            for name in ("reasons", "rows_by_source", "straddles", "lengths", "completion_lengths", "key_lengths"):
+                getattr(total, name).update(getattr(tally, name))
+        return total
+
+    def statistics(self, unit: str) -> dict[str, Any]:
+        """Length and Key-share statistics for the manifest; `unit` says what a length counts."""
+        completion_total = _total(self.completion_lengths)
+        return {
+            "unit": unit,
+            "example_length": _quantiles(self.lengths),
+            "completion_length": _quantiles(self.completion_lengths),
+            "key_length": _quantiles(self.key_lengths),
+            "key_share": round(_total(self.key_lengths) / completion_total, 6) if completion_total else 0.0,
+            "straddle": dict(self.straddles),
+            "shortened": self.shortened,
+            "odd_numbers": self.odd_numbers,
+            "first_odd_number": self.first_odd_number,
+        }
+
+
+def _total(lengths: Counter[int]) -> int:
+    return sum(length * n for length, n in lengths.items())
+
+
+def _quantiles(lengths: Counter[int]) -> dict[str, float]:
+    """Exact quantiles (the smallest length that at least this share of the examples does not exceed) and the mean."""
+    n = lengths.total()
+    if n == 0:
+        return {}
+    result: dict[str, float] = {"mean": round(_total(lengths) / n, 3)}
+    wanted = {"min": 0.0, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    seen = 0
+    for length in sorted(lengths):
+        seen += lengths[length]
+        for name, share in wanted.items():
+            if name not in result and seen >= max(1, share * n):
+                result[name] = length
+    return result

@@ -1,0 +1,1 @@
+"""Rows from files, URLs, hub ids and folders, and the pieces a build cuts them into."""

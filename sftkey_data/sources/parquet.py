@@ -1,0 +1,66 @@
+"""Reading Parquet: rows as Python values, without decoding pictures and sounds."""
+
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.sources.readers import Record, Unreadable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARQUET_ROWS = 4_096  # converted at a time
+
+
+def read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
+    """Rows of a Parquet file that can be sought."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = pq.ParquetFile(file)
+        names = content.schema_arrow.names
+        if twice := next((column for column in names if names.count(column) > 1), None):
+            raise SFTKeyError(f"{name}: the column name {twice!r} stands twice")
+        media = media_columns(content.schema_arrow)
+        columns = [f"{column}.path" if column in media else column for column in names]
+        number = 0
+        for batch in content.iter_batches(PARQUET_ROWS, columns=columns if media else None):
+            for row in _rows(batch):
+                number += 1
+                yield Record(name, number, row)
+    except (pa.ArrowException, OSError) as error:  # an OSError where a page does not decompress
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SFTKeyError(f"{name}: not a readable Parquet file: {said}") from None
+
+
+def media_columns(schema: Any) -> list[str]:
+    """Columns of pictures, sounds and other files, as `datasets` stores them: a struct of bytes and path.
+
+    Of these a row holds the path alone, under `path`. Decoding would need libraries that nothing here uses, and the
+    bytes would fill the rejects.
+    """
+    import pyarrow as pa
+
+    structs = [field for field in schema if pa.types.is_struct(field.type)]
+    return [field.name for field in structs if {part.name for part in field.type} == {"bytes", "path"}]
+
+
+def _rows(batch: "pa.RecordBatch") -> list[Any]:
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except (UnicodeDecodeError, OverflowError, ValueError):
+        return [_one_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+
+
+def _one_row(batch: "pa.RecordBatch") -> Any:
+    """The row of a batch of one. A date that Python cannot hold is no reason to lose the row's other columns."""
+    row = dict[str, Any]()
+    for column in batch.schema.names:
+        try:
+            row[column] = batch[column].to_pylist()[0]
+        except UnicodeDecodeError as error:
+            return Unreadable("invalid_utf8", f"{column}: {error.reason} at byte {error.start + 1}", "")
+        except (OverflowError, ValueError) as error:
+            row[column] = Unreadable("unreadable_value", f"{column}: {error}", str(error))
+    return row

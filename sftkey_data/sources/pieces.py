@@ -1,0 +1,165 @@
+"""Cutting the input into pieces: runs of rows that become one shard each, whoever works on them.
+
+Where a piece ends depends on the input and the configured sizes alone, so the shards are the same for any number of
+workers. Of a plain `.jsonl` a piece is a range of bytes, which its worker reads by itself; of everything else the rows
+travel with the piece.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import IO, TYPE_CHECKING
+
+from sftkey_data.sources import source as sources
+from sftkey_data.sources.source import Record, Source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+BLOCK = 2**22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A run of rows of one source.
+
+    Args:
+        number: Of the piece in the build; its shard is `data-NNNNN.arrow`.
+        first: Index in the build of its first row.
+        num_rows: How many rows it holds.
+        source: Where `start`, `stop` and `line` point into; None when `records` holds the rows.
+        start: First byte.
+        stop: Byte after the last one.
+        line: Line number of the first byte, 1-based.
+        records: The rows themselves.
+        dropped: Indices of rows that repeat an earlier question and are not wanted.
+    """
+
+    number: int
+    first: int
+    num_rows: int
+    source: Source | None = None
+    start: int = 0
+    stop: int = 0
+    line: int = 1
+    records: tuple[Record, ...] = ()
+    dropped: frozenset[int] = frozenset()
+
+    def read(self) -> Iterator[tuple[int, Record]]:
+        """The rows with their indices in the build."""
+        if self.source is None:
+            return enumerate(self.records, start=self.first)
+        records = sources.read_lines(self.source, self.start, self.stop, self.line)
+        return enumerate(islice(records, self.num_rows), start=self.first)
+
+
+def cut(
+    inputs: Iterable[Source] | Iterable[Record], *, max_rows: int, max_bytes: int, limit: int | None
+) -> Iterator[Piece]:
+    """Cut sources (or the rows of a generated set) into pieces, in order, numbered from 0.
+
+    Args:
+        inputs: Sources, or records that no file holds.
+        max_rows: Rows of a piece at most.
+        max_bytes: A piece of a file ends with the row that reaches so many bytes.
+        limit: Rows of all pieces together at most; all when None.
+    """
+    number = first = 0
+    for item in _runs(inputs, max_rows, max_bytes):
+        kept = item.num_rows if limit is None else min(item.num_rows, limit - first)
+        if kept:
+            yield replace(item, number=number, first=first, num_rows=kept, records=item.records[:kept])
+            number, first = number + 1, first + kept
+        if limit is not None and first >= limit:
+            return
+
+
+def _runs(inputs: Iterable[Source] | Iterable[Record], max_rows: int, max_bytes: int) -> Iterator[Piece]:
+    generated: list[Record] = []
+    for item in inputs:
+        if isinstance(item, Record):
+            generated.append(item)
+            if len(generated) == max_rows:
+                yield _carried(generated)
+                generated = []
+        elif sources.is_plain_lines(item):
+            with sources.open_raw(item) as file:
+                yield from _line_runs(item, file, max_rows, max_bytes)
+            sources.refuse_changed(item)
+        else:
+            yield from _row_runs(sources.read(item), max_rows, max_bytes)
+    if generated:
+        yield _carried(generated)
+
+
+def _carried(records: list[Record]) -> Piece:
+    return Piece(number=0, first=0, num_rows=len(records), records=tuple(records))
+
+
+def _row_runs(records: Iterator[Record], max_rows: int, max_bytes: int) -> Iterator[Piece]:
+    """Runs of parsed rows; a row's bytes are those of its text columns."""
+    run: list[Record] = []
+    num_bytes = 0
+    for record in records:
+        run.append(record)
+        values = record.row.values() if isinstance(record.row, dict) else (str(record.row),)
+        num_bytes += sum(len(value) for value in values if isinstance(value, str))
+        if len(run) == max_rows or num_bytes >= max_bytes:
+            yield _carried(run)
+            run, num_bytes = [], 0
+    if run:
+        yield _carried(run)
+
+
+def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -> Iterator[Piece]:
+    """Runs of lines, found by their line breaks without parsing them; blank lines are no rows."""
+    rows = line = 0
+    start, first_line = 0, 1
+    for ends, is_row in _lines(file):
+        begin = 0
+        while begin < len(ends):
+            counted = is_row[begin:].cumsum()
+            full = int(counted.searchsorted(max_rows - rows))  # the line with which the run is full of rows
+            large = int(ends[begin:].searchsorted(start + max_bytes))  # … or of bytes
+            last = begin + min(full, large)
+            if last >= len(ends):
+                rows += int(counted[-1])
+                line += len(ends) - begin
+                break
+            rows += int(counted[last - begin])
+            line += last + 1 - begin
+            stop = int(ends[last])
+            if rows:
+                yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=stop, line=first_line)
+            start, first_line, rows, begin = stop, line + 1, 0, last + 1
+        tail = int(ends[-1]) if len(ends) else start
+    if rows:
+        yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=tail, line=first_line)
+
+
+def _lines(file: IO[bytes]) -> "Iterator[tuple[Ints, Ints]]":
+    """Block by block: where each line ends (the byte after its break), and whether it holds a row (1) or is blank."""
+    import numpy as np
+
+    rest, position = b"", 0
+    while True:
+        chunk = file.read(BLOCK)
+        block = rest + chunk
+        whole = block if not chunk else block[: block.rfind(b"\n") + 1]
+        rest = block[len(whole) :]
+        if whole:
+            data = np.frombuffer(whole, np.uint8)
+            ends = np.flatnonzero(data == ord("\n")) + 1
+            if not len(ends) or ends[-1] < len(whole):
+                ends = np.append(ends, len(whole))
+            starts = np.concatenate(([0], ends[:-1]))
+            is_row = np.ones(len(ends), np.int64)
+            for index in np.flatnonzero(data[starts] <= ord(" ")):
+                is_row[index] = bool(whole[starts[index] : ends[index]].strip())
+            yield ends + position, is_row
+            position += len(whole)
+        if not chunk:
+            return

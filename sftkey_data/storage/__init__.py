@@ -1,0 +1,1 @@
+"""Files and folders, local or by URL: complete or not there."""

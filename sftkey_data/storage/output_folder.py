@@ -1,0 +1,179 @@
+"""A folder to write, local or by fsspec URL: no file is seen half-written, and none arrives short without an error."""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.storage.file_bytes import BLOCK, exists, find_info, open_read, size
+from sftkey_data.storage.filesystems import ShortError, filesystem, local_path, naming, tried
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder to write, local or a URL; file names are relative to it."""
+
+    url: str
+
+    def exists(self) -> bool:
+        """Whether it is there (of a URL: whether anything lies under it)."""
+        return exists(self.url)
+
+    def names(self) -> list[str]:
+        """All files in it and below, sorted, unfinished ones aside."""
+        if (root := local_path(self.url)) is not None:
+            found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+            return sorted(name for name in found if not name.endswith(".partial"))
+        fs, path = filesystem(self.url)
+
+        def find() -> list[str]:
+            fs.invalidate_cache()
+            return [str(name) for name in fs.find(path)]
+
+        return sorted(name[len(path.rstrip("/")) + 1 :] for name in tried(find, f"{self.url}: listing it"))
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        with open_read(self._at(name)) as file:
+            return file.read()
+
+    def local_copy(self, name: str, scratch: Path) -> Path:
+        """A path to read: the file itself, or a copy in `scratch` of a remote one."""
+        if (local := local_path(self._at(name))) is not None:
+            return local
+        (copy := scratch / name).write_bytes(self.read_bytes(name))
+        return copy
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file that is never seen half-written."""
+        if (target := local_path(self._at(name))) is None:
+            self._put(name, len(content), lambda fs, path: fs.pipe_file(path, content))
+            return
+        with whole(target) as half:
+            half.write_bytes(content)
+
+    def put_file(self, local: Path, name: str) -> None:
+        """Move a finished local file to its place here."""
+        if (target := local_path(self._at(name))) is None:
+            with naming(local, "read", SFTKeyError):
+                expected = local.stat().st_size
+            self._put(name, expected, lambda fs, path: fs.put_file(str(local), path))
+            local.unlink()
+            return
+        with whole(target) as half:
+            shutil.move(local, half)  # a copy where the disk is another
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+        if (target := local_path(self._at(name))) is not None:
+            with naming(target, "removed", Interrupted):
+                target.unlink(missing_ok=True)
+            return
+        fs, path = filesystem(self._at(name))
+
+        def remove() -> None:
+            with contextlib.suppress(FileNotFoundError):  # an answer was lost, or another process was faster
+                fs.rm_file(path)
+
+        tried(remove, f"{self._at(name)}: removing it")
+
+    def clear(self) -> None:
+        """Remove everything in it, and a local folder itself."""
+        if (root := local_path(self.url)) is not None:
+            with naming(root, "removed", Interrupted), contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(root)
+            return
+        for name in self.names():
+            self.delete(name)
+
+    def publish(self, final: "Folder", last: str) -> None:
+        """Give everything its final place, replacing what is there; `last` comes last, so what has it is complete.
+
+        A local folder is renamed. Remote files are copied by the server, then removed here; interrupted, the same call
+        goes on.
+        """
+        root, place = local_path(self.url), local_path(final.url)
+        if root is not None and place is not None:
+            _rename(root, place)
+            return
+        names = sorted(self.names(), key=lambda name: (name == last, name))
+        if last not in names:
+            raise SFTKeyError(f"{self.url}: {last} expected, it is not there: nothing to publish")
+        there = final.names()
+        # The same `last` is there: a publishing that was interrupted, maybe while files were removed here.
+        if last not in there or final.read_bytes(last) != self.read_bytes(last):
+            for stale in sorted({last} & set(there)) + sorted(set(there) - set(names)):
+                final.delete(stale)
+        for name in names:
+            _, source = filesystem(self._at(name))
+            final._put(name, size(self._at(name)), partial(_copy_there, source))
+        for name in names:
+            self.delete(name)
+
+    def fetch(self, to: Path) -> None:
+        """Copy everything to a local folder."""
+        for name in self.names():
+            with whole(to / name) as half, open_read(self._at(name)) as source, half.open("wb") as target:
+                shutil.copyfileobj(source, target, BLOCK)
+
+    def child(self, name: str) -> "Folder":
+        """A folder in it."""
+        return Folder(self._at(name))
+
+    def _at(self, name: str) -> str:
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def _put(self, name: str, expected: int | None, write: Callable[[Any, str], object]) -> None:
+        fs, path = filesystem(self._at(name))
+
+        def put() -> None:
+            try:
+                write(fs, path)
+            except FileNotFoundError as error:
+                if "upload" in str(error):  # of several parts, completed although its answer was lost
+                    raise ShortError(str(error)) from None
+                raise
+            found = (find_info(self._at(name), f"{self._at(name)}: asking for its size") or {}).get("size", 0)
+            if expected is not None and found != expected:
+                raise ShortError(f"{found} of {expected} bytes arrived")
+
+        tried(put, f"{self._at(name)}: writing it")
+
+
+def _copy_there(source: str, fs: Any, path: str) -> None:
+    fs.cp_file(source, path)
+
+
+def _rename(root: Path, place: Path) -> None:
+    """Put a local folder at a place, at once; what was there is removed after it."""
+    replaced = place.with_name(f".{place.name}.replaced")
+    with naming(place, "replaced", Interrupted):
+        for unfinished in root.rglob("*.partial"):  # of a worker that was killed
+            unfinished.unlink(missing_ok=True)
+        if replaced.exists():
+            shutil.rmtree(replaced)
+        if place.exists():
+            place.rename(replaced)
+        root.rename(place)
+        if replaced.exists():
+            shutil.rmtree(replaced)
+
+
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A name of one's own to write, which takes the target's place when all went well."""
+    half = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        with naming(target, "written", Interrupted):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield half
+            half.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            half.unlink()

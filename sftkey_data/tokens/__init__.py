@@ -1,0 +1,1 @@
+"""Tokenizers, the fast encoders proven equal to them, and token borders."""

@@ -1,0 +1,237 @@
+"""The fast encoder: ids from a quicker implementation of the same vocabulary, offsets from the bytes of its tokens.
+
+A token of a byte-level vocabulary stands for a known run of bytes, so a running sum over the tokens gives every border,
+and the joined bytes of a batch compared with the batch's text decode every row back. Whatever this encoder cannot be
+sure of (`eligible`, `Encoding.sure`) is left to the reference in `tokenizer`; `compare` compares the two.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_PROMPT
+from sftkey_data.tokens.borders import Borders
+from sftkey_data.tokens.id_sources import IdSource, TokenBytes, find_source, token_bytes, tokenizers_source
+from sftkey_data.tokens.tokenizer import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[Any]  # of int32 or int64
+
+COMPOSITIONS = ("NFC", "NFD", "NFKC", "NFKD")  # normalisers that leave ASCII as it is
+NFC_CHANGES = re.compile(r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u22ff]")
+"""A character that NFC might change or join to the one before it; none of the others, however they follow another."""
+
+
+class Mismatch(Exception):  # noqa: N818 - a finding that switches the encoder, never shown as an error
+    """The fast encoder and the reference disagree on a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A batch as tokens: `ids[offsets[i]:offsets[i + 1]]` are row i's, BOS included, EOS not.
+
+    `borders` has shape (num_rows, 5), columns as `schema.TOKEN_BORDERS`; `straddle` the bits but the prompt check's.
+    `sure` is false for a row that the reference must decide.
+    """
+
+    ids: "Ints"
+    offsets: "Ints"
+    borders: "Ints"
+    straddle: "Ints"
+    sure: "NDArray[np.bool_]"
+
+
+class FastEncoder:
+    """See the module; build one with `find_fast_encoder`."""
+
+    def __init__(self, reference: Encoder, source: IdSource, alphabet: TokenBytes) -> None:
+        self.name = source.name
+        self.reference = reference
+        self._source = source
+        self._alphabet = alphabet
+        self._prefix = reference.prefix
+        self._added = _added_tokens(reference)
+        normalizer = reference.parts["normalizer"]
+        kind = None if normalizer is None else normalizer.get("type")
+        self._ascii_is_stable = kind in (None, *COMPOSITIONS)
+        self._normalizer = kind
+
+    def eligible(self, texts: list[str]) -> list[int]:
+        """Indices of the texts that no normaliser changes, without an added token or a byte that no token holds."""
+        missing = self._source.missing
+
+        def lacks_token(text: str) -> bool:
+            return len(text.encode().translate(None, missing)) < len(text.encode())
+
+        incomplete = bool(missing) and lacks_token("".join(texts))
+        lead, added = self._alphabet.lead, self._added
+        if added is not None and added.search("".join(texts)) is None:
+            added = None  # in none of them: one search instead of many
+        ascii_is_stable, is_stable = self._ascii_is_stable, self._is_stable
+        return [
+            index
+            for index, text in enumerate(texts)
+            if (added is None or added.search(text) is None)
+            and ((ascii_is_stable and text.isascii()) or is_stable(text))
+            and not (lead and (text[:1].isspace() or "\u2581" in text))
+            and not (incomplete and lacks_token(text))
+        ]
+
+    def _is_stable(self, text: str) -> bool:
+        if self._normalizer is None or (self._normalizer == "NFC" and NFC_CHANGES.search(text) is None):
+            return True
+        return self.reference.normalized(text) == text
+
+    def ids(self, texts: list[str]) -> "tuple[Ints, Ints]":
+        """Ids and offsets of a batch, BOS included where the tokenizer adds one."""
+        import numpy as np
+
+        ids, offsets = self._source.encode(texts)
+        if not self._prefix:
+            return ids, offsets
+        lengths = np.diff(offsets)
+        ids = np.insert(ids, np.repeat(offsets[:-1], len(self._prefix)), np.tile(self._prefix, len(lengths)))
+        return ids, offsets + np.arange(len(offsets)) * len(self._prefix)
+
+    def encode(self, texts: list[str], positions: "Ints") -> Encoding:
+        """Encode a batch of eligible texts.
+
+        Args:
+            texts: Prompt + completion of each row.
+            positions: Shape (num_rows, 4), in code points of the text: end of the prompt, end of the closing CoT tag,
+                start and end of the Key.
+        """
+        import numpy as np
+
+        ids, offsets = self.ids(texts)
+        lead = self._alphabet.lead
+        blob = "".join(f"{lead}{text}" for text in texts).encode() if lead else "".join(texts).encode()
+        lengths, positions = _in_bytes(texts, positions, len(blob), len(lead))
+        row_starts = np.concatenate(([0], np.cumsum(lengths)))
+        token_ends, decoded = self._alphabet.join(ids)
+        begins = np.concatenate(([0], token_ends))[offsets]  # of each row in the decoded bytes
+        sure = _decoded_rows(begins, decoded, row_starts, blob)
+        borders, straddle = _borders(token_ends, offsets, positions + begins[:-1, None] + len(lead))
+        prompt, cot, first, last = borders[:, 0], borders[:, 1], borders[:, 2], borders[:, 3]
+        sure &= (first < last) & (prompt > 0) & (prompt <= cot)
+        ended = np.flatnonzero(ids == self.reference.eos_token_id)
+        rows = np.searchsorted(offsets, ended, side="right") - 1
+        sure[rows[ended >= offsets[rows] + prompt[rows]]] = False
+        return Encoding(ids, offsets, borders, straddle, sure)
+
+    def prompts_are_prefixes(self, prompts: list[str], encoding: Encoding) -> "NDArray[np.bool_]":
+        """Whether each prompt, encoded alone, gives exactly the first `prompt_tokens` ids of its row.
+
+        Where no pattern looks ahead (SentencePiece), a border between two tokens of the row answers it: tokens only
+        grow by merging, so no merge ever crossed that place, and what stands before it was merged as if alone.
+        """
+        import numpy as np
+
+        if self._alphabet.lead:
+            whole: NDArray[np.bool_] = encoding.straddle & STRADDLES_PROMPT == 0
+            return whole
+        ids, offsets = self.ids(prompts)
+        lengths = np.diff(offsets)
+        same: NDArray[np.bool_] = lengths == encoding.borders[:, 0]
+        shared = np.minimum(lengths, np.diff(encoding.offsets))
+        rows = np.repeat(np.arange(len(prompts)), shared)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(shared) - shared, shared)
+        other = ids[offsets[rows] + within] != encoding.ids[encoding.offsets[rows] + within]
+        same[rows[other]] = False
+        return same
+
+
+def find_fast_encoder(reference: Encoder) -> FastEncoder | None:
+    """The quickest encoder that takes this tokenizer; None where its tokens' bytes are not known."""
+    alphabet = token_bytes(reference)
+    if alphabet is None:
+        return None
+    source = None if alphabet.lead else find_source(reference)
+    return FastEncoder(reference, source or tokenizers_source(reference), alphabet)
+
+
+def compare(encoding: Encoding, row: int, text: str, ids: list[int], borders: Borders | None) -> None:
+    """Compare one row with the reference, the prompt check aside.
+
+    Args:
+        encoding: By the fast encoder.
+        row: Of the encoding.
+        text: For the message.
+        ids: By the reference.
+        borders: By the reference; None where it rejects the row.
+
+    Raises:
+        Mismatch: They differ.
+    """
+    found = encoding.ids[encoding.offsets[row] : encoding.offsets[row + 1]].tolist()
+    if found != ids:
+        raise Mismatch(f"other ids for {text[:80]!r}")
+    if not encoding.sure[row]:
+        return
+    if borders is None:
+        raise Mismatch(f"borders where the reference finds none for {text[:80]!r}")
+    numbers = [borders.prompt_tokens, borders.cot_token_end, borders.key_token_start, borders.key_token_end]
+    if encoding.borders[row].tolist() != [*numbers, borders.answer_token_end]:
+        raise Mismatch(f"other borders for {text[:80]!r}")
+    if int(encoding.straddle[row]) & ~PROMPT_NOT_PREFIX != borders.straddle:
+        raise Mismatch(f"other straddle bits for {text[:80]!r}")
+
+
+def _in_bytes(texts: list[str], positions: "Ints", num_bytes: int, lead: int) -> "tuple[Ints, Ints]":
+    """Length of each row and its positions in bytes; a position is of the text, a length counts the lead too."""
+    import numpy as np
+
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + lead
+    if int(lengths.sum()) == num_bytes:
+        return lengths, positions
+    positions = positions.copy()
+    for row, text in enumerate(texts):
+        if not text.isascii():
+            lengths[row] = len(text.encode()) + lead
+            positions[row] = [len(text[:position].encode()) for position in positions[row]]
+    return lengths, positions
+
+
+def _decoded_rows(begins: "Ints", decoded: "NDArray[np.uint8]", row_starts: "Ints", blob: bytes) -> "NDArray[np.bool_]":
+    """Which rows' tokens join to exactly the row's bytes; one comparison where all do."""
+    import numpy as np
+
+    text = np.frombuffer(blob, np.uint8)
+    if np.array_equal(begins, row_starts) and np.array_equal(decoded, text):
+        return np.ones(len(begins) - 1, bool)
+    return np.array(
+        [
+            np.array_equal(decoded[begins[row] : begins[row + 1]], text[row_starts[row] : row_starts[row + 1]])
+            for row in range(len(begins) - 1)
+        ]
+    )
+
+
+def _borders(token_ends: "Ints", offsets: "Ints", positions: "Ints") -> "tuple[Ints, Ints]":
+    """`borders.token_borders` for a batch, in bytes of the joined text."""
+    import numpy as np
+
+    starts = np.concatenate(([0], token_ends[:-1])) if len(token_ends) else token_ends
+    prompt, cot, first, last = (
+        np.searchsorted(starts, positions[:, 0]),
+        np.searchsorted(starts, positions[:, 1]),
+        np.searchsorted(token_ends, positions[:, 2], side="right"),
+        np.searchsorted(starts, positions[:, 3]),
+    )
+    inside = len(token_ends) - 1
+    straddle = (starts[np.minimum(first, inside)] < positions[:, 2]).astype(np.int64)
+    straddle |= (token_ends[np.clip(last - 1, 0, inside)] > positions[:, 3]).astype(np.int64) << 1
+    straddle |= (token_ends[np.clip(prompt - 1, 0, inside)] > positions[:, 0]).astype(np.int64) << 2
+    borders = np.stack([prompt, np.minimum(cot, first), first, last, offsets[1:]], axis=1) - offsets[:-1, None]
+    return borders, straddle
+
+
+def _added_tokens(reference: Encoder) -> re.Pattern[str] | None:
+    contents = {str(token.content) for token in reference.tokenizer.added_tokens_decoder.values()}
+    contents |= {token["content"] for token in reference.parts["added_tokens"]}
+    contents |= {reference.normalized(content) for content in contents}
+    contents.discard("")
+    return re.compile("|".join(map(re.escape, sorted(contents)))) if contents else None

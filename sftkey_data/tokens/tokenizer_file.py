@@ -1,0 +1,141 @@
+"""A tokenizer read from its folder without transformers, whose import takes longer than preparing 50,000 rows.
+
+transformers may make another tokenizer of the same files: some of its classes rewrite parts. So it is asked, by a
+process that runs beside the build, and nothing is published before it has given the same. What it gave is kept in the
+user's cache under a hash of the files and of the versions, so that it is asked once.
+
+    python -m sftkey_data.tokens.tokenizer_file DIR    # what transformers gives, as JSON
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sftkey_data
+from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, fingerprint, load_tokenizer
+
+
+class TokenizerFile:
+    """What a build needs of a tokenizer; a `FastTokenizer` as transformers' are, without chat template."""
+
+    def __init__(self, directory: Path, eos_token: str) -> None:
+        from tokenizers import Tokenizer
+
+        self.name_or_path = str(directory)
+        self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self.backend_tokenizer.no_padding()
+        self.backend_tokenizer.no_truncation()
+        self.backend_json = str(self.backend_tokenizer.to_str())
+        self.eos_token_id: int | None = self.backend_tokenizer.token_to_id(eos_token)
+        self.added_tokens_decoder: dict[int, Any] = self.backend_tokenizer.get_added_tokens_decoder()
+
+    def __len__(self) -> int:
+        return int(self.backend_tokenizer.get_vocab_size(with_added_tokens=True))
+
+
+def open_tokenizer_file(name: str) -> TokenizerFile | None:
+    """The tokenizer of a local folder; None where only transformers can say what it is."""
+    directory = Path(name)
+    try:
+        config = json.loads((directory / "tokenizer_config.json").read_bytes())
+        eos = config["eos_token"]
+        tokenizer = TokenizerFile(directory, eos["content"] if isinstance(eos, dict) else eos)
+    except Exception:  # noqa: BLE001 - tokenizers raises bare ones; whatever is wrong, transformers words it
+        return None
+    return tokenizer if tokenizer.eos_token_id is not None else None
+
+
+class TokenizerDiffers(Exception):  # noqa: N818 - a finding that switches the tokenizer, never shown as an error
+    """transformers makes another tokenizer of the folder than its `tokenizer.json` says."""
+
+
+class Opinion:
+    """What transformers makes of a folder's files: known from the cache, or being asked of another process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._cached = _cache() / f"{_key(directory)}.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        if not self._cached.is_file():
+            command = [sys.executable, "-m", "sftkey_data.tokens.tokenizer_file", str(directory)]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def confirm(self, tokenizer: FastTokenizer) -> None:
+        """Wait for the answer where it is still being asked.
+
+        Raises:
+            TokenizerDiffers: transformers gives another tokenizer, or none.
+        """
+        if self._process is None:
+            answer = self._cached.read_bytes()
+        else:
+            answer, _ = self._process.communicate()
+        if answer.strip() != _facts(tokenizer):
+            raise TokenizerDiffers(
+                f"transformers makes another tokenizer of {self._directory} than tokenizer.json says"
+            )
+        if self._process is not None:
+            _keep(self._cached, answer)
+
+    def close(self) -> None:
+        """End the other process if nobody waits for it any more."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def opinion_on(name: str | None) -> Iterator[Opinion | None]:
+    """The opinion on a local folder's tokenizer; None where there is no such folder to read without transformers."""
+    if name is None or not (Path(name) / "tokenizer.json").is_file():
+        yield None
+        return
+    opinion = Opinion(Path(name))
+    try:
+        yield opinion
+    finally:
+        opinion.close()
+
+
+def _facts(tokenizer: FastTokenizer) -> bytes:
+    added = {str(index): str(token.content) for index, token in sorted(tokenizer.added_tokens_decoder.items())}
+    facts = {"fingerprint": fingerprint(tokenizer), "vocab_size": len(tokenizer), "added_tokens": added}
+    return json.dumps(facts).encode()
+
+
+def _key(directory: Path) -> str:
+    """Over everything that the answer depends on."""
+    versions = [sftkey_data.__version__, version("transformers"), version("tokenizers")]
+    digest = hashlib.sha256(json.dumps(versions).encode())
+    for name in TOKENIZER_FILES:
+        if (path := directory / name).is_file():
+            digest.update(f"{name} {path.stat().st_size} ".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sftkey" / "tokenizers"
+
+
+def _keep(path: Path, content: bytes) -> None:
+    half = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(content)
+        half.replace(path)
+    except OSError:  # a home that cannot be written: it is asked again next time
+        return
+
+
+if __name__ == "__main__":
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type] # transformers would load it
+    sys.stdout.buffer.write(_facts(load_tokenizer(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""Proving a prepared folder right, with none of the arithmetic that built it."""

@@ -1,0 +1,188 @@
+"""Checking a prepared folder: its files, every row, and with `full` every row against the tokenizer.
+
+Bytes are compared with the manifest's hashes, the manifest with its own digest. Beyond that, what the rows say is
+derived again, so that rows that were wrong from the start are found too: ids from the count, spans and gold from the
+template, borders from the tokens, counts and statistics from all of them. Nothing in a folder can say that an answer
+type, the choices, or the wording of a text-only row is right: only building it again can.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sftkey_data import engine
+from sftkey_data.console import progress
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import MANIFEST, Manifest, ShardInfo
+from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
+from sftkey_data.prepared.unit_tally import STRADDLE_NAMES, UnitTally
+from sftkey_data.schema import TOKEN_BORDERS, shard_schema
+from sftkey_data.tokens.tokenizer import Encoder
+from sftkey_data.verify.batch_proof import proven_rows
+from sftkey_data.verify.check_files import check_files
+from sftkey_data.verify.manifest_facts import fact_faults
+from sftkey_data.verify.row_faults import row_faults
+from sftkey_data.verify.token_bytes import TokenBytes, token_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+BATCH_ROWS = 2_000
+RECOUNTED = ("unit", "example_length", "completion_length", "key_length", "key_share", "straddle")
+"""The statistics that the shards alone decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """What a worker needs to check a shard."""
+
+    prepared: Prepared
+    encoder: Encoder | None
+    alphabet: TokenBytes | None
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A shard that is in order: the numbers in its first and last id, and its lengths."""
+
+    first: int
+    last: int
+    tally: UnitTally
+
+
+def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Manifest:
+    """Check a prepared folder, local or by URL; returns its manifest when everything holds.
+
+    Args:
+        directory: Folder written by a build.
+        full: Also encode every row again and compare ids and borders.
+        workers: Processes, each of which checks one shard at a time.
+
+    Raises:
+        SFTKeyError: Names the first file, or shard and row, that is off, and how.
+    """
+    with tempfile.TemporaryDirectory(prefix="sftkey-check-", ignore_cleanup_errors=True) as scratch:
+        prepared = open_prepared(directory, scratch)
+        manifest = prepared.manifest
+        check_files(prepared)
+        encoder = prepared.encoder()
+        alphabet = token_bytes(encoder) if encoder is not None else None
+        checker = Checker(prepared, encoder, alphabet, full)
+        tallies, before = [], -1
+        with progress(f"checking {prepared.title}", manifest.counts.written) as bar:
+            for shard, done in zip(manifest.shards, _run(checker, workers), strict=True):
+                if done.first <= before:
+                    raise SFTKeyError(
+                        f"{prepared.at(shard.file)} row 0: id stands twice or out of order: number {done.first} after "
+                        f"{before}"
+                    )
+                before = done.last
+                tallies.append(done.tally)
+                bar.advance(bar.task_ids[0], shard.rows)
+    _check_statistics(prepared, UnitTally.sum(tallies))
+    return manifest
+
+
+def _run(checker: Checker, workers: int) -> Iterator[Checked]:
+    shards = checker.prepared.manifest.shards
+    task = partial(check_shard, checker=checker)
+    workers = min(workers, len(shards))
+    return engine.run_here(task, shards) if workers < 2 else engine.run_processes(task, shards, workers)
+
+
+def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
+    """Check one shard.
+
+    Raises:
+        SFTKeyError: Names the first row that is off.
+    """
+    prepared, tally = checker.prepared, UnitTally()
+    name = prepared.at(shard.file)
+    ends: list[int] = []
+    with prepared.shard(shard, verify=True) as table:
+        _check_table(table, name, tokenized=checker.encoder is not None)
+        first = 0
+        for batch in table.to_batches(BATCH_ROWS):
+            numbers = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
+            ends += numbers[[0, -1]].tolist() if len(numbers) else []
+            first += batch.num_rows
+            _count(batch, tally)
+    if not ends:
+        raise SFTKeyError(f"{name}: holds no rows")
+    return Checked(ends[0], ends[-1], tally)
+
+
+def _check_table(table: "pa.Table", name: str, *, tokenized: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if table.schema != shard_schema(tokenized=tokenized):
+        raise SFTKeyError(f"{name}: its columns are not those of the schema")
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise SFTKeyError(f"shard {name} is damaged: {' '.join(str(error).split())[:200]}") from None
+    for field in table.schema:
+        column = table[field.name]
+        if not field.nullable and column.null_count:
+            raise SFTKeyError(f"{name} row {pc.index(pc.is_null(column), True).as_py()}: {field.name} is null")
+    if tokenized and pc.list_flatten(table["input_ids"]).null_count:
+        raise SFTKeyError(f"{name}: one of the input_ids is null")
+
+
+def _check_batch(batch: "pa.RecordBatch", first: int, before: int, name: str, checker: Checker) -> "NDArray[np.int64]":
+    """Check rows; returns the numbers in their ids. `first` is the number of the first row, `before` the last id's."""
+    import numpy as np
+
+    manifest = checker.prepared.manifest
+    facts, numbers = fact_faults(batch, before, manifest)
+    suspected = ~proven_rows(batch, manifest.template, checker.encoder, checker.alphabet, full=checker.full)
+    suspected[list(facts)] = True
+    suspects = np.flatnonzero(suspected)
+    if not len(suspects):
+        return numbers
+    rows = batch.take(suspects.tolist()).to_pylist()
+    again = checker.full or checker.alphabet is not None  # few rows then, and only the reference knows their borders
+    faults = row_faults(rows, manifest.template, checker.encoder, full=again)
+    for row, index, fault in zip(rows, suspects.tolist(), faults, strict=True):
+        if (found := facts.get(index, fault)) is not None:
+            raise SFTKeyError(f"{name} row {first + index} ({row['id']}): {found}")
+    return numbers
+
+
+def _count(batch: "pa.RecordBatch", tally: UnitTally) -> None:
+    """Add a batch to what the statistics are made of."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    tally.written += batch.num_rows
+    if "input_ids" in batch.schema.names:
+        total = pc.list_value_length(batch.column("input_ids")).to_numpy()
+        prompt, _, key_start, key_end, _ = (batch.column(name).to_numpy() for name in TOKEN_BORDERS)
+        lengths = (total, total - prompt, key_end - key_start)
+        bits = batch.column("straddle").to_numpy()
+    else:
+        prompt, completion, gold = (
+            pc.utf8_length(batch.column(name)).to_numpy() for name in ("prompt", "completion", "gold")
+        )
+        lengths, bits = (prompt + completion, completion, gold), np.zeros(0, np.int8)
+    for bit, name in STRADDLE_NAMES.items():
+        tally.straddles[name] += int(np.count_nonzero(bits & bit))
+    for counter, column in zip((tally.lengths, tally.completion_lengths, tally.key_lengths), lengths, strict=True):
+        values, counts = np.unique(column, return_counts=True)
+        counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+def _check_statistics(prepared: Prepared, total: UnitTally) -> None:
+    manifest = prepared.manifest
+    found = total.statistics("tokens" if manifest.tokenizer else "characters")
+    for name in RECOUNTED:
+        if manifest.statistics.get(name) != found[name]:
+            said = manifest.statistics.get(name)
+            raise SFTKeyError(f"{prepared.at(MANIFEST)}: statistics.{name} is {said}, the shards give {found[name]}")

@@ -1,0 +1,87 @@
+"""Checking what lies in a prepared folder beside its rows: the manifest, the rejects, files that nobody listed."""
+
+import json
+from collections import Counter
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import MANIFEST, REJECTS, file_sha256
+from sftkey_data.prepared.prepared_folder import Prepared
+from sftkey_data.storage.file_bytes import open_read
+
+
+def check_files(prepared: Prepared) -> None:
+    """Check everything in a folder but the rows of its shards.
+
+    Raises:
+        SFTKeyError: The manifest was changed or contradicts itself; a file is missing, changed or not listed; the
+            rejects are not those that the manifest counts.
+    """
+    _check_digest(prepared)
+    _check_sums(prepared)
+    _check_listed(prepared)
+    _check_hashes(prepared)
+    _check_rejects(prepared)
+
+
+def _check_digest(prepared: Prepared) -> None:
+    recorded, digest = json.loads(prepared.raw).get("digest"), prepared.manifest.digest
+    if recorded != digest:
+        found = f"digest {recorded[:12]}…" if isinstance(recorded, str) else "no digest"
+        raise SFTKeyError(
+            f"{prepared.at(MANIFEST)}: changed since the build: it has {found}, its content {digest[:12]}…"
+        )
+
+
+def _check_sums(prepared: Prepared) -> None:
+    manifest, counts = prepared.manifest, prepared.manifest.counts
+    rows, rejects = sum(shard.rows for shard in manifest.shards), sum(manifest.rejects.values())
+    sums = {
+        "written + rejected": (counts.rows_read, counts.written + counts.rejected),
+        "rows of the shards": (counts.written, rows),
+        "rejects by reason": (counts.rejected, rejects),
+    }
+    if manifest.inputs:
+        sums["rows of the inputs"] = (counts.rows_read, sum(info.rows for info in manifest.inputs))
+    for name, (said, found) in sums.items():
+        if said != found:
+            raise SFTKeyError(f"{prepared.at(MANIFEST)}: the counts do not add up: {name}: {found}, expected {said}")
+
+
+def _check_listed(prepared: Prepared) -> None:
+    listed = [shard.file for shard in prepared.manifest.shards]
+    there = prepared.names()
+    for name in listed:
+        if name not in there:
+            raise SFTKeyError(f"shard {prepared.at(name)} is missing")
+    if extra := [name for name in there if name.endswith(".arrow") and name not in listed]:
+        raise SFTKeyError(
+            f"{prepared.at(extra[0])}: the manifest lists no such shard, and whoever loads the folder reads it too"
+        )
+
+
+def _check_hashes(prepared: Prepared) -> None:
+    for name, sha256 in prepared.manifest.files.items():
+        if not prepared.has(name):
+            raise SFTKeyError(f"{prepared.at(name)} is missing")
+        with prepared.on_disk(name) as path:
+            found = file_sha256(path)
+        if found != sha256:
+            raise SFTKeyError(f"{prepared.at(name)}: hash {found[:12]}… differs from the manifest's {sha256[:12]}…")
+
+
+def _check_rejects(prepared: Prepared) -> None:
+    name, reasons = prepared.at(REJECTS), Counter[str]()
+    if not prepared.has(REJECTS):
+        raise SFTKeyError(f"{name} is missing")
+    with open_read(name) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                reasons[str(json.loads(line)["reason"])] += 1
+            except (ValueError, KeyError, TypeError):
+                raise SFTKeyError(f"{name} line {number}: expected a JSON object with a reason") from None
+    if dict(reasons) != prepared.manifest.rejects:
+        raise SFTKeyError(f"{name}: holds {_said(reasons)}; the manifest says {_said(prepared.manifest.rejects)}")
+
+
+def _said(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items())) or "no rejects"

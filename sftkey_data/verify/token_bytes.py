@@ -1,0 +1,72 @@
+"""Byte-level tokens as bytes: a batch of ids joined and cut by arithmetic, without decoding row by row.
+
+The build has arithmetic of its own, see `fast`; what checks a build must not share it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sftkey_data.tokens.tokenizer import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+
+class TokenBytes:
+    """The bytes of every token of a byte-level vocabulary; an added token stands for its text."""
+
+    def __init__(self, tokens: "pa.BinaryArray") -> None:
+        import pyarrow.compute as pc
+
+        self._tokens = tokens
+        self._sizes: NDArray[np.int64] = pc.binary_length(tokens).to_numpy().astype("int64")
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def sizes(self, ids: "NDArray[np.int32]") -> "Ints":
+        """Bytes of each token."""
+        sizes: Ints = self._sizes[ids]
+        return sizes
+
+    def join(self, ids: "NDArray[np.int32]") -> "NDArray[np.uint8]":
+        """The bytes of all tokens, one after the other."""
+        import numpy as np
+        import pyarrow as pa
+
+        joined = self._tokens.take(pa.array(ids))
+        _, offsets, data = joined.buffers()
+        if data is None:
+            return np.empty(0, np.uint8)
+        first, last = np.frombuffer(offsets, np.int32)[[joined.offset, joined.offset + len(joined)]]
+        return np.frombuffer(data, np.uint8)[first:last]
+
+
+def token_bytes(encoder: Encoder) -> TokenBytes | None:
+    """The bytes of a tokenizer's tokens; None where it is not byte-level, and decoding has rules of its own."""
+    import pyarrow as pa
+
+    parts: dict[str, Any] = encoder.parts
+    decoder = parts.get("decoder") or {}
+    if decoder.get("type") != "ByteLevel" or parts["model"]["type"] != "BPE":
+        return None
+    alphabet = _byte_alphabet()
+    tokens: dict[int, bytes] = {}
+    for token, index in parts["model"]["vocab"].items():
+        try:
+            tokens[index] = token.translate(alphabet).encode("latin-1")
+        except UnicodeEncodeError:  # a token that no text gives
+            tokens[index] = b""
+    for added in parts["added_tokens"]:
+        tokens[added["id"]] = str(added["content"]).encode()
+    return TokenBytes(pa.array([tokens.get(index, b"") for index in range(max(tokens) + 1)], pa.binary()))
+
+
+def _byte_alphabet() -> dict[int, int]:
+    """GPT-2's characters for bytes: printable ones stand for themselves, the others from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {0x100 + n: byte for n, byte in enumerate(others)} | {byte: byte for byte in printable}

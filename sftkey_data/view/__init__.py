@@ -1,0 +1,1 @@
+"""Looking at a prepared folder: examples in colour, one HTML page, statistics."""

@@ -1,0 +1,143 @@
+"""Any number of workers, any engine and any interruption give the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sftkey_data.build.build import Machinery, build
+from sftkey_data.build.plan import BuildConfig
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import file_sha256
+from sftkey_data.verify.check import check
+
+ROWS = 6000
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> dict[str, Any]:
+    """A build of 30 pieces with rejects, rows that the fast encoder leaves alone, and duplicates."""
+    path = tmp_path_factory.mktemp("input") / "rows.jsonl"
+    with path.open("w") as file:
+        for i in range(ROWS):
+            accent = "é e\u0301" if i % 7 == 0 else ""
+            answer = f"{i} + 1 = {i + 1} {accent}\n#### {i + 1}" if i % 50 else "no answer"
+            file.write(json.dumps({"question": f"What comes after {i % 2900}? {accent}", "answer": answer}) + "\n")
+    tokenizer = str(shared_data / "tokenizers" / "qwen2.5")
+    return {"source": "gsm8k", "inputs": (str(path),), "tokenizer": tokenizer, "shard_rows": 200}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): file_sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, plan: dict[str, Any]) -> dict[str, str]:
+    """The files of an uninterrupted build by one worker."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    manifest = build(BuildConfig(**plan), out)
+    assert manifest.counts.rejected == ROWS // 50
+    assert manifest.statistics["duplicate_questions"] > 0
+    check(out, full=True)
+    return contents(out)
+
+
+def start(plan: dict[str, Any], out: Path, machinery: str) -> "subprocess.Popen[bytes]":
+    code = (
+        "from pathlib import Path\nfrom sftkey_data.build.build import BuildConfig, Machinery, build\n"
+        f"build(BuildConfig(**{plan!r}), Path({str(out)!r}), machinery={machinery})"
+    )
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=environment)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_many_workers_write_what_one_writes(
+    tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], workers: int
+) -> None:
+    build(BuildConfig(**plan), tmp_path / "out", machinery=Machinery(workers))
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_worker_that_dies_is_said_and_the_build_goes_on(
+    tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sftkey_data.build import work
+
+    def die(path: Path) -> str:
+        if "00011" in path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return file_sha256(path)
+
+    monkeypatch.setattr(work, "file_sha256", die)
+    with pytest.raises(SFTKeyError, match="a worker process died"):
+        build(BuildConfig(**plan), tmp_path / "out", machinery=Machinery(2))
+    assert len(list((tmp_path / "out.partial").glob("unit-*.json"))) >= 8
+    monkeypatch.undo()
+    build(BuildConfig(**plan), tmp_path / "out", machinery=Machinery(2))
+    assert contents(tmp_path / "out") == whole
+
+
+def wait_for_pieces(out: Path, num: int, process: "subprocess.Popen[bytes]") -> None:
+    partial = out.with_name(f"{out.name}.partial")
+    while len(list(partial.glob("unit-*.json"))) < num:
+        assert process.poll() is None, "the build ended before it could be killed"
+        time.sleep(0.001)
+
+
+def kill_and_go_on(plan: dict[str, Any], out: Path, machinery: str, moments: list[int]) -> None:
+    for num in moments:
+        process = start(plan, out, machinery)
+        wait_for_pieces(out, num, process)
+        process.kill()
+        process.wait()
+        assert not out.exists()
+    assert start(plan, out, machinery).wait() == 0
+
+
+def test_a_killed_build_of_two_workers_goes_on_to_the_same_bytes(
+    tmp_path: Path, plan: dict[str, Any], whole: dict[str, str]
+) -> None:
+    kill_and_go_on(plan, tmp_path / "out", "Machinery(2)", [3])
+    assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_twenty_kills_lose_nothing(tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], workers: int) -> None:
+    moments = sorted(random.Random(workers).choices(range(26), k=20))
+    kill_and_go_on(plan, tmp_path / "out", f"Machinery({workers})", moments)
+    assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.slow
+def test_ray_on_two_nodes_one_of_them_killed_writes_the_same_bytes(
+    tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        out = tmp_path / "out"
+        process = start(plan, out, "Machinery(engine='ray')")
+        wait_for_pieces(out, 4, process)
+        cluster.remove_node(node, allow_graceful=False)
+        wait_for_pieces(out, 8, process)
+        process.kill()
+        process.wait()
+        assert start(plan, out, "Machinery(engine='ray')").wait() == 0
+        assert contents(out) == whole
+    finally:
+        cluster.shutdown()

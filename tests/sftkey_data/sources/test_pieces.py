@@ -1,0 +1,74 @@
+"""Pieces hold every row once, wherever they are cut."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sftkey_data.sources import pieces as cutting
+from sftkey_data.sources.pieces import cut
+from sftkey_data.sources.source import Record, Source, find_source, read
+
+LINES = st.lists(
+    st.sampled_from(
+        ["", " ", "\t\r", '{"a": 1}', '  {"a": 2}', '{"a": "é\\n"}', '{"a": 3}\r', json.dumps({"a": "x" * 90})]
+    )
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    LINES,
+    st.booleans(),
+    st.integers(1, 5),
+    st.integers(1, 150),
+    st.one_of(st.none(), st.integers(1, 9)),
+    st.integers(1, 64),
+)
+def test_pieces_of_lines_are_the_rows_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[str],
+    ended: bool,
+    max_rows: int,
+    max_bytes: int,
+    limit: int | None,
+    block: int,
+) -> None:
+    path = tmp_path_factory.mktemp("pieces") / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n" * ended, newline="")
+    source = find_source(str(path), None)
+    cutting.BLOCK, before = block, cutting.BLOCK
+    try:
+        pieces = list(cut([source], max_rows=max_rows, max_bytes=max_bytes, limit=limit))
+    finally:
+        cutting.BLOCK = before
+    expected = list(enumerate(read(source)))[:limit]
+    assert [row for piece in pieces for row in piece.read()] == expected
+    assert [piece.number for piece in pieces] == list(range(len(pieces)))
+    assert all(len(list(piece.read())) == piece.num_rows <= max_rows for piece in pieces)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.json", "rows.csv"])
+def test_every_format_is_cut_alike(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = [{"a": str(i)} for i in range(7)]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    content = {"rows.json": json.dumps(rows), "rows.csv": "a\n" + "".join(f"{i}\n" for i in range(7))}.get(name, text)
+    path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+    pieces = list(cut([find_source(str(path), None)], max_rows=3, max_bytes=10**9, limit=None))
+    assert [piece.num_rows for piece in pieces] == [3, 3, 1]
+    assert [record.row for piece in pieces for _, record in piece.read()] == rows
+
+
+def test_generated_rows_and_several_files_are_one_numbering(tmp_path: Path) -> None:
+    sources: list[Source] = []
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text('{"a": 1}\n' * 3)
+        sources.append(find_source(str(tmp_path / f"{name}.jsonl"), None))
+    pieces = list(cut(sources, max_rows=2, max_bytes=10**9, limit=None))
+    assert [(piece.first, piece.num_rows) for piece in pieces] == [(0, 2), (2, 1), (3, 2), (5, 1)]
+    generated = [Record("made", i, {"a": i}) for i in range(3)]
+    assert [piece.num_rows for piece in cut(generated, max_rows=2, max_bytes=1, limit=None)] == [2, 1]

@@ -1,0 +1,212 @@
+"""The fast encoder writes what the reference writes, or leaves the row to it."""
+
+import sys
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sftkey_data.build import build as building
+from sftkey_data.build.build import build
+from sftkey_data.build.plan import BuildConfig
+from sftkey_data.format.template import BUILTIN
+from sftkey_data.prepare.rendered_rows import Recipe
+from sftkey_data.prepare.unit import Unit, prepare
+from sftkey_data.prepared.manifest import REJECTS
+from sftkey_data.prepared.shards import open_shards
+from sftkey_data.registry import load_dataset
+from sftkey_data.sources.source import Record, find_source, read
+from sftkey_data.tokens.fast_encoder import NFC_CHANGES, FastEncoder, Mismatch, find_fast_encoder
+from sftkey_data.tokens.id_sources import IdSource, tiktoken_source
+from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer
+
+TOKENIZERS = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
+NAMES = {"qwen2.5": "fastokens", "gpt2": "fastokens", "cl100k": "fastokens", "falcon": "tiktoken"}
+TEMPLATES = ("sftkey", "sftkey-compact", "think-boxed", "hash")
+
+Prepare = Callable[[Recipe], Unit]
+
+
+@cache
+def encoders(path: str) -> tuple[Encoder, FastEncoder]:
+    reference = Encoder(load_tokenizer(path))
+    fast = find_fast_encoder(reference)
+    assert fast is not None
+    return reference, fast
+
+
+def recipe(path: str, template: str = "sftkey", **values: Any) -> Recipe:
+    """A recipe whose every row is compared with the reference, too."""
+    reference, fast = encoders(path)
+    values = {"dataset": load_dataset("gsm8k"), "straddle": "cover", "fast": fast, "reference_share": 1} | values
+    return Recipe(split="train", template=BUILTIN[template], encoder=reference, **values)
+
+
+def assert_same(records: list[tuple[int, Record]], fast: Recipe) -> Unit:
+    found, expected = prepare(records, fast), prepare(records, replace(fast, fast=None))
+    assert found.table.equals(expected.table)
+    assert found.rejects == expected.rejects
+    assert np.array_equal(found.lengths, expected.lengths)
+    return found
+
+
+def rows(*answers: str, question: str = "How many?") -> list[tuple[int, Record]]:
+    return [(i, Record("here", i, {"question": question, "answer": a})) for i, a in enumerate(answers)]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_real_rows_come_out_the_same(shared_data: Path, tokenizer: str, template: str) -> None:
+    source = find_source(str(shared_data / "raw" / "gsm8k" / "train.jsonl"), None)
+    records = [(i, r) for i, r in enumerate(read(source)) if i % 37 == 0 or not str(r.row).isascii()][:400]
+    unit = assert_same(records, recipe(str(shared_data / "tokenizers" / tokenizer), template))
+    assert unit.table.num_rows + len(unit.rejects) == len(records)
+    assert unit.table.num_rows > 390
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_which_encoder_is_the_fast_one(shared_data: Path, tokenizer: str) -> None:
+    assert encoders(str(shared_data / "tokenizers" / tokenizer))[1].name == NAMES.get(tokenizer, "tokenizers")
+
+
+@pytest.mark.parametrize("tokenizer", ["qwen2.5", "gpt2", "cl100k"])
+def test_tiktoken_gives_the_same_where_it_stands_in(shared_data: Path, tokenizer: str) -> None:
+    reference, fast = encoders(str(shared_data / "tokenizers" / tokenizer))
+    texts = ["What is 7 + 65?\n72", "naïve café 日本語 x=12345", " \n\n  it's  ", "\x00\x05"]
+    source = tiktoken_source(reference)
+    assert source is not None
+    for found, expected in zip(source.encode(texts), fast.ids(texts), strict=True):
+        assert np.array_equal(found, expected)
+
+
+FALCON_PIECES = [
+    *(" ", "  ", "\n", "\n\n", "\t", "\r\n", "\u00a0", "\u2009", "\u200b"),
+    *("a", "the", "Hello", "'s", "é", "e\u0301", "ß", "日本", "नमस्ते"),
+    *("12", "1234", "3", "½", "²", "Ⅷ", "٣", "٤٥", "٦٧٨", "１２３"),
+    *("!", "?", "...", "-", "+", "$", "€", "∞", "😀", '"', "_", "`", "~", "|", "«", "»", "—"),
+]
+
+
+def test_the_one_pattern_splits_as_the_four_of_falcon(shared_data: Path) -> None:
+    reference, fast = encoders(str(shared_data / "tokenizers" / "falcon"))
+    random = Random(0)
+    texts = ["".join(random.choices(FALCON_PIECES, k=random.randint(1, 30))) for _ in range(20_000)]
+    ids, offsets = fast.ids(texts)
+    expected = reference.encode_batch(texts)
+    assert all(ids[offsets[i] : offsets[i + 1]].tolist() == one.ids for i, one in enumerate(expected))
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_prompt_cut_anywhere_is_a_prefix_where_the_reference_says_so(shared_data: Path, tokenizer: str) -> None:
+    reference, fast = encoders(str(shared_data / "tokenizers" / tokenizer))
+    text = "Natalia's 1,234 clips; naïve 日本語 — half?\n\n  unbelievable <Answer>\n72"
+    whole, cuts = reference.encode_batch([text])[0].ids, range(1, len(text) - 3)
+    positions = np.array([[cut, cut, len(text) - 2, len(text)] for cut in cuts])
+    encoding = fast.encode([text] * len(cuts), positions)
+    prompts = [text[:cut] for cut in cuts]
+    alone = [encoded.ids for encoded in reference.encode_batch(prompts)]
+    num_tokens = encoding.borders[:, 0].tolist()
+    expected = [ids == whole[:num] for ids, num in zip(alone, num_tokens, strict=True)]
+    assert len(set(expected)) == 2
+    assert fast.prompts_are_prefixes(prompts, encoding).tolist() == expected
+
+
+def test_what_nfc_may_change_is_asked_of_the_tokenizer() -> None:
+    inert = [chr(code) for code in range(sys.maxunicode + 1) if NFC_CHANGES.search(chr(code)) is None]
+    assert {"a", "é", "½", "−", "€"} <= set(inert)
+    assert all(unicodedata.is_normalized("NFC", one) and not unicodedata.combining(one) for one in inert)
+    for code in range(sys.maxunicode + 1):  # none is the second half of a composed character
+        parts = unicodedata.decomposition(chr(code)).split()
+        assert len(parts) != 2 or parts[0].startswith("<") or chr(int(parts[1], 16)) not in inert
+
+
+strange = st.text(
+    st.one_of(
+        st.characters(codec="utf-8"),
+        st.sampled_from("e\u0301\u0327\u200d\u2581  \n\t\r'sS0123456789.,$%{}\\<>|½ﬁ٤１😀\x00\x05"),
+    ),
+    max_size=40,
+)
+pieces = st.one_of(strange, st.sampled_from(["<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<tool_call>", "<0x0A>"]))
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_strange_rows_come_out_the_same(shared_data: Path, tokenizer: str, data: st.DataObject) -> None:
+    words = data.draw(st.lists(pieces, min_size=3, max_size=12))
+    records = rows(*(f"{a}{b}\n#### {b}" for a in words[:6] for b in words[-2:]), question=words[0])
+    template = data.draw(st.sampled_from(TEMPLATES))
+    assert_same(records, recipe(str(shared_data / "tokenizers" / tokenizer), template))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [({"straddle": "strict"}, "straddle"), ({"max_tokens": 16}, "too_long")],
+    ids=["strict", "max-tokens"],
+)
+def test_a_policy_rejects_the_same_rows(shared_data: Path, values: dict[str, Any], reason: str) -> None:
+    records = rows("a #### 1", "some longer way to the answer, of many words #### 2", "b #### 3")
+    unit = assert_same(records, recipe(str(shared_data / "tokenizers" / "gpt2"), "hash", **values))
+    assert {reject["reason"] for reject in unit.rejects} == {reason}
+
+
+def test_a_prompt_that_merges_with_the_completion_is_flagged(shared_data: Path) -> None:
+    """Under `hash` the CoT follows the prompt's line break directly: two line breaks are one token of gpt2's."""
+    records = rows("a #### 1")
+    fast = recipe(str(shared_data / "tokenizers" / "gpt2"), "hash", system="Be brief.")
+    unit = assert_same(records, fast)
+    assert unit.table["straddle"].to_pylist() == [1]
+
+
+def wrong(path: str, text: str) -> FastEncoder:
+    """An encoder that is wrong about the texts that hold a text."""
+    reference, fast = encoders(path)
+
+    def encode(texts: list[str]) -> Any:
+        ids, offsets = fast._source.encode(texts)
+        ids = ids.copy()
+        for row, found in enumerate(texts):
+            if text in found:
+                ids[offsets[row] : offsets[row + 1]] = ids[offsets[row]]
+        return ids, offsets
+
+    return FastEncoder(reference, IdSource("wrong", encode), fast._alphabet)
+
+
+def test_a_wrong_id_is_a_mismatch(shared_data: Path) -> None:
+    path = str(shared_data / "tokenizers" / "gpt2")
+    with pytest.raises(Mismatch, match="other ids"):
+        prepare(rows("a #### 1", "rare #### 2"), recipe(path, fast=wrong(path, "rare"), reference_share=10**9))
+
+
+@pytest.mark.parametrize("place", [0, 2500], ids=["seen before the first row", "seen in the middle"])
+def test_a_mismatch_brings_back_the_reference_from_the_first_shard(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: int
+) -> None:
+    import json
+
+    path = str(shared_data / "tokenizers" / "gpt2")
+    lines = [
+        {"question": f"How many is {i}?", "answer": f"{'rare' if i == place else 'It'} is #### {i}"}
+        for i in range(3000)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = BuildConfig(source="gsm8k", inputs=(str(tmp_path / "rows.jsonl"),), tokenizer=path, shard_rows=1000)
+    build(config, tmp_path / "right")
+    monkeypatch.setattr("sftkey_data.build.plan.find_fast_encoder", lambda _: wrong(path, "rare"))
+    build(config, tmp_path / "out")
+    assert open_shards(tmp_path / "out").equals(open_shards(tmp_path / "right"))
+    assert (tmp_path / "out" / REJECTS).read_bytes() == b""
+    said = capfd.readouterr().err
+    assert "reference encoder" in said
+    assert ("beginning again" in said) == (place > 0)
+    assert building.REFERENCE_ONLY not in {p.name for p in (tmp_path / "out").iterdir()}

@@ -47,8 +47,8 @@ print(json.dumps({"start": start, "right": right, "taken": taken}))
 CANDIDATES = {
     "sftkey score": """
 from sftkey_data.format.template import load_template
-from sftkey_eval.completions import Completion
-from sftkey_eval.score import score_completion
+from sftkey_eval.records.completions import Completion
+from sftkey_eval.scoring.score import score_completion
 template = load_template("boxed")
 kept = dict(id="", sample=0, item_id="", dataset="", split="", prompt="", answer_type="math", choices=None)
 def prepare(row):
@@ -57,8 +57,8 @@ def grade(row):
     return score_completion(row, template).lenient_correct
 """,
     "sftkey answer": """
-from sftkey_eval.grade import grade as compare
-from sftkey_eval.lenient import find_candidate
+from sftkey_eval.grading.ladder import grade as compare
+from sftkey_eval.extraction.candidates import find_candidate
 def prepare(row):
     return row
 def grade(row):
@@ -110,7 +110,7 @@ class Run:
 
 OURS = """
 from sftkey_eval.policy import DEFAULT_POLICY
-from sftkey_eval.symbolic import same_expression
+from sftkey_eval.symbolic.symbolic_rule import same_expression
 assert same_expression(first["gold"], r"\\cot x", DEFAULT_POLICY) == ("correct", "symbolic")  # the worker runs
 """
 

@@ -93,9 +93,9 @@ def score(
 
     Example: `sftkey-eval score theirs.jsonl --out verdicts.parquet --template boxed --gold-field answer`
     """
-    from sftkey_eval.completions import Fields
     from sftkey_eval.policy import read_policy
-    from sftkey_eval.score import score_file
+    from sftkey_eval.records.completions import Fields
+    from sftkey_eval.scoring.score import score_file
 
     policy = read_policy(percent=percent, units=units, case=case, order=order, rounding=rounding)
     fields = Fields(id=id_field, completion=completion_field, gold=gold_field, choices=choices_field)
@@ -128,8 +128,8 @@ def grade(
 
     Example: `sftkey-eval grade pairs.jsonl --out verdicts.jsonl --workers 4`
     """
-    from sftkey_eval.pairs import grade_file
     from sftkey_eval.policy import read_policy
+    from sftkey_eval.scoring.answer_pairs import grade_file
 
     policy = read_policy(percent=percent, units=units, case=case, order=order, rounding=rounding)
     typer.echo(grade_file(pairs, out, answer_type=answer_type, policy=policy, workers=workers).to_json())
@@ -163,8 +163,8 @@ def generate(
     Example: `sftkey-eval generate --model runs/a/stage2/final --data data/test --out runs/eval/completions.jsonl`
     """
     require("generate", "eval", *GENERATE)
-    from sftkey_eval.generate import GenerateOptions
-    from sftkey_eval.generate import generate as generate_completions
+    from sftkey_eval.generation.generate import GenerateOptions
+    from sftkey_eval.generation.generate import generate as generate_completions
 
     options = GenerateOptions(
         model=model,
@@ -221,8 +221,8 @@ def run(
     Example: `sftkey-eval run --model runs/a/stage2/final --data data/test --out runs/eval/stage2`
     """
     require("run", "eval", *GENERATE, *REPORT)
-    from sftkey_eval.generate import GenerateOptions
-    from sftkey_eval.report import headline_text
+    from sftkey_eval.generation.generate import GenerateOptions
+    from sftkey_eval.report.report import headline_text
     from sftkey_eval.run import run as run_evaluation
 
     options = GenerateOptions(
@@ -265,9 +265,9 @@ def report(
     Example: `sftkey-eval report control=runs/eval/a stage2=runs/eval/b --out runs/report`
     """
     require("report", "eval", *REPORT)
-    from sftkey_eval.pairing import Allowed
-    from sftkey_eval.report import headline_text, line_json, paired_text
-    from sftkey_eval.report import report as write_report
+    from sftkey_eval.analysis.comparability import Allowed
+    from sftkey_eval.report.report import headline_text, line_json, paired_text
+    from sftkey_eval.report.report import report as write_report
 
     made = write_report(runs, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(headline_text(made.summaries), err=True)
@@ -289,11 +289,11 @@ def compare(
     Example: `sftkey-eval compare runs/eval/a runs/eval/b --out runs/compare`
     """
     require("compare", "eval", *REPORT)
-    from sftkey_eval.compare import compare as write_comparison
-    from sftkey_eval.compare import line_json
-    from sftkey_eval.pairing import Allowed
-    from sftkey_eval.report import paired_text
-    from sftkey_eval.report_tables import format_statement
+    from sftkey_eval.analysis.comparability import Allowed
+    from sftkey_eval.report.compare import compare as write_comparison
+    from sftkey_eval.report.compare import line_json
+    from sftkey_eval.report.report import paired_text
+    from sftkey_eval.report.report_tables import format_statement
 
     comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
@@ -311,7 +311,7 @@ def tasks(
     """
     if path and list_:
         raise typer.BadParameter("--path and --list print different things, expected one of them")
-    from sftkey_eval.lm_tasks import FOLDER, all_tasks
+    from sftkey_eval.tasks.lm_eval_tasks import FOLDER, all_tasks
 
     lines = [str(FOLDER)] if path else [f"{task.name}\t{task.source}\t{task.split}" for task in all_tasks()]
     typer.echo("\n".join(lines))
@@ -330,7 +330,7 @@ def import_(
 
     Example: `sftkey-eval import results/m/samples_gsm8k_*.jsonl --dataset gsm8k --out runs/m/completions.jsonl`
     """
-    from sftkey_eval.imported import import_logs
+    from sftkey_eval.logs.import_logs import import_logs
 
     typer.echo(import_logs(logs, out, dataset=dataset).to_json())
 

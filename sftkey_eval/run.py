@@ -4,12 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sftkey_eval.exposure import Exposure
-from sftkey_eval.generate import GenerateOptions, GenerateResult, generate
-from sftkey_eval.report import Report, report
-from sftkey_eval.runs import VERDICTS_FILE
-from sftkey_eval.score import score_file
-from sftkey_eval.second import check_second_grader
+from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
+from sftkey_eval.exposure.exposure_gap import Exposure
+from sftkey_eval.generation.generate import GenerateOptions, GenerateResult, generate
+from sftkey_eval.report.report import Report, report
+from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.second_grader import check_second_grader
 
 COMPLETIONS_FILE = "completions.jsonl"
 REPORT_FOLDER = "report"
@@ -62,6 +62,6 @@ def run(
 
 
 def _teacher_force(options: GenerateOptions, completions: Path) -> Exposure:
-    from sftkey_eval.forced import teacher_force
+    from sftkey_eval.exposure.teacher_forcing import teacher_force
 
     return teacher_force(options.model, options.data, completions, device=options.device, dtype=options.dtype)

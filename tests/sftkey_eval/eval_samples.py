@@ -77,7 +77,7 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], *, template: str 
     from dataclasses import asdict
 
     from sftkey_data.format.template import BUILTIN
-    from sftkey_eval.score import score_file
+    from sftkey_eval.scoring.score import score_file
 
     folder.mkdir(parents=True)
     defaults = {"prompt": "What is 20 + 22?\n", "gold": "42", "answer_type": "number", "dataset": "sums"}

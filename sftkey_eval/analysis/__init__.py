@@ -1,0 +1,1 @@
+"""What the formulas of `statistics` are applied to: runs, pairs of runs, arms over seeds, samples."""

@@ -1,0 +1,75 @@
+"""Arms that were trained with several seeds: the same label several times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sftkey_eval.analysis.comparability import Allowed, refuse_unlike
+from sftkey_eval.analysis.item_samples import by_item
+from sftkey_eval.analysis.loaded_runs import Run
+from sftkey_eval.analysis.paired_comparison import OUTCOMES, PairedEstimate
+from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.statistics.resampling import Array, items_by_seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmComparison:
+    """An arm against the first one; differences are second less first, over items and seeds.
+
+    Args:
+        first: Label of the arm compared with.
+        second: Label of the arm that is compared.
+        num_items: Items.
+        num_seeds: Runs of each arm, in that order.
+        rates: By outcome; without an interval where an arm has one run only.
+    """
+
+    first: str
+    second: str
+    num_items: int
+    num_seeds: tuple[int, int]
+    rates: dict[str, PairedEstimate]
+
+
+def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each arm, in the order they were given."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.arm, []).append(run)
+    return found
+
+
+def compare_arms(runs: Sequence[Run], allowed: Allowed | None = None) -> list[ArmComparison]:
+    """Every arm against the first, where any has several runs; else none.
+
+    Raises:
+        SFTKeyError: Two runs cannot be paired, see `compare_runs`.
+    """
+    by_arm = arms(runs)
+    if len(by_arm) < 2 or len(by_arm) == len(runs):
+        return []
+    for run in runs[1:]:
+        refuse_unlike(runs[0], run, allowed or Allowed())
+    (first, its_runs), *others = by_arm.items()
+    return [_compare(first, its_runs, second, second_runs) for second, second_runs in others]
+
+
+def _compare(first: str, its_runs: list[Run], second: str, second_runs: list[Run]) -> ArmComparison:
+    order = list(by_item(its_runs[0].verdicts))
+    rates = {}
+    for name in OUTCOMES:
+        found = items_by_seeds(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
+        rates[name] = PairedEstimate(found.value, found.low, found.high)
+    num_seeds = (len(its_runs), len(second_runs))
+    return ArmComparison(first=first, second=second, num_items=len(order), num_seeds=num_seeds, rates=rates)
+
+
+def _item_means(runs: Sequence[Run], order: Sequence[str], outcome: str) -> Array:
+    """The share of each item's samples that have the outcome, (items, runs)."""
+    by_run = [by_item(run.verdicts) for run in runs]
+    return np.array([[_share(items[item], outcome) for items in by_run] for item in order])
+
+
+def _share(samples: Sequence[Verdict], outcome: str) -> float:
+    return sum(OUTCOMES[outcome](sample) for sample in samples) / len(samples)

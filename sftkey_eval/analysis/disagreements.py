@@ -1,0 +1,33 @@
+"""Where a second grader sees an answer otherwise; only in verdicts that hold its opinion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sftkey_eval.analysis.loaded_runs import Run
+from sftkey_eval.analysis.summary import Rate, rate
+from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.scoring.second_grader import disagreement
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """A second grader's opinion on one run.
+
+    Args:
+        disagreement: Verdicts that differ, over the answers that both graded: Keys, and candidates of malformed ones.
+        differing: Those verdicts.
+    """
+
+    disagreement: Rate
+    differing: tuple[Verdict, ...]
+
+
+def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
+    """By run label, of the runs that a second grader saw."""
+    found = {}
+    for run in runs:
+        graded = [verdict for verdict in run.verdicts if verdict.second_verdict]
+        if graded:
+            differing = tuple(verdict for verdict in graded if disagreement(verdict))
+            found[run.label] = Opinions(rate(len(differing), len(graded)), differing)
+    return found

@@ -1,0 +1,87 @@
+"""Accuracy by group of items: by the length of the chain of thought, by answer type. Every item is in one group."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import quantiles
+
+from sftkey_data.format.template import Malformed
+from sftkey_eval.analysis.loaded_runs import Run
+from sftkey_eval.analysis.summary import Rate, rate
+from sftkey_eval.records.verdicts import Verdict
+
+MAX_BINS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """Strict accuracy by group.
+
+    Args:
+        name: For file names, in snake case.
+        title: For people.
+        unit: What the names of the groups count, or empty.
+        groups: Names of the groups in order.
+        rates: Run label -> one rate per group, over that run's items in it.
+    """
+
+    name: str
+    title: str
+    unit: str
+    groups: tuple[str, ...]
+    rates: dict[str, tuple[Rate, ...]]
+
+
+def breakdowns(runs: Sequence[Run]) -> list[Breakdown]:
+    """By CoT length, and by answer type where there is more than one."""
+    found = [by_cot_length(runs), by_answer_type(runs)]
+    return [breakdown for breakdown in found if len(breakdown.groups) > 1]
+
+
+def by_answer_type(runs: Sequence[Run]) -> Breakdown:
+    """Accuracy by the type the Key was graded as."""
+    types = sorted({verdict.answer_type for run in runs for verdict in run.verdicts})
+    labels = [[types.index(verdict.answer_type) for verdict in run.verdicts] for run in runs]
+    names = tuple(types)
+    return Breakdown(
+        name="answer_type", title="answer type", unit="", groups=names, rates=_rates(runs, labels, len(names))
+    )
+
+
+def by_cot_length(runs: Sequence[Run]) -> Breakdown:
+    """Accuracy by the number of words in the CoT, in groups of about equal size over all runs together.
+
+    The groups are those of each run's own completions, so a group holds other items in another run. A completion that
+    does not parse counts with all its words.
+    """
+    lengths = [[cot_words(run, verdict) for verdict in run.verdicts] for run in runs]
+    pooled = [length for run in lengths for length in run]
+    cuts = sorted({round(cut) for cut in quantiles(pooled, n=MAX_BINS, method="inclusive")}) if len(pooled) > 1 else []
+    cuts = [cut for cut in cuts if min(pooled) <= cut < max(pooled)]  # a group below or above these would be empty
+    placed = [[sum(length > cut for cut in cuts) for length in run] for run in lengths]
+    borders = [(low + 1, high) for low, high in pairwise([min(pooled) - 1, *cuts, max(pooled)])]
+    names = tuple(f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in borders)
+    return Breakdown(
+        name="cot_length", title="CoT length", unit="words", groups=names, rates=_rates(runs, placed, len(names))
+    )
+
+
+def cot_words(run: Run, verdict: Verdict) -> int:
+    """Words of the CoT; of the whole completion where it does not parse."""
+    text = verdict.completion or ""
+    try:
+        spans = run.template.locate(text, verdict.finish_reason)
+    except Malformed:
+        return len(text.split())
+    return len(text[spans.cot_start : spans.cot_end].split())
+
+
+def _rates(runs: Sequence[Run], placed: Sequence[Sequence[int]], num_groups: int) -> dict[str, tuple[Rate, ...]]:
+    found = {}
+    for run, groups in zip(runs, placed, strict=True):
+        right, total = [0] * num_groups, [0] * num_groups
+        for verdict, group in zip(run.verdicts, groups, strict=True):
+            total[group] += 1
+            right[group] += verdict.correct
+        found[run.label] = tuple(rate(k, n) for k, n in zip(right, total, strict=True))
+    return found

@@ -1,0 +1,106 @@
+"""Several samples of one item: how often one of k is right, and how often the majority is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract.parts import AnswerType
+from sftkey_eval.grading.ladder import grade
+from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.statistics.resampling import Estimate, mean_of_items
+
+if TYPE_CHECKING:
+    from sftkey_eval.records.verdicts import Verdict
+
+
+SHARE = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRates:
+    """What several samples per item add to a report.
+
+    Args:
+        num_items: Items.
+        num_samples: Samples of the item with fewest; no k is larger.
+        pass_at: By k, the chance that one of k samples is correct, mean over the items.
+        majority: The majority of all of an item's samples is correct.
+    """
+
+    num_items: int
+    num_samples: int
+    pass_at: dict[int, Estimate]
+    majority: Estimate
+
+
+def by_item(verdicts: Sequence["Verdict"]) -> dict[str, list["Verdict"]]:
+    """The samples of each item, in the order of their numbers; items in the order of the file."""
+    items: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        items.setdefault(verdict.item_id, []).append(verdict)
+    return {item: sorted(samples, key=lambda verdict: verdict.sample) for item, samples in items.items()}
+
+
+def sample_rates(verdicts: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY) -> SampleRates | None:
+    """pass@k for k = 1, 2, 4, … and the number of samples, and maj@n; None where no item has two samples.
+
+    Raises:
+        SFTKeyError: No verdicts.
+    """
+    items = list(by_item(verdicts).values())
+    if not items:
+        raise SFTKeyError("no verdicts, so there is nothing to report")
+    num_samples = min(map(len, items))
+    if max(map(len, items)) == 1:
+        return None
+    sizes = sorted({num_samples} | {2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples})
+    counts = [(len(samples), sum(v.correct for v in samples)) for samples in items]
+    return SampleRates(
+        num_items=len(items),
+        num_samples=num_samples,
+        pass_at={k: mean_of_items(np.array([pass_at_k(n, c, k) for n, c in counts]), bounds=SHARE) for k in sizes},
+        majority=mean_of_items(
+            np.array([float(majority_is_correct(samples, policy)) for samples in items]), bounds=SHARE
+        ),
+    )
+
+
+def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of `k` samples is correct: `1 - C(n - c, k) / C(n, k)`.
+
+    Source: Chen et al., arXiv 2107.03374, equation 1. Worked: of 4 samples 1 is right: pass@1 1/4, pass@2 1/2.
+
+    Raises:
+        SFTKeyError: `k` is not in [1, num_samples], or `num_correct` not in [0, num_samples].
+    """
+    if not (1 <= k <= num_samples and 0 <= num_correct <= num_samples):
+        raise SFTKeyError(f"pass@{k} of {num_samples} samples, {num_correct} of them correct: expected 1 <= k <= n")
+    return 1 - comb(num_samples - num_correct, k) / comb(num_samples, k)
+
+
+def majority_is_correct(samples: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY) -> bool:
+    """Whether the answer that most samples of an item give is correct.
+
+    Keys are one answer where the grader says so; a malformed completion has no vote. Of answers with as many votes, the
+    one that came first wins. Without any vote the item is wrong.
+    """
+    answers: list[list[Verdict]] = []
+    for sample in samples:
+        if sample.format_valid:
+            same = next((group for group in answers if _same(group[0], sample, policy)), None)
+            if same is None:
+                answers.append([sample])
+            else:
+                same.append(sample)
+    return bool(answers) and max(answers, key=len)[0].correct
+
+
+def _same(one: "Verdict", other: "Verdict", policy: Policy) -> bool:
+    if one.predicted == other.predicted:
+        return True
+    kind = cast(AnswerType, one.answer_type)
+    return grade(one.predicted, other.predicted, kind, choices=one.choices, policy=policy).verdict == "correct"

@@ -1,0 +1,196 @@
+"""The numbers of a report, from verdicts: every proportion with its counts and interval, nothing left out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_eval.analysis.item_samples import SampleRates, sample_rates
+from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
+from sftkey_eval.statistics import proportions
+from sftkey_eval.statistics.resampling import Array, bootstrap
+
+PAPER_WEIGHT = 0.7
+"""Weight of accuracy in the paper's composite; format has the rest."""
+
+
+WEIGHTS = tuple(w / 10 for w in range(11))
+"""Where the composite's curve is computed; weight of accuracy, format has the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`k` of `n` with a 95 % interval; value and interval are None where `n` is 0.
+
+    The interval is Wilson's, or where items have several samples a bootstrap over the items: samples of one item are
+    not independent of each other.
+    """
+
+    k: int
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def rate(k: int, n: int) -> Rate:
+    """A proportion with its interval; of nothing, a rate without a value."""
+    if n == 0:
+        return Rate(k, n, None, None, None)
+    interval = proportions.wilson(k, n)
+    return Rate(k, n, k / n, interval.low, interval.high)
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The composite at one weight of accuracy, with its bootstrap 95 % interval over the items."""
+
+    weight: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The numbers of one run. Every rate is over all items unless its description says otherwise.
+
+    Args:
+        num_items: Scored completions; with several samples per item, all of them.
+        format: The completion parses.
+        format_tolerant: It parses but for text around the parts and loose spellings of the marks.
+        format_present: Both parts are there at all.
+        strict: Format valid and Key right: the accuracy.
+        lenient: The best candidate is right, malformed completions included.
+        given_format: Key right, over the format-valid.
+        undecided: Format valid and the grader could not tell.
+        unscored: The gold is empty or unusable; counted in every denominator, never correct.
+        strict_if_wrong: The accuracy if every undecided Key were wrong.
+        strict_if_right: The accuracy if every undecided Key were right.
+        composite: Accuracy and format weighted 0.7 and 0.3.
+        error_classes: Every class of `ERROR_CLASSES`; the counts add up to `num_items`.
+        format_errors: Malformed completions by code, most frequent first.
+        lucky: The CoT ends elsewhere, over the correct.
+        finish_reasons: Completions by finish reason; `unknown` where the file does not say.
+        composite_curve: The composite at the weights 0, 0.1, …, 1 of accuracy.
+        samples: pass@k and the like; None where each item has one sample.
+    """
+
+    num_items: int
+    format: Rate
+    format_tolerant: Rate
+    format_present: Rate
+    strict: Rate
+    lenient: Rate
+    given_format: Rate
+    undecided: int
+    unscored: int
+    strict_if_wrong: float
+    strict_if_right: float
+    composite: float
+    error_classes: dict[str, Rate]
+    format_errors: dict[str, int]
+    lucky: Rate
+    finish_reasons: dict[str, int]
+    composite_curve: tuple[CurvePoint, ...]
+    samples: SampleRates | None
+
+    def composite_at(self, weight: float) -> float:
+        """Accuracy weighted by `weight` in [0, 1], format by the rest."""
+        return weight * (self.strict.value or 0.0) + (1 - weight) * (self.format.value or 0.0)
+
+    @property
+    def headline(self) -> dict[str, Rate]:
+        """The four rates that are always shown together."""
+        return {name: getattr(self, name) for name in HEADLINE}
+
+
+HEADLINE: dict[str, str] = {
+    "format": "Format rate",
+    "strict": "Strict accuracy",
+    "lenient": "Lenient accuracy",
+    "given_format": "Accuracy among format-valid",
+}
+
+
+def summarize(verdicts: Sequence[Verdict], policy: Policy = DEFAULT_POLICY) -> Summary:
+    """The numbers of one run.
+
+    Raises:
+        SFTKeyError: No verdicts: the mean of nothing is not a number.
+    """
+    n = len(verdicts)
+    if n == 0:
+        raise SFTKeyError("no verdicts, so there is nothing to report")
+    share = _Shares(verdicts)
+    valid, correct = [v.format_valid for v in verdicts], [v.correct for v in verdicts]
+    undecided = sum(v.format_valid and v.verdict == "undecided" for v in verdicts)
+    codes = Counter(v.format_error for v in verdicts if v.format_error is not None)
+    strict, form = share(correct), share(valid)
+    return Summary(
+        num_items=n,
+        format=form,
+        format_tolerant=share([v.format_tolerant for v in verdicts]),
+        format_present=share([v.format_present for v in verdicts]),
+        strict=strict,
+        lenient=share([v.lenient_correct for v in verdicts]),
+        given_format=share(correct, among=valid),
+        undecided=undecided,
+        unscored=sum(v.verdict == "unscored" for v in verdicts),
+        strict_if_wrong=strict.k / n,
+        strict_if_right=(strict.k + undecided) / n,
+        composite=(PAPER_WEIGHT * strict.k + (1 - PAPER_WEIGHT) * form.k) / n,
+        error_classes={name: share([v.error_class == name for v in verdicts]) for name in ERROR_CLASSES},
+        format_errors=dict(sorted(codes.items(), key=lambda item: (-item[1], item[0]))),
+        lucky=share([v.correct and v.lucky for v in verdicts], among=correct),
+        finish_reasons=dict(sorted(Counter(v.finish_reason or "unknown" for v in verdicts).items())),
+        composite_curve=share.curve(correct, valid),
+        samples=sample_rates(verdicts, policy),
+    )
+
+
+class _Shares:
+    """Proportions over the completions of a run, with intervals that know which are samples of one item."""
+
+    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+        _, self._item = np.unique([verdict.item_id for verdict in verdicts], return_inverse=True)
+        self._num_items = int(self._item.max()) + 1
+        self._one_each = self._num_items == len(verdicts)
+
+    def __call__(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> Rate:
+        """How many of the completions that are `among` have the flag; flags elsewhere must be false."""
+        k, n = sum(flags), len(flags) if among is None else sum(among)
+        if self._one_each or n == 0:
+            return rate(k, n)
+        columns = self._sums(flags, [True] * len(flags) if among is None else among)
+        (interval,) = bootstrap(columns, lambda means: means[:, :1] / means[:, 1:])
+        return Rate(k, n, k / n, interval.low, interval.high)
+
+    def curve(self, correct: Sequence[bool], valid: Sequence[bool]) -> tuple[CurvePoint, ...]:
+        """The composite over the weights, all from the same resamples."""
+        weights = np.array(WEIGHTS)
+        columns = self._sums(correct, valid, [True] * len(valid))
+
+        def composite(means: Array) -> Array:
+            values: Array = (means[:, :1] * weights + means[:, 1:2] * (1 - weights)) / means[:, 2:]
+            return values
+
+        values = composite(columns.mean(axis=0, keepdims=True))[0]
+        intervals = bootstrap(columns, composite)
+        return tuple(
+            CurvePoint(w, float(value), i.low, i.high) for w, value, i in zip(WEIGHTS, values, intervals, strict=True)
+        )
+
+    def _sums(self, *columns: Sequence[bool]) -> Array:
+        """How many completions of each item have each flag, (items, columns)."""
+        sums = [np.bincount(self._item, weights=np.array(c, dtype=float), minlength=self._num_items) for c in columns]
+        return np.stack(sums, axis=1)
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """The numbers as JSON-able values."""
+    return asdict(summary)

@@ -1,0 +1,1 @@
+"""Reading one answer: markup, numbers, units, lists, option letters."""

@@ -1,0 +1,1 @@
+"""Completions by models, through lm-eval's back-ends."""

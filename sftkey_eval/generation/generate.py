@@ -1,0 +1,299 @@
+"""Completions of a model on prepared data: raw text, one line per item, resumable after a kill."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_eval.generation.backends import (
+    HF,
+    Backend,
+    check_backend,
+    is_server,
+    open_backend,
+    published_arguments,
+    read_arguments,
+)
+from sftkey_eval.generation.completion_cache import Cache
+from sftkey_eval.generation.model_files import ModelFiles, find_model, name_server_model
+from sftkey_eval.generation.prompt_items import load_items, prompt_ids
+from sftkey_eval.generation.sampling import Request, Sampling, requests_for
+from sftkey_eval.records.journal import Journal, partial_path
+from sftkey_eval.records.run_record import (
+    RECORD_FILE,
+    DataRecord,
+    ModelRecord,
+    RunRecord,
+    SamplingRecord,
+    read_record,
+    write_record,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from transformers import PreTrainedTokenizerBase
+
+    from sftkey_data.prepared.manifest import Manifest
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """What to generate with; see `sftkey-eval generate --help` for each."""
+
+    model: str
+    data: Path
+    backend: str = "hf"
+    backend_args: str | None = None
+    concurrency: int = 1
+    batch_size: int = 8
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    num_samples: int = 1
+    seed: int = 0
+    split: str | None = None
+    limit: int | None = None
+    device: str | None = None
+    dtype: str = "auto"
+    name: str | None = None
+    overwrite: bool = False
+    cache: Path | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are chosen."""
+        return Sampling(
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """A finished file of completions: `num_new` are of this call, of which the cache knew `num_cached`."""
+
+    path: Path
+    record: RunRecord
+    num_items: int
+    num_completions: int
+    num_new: int
+    num_cached: int
+    finish_reasons: dict[str, int]
+    tokens_per_second: float | None
+
+    def to_json(self) -> str:
+        """One line for stdout."""
+        facts = asdict(self) | {"path": str(self.path), "record": str(self.path.parent / RECORD_FILE)}
+        return json.dumps(facts)
+
+
+def generate(options: GenerateOptions, out: Path) -> GenerateResult:
+    """Complete every prompt of a prepared directory and write the completions in its order.
+
+    Completions are appended to `OUT.partial` batch by batch, with `run.json` beside it, and a second call with the same
+    options continues. Each sample of an item has a seed of its own, so that what it becomes does not depend on the
+    batch size, on other samples or on interruptions.
+
+    Args:
+        options: Model, data and sampling.
+        out: The JSON Lines file to write; `run.json` is written to the same folder.
+
+    Raises:
+        SFTKeyError: Something is not there or does not fit, or files of another run are at `out`.
+    """
+    _check(options)
+    _quieten()
+    from sftkey_data.prepared.manifest import read_manifest
+
+    manifest = read_manifest(options.data)
+    items = load_items(options.data, manifest, split=options.split, limit=options.limit)
+    files = _find_model(options)
+    tokenizer = _find_tokenizer(options)
+    encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
+    record = _record(options, out, files, tokenizer, manifest, len(items))
+    _settle(out, record, overwrite=options.overwrite)
+    num_new, num_cached, speed = 0, 0, None
+    if not out.exists():
+        requests = requests_for(items, options.num_samples, options.seed)
+        with (
+            Journal(out, [request.id for request in requests]) as journal,
+            Cache(options.cache, record, encoded) as cache,
+        ):
+            num_new = len(journal.missing)
+            num_cached = _recall(cache, requests, journal, record)
+            if journal.missing:
+                speed = _complete(options, tokenizer, requests, encoded, journal, cache, record)
+            journal.finish()
+    reasons = Counter(json.loads(line)["finish_reason"] or "unknown" for line in out.read_bytes().splitlines())
+    return GenerateResult(
+        out, record, record.data.num_items, reasons.total(), num_new, num_cached, dict(reasons), speed
+    )
+
+
+def _check(options: GenerateOptions) -> None:
+    if options.batch_size < 1:
+        raise SFTKeyError(f"batch_size is {options.batch_size}, expected at least 1")
+    options.sampling.check(options.num_samples)
+    if options.limit is not None and options.limit < 1:
+        raise SFTKeyError(f"limit is {options.limit}, expected at least 1")
+    if options.dtype not in DTYPES:
+        known = ", ".join(DTYPES)
+        raise SFTKeyError(f"dtype {options.dtype!r} is not known{nearest(options.dtype, DTYPES)}; known: {known}")
+    if options.concurrency < 1:
+        raise SFTKeyError(f"concurrency is {options.concurrency}, expected at least 1")
+    check_backend(options)
+    if options.cache is not None and options.backend not in HF:
+        raise SFTKeyError(
+            f"--cache is for the back-end hf, found {options.backend!r}: there the model's files, which the cache goes "
+            "by, are those that run; what a server or an engine has under a name can change unseen"
+        )
+
+
+def _find_model(options: GenerateOptions) -> ModelFiles:
+    """The model's files; for a server that holds them elsewhere, its address and name stand for them."""
+    if options.backend in HF or Path(options.model).is_dir() or not is_server(options.backend):
+        return find_model(options.model)
+    return name_server_model(options.model, str(read_arguments(options.backend_args).get("base_url", options.backend)))
+
+
+def _find_tokenizer(options: GenerateOptions) -> "PreTrainedTokenizerBase | None":
+    from sftkey_data.tokens.tokenizer import load_tokenizer
+
+    arguments = {} if options.backend in HF else read_arguments(options.backend_args)
+    named = arguments.get("tokenizer")
+    unnamed = named is None and arguments.get("tokenizer_backend", "") in (None, "none")
+    if unnamed and is_server(options.backend):
+        return None  # the server keeps it to itself
+    return load_tokenizer(str(named or options.model))
+
+
+def _quieten() -> None:
+    """Only our own lines and progress on stderr."""
+    import logging
+
+    from transformers.utils.logging import disable_progress_bar
+
+    for library in ("lm_eval", "transformers", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    disable_progress_bar()
+
+
+def _record(
+    options: GenerateOptions,
+    out: Path,
+    files: ModelFiles,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    manifest: "Manifest",
+    num_items: int,
+) -> RunRecord:
+    from sftkey_data.prepared.manifest import MANIFEST, file_sha256
+    from sftkey_data.tokens.tokenizer import fingerprint
+
+    recipe = files.recipe
+    return RunRecord(
+        name=options.name or files.short_name,
+        completions=out.name,
+        model=ModelRecord(
+            path=options.model,
+            fingerprint=files.fingerprint,
+            tokenizer_fingerprint=fingerprint(tokenizer) if tokenizer is not None else None,
+            dtype=options.dtype,
+            recipe=recipe.get("name"),
+            seed=recipe.get("seed"),
+        ),
+        data=DataRecord(
+            path=str(options.data),
+            manifest_sha256=file_sha256(options.data / MANIFEST),
+            split=options.split,
+            limit=options.limit,
+            num_items=num_items,
+        ),
+        template=asdict(manifest.template),
+        sampling=SamplingRecord(
+            backend=options.backend,
+            backend_args=published_arguments(options.backend_args),
+            num_samples=options.num_samples,
+            seed=options.seed,
+            **asdict(options.sampling),
+        ),
+        versions={name: version(name) for name in ("sftkey", "lm_eval", "torch", "transformers")},
+    )
+
+
+def _settle(out: Path, record: RunRecord, *, overwrite: bool) -> None:
+    """Make sure that what lies at `out` is this run's own, or nothing."""
+    record_path = out.parent / RECORD_FILE
+    ours = [path for path in (out, partial_path(out)) if path.exists() and path.stat().st_size]
+    if overwrite:
+        for path in (*ours, record_path):
+            path.unlink(missing_ok=True)
+        ours = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if record_path.exists() and (ours or read_record(record_path).completions != out.name):
+        if differences := record.differences(read_record(record_path)):
+            raise SFTKeyError(f"{record_path} belongs to another run: {differences[0]}; another --out, or --overwrite")
+    elif ours:
+        raise SFTKeyError(f"{out} is there without its {RECORD_FILE}: name another --out, or --overwrite")
+
+
+def _recall(cache: Cache, requests: Sequence[Request], journal: Journal, record: RunRecord) -> int:
+    """Write what the cache knows of what the journal lacks; returns how many."""
+    missing = set(journal.missing)
+    known = cache.find(request for request in requests if request.id in missing)
+    if known:
+        write_record(record, journal.path.parent / RECORD_FILE)
+        journal.append(request.row(generated) for request, generated in known)
+    return len(known)
+
+
+def _complete(
+    options: GenerateOptions,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    requests: Sequence[Request],
+    encoded: dict[str, list[int]],
+    journal: Journal,
+    cache: Cache,
+    record: RunRecord,
+) -> float:
+    """Generate what the journal lacks; returns generated tokens per second."""
+    from sftkey_data.console import progress
+
+    backend = open_backend(options, tokenizer, encoded)
+    _refuse_long(requests, encoded, backend, options.max_new_tokens)
+    write_record(record, journal.path.parent / RECORD_FILE)
+    num_tokens, num_done, started = 0, 0, time.perf_counter()
+    with progress("generate", total=len(requests)) as bar:
+        bar.advance(bar.task_ids[0], len(requests) - len(journal.missing))
+        for batch in backend.complete_all(requests, set(journal.missing), options.sampling):
+            num_new = journal.append(request.row(generated) for request, generated in batch)
+            cache.keep(batch)
+            num_tokens += sum(generated.num_tokens for _, generated in batch)
+            num_done += len(batch)
+            _show(bar, num_new, num_done, num_tokens, time.perf_counter() - started)
+    return num_tokens / (time.perf_counter() - started)
+
+
+def _refuse_long(
+    requests: Sequence[Request], encoded: dict[str, list[int]], backend: "Backend", max_new_tokens: int
+) -> None:
+    if backend.max_length is None or not encoded:
+        return
+    longest = max((request.item for request in requests), key=lambda item: len(encoded[item.prompt]))
+    prompt_tokens = len(encoded[longest.prompt])
+    if prompt_tokens + max_new_tokens > backend.max_length:
+        raise SFTKeyError(
+            f"{longest.id}: {prompt_tokens} prompt tokens and max_new_tokens {max_new_tokens} exceed the model's "
+            f"context of {backend.max_length}; expected max_new_tokens of at most {backend.max_length - prompt_tokens}"
+        )
+
+
+def _show(bar: "Progress", num_new: int, num_done: int, num_tokens: int, seconds: float) -> None:
+    speed = f"generate ({num_done / seconds:,.1f} items/s, {num_tokens / seconds:,.0f} tokens/s)"
+    bar.update(bar.task_ids[0], advance=num_new, description=speed)

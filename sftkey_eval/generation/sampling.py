@@ -1,0 +1,81 @@
+"""What is asked of a model and what comes back: sampling options, one request per sample of an item, a completion."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.prompt_items import Item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen; temperature 0 is greedy, `top_p` 1 and `top_k` 0 cut nothing off."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def check(self, num_samples: int) -> None:
+        """Refuse what cannot work or would be ignored.
+
+        Raises:
+            SFTKeyError: A value is out of range, or means nothing to greedy decoding.
+        """
+        for name, least in (("max_new_tokens", 1), ("temperature", 0), ("top_k", 0)):
+            if not getattr(self, name) >= least:
+                raise SFTKeyError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        if not 0 < self.top_p <= 1:
+            raise SFTKeyError(f"top_p is {self.top_p}, expected more than 0 and at most 1")
+        if num_samples < 1:
+            raise SFTKeyError(f"num_samples is {num_samples}, expected at least 1")
+        sampled = {"num_samples": num_samples > 1, "top_p": self.top_p < 1, "top_k": self.top_k > 0}
+        if self.temperature == 0 and (named := [name for name, asked in sampled.items() if asked]):
+            raise SFTKeyError(
+                f"{named[0]} means nothing at temperature 0, which is greedy; expected a temperature above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion to make: the `sample`-th of an item, under an id of its own, with its own seed."""
+
+    id: str
+    item: Item
+    sample: int
+    seed: int
+
+    def row(self, generated: "Generated") -> dict[str, Any]:
+        """The line of the completions file."""
+        place = {"id": self.id, "item_id": self.item.id, "sample": self.sample}
+        return {**self.item.row, **place, "completion": generated.text, "finish_reason": generated.finish_reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One completion: raw text, `stop` or `length` (None: the back-end does not say), and how many tokens were
+    sampled, EOS included (0: it does not say)."""
+
+    text: str
+    finish_reason: str | None
+    num_tokens: int
+
+
+def requests_for(items: Sequence[Item], num_samples: int, seed: int) -> list[Request]:
+    """Every sample of every item, in the order of the items; a single sample has the item's own id, others `ID#N`."""
+    return [
+        Request(
+            item.id if num_samples == 1 else f"{item.id}#{sample}", item, sample, sample_seed(seed, item.id, sample)
+        )
+        for item in items
+        for sample in range(num_samples)
+    ]
+
+
+def sample_seed(seed: int, item_id: str, sample: int) -> int:
+    """Seed of one completion, in [0, 2^31): not of its place in a batch or in a file, so that it is the same after an
+    interruption, with a limit, and for a larger number of samples."""
+    digest = hashlib.sha256(f"{seed}\0{sample}\0{item_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1  # servers take what fits a signed 32-bit number

@@ -1,0 +1,1 @@
+"""Comparing a predicted with a gold answer: the ladder of rules and its verdict."""

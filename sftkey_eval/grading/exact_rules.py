@@ -1,0 +1,229 @@
+r"""Rules of the ladder over exact values: proven equal is correct, proven different is wrong, else the next rule."""
+
+import re
+
+from sftkey_eval.answers.markup import plain
+from sftkey_eval.answers.number_words import NUMBER_WORDS
+from sftkey_eval.answers.numbers import read_number
+from sftkey_eval.answers.sequences import same_kind
+from sftkey_eval.grading.decision import Decision, Rule, decide
+from sftkey_eval.mathematics import algebra
+from sftkey_eval.mathematics.notations import (
+    nothing_kind,
+    read_asked,
+    read_base,
+    read_equation,
+    read_identity,
+    read_matrix,
+    read_ratio,
+    same_equation,
+    same_ratio,
+)
+from sftkey_eval.mathematics.quantities import (
+    Quantities,
+    all_of,
+    distinct,
+    read_points,
+    read_quantities,
+    read_quantity,
+    same_members,
+    same_value,
+)
+from sftkey_eval.mathematics.real_sets import mentions_region, read_region, same_region
+from sftkey_eval.policy import Policy
+
+
+def same_nothing(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001 - a rule's signature
+    r"""`no solution` is `\emptyset`, and no value; `none` may mean either or zero."""
+    kinds = nothing_kind(gold), nothing_kind(predicted)
+    if kinds == (None, None):
+        return None
+    if None not in kinds:
+        return Decision("correct", "nothing") if kinds[0] == kinds[1] or set(kinds) == {"empty", "none"} else None
+    other = predicted if kinds[0] else gold
+    found = read_quantities(other)
+    if "none" in kinds or found is None or any(member.value.constant is None for member in found.members):
+        return None
+    return Decision("wrong", "nothing")
+
+
+def same_base(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    """`1011_2` against `1011_3` or the number 1011; a value written without its base stays open where it is equal."""
+    values = read_base(gold), read_base(predicted)
+    if values == (None, None):
+        return None
+    if None not in values:
+        return decide(values[0] == values[1], "base")
+    based = next(value for value in values if value is not None)
+    other = read_quantity(predicted if values[1] is None else gold)
+    if other is None or other.value.constant is None:
+        return None
+    equal = same_value(algebra.number(based), other.value, policy)
+    return Decision("undecided" if equal else "wrong", "base")
+
+
+def same_proportion(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+    """`3:4` equals `6:8`; it is not the number 3/4."""
+    ratios = read_ratio(gold), read_ratio(predicted)
+    if ratios[0] is not None and ratios[1] is not None:
+        return _verdict(same_ratio(ratios[0], ratios[1]), "ratio")
+    if ratios == (None, None):
+        return None
+    other = read_quantity(predicted if ratios[1] is None else gold)
+    return None if other is None else Decision("wrong", "ratio")
+
+
+def same_matrix(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    r"""Cell by cell; `-\mathbf{I}` is minus the identity of the other one's size."""
+    left, right = read_matrix(gold), read_matrix(predicted)
+    if left is None and right is not None:
+        left = read_identity(gold, len(right))
+    elif right is None and left is not None:
+        right = read_identity(predicted, len(left))
+    if left is None or right is None:
+        return None
+    if (len(left), len(left[0])) != (len(right), len(right[0])):
+        return Decision("wrong", "matrix")
+    cells = [
+        same_value(a, b, policy)
+        for one, other in zip(left, right, strict=True)
+        for a, b in zip(one, other, strict=True)
+    ]
+    return _verdict(all_of(cells), "matrix")
+
+
+def same_quantities(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    """Values with roots, constants and variables, alone or in tuples, intervals, sets and lists."""
+    left, right = read_quantities(gold), read_quantities(predicted)
+    if left is None or right is None:
+        return None
+    return _verdict(_same_collection(left, right, policy), "value" if left.is_lone and right.is_lone else "values")
+
+
+def _same_collection(left: Quantities, right: Quantities, policy: Policy) -> bool | None:
+    if left.is_lone and right.is_lone:
+        return same_members(left.members, right.members, policy, ordered=True)
+    kind = same_kind(left.brackets, right.brackets)
+    if kind is None:
+        return False if _one_against_several(left, right) else None
+    if any(len(side.members) == 1 and side.ordered for side in (left, right)):
+        return None  # `[5]` may be a list or a value in brackets
+    if not kind:
+        return False
+    one, other = list(left.members), list(right.members)
+    if not left.ordered and (left.brackets or right.brackets):  # {1, 1, 2} is {1, 2}; the list 1, 1, 2 is not 1, 2
+        one, other = distinct(one, policy), distinct(other, policy)
+    return same_members(one, other, policy, ordered=left.ordered or policy.order == "keep")
+
+
+def _one_against_several(left: Quantities, right: Quantities) -> bool:
+    """A number without brackets against a tuple or an interval."""
+    lone, several = (left, right) if left.is_lone else (right, left)
+    return lone.is_lone and len(several.members) > 1 and lone.members[0].value.constant is not None
+
+
+def same_points(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    """Lists and sets of tuples."""
+    left, right = read_points(gold), read_points(predicted)
+    if left is None or right is None:
+        return None
+    if len(left) != len(right):
+        return Decision("wrong", "points")
+    rest, answers = list(right), []
+    for point in left:
+        found = [_same_collection(point, other, policy) for other in rest]
+        answers.append(True if True in found else None if None in found else False)
+        if True in found:
+            rest.pop(found.index(True))
+    return _verdict(all_of(answers), "points")
+
+
+def no_value(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+    """A number against words that name none: `17` and `correct`."""
+    numbers = [read_number(text) is not None for text in (gold, predicted)]
+    if numbers[0] == numbers[1]:
+        return None
+    words = _WORDS.fullmatch(plain(predicted if numbers[0] else gold))
+    if words is None or not NUMBERLIKE.isdisjoint(re.split(r"\W+", words.group().lower())):
+        return None
+    return Decision("wrong", "no_value")
+
+
+_WORDS = re.compile(r"[A-Za-z]{2,}(?:[ ,'-]{1,3}[A-Za-z]+)*+[?!]?")
+_VALUE_WORDS = """
+pi tau oo inf infinity infinite infinitely none nothing nil null empty no dozen score pair couple double twice once
+thrice single unit unity root square sqrt cube log ln exp percent first second both all every neither degree right same
+"""
+NUMBERLIKE = NUMBER_WORDS - {"and"} | set(_VALUE_WORDS.split())
+"""Words that may state a value, alone or with others."""
+
+
+def same_regions(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    """`x > 2` is the interval from 2 to infinity; unions in any order."""
+    if not (mentions_region(gold) or mentions_region(predicted)):
+        return None
+    left, right = read_region(gold), read_region(predicted)
+    if left is None or right is None:
+        return None
+    if left[0] and right[0] and left[0] != right[0]:
+        return Decision("wrong", "region")
+    return _verdict(same_region(left[1], right[1], policy), "region")
+
+
+def same_equations(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+    """`y = 2x + 1` is `2x - y + 1 = 0`."""
+    left, right = read_equation(gold), read_equation(predicted)
+    if left is None or right is None:
+        return None
+    return _verdict(same_equation(left, right), "equation")
+
+
+def same_asked(gold: str, predicted: str, policy: Policy) -> Decision | None:
+    """`x + y = 17` against the 17 that was asked for; never proven different, for the other may be an equation too."""
+    asked = read_asked(gold), read_asked(predicted)
+    if (asked[0] is None) == (asked[1] is None):
+        return None
+    values = asked[0] or gold, asked[1] or predicted
+    for rule in (same_proportion, same_quantities):
+        decision = rule(*values, policy)
+        if decision is not None and decision.verdict == "correct" and not _has_variables(values[0]):
+            return Decision("correct", "asked")
+    return None
+
+
+def _has_variables(text: str) -> bool:
+    found = read_quantities(text)
+    return found is not None and any(member.value.variables for member in found.members)
+
+
+def same_subject(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+    r"""A name against a sentence about it alone: `Navin` and `Navin earns the most`."""
+    name, sentence = plain(gold), plain(predicted)
+    if not _NAME.fullmatch(name) or not _SENTENCE.fullmatch(sentence):
+        return None
+    first, rest = sentence.split(" ", 1)
+    return Decision("correct", "subject") if first == name and not _OTHERS.search(rest) else None
+
+
+_NAME = re.compile(r"[A-Z][a-z]{2,}")
+_SENTENCE = re.compile(r"[A-Z][a-z]+(?: [a-z'’-]+){2,14}")
+_OTHERS = re.compile(r"\b(?:and|or|not|never|nor|but|if|than|less|least|no|neither|only|unless|cannot)\b|n['’]t\b")
+
+
+def _verdict(equal: bool | None, rule: str) -> Decision | None:
+    return None if equal is None else decide(equal, rule)
+
+
+EXACT_RULES: tuple[Rule, ...] = (
+    same_nothing,
+    same_base,
+    same_proportion,
+    same_matrix,
+    same_quantities,
+    same_points,
+    same_regions,
+    same_equations,
+    same_asked,
+    no_value,
+)
+"""For type `math`, after the rules on plain numbers and words."""

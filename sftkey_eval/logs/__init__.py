@@ -1,0 +1,1 @@
+"""Completions from the logs of other programs."""

@@ -1,0 +1,1 @@
+"""Exact values: expressions, quantities, equations and sets, read and compared without rounding."""

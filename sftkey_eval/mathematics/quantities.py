@@ -1,0 +1,204 @@
+r"""Exact values with what stands around them: `x = 2\sqrt{3}\text{ cm}`, lists of them, and `\pm`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sftkey_eval.answers.markup import plain, strip_markup
+from sftkey_eval.answers.numbers import read_number
+from sftkey_eval.answers.sequences import split_top_level, unbracket
+from sftkey_eval.answers.units import read_unit
+from sftkey_eval.mathematics import algebra
+from sftkey_eval.mathematics.algebra import Quotient
+from sftkey_eval.mathematics.exact_equality import equal, evaluate
+from sftkey_eval.mathematics.expressions import read_value
+from sftkey_eval.policy import Policy
+
+MAX_PARTS = 40
+MAX_TEXT = 2_000
+MAX_UNIT_WORDS = 5
+
+_NAMES = r"[A-Za-z](?:\s*,\s*[A-Za-z])*+"
+_NAMED = re.compile(
+    rf"\s*([A-Za-z](?:_\{{?\w+\}}?|')?(?:\s*\(\s*{_NAMES}\s*\))?|\\[a-z]{{2,7}}|[A-Z]{{2,4}}|\(\s*{_NAMES}\s*\)|\|[A-Z]{{2}}\|)"
+    r"\s*=(?!=)"
+)
+_ANGLES = ({"degree", ""}, {"degree", "rad"})
+_MEMBER = re.compile(r"\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
+_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|[±∓]|\+/-|\+-")
+_JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:or|and)\b\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value, its unit and the name it was given; both may be empty."""
+
+    value: Quotient
+    unit: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantities:
+    """Several values and the brackets around them, as in `Elements`."""
+
+    brackets: str
+    members: tuple[Quantity, ...]
+
+    @property
+    def is_lone(self) -> bool:
+        """One value without brackets."""
+        return not self.brackets and len(self.members) == 1
+
+    @property
+    def ordered(self) -> bool:
+        """A tuple or an interval; sets and lists are not."""
+        return self.brackets not in ("", "{}")
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """The value with its name and unit that makes up all of `text`, None where it is anything else."""
+    text = strip_markup(text)
+    found = _NAMED.match(text)
+    name = "".join(found.group(1).split()) if found else ""
+    body = strip_markup(text[found.end() :]) if found else text
+    number = read_number(body)
+    if number is not None and not (number.percent or number.variable):
+        return Quantity(algebra.number(number.value), number.unit, name)
+    if with_unit := _with_unit(plain(body), name, upright="\\text" in body or "\\mathrm" in body):
+        return with_unit
+    value = read_value(body)
+    return None if value is None else Quantity(value, "", name)
+
+
+@lru_cache(maxsize=4096)
+def read_quantities(text: str) -> Quantities | None:
+    r"""The members of a tuple, interval, set or list, with `\pm` written out; a lone value is a list of one."""
+    if len(text) > MAX_TEXT:
+        return None
+    text = strip_markup(text)
+    if member := _MEMBER.match(text):
+        text = text[member.end() :]
+    lone = read_quantity(text)
+    if lone is not None:
+        return Quantities("", (lone,))
+    named = _NAMED.match(text)
+    name = "".join(named.group(1).split()) if named else ""
+    brackets, inside = unbracket(plain(text[named.end() :] if named else text).strip())
+    parts = _parts(brackets, inside)
+    if not parts or len(parts) > MAX_PARTS:
+        return None
+    found = [read_quantity(part) for part in parts]
+    members = [member for member in found if member is not None]
+    if len(members) < len(found):
+        return None
+    return Quantities(brackets, tuple(Quantity(m.value, m.unit, m.name or name) for m in members))
+
+
+def read_points(text: str) -> tuple[Quantities, ...] | None:
+    """The tuples of a list or set of tuples; a lone tuple is a list of one. None where any part is something else."""
+    if len(text) > MAX_TEXT:
+        return None
+    brackets, inside = unbracket(plain(strip_markup(text)).strip())
+    parts = _parts("", inside) if brackets in ("", "{}") else [text]
+    if not 0 < len(parts) <= MAX_PARTS:
+        return None
+    points = [read_quantities(part.strip()) for part in parts]
+    found = tuple(point for point in points if point is not None and point.ordered and len(point.members) > 1)
+    return found if len(found) == len(parts) else None
+
+
+def same_quantity(gold: Quantity, predicted: Quantity, policy: Policy) -> bool | None:
+    """Whether two quantities are equal; None where neither is proven."""
+    if gold.name and predicted.name and gold.name != predicted.name:
+        return False if not (gold.value.variables or predicted.value.variables) else None
+    if {gold.unit, predicted.unit} in _ANGLES and algebra.PI in {*gold.value.atoms(), *predicted.value.atoms()}:
+        return None  # 30 degrees and pi/6 may be the same angle
+    if gold.unit != predicted.unit and not (policy.units == "forgive_missing" and not (gold.unit and predicted.unit)):
+        return False
+    return same_value(gold.value, predicted.value, policy)
+
+
+def same_value(gold: Quotient, predicted: Quotient, policy: Policy) -> bool | None:
+    """Exact equality, or equality after the policy's rounding."""
+    if policy.rounding is None or (same := equal(gold, predicted)):
+        return equal(gold, predicted) if policy.rounding is None else same
+    if gold.variables or predicted.variables:
+        return same
+    try:
+        one, other = evaluate(gold), evaluate(predicted)
+    except (ArithmeticError, ValueError):
+        return None
+    return round(one.real, policy.rounding) == round(other.real, policy.rounding) and one.imag == other.imag
+
+
+def same_members(
+    gold: Sequence[Quantity], predicted: Sequence[Quantity], policy: Policy, *, ordered: bool
+) -> bool | None:
+    """Whether two sequences hold the same quantities; None where that is not proven either way."""
+    if len(gold) != len(predicted):
+        return False
+    if ordered:
+        return all_of([same_quantity(a, b, policy) for a, b in zip(gold, predicted, strict=True)])
+    rest, unmatched = list(predicted), []
+    for wanted in gold:
+        match = next((index for index, other in enumerate(rest) if same_quantity(wanted, other, policy)), None)
+        if match is None:
+            unmatched.append(wanted)
+        else:
+            rest.pop(match)
+    if not unmatched:
+        return True
+    open_question = any(same_quantity(a, b, policy) is None for a in unmatched for b in rest)
+    return None if open_question else False
+
+
+def all_of(answers: Sequence[bool | None]) -> bool | None:
+    """Three-valued `all`."""
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def distinct(members: Sequence[Quantity], policy: Policy) -> list[Quantity]:
+    """The members of a set, each once."""
+    kept: list[Quantity] = []
+    for member in members:
+        if not any(same_quantity(member, other, policy) for other in kept):
+            kept.append(member)
+    return kept
+
+
+def _parts(brackets: str, inside: str) -> list[str]:
+    pieces = [inside] if brackets else [piece for piece in _JOINED.split(inside) if piece.strip()]
+    parts = [part for piece in pieces for part in split_top_level(piece)]
+    if brackets in ("", "{}"):
+        parts = [signed for part in parts for signed in _both_signs(part)]
+    return parts if all(part.strip() for part in parts) else []
+
+
+def _both_signs(text: str) -> list[str]:
+    if not _PLUS_MINUS.search(text):
+        return [text]
+    return [_PLUS_MINUS.sub(_upper_sign, text), _PLUS_MINUS.sub(_lower_sign, text)]
+
+
+def _upper_sign(found: re.Match[str]) -> str:
+    return " - " if found.group() in ("\\mp", "∓") else " + "
+
+
+def _lower_sign(found: re.Match[str]) -> str:
+    return " + " if found.group() in ("\\mp", "∓") else " - "
+
+
+def _with_unit(text: str, name: str, *, upright: bool) -> Quantity | None:
+    r"""A unit of one letter counts only where it is set upright: `2\pi h` is a product."""
+    words = text.split(" ")
+    for count in range(min(MAX_UNIT_WORDS, len(words) - 1), 0, -1):
+        head, tail = " ".join(words[:-count]).strip(), " ".join(words[-count:]).strip()
+        unit = read_unit(tail, spaced=True) if head and tail else None
+        value = read_value(head) if unit else None
+        if unit and value is not None and (upright or len(tail) > 1) and not value.is_opaque:
+            return Quantity(value, unit, name)
+    return None

@@ -1,0 +1,1 @@
+"""What is on disk: completions, verdicts, run records, and how their files are written."""

@@ -1,0 +1,111 @@
+"""Two runs against each other, item by item: a page with every flipped item, Markdown, JSON, tables and a plot."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sftkey_eval.analysis.comparability import Allowed
+from sftkey_eval.analysis.disagreements import opinions
+from sftkey_eval.analysis.groups import breakdowns
+from sftkey_eval.analysis.loaded_runs import load_runs
+from sftkey_eval.analysis.paired_comparison import CHANGES, OUTCOMES, Comparison, changes, compare_runs
+from sftkey_eval.analysis.summary import Summary, summarize, summary_json
+from sftkey_eval.records.line_files import write_json, write_text
+from sftkey_eval.report import charts, report_plots
+from sftkey_eval.report.example_browser import paired_examples
+from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.render import markdown, page
+from sftkey_eval.report.report import common_values, comparison_json
+from sftkey_eval.report.report_tables import flipped_table, paired_table, run_tables
+from sftkey_eval.report.resampled_tables import resampled_table
+from sftkey_eval.report.tables import Table, write_tables
+
+SHOWN_FLIPPED = 200
+"""Flipped items listed in the page and the Markdown; the table's file and the browser have them all."""
+
+
+def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) -> Comparison:
+    """Write `compare.html`, `compare.md`, `compare.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
+
+    Args:
+        first: The run compared with, as `PATH` or `LABEL=PATH`.
+        second: The run that is compared; differences are second less first.
+        out: Folder; files of an earlier comparison in it are replaced.
+        allowed: Differences to accept, and to name in the report.
+
+    Raises:
+        SFTKeyError: A run is not there, or the two cannot be paired.
+    """
+    before, now = load_runs([first, second])
+    comparison = compare_runs(before, now, allowed)
+    summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
+    out.mkdir(parents=True, exist_ok=True)
+    tables = _tables(comparison, summaries)
+    values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
+    write_tables(tables, out / "tables")
+    drawn = report_plots.write_plots(report_plots.forest_figure(values["forest"]), out / "plots")
+    write_json(out / "compare.json", compare_json(comparison, summaries))
+    write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
+    write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
+    return comparison
+
+
+def compare_json(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
+    """Every number of a comparison, and the ids of the flipped items."""
+    return {
+        "schema_version": 1,
+        **comparison_json(comparison),
+        "runs": [{"label": label, **summary_json(summary)} for label, summary in summaries.items()],
+        "flipped": flipped(comparison),
+    }
+
+
+def line_json(comparison: Comparison, out: Path) -> str:
+    """Differences and counts in one line for stdout."""
+    rates = {
+        name: {"difference": rate.difference, "lost": rate.lost, "gained": rate.gained, "p_mid": rate.p_mid}
+        for name, rate in comparison.rates.items()
+    }
+    return json.dumps({"report": str(out / "compare.html"), **rates})
+
+
+def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
+    runs = [comparison.first, comparison.second]
+    first, *others = run_tables(summaries, breakdowns(runs), opinions(runs))
+    paired = [paired_table([comparison], tuple(OUTCOMES)), resampled_table([comparison])]
+    return [first, *paired, flipped_table(comparison), *others]
+
+
+def flipped(comparison: Comparison) -> dict[str, list[str]]:
+    """Ids by change, for the changes that are one."""
+    ids: dict[str, list[str]] = {name: [] for name in CHANGES if not name.startswith("both")}
+    for before, now in comparison.pairs:
+        for change in changes(before, now):
+            if change in ids:
+                ids[change].append(before.id)
+    return ids
+
+
+def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
+    runs = [comparison.first, comparison.second]
+    common = common_values(runs, summaries)
+    accepted = [f"Compared although they have {difference}." for difference in comparison.accepted]
+    counts = Counter(change for before, now in comparison.pairs for change in changes(before, now))
+    num_items = comparison.rates["strict"].num_items
+    return {
+        **common,
+        "title": f"{comparison.second.label} against {comparison.first.label}",
+        "subtitle": f"{num_items:,} items, paired · policy and golds are the same",
+        "warnings": [*accepted, *common["warnings"]],
+        "first": comparison.first.label,
+        "second": comparison.second.label,
+        "num_items": num_items,
+        "forest": charts.forest([comparison], tuple(OUTCOMES)),
+        "seconds": opinions(runs),
+        "shown_flipped": SHOWN_FLIPPED,
+        "comparisons": [comparison],
+        "change_counts": {name: counts[name] for name in CHANGES},
+        "flipped": flipped(comparison),
+        "reading": terms("rates", "pairs", "non_inferiority"),
+    }

@@ -1,0 +1,237 @@
+"""The report on one or several runs, from verdicts alone: a page, Markdown, JSON, tables and plots."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import sftkey_data
+from sftkey_data.errors import SFTKeyError
+from sftkey_eval.analysis.arms import ArmComparison, compare_arms
+from sftkey_eval.analysis.comparability import Allowed
+from sftkey_eval.analysis.disagreements import Opinions, opinions
+from sftkey_eval.analysis.groups import Breakdown, breakdowns
+from sftkey_eval.analysis.loaded_runs import Run, load_runs
+from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, compare_runs
+from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
+from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
+from sftkey_eval.records.line_files import write_json, write_text
+from sftkey_eval.report import charts, report_plots
+from sftkey_eval.report.example_browser import CLASS_LABELS, single_examples
+from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.render import counts, interval, markdown, p_value, page, percent, points
+from sftkey_eval.report.report_tables import (
+    OUTCOME_TITLES,
+    RATES_CAPTION,
+    classes_seen,
+    codes_seen,
+    finding,
+    format_statement,
+    paired_table,
+    run_tables,
+)
+from sftkey_eval.report.resampled_tables import arms_table, resampled_table
+from sftkey_eval.report.tables import Table, markdown_table, shown, write_tables
+
+SHOWN_PAIRED = ("format", "strict")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a report says: summaries by label, comparisons with the first run, and why others could not be made."""
+
+    runs: list[Run]
+    summaries: dict[str, Summary]
+    breakdowns: list[Breakdown]
+    seconds: dict[str, Opinions]
+    comparisons: list[Comparison]
+    arms: list[ArmComparison]
+    not_paired: list[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table, in reading order."""
+        paired = [arms_table(self.arms)] if self.arms else []
+        if self.comparisons:
+            paired += [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), resampled_table(self.comparisons)]
+        first, *others = run_tables(self.summaries, self.breakdowns, self.seconds)
+        return [first, *paired, *others]
+
+
+def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> Report:
+    """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
+
+    Args:
+        specs: Runs as `PATH` or `LABEL=PATH`; the first is the one others are compared with. Runs under one label are
+            the seeds of an arm, which are compared together too.
+        out: Folder; files of an earlier report in it are replaced.
+        allowed: Differences accepted when runs are paired.
+
+    Raises:
+        SFTKeyError: A run is not there, is empty, or two share a label.
+    """
+    if not specs:
+        raise SFTKeyError("no runs given, expected at least one run directory or verdicts file")
+    made = make_report(load_runs(specs), allowed)
+    out.mkdir(parents=True, exist_ok=True)
+    values = _values(made)
+    figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
+    drawn = report_plots.write_plots(figures, out / "plots")
+    write_tables(made.tables, out / "tables")
+    write_json(out / "report.json", report_json(made))
+    write_text(out / "report.md", markdown("report.md.j2", **values, drawn=drawn))
+    write_text(out / "report.html", page("report.html.j2", single_examples(made.runs, made.comparisons), **values))
+    return made
+
+
+def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
+    """The numbers of a report; runs that cannot be paired with the first are named with the reason."""
+    comparisons, not_paired = [], []
+    for run in runs[1:]:
+        try:
+            comparisons.append(compare_runs(runs[0], run, allowed))
+        except SFTKeyError as error:
+            not_paired.append(str(error))
+    arms = [] if not_paired else compare_arms(runs, allowed)
+    return Report(
+        runs=runs,
+        summaries={run.label: summarize(run.verdicts, run.policy) for run in runs},
+        breakdowns=breakdowns(runs),
+        seconds=opinions(runs),
+        comparisons=comparisons,
+        arms=arms,
+        not_paired=not_paired,
+    )
+
+
+def report_json(made: Report) -> dict[str, Any]:
+    """Every number of a report as JSON-able values."""
+    return {
+        "schema_version": 1,
+        "code_version": sftkey_data.__version__,
+        "runs": [
+            {"label": run.label, **summary_json(made.summaries[run.label]), "provenance": provenance_json(run)}
+            for run in made.runs
+        ],
+        "breakdowns": [asdict(breakdown) for breakdown in made.breakdowns],
+        "second_grader": second_json(made.seconds),
+        "paired": [comparison_json(comparison) for comparison in made.comparisons],
+        "arms": [asdict(arm) for arm in made.arms],
+        "not_paired": made.not_paired,
+    }
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """A paired comparison as JSON-able values."""
+    return {
+        "first": comparison.first.label,
+        "second": comparison.second.label,
+        "accepted_differences": list(comparison.accepted),
+        "rates": {name: {**asdict(rate), "shown": rate.shown} for name, rate in comparison.rates.items()},
+        "format_non_inferior": comparison.format_non_inferior,
+        "format_p_non_inferior": comparison.format_p_non_inferior,
+        "given_format": asdict(comparison.given_format),
+        "composite": asdict(comparison.composite),
+        "composite_curve": [{"weight": w, **asdict(found)} for w, found in comparison.composite_curve.items()],
+    }
+
+
+def second_json(seconds: Mapping[str, Opinions]) -> dict[str, Any]:
+    """The second grader's disagreements by run, with the ids."""
+    return {
+        label: {**asdict(second.disagreement), "ids": [verdict.id for verdict in second.differing]}
+        for label, second in seconds.items()
+    }
+
+
+def line_json(made: Report, out: Path) -> str:
+    """The headline counts of every run in one line for stdout."""
+    runs = {
+        label: {name: {"k": rate.k, "n": rate.n} for name, rate in summary.headline.items()}
+        for label, summary in made.summaries.items()
+    }
+    return json.dumps({"report": str(out / "report.html"), "runs": runs})
+
+
+def headline_text(summaries: Mapping[str, Summary]) -> str:
+    """The headline numbers as plain text for a terminal."""
+    rows = [["run", *HEADLINE.values()]]
+    for label, summary in summaries.items():
+        rates = summary.headline.values()
+        rows.append([label, *(f"{percent(r.value)} [{interval(r.low, r.high)}] {counts(r)}" for r in rates)])
+    return _columns(rows)
+
+
+def paired_text(comparisons: Sequence[Comparison]) -> str:
+    """The paired differences as plain text for a terminal."""
+    rows = [["paired", "rate", "difference, points", "lost", "gained", "mid-p", "finding"]]
+    for comparison in comparisons:
+        against = f"{comparison.second.label} - {comparison.first.label}"
+        for name in SHOWN_PAIRED:
+            rate = comparison.rates[name]
+            span = f"{points(rate.difference)} [{points(rate.low)}, {points(rate.high)}]"
+            numbers = [str(rate.lost), str(rate.gained), p_value(rate.p_mid), finding(rate)]
+            rows.append([against, OUTCOME_TITLES[name], span, *numbers])
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    """What every page needs."""
+    return {
+        "version": sftkey_data.__version__,
+        "runs": runs,
+        "summaries": summaries,
+        "headline": HEADLINE,
+        "class_labels": CLASS_LABELS,
+        "classes_seen": classes_seen(summaries),
+        "codes": codes_seen(summaries),
+        "code_meanings": terms("codes"),
+        "change_labels": CHANGES,
+        "outcome_titles": OUTCOME_TITLES,
+        "paper_weight": PAPER_WEIGHT,
+        "warnings": warnings(runs, summaries),
+        "facts": facts,
+        "finding": finding,
+        "format_statement": format_statement,
+        "markdown_table": markdown_table,
+        "rates_caption": RATES_CAPTION,
+        "shown": shown,
+    }
+
+
+def _values(made: Report) -> dict[str, Any]:
+    return {
+        **common_values(made.runs, made.summaries),
+        "title": "Evaluation report",
+        "subtitle": _subtitle(made),
+        "comparisons": made.comparisons,
+        "not_paired": made.not_paired,
+        "breakdowns": made.breakdowns,
+        "seconds": made.seconds,
+        "tables": {table.name: table for table in made.tables},
+        "forest": charts.forest(made.comparisons, tuple(OUTCOME_TITLES)),
+        "scatter": charts.scatter(made.runs, made.summaries),
+        "curve": charts.curve(made.summaries),
+        "reading": terms("rates", "classes", *(("pairs", "non_inferiority") if made.comparisons else ())),
+    }
+
+
+def _subtitle(made: Report) -> str:
+    sizes = sorted({summary.num_items for summary in made.summaries.values()})
+    items = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    datasets = sorted({verdict.dataset for run in made.runs for verdict in run.verdicts if verdict.dataset})
+    templates = sorted({run.template.name for run in made.runs})
+    parts = [
+        f"{len(made.runs)} run{'s' if len(made.runs) > 1 else ''}",
+        f"{items} items each" if len(made.runs) > 1 else f"{items} items",
+        *([f"data: {', '.join(datasets)}"] if datasets else []),
+        f"template: {', '.join(templates)}",
+    ]
+    return " · ".join(parts)

@@ -1,0 +1,223 @@
+"""The tables of a report and of a comparison, from its numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from sftkey_eval.analysis.disagreements import Opinions
+from sftkey_eval.analysis.groups import Breakdown
+from sftkey_eval.analysis.paired_comparison import CHANGES, FORMAT_MARGIN, Comparison, PairedRate, changes
+from sftkey_eval.analysis.summary import HEADLINE, WEIGHTS, Summary
+from sftkey_eval.report.example_browser import CLASS_LABELS
+from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.render import p_value, points
+from sftkey_eval.report.resampled_tables import levels_table, samples_table
+from sftkey_eval.report.tables import Cell, Table
+from sftkey_eval.statistics.resampling import Estimate
+
+OUTCOME_TITLES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
+RATES_CAPTION = (
+    "Percent, with counts and the 95 % interval: Wilson's, or with several samples per item a bootstrap over the items."
+)
+
+
+def run_tables(
+    summaries: Mapping[str, Summary], breakdowns: Sequence[Breakdown], seconds: Mapping[str, Opinions]
+) -> list[Table]:
+    """What is said of each run by itself; a table of nothing is left out."""
+    tables = [
+        headline_table(summaries),
+        levels_table(summaries),
+        samples_table(summaries),
+        classes_table(summaries),
+        codes_table(summaries),
+        composite_table(summaries),
+        *map(breakdown_table, breakdowns),
+        second_table(seconds),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def headline_table(summaries: Mapping[str, Summary]) -> Table:
+    """The four rates, the composite, and what could not be decided."""
+    return Table(
+        name="headline",
+        caption=RATES_CAPTION,
+        columns=(
+            "Run",
+            *HEADLINE.values(),
+            "Composite 0.7/0.3",
+            "Undecided",
+            "Unscored",
+            "If undecided wrong",
+            "If undecided right",
+        ),
+        rows=tuple(
+            (
+                label,
+                *summary.headline.values(),
+                summary.composite,
+                summary.undecided,
+                summary.unscored,
+                summary.strict_if_wrong,
+                summary.strict_if_right,
+            )
+            for label, summary in summaries.items()
+        ),
+    )
+
+
+def classes_table(summaries: Mapping[str, Summary]) -> Table:
+    """Every item in one class; lucky over the correct."""
+    seen = classes_seen(summaries)
+    return Table(
+        name="error_classes",
+        caption="Every item is in exactly one class; lucky are counted over the correct.",
+        columns=("Run", *(CLASS_LABELS[name] for name in seen), "lucky"),
+        rows=tuple(
+            (label, *(summary.error_classes[name] for name in seen), summary.lucky)
+            for label, summary in summaries.items()
+        ),
+    )
+
+
+def classes_seen(summaries: Mapping[str, Summary]) -> list[str]:
+    """Classes that at least one item of one run is in, in order."""
+    return [name for name in CLASS_LABELS if any(s.error_classes[name].k for s in summaries.values())]
+
+
+def codes_seen(summaries: Mapping[str, Summary]) -> list[str]:
+    """Format errors that occur, in order."""
+    return sorted({code for summary in summaries.values() for code in summary.format_errors})
+
+
+def codes_table(summaries: Mapping[str, Summary]) -> Table:
+    """Malformed completions by code."""
+    meanings = terms("codes")
+    return Table(
+        name="format_errors",
+        caption="Malformed completions by code.",
+        columns=("Code", *summaries, "Meaning"),
+        rows=tuple(
+            (code, *(summary.format_errors.get(code, 0) for summary in summaries.values()), meanings.get(code, ""))
+            for code in codes_seen(summaries)
+        ),
+    )
+
+
+def composite_table(summaries: Mapping[str, Summary]) -> Table:
+    """The composite at every tenth of the weight."""
+    return Table(
+        name="composite",
+        caption="Percent with bootstrap 95 % intervals over the items: accuracy weighted by the weight, format by the "
+        "rest; the paper's weight is 0.7.",
+        columns=("Run", *(f"Weight {weight:.1f}" for weight in WEIGHTS)),
+        rows=tuple(
+            (label, *(Estimate(point.value, point.low, point.high) for point in summary.composite_curve))
+            for label, summary in summaries.items()
+        ),
+    )
+
+
+def breakdown_table(breakdown: Breakdown) -> Table:
+    """Strict accuracy by group and run."""
+    unit = f", {breakdown.unit}" if breakdown.unit else ""
+    return Table(
+        name=f"by_{breakdown.name}",
+        caption=f"Strict accuracy by {breakdown.title}, over all items of the group.",
+        columns=(f"{breakdown.title[0].upper()}{breakdown.title[1:]}{unit}", *breakdown.rates),
+        rows=tuple(
+            (group, *(rates[index] for rates in breakdown.rates.values()))
+            for index, group in enumerate(breakdown.groups)
+        ),
+    )
+
+
+def second_table(seconds: Mapping[str, Opinions]) -> Table:
+    """How often a second grader sees a Key otherwise."""
+    return Table(
+        name="second_grader",
+        caption="Answers that a second grader sees otherwise, over those that both graded: Keys, and the best "
+        "candidates of malformed completions.",
+        columns=("Run", "Disagreement"),
+        rows=tuple((label, second.disagreement) for label, second in seconds.items()),
+    )
+
+
+def paired_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> Table:
+    """Differences in pairs, with what a null result could have shown."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"{comparison.second.label} - {comparison.first.label}",
+            OUTCOME_TITLES[name],
+            rate,
+            rate.lost,
+            rate.gained,
+            rate.p_mid,
+            rate.p_exact,
+            f"{100 * rate.detectable:.1f}",
+            finding(rate),
+        )
+        for comparison in comparisons
+        for name, rate in ((name, comparison.rates[name]) for name in names)
+    ]
+    return Table(
+        name="paired",
+        caption="Differences in points with Newcombe's 95 % interval; lost (b) and gained (c) items; McNemar's test. "
+        "Items with several samples are compared by their means, with Student's interval and test.",
+        columns=(
+            "Pair",
+            "Rate",
+            "Difference",
+            "Lost (b)",
+            "Gained (c)",
+            "Mid-p",
+            "Exact p",
+            "Shown from, points",
+            "Finding",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def flipped_table(comparison: Comparison) -> Table:
+    """Every item that one run has right or well-formed and the other has not."""
+    names = list(CHANGES)
+    rows: list[tuple[Cell, ...]] = [
+        (
+            CHANGES[change],
+            before.id,
+            before.gold or "",
+            before.predicted or "",
+            now.predicted or "",
+            before.error_class,
+            now.error_class,
+        )
+        for before, now in comparison.pairs
+        for change in changes(before, now)
+        if not change.startswith("both")
+    ]
+    rows.sort(key=lambda row: [CHANGES[name] for name in names].index(str(row[0])))
+    return Table(
+        name="flipped",
+        caption="Items that changed between the runs.",
+        columns=("Change", "Item", "Gold", "First predicted", "Second predicted", "First class", "Second class"),
+        rows=tuple(rows),
+    )
+
+
+def finding(rate: PairedRate) -> str:
+    """What a paired rate shows, in words; beside a null result, what could have been shown."""
+    if rate.shown:
+        return "higher" if rate.difference > 0 else "lower"
+    return f"no difference shown; 80 % power begins at {100 * rate.detectable:.1f} points"
+
+
+def format_statement(comparison: Comparison) -> str:
+    """What the non-inferiority test of the format says, in a sentence."""
+    margin = f"{100 * FORMAT_MARGIN:.0f} point"
+    said = "is shown" if comparison.format_non_inferior else "is not shown"
+    rate = comparison.rates["format"]
+    return (
+        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
+        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
+        "margin fixed beforehand)."
+    )

@@ -1,0 +1,162 @@
+r"""The tables of a report as values, and as CSV, LaTeX and Markdown.
+
+A cell keeps its numbers: CSV spreads a rate or a difference over columns, the other forms print it for people.
+"""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftkey_eval.analysis.paired_comparison import PairedEstimate, PairedRate
+from sftkey_eval.analysis.summary import Rate
+from sftkey_eval.records.line_files import write_text
+from sftkey_eval.report.render import cell, counts, interval, percent, points, visible
+from sftkey_eval.statistics.resampling import Estimate
+
+Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "\u2212": "$-$",
+    "\u2013": "--",
+    "\u2026": r"\dots{}",
+    "\u202f": r"\,",
+    "\u27e8": r"$\langle$",
+    "\u27e9": r"$\rangle$",
+    **{mark: f"\\{mark}" for mark in "&%$#_"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table: `name` is its file's stem, `columns` are for people, every row has one cell per column."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def write_tables(tables: list[Table], folder: Path) -> None:
+    """Write `NAME.csv` and `NAME.tex` of every table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        write_text(folder / f"{table.name}.csv", csv_text(table))
+        write_text(folder / f"{table.name}.tex", latex(table))
+
+
+def csv_text(table: Table) -> str:
+    """CSV with a header line; a rate has the columns `X_k`, `X_n`, `X`, `X_low` and `X_high`, proportions in [0, 1].
+
+    Text is as it was, except that what a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(_header(table))
+    for row in table.rows:
+        writer.writerow([part for value in row for part in _parts(value)])
+    return lines.getvalue()
+
+
+def latex(table: Table) -> str:
+    r"""A `tabular` for `\usepackage{booktabs}`, its caption as a comment."""
+    first = table.rows[0] if table.rows else ("",) * len(table.columns)
+    aligned = "".join("l" if isinstance(value, str) else "r" for value in first)
+    lines = [
+        f"% {_one_line(table.caption)} Needs \\usepackage{{booktabs}}.",
+        f"\\begin{{tabular}}{{{aligned}}}",
+        r"\toprule",
+        " & ".join(map(_escaped, table.columns)) + r" \\",
+        r"\midrule",
+        *(" & ".join(_escaped(shown(value)) for value in row) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """A pipe table."""
+    first = table.rows[0] if table.rows else ("",) * len(table.columns)
+    rows = [
+        [cell(column) for column in table.columns],
+        ["---" if isinstance(value, str) else "---:" for value in first],
+        *([cell(value) if isinstance(value, str) else shown(value) for value in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def shown(value: Cell) -> str:
+    """A cell for people."""
+    match value:
+        case None:
+            return "–"
+        case Rate():
+            return f"{percent(value.value)} ({interval(value.low, value.high)}; {counts(value)})"
+        case Estimate():
+            return percent(value.value) + ("" if value.low is None else f" ({interval(value.low, value.high)})")
+        case PairedRate() | PairedEstimate():
+            if value.difference is None:
+                return "–"
+            if value.low is None or value.high is None:
+                return points(value.difference)
+            return f"{points(value.difference)} ({points(value.low)} to {points(value.high)})"
+        case float():
+            return "<\u202f0.001" if 0 < value < 0.001 else f"{value:.3f}"
+        case int():
+            return f"{value:,}"
+    return value
+
+
+def _header(table: Table) -> list[str]:
+    first = table.rows[0] if table.rows else ("",) * len(table.columns)
+    stems: list[str] = []
+    for index, title in enumerate(table.columns):
+        stem = re.sub(r"\W+", "_", title.lower()).strip("_") or "column"
+        stems.append(f"{stem}_{index}" if stem in stems else stem)  # two labels may differ in marks alone
+    return [name for stem, value in zip(stems, first, strict=True) for name in _names(stem, value)]
+
+
+def _names(name: str, value: Cell) -> list[str]:
+    match value:
+        case Rate():
+            return [f"{name}_k", f"{name}_n", name, f"{name}_low", f"{name}_high"]
+        case PairedRate() | PairedEstimate() | Estimate():
+            return [name, f"{name}_low", f"{name}_high"]
+    return [name]
+
+
+def _parts(value: Cell) -> list[str | int | float | None]:
+    match value:
+        case Rate():
+            return [value.k, value.n, value.value, value.low, value.high]
+        case PairedRate() | PairedEstimate():
+            return [value.difference, value.low, value.high]
+        case Estimate():
+            return [value.value, value.low, value.high]
+        case str():
+            return [f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _number(value) else value]
+    return [value]
+
+
+def _number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?[\d.,]+", text) is not None
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(text).replace("\u202f", "\0").split()).replace("\0", "\u202f")

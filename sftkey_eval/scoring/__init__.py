@@ -1,0 +1,1 @@
+"""One completion to one verdict, and files of them."""

@@ -1,0 +1,128 @@
+"""Pairs of answers in, verdicts out: grading without completions, one line out per line in, in the same order."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sftkey_data.console import progress
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract.parts import AnswerType
+from sftkey_eval.grading.decision import Decision
+from sftkey_eval.grading.ladder import grade
+from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.records.completions import check_answer_type, read_choices, read_gold, read_rows, read_text
+from sftkey_eval.records.lines import write_lines
+from sftkey_eval.records.workers import BATCH_ROWS, in_order
+
+COLUMNS = ("gold", "predicted", "answer_type")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One line of a pairs file; `id` is handed on where the file has one."""
+
+    gold: str | None
+    predicted: str | None
+    answer_type: AnswerType
+    choices: tuple[str, ...] | None
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    policy: Policy
+
+    def __call__(self, pairs: list[Pair]) -> list[Decision]:
+        return [
+            grade(pair.gold, pair.predicted, pair.answer_type, choices=pair.choices, policy=self.policy)
+            for pair in pairs
+        ]
+
+
+@dataclass(slots=True)
+class PairTally:
+    """How many pairs got which verdict."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self) -> str:
+        """One line: all pairs, and those of every verdict."""
+        names = ("correct", "wrong", "undecided", "unscored")
+        return json.dumps({"n": self.verdicts.total(), **{name: self.verdicts[name] for name in names}})
+
+
+def grade_file(
+    path: Path,
+    out: Path,
+    *,
+    answer_type: str | None = None,
+    policy: Policy = DEFAULT_POLICY,
+    workers: int = 1,
+) -> PairTally:
+    """Grade a file of pairs.
+
+    Args:
+        path: JSON lines with `gold`, `predicted`, `answer_type`, and for type `choice` the option texts in `choices`.
+        out: JSON lines with `verdict` and `rule`, and `id` where the pair has one; it appears when it is complete.
+        answer_type: For lines that do not say.
+        policy: What counts as equal.
+        workers: Processes that grade.
+
+    Raises:
+        SFTKeyError: No such file, no rows, broken JSON, a missing column, an unknown answer type, an unusable `out`.
+    """
+    default = None if answer_type is None else check_answer_type(answer_type)
+    num_pairs = sum(1 for _ in read_pairs(path, default))  # every fault is found before the first pair is graded
+    if num_pairs == 0:
+        raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
+    if out.is_dir():
+        raise SFTKeyError(f"{out}: expected a file to write verdicts to, found a folder")
+    if out.exists() and out.samefile(path):
+        raise SFTKeyError(f"{out}: the verdicts would replace the pairs, name another file")
+    tally = PairTally()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    graded = closing(in_order(_Job(policy), _batches(read_pairs(path, default)), workers))
+    with write_lines(out) as file, progress("grading", num_pairs) as bar, graded as batches:
+        for pairs, decisions in batches:
+            for pair, decision in zip(pairs, decisions, strict=True):
+                known = {} if pair.id is None else {"id": pair.id}
+                file.write(json.dumps({**known, "verdict": decision.verdict, "rule": decision.rule}) + "\n")
+                tally.verdicts[decision.verdict] += 1
+            bar.advance(bar.task_ids[0], len(pairs))
+    return tally
+
+
+def read_pairs(path: Path, default: AnswerType | None = None) -> Iterator[Pair]:
+    """Pairs in the order of the file; blank lines are none.
+
+    Raises:
+        SFTKeyError: As `grade_file`, with the line.
+    """
+    for number, row in read_rows(path, "pairs"):
+        yield _pair(row, default, f"{path} line {number}")
+
+
+def _pair(row: dict[str, Any], default: AnswerType | None, where: str) -> Pair:
+    for name in COLUMNS[: 2 if default else 3]:
+        if name not in row:
+            raise SFTKeyError(f"{where}: no column {name!r}{nearest(name, list(row))}; found: {', '.join(row)}")
+    kind = read_text(row, "answer_type", where)
+    if kind is None and default is None:
+        raise SFTKeyError(f"{where}: 'answer_type' must be a string, found null")
+    return Pair(
+        gold=read_gold(row, "gold", where),
+        predicted=read_gold(row, "predicted", where),
+        answer_type=check_answer_type(kind, f"{where}: ") if kind is not None else check_answer_type(default or ""),
+        choices=read_choices(row, "choices", where),
+        id=read_text(row, "id", where),
+    )
+
+
+def _batches(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
+    while batch := list(islice(pairs, BATCH_ROWS)):
+        yield batch

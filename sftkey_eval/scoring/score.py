@@ -1,0 +1,278 @@
+"""Completions in, verdicts out: the format from the raw text, then the Key, then the reason for the error."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import sftkey_data
+from sftkey_data.config import validate
+from sftkey_data.console import progress
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract.parts import AnswerType
+from sftkey_data.format.template import Malformed, Template, load_template
+from sftkey_eval.answers.numbers import read_number
+from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
+from sftkey_eval.extraction.cot_value import find_cot_value
+from sftkey_eval.grading.ladder import grade
+from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.records.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
+from sftkey_eval.records.lines import write_lines
+from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict, open_verdicts
+from sftkey_eval.records.workers import BATCH_ROWS, in_order
+from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
+from sftkey_eval.scoring.second_grader import check_second_grader, disagreement, disagreement_line, with_second_opinion
+
+DEFAULT_TEMPLATE = "sftkey"
+RUN_FILE = "run.json"
+DISAGREEMENTS_FILE = "disagreements.jsonl"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts over verdicts; every rate is over all of them, the unscored included."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    format_errors: Counter[str] = field(default_factory=Counter)
+    error_classes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one verdict."""
+        self.counts["n"] += 1
+        self.counts["format_valid"] += verdict.format_valid
+        self.counts["format_tolerant"] += verdict.format_tolerant
+        self.counts["format_present"] += verdict.format_present
+        self.counts["correct"] += verdict.correct
+        self.counts["lenient_correct"] += verdict.lenient_correct
+        self.counts["undecided"] += verdict.verdict == "undecided"
+        self.counts["unscored"] += verdict.verdict == "unscored"
+        self.counts["second_asked"] += verdict.second_verdict is not None
+        self.counts["disagreements"] += disagreement(verdict)
+        self.error_classes[verdict.error_class] += 1
+        if verdict.format_error is not None:
+            self.format_errors[verdict.format_error] += 1
+
+    def to_json(self) -> str:
+        """One line: counts and rates.
+
+        Raises:
+            SFTKeyError: Nothing was counted.
+        """
+        n = self.counts["n"]
+        if n == 0:
+            raise SFTKeyError("no verdicts, so there is no rate")
+        summary = {
+            "n": n,
+            "format_rate": self.counts["format_valid"] / n,
+            "format_rate_tolerant": self.counts["format_tolerant"] / n,
+            "format_rate_present": self.counts["format_present"] / n,
+            "accuracy": self.counts["correct"] / n,
+            "lenient_accuracy": self.counts["lenient_correct"] / n,
+            "undecided": self.counts["undecided"],
+            "unscored": self.counts["unscored"],
+            "format_errors": dict(sorted(self.format_errors.items())),
+            "error_classes": {name: self.error_classes[name] for name in ERROR_CLASSES},
+        }
+        if self.counts["second_asked"]:
+            summary |= {name: self.counts[name] for name in ("second_asked", "disagreements")}
+        return json.dumps(summary)
+
+
+def score_file(
+    path: Path,
+    out: Path,
+    *,
+    template: str | None = None,
+    answer_type: str | None = None,
+    fields: Fields | None = None,
+    policy: Policy = DEFAULT_POLICY,
+    workers: int = 1,
+    second_grader: str | None = None,
+) -> Tally:
+    """Score a file of completions into a verdicts file.
+
+    Args:
+        path: JSON lines.
+        out: Parquet file; it appears under its name when it is complete.
+        template: Name or TOML file; None means that of `run.json` beside the completions, else `sftkey`.
+        answer_type: Overrides what the rows say.
+        fields: Where the columns are.
+        policy: What counts as equal.
+        workers: Processes that score; the file is the same for any number.
+        second_grader: `math-verify`, to have its opinion beside ours; where they differ, `disagreements.jsonl` beside
+            `out` lists it.
+
+    Raises:
+        SFTKeyError: What `survey_completions` refuses, an unknown template or answer type, an unusable `out`.
+    """
+    fields = fields or Fields()
+    forced = None if answer_type is None else check_answer_type(answer_type)
+    check_second_grader(second_grader)
+    run = _read_run(path)
+    survey = survey_completions(path, fields)
+    used = _template(template, run, path.parent / RUN_FILE)
+    _refuse_unusable(out, path)
+    job = _Job(used, forced, policy, second_grader is not None)
+    provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
+    tally = Tally()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        open_verdicts(out, provenance | {"run": run}) as writer,
+        _open_disagreements(out, second_grader) as differing,
+        progress("scoring", survey.num_rows) as bar,
+        closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
+    ):
+        for _, verdicts in batches:
+            writer.write(verdicts)
+            for verdict in verdicts:
+                tally.add(verdict)
+                if differing and disagreement(verdict):
+                    differing.write(disagreement_line(verdict))
+            bar.advance(bar.task_ids[0], len(verdicts))
+    return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker does with a batch."""
+
+    template: Template
+    answer_type: AnswerType | None
+    policy: Policy
+    second: bool
+
+    def __call__(self, rows: list[Completion]) -> list[Verdict]:
+        verdicts = [
+            score_completion(row, self.template, answer_type=self.answer_type, policy=self.policy) for row in rows
+        ]
+        return [with_second_opinion(verdict) for verdict in verdicts] if self.second else verdicts
+
+
+def _refuse_unusable(out: Path, path: Path) -> None:
+    if out.is_dir():
+        raise SFTKeyError(f"{out}: expected a file to write verdicts to, found a folder")
+    if out.exists() and out.samefile(path):
+        raise SFTKeyError(f"{out}: the verdicts would replace the completions, name another file")
+
+
+def _provenance(job: _Job) -> dict[str, Any]:
+    """What the verdicts depend on besides the completions."""
+    return {
+        "policy": asdict(job.policy),
+        "policy_digest": job.policy.digest,
+        "template": asdict(job.template),
+        "template_digest": job.template.digest,
+        "code_version": sftkey_data.__version__,
+        "answer_type": job.answer_type,
+    }
+
+
+def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:
+    path = out.parent / DISAGREEMENTS_FILE
+    return nullcontext() if second_grader is None else write_lines(path)
+
+
+def score_completion(
+    row: Completion, template: Template, *, answer_type: AnswerType | None = None, policy: Policy = DEFAULT_POLICY
+) -> Verdict:
+    """Score one completion: strict, lenient, and where the error comes from. Never raises on any text."""
+    kind = answer_type or row.answer_type or infer_answer_type(row)
+    text = row.completion or ""
+    key, format_error = _parse(text, row.finish_reason, template)
+    tolerant = not format_error or template.fault(text, row.finish_reason, "tolerant") is None
+    present = tolerant or template.fault(text, row.finish_reason, "present") is None
+    candidate = key or find_candidate(text, kind, row.choices, template)
+    cot = candidate.cot if candidate else find_cot(text, template)
+    cot_value = find_cot_value(cot, kind, row.choices)
+    predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
+
+    judge = cache(partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy))
+    strict, lenient = judge(predicted), judge(lenient_predicted)
+    error_class, lucky = classify(
+        strict,
+        lenient,
+        lambda: None if cot_value is None else judge(cot_value),
+        format_valid=key is not None,
+        has_candidate=candidate is not None,
+    )
+    if lucky and predicted and cot_value:
+        lucky = ends_elsewhere(cot, cot_value, predicted, kind, judge)
+    return Verdict(
+        id=row.id,
+        item_id=row.item_id,
+        sample=row.sample,
+        dataset=row.dataset,
+        split=row.split,
+        answer_type=kind,
+        gold=row.gold,
+        format_valid=key is not None,
+        format_error=format_error,
+        format_tolerant=tolerant,
+        format_present=present,
+        predicted=predicted,
+        verdict=strict.verdict,
+        correct=strict.verdict == "correct",
+        rule=strict.rule,
+        lenient_predicted=lenient_predicted,
+        lenient_verdict=lenient.verdict,
+        lenient_correct=lenient.verdict == "correct",
+        lenient_source=candidate.source if candidate else None,
+        cot_value=cot_value,
+        error_class=error_class,
+        lucky=lucky,
+        prompt=row.prompt,
+        completion=row.completion,
+        choices=row.choices,
+        finish_reason=row.finish_reason,
+    )
+
+
+def _parse(text: str, finish_reason: str | None, template: Template) -> tuple[Candidate | None, str | None]:
+    """The Key as a candidate, or the malformed code."""
+    try:
+        cot, key = template.parse(text, finish_reason)
+    except Malformed as malformed:
+        return None, malformed.code
+    return Candidate(key, "key", cot), None
+
+
+def infer_answer_type(row: Completion) -> AnswerType:
+    """The type of a row that does not say: a choice, a number, or text, by its options and its gold."""
+    gold = (row.gold or "").strip()
+    if row.choices:
+        return "choice"
+    if read_number(gold) is not None:
+        return "number"
+    return "choice" if len(gold) == 1 and gold.isascii() and gold.isupper() else "text"
+
+
+def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH_ROWS)):
+        yield batch
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
+    run_file = path.parent / RUN_FILE
+    try:
+        run = json.loads(run_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SFTKeyError(f"{run_file}: broken JSON: {error}") from None
+    return run if isinstance(run, dict) else None
+
+
+def _template(name: str | None, run: dict[str, Any] | None, run_file: Path) -> Template:
+    if name is not None:
+        return load_template(name)
+    if run is None:
+        return load_template(DEFAULT_TEMPLATE)
+    if not isinstance(run.get("template"), dict):
+        raise SFTKeyError(f"{run_file}: no template recorded, expected its fields; name one with --template")
+    return validate(run["template"], Template, where=f"{run_file}: template")

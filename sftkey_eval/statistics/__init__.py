@@ -1,0 +1,1 @@
+"""Formulas: intervals, tests, resampling."""

@@ -1,0 +1,1 @@
+"""The last rule of the ladder, symbolic equivalence, in a process of its own."""

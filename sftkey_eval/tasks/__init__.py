@@ -1,0 +1,1 @@
+"""Our evaluation sets as tasks of lm-eval's own command."""

@@ -1,0 +1,138 @@
+"""The tables of a report as CSV and LaTeX: the same numbers, and no text taken for a command."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from eval_samples import AFTER, CUT, RIGHT, SLIP, WRONG, completion, write_run
+
+from sftkey_eval.analysis.summary import rate
+from sftkey_eval.report.embed import LONGEST, SHORTEST, abridge, packed, segment_limit, unpacked
+from sftkey_eval.report.report import report
+from sftkey_eval.report.tables import Table, csv_text, latex, markdown_table
+
+HOSTILE = "</script><img src=x onerror=1>\x00\u202e\ud800 & 50% $x_1$ #~^\\{}|`"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    first = [RIGHT] * 4 + [SLIP, WRONG, AFTER, CUT, completion("so", "forty-two"), ""]
+    second = [RIGHT] * 6 + [SLIP, WRONG, AFTER, CUT]
+    types = ["number"] * 7 + ["text"] * 3
+    runs = [
+        write_run(folder / name, [{"completion": c, "answer_type": t} for c, t in zip(texts, types, strict=True)])
+        for name, texts in (("first", first), ("second", second))
+    ]
+    report([str(path) for path in runs], folder / "report")
+    return folder / "report"
+
+
+def read(written: Path, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((written / "tables" / f"{name}.csv").read_text(encoding="utf-8"))))
+
+
+def test_every_table_is_there_as_csv_and_as_latex(written: Path) -> None:
+    names = ["headline", "format_levels", "paired", "resampled", "error_classes", "format_errors", "composite"]
+    names += ["by_cot_length", "by_answer_type"]
+    assert {p.name for p in (written / "tables").iterdir()} == {f"{n}.{e}" for n in names for e in ("csv", "tex")}
+
+
+def test_the_csv_holds_the_numbers_of_the_json(written: Path) -> None:
+    made = json.loads((written / "report.json").read_text())
+    for row, run in zip(read(written, "headline"), made["runs"], strict=True):
+        assert row["run"] == run["label"]
+        for name, key in (("format_rate", "format"), ("strict_accuracy", "strict"), ("lenient_accuracy", "lenient")):
+            assert (int(row[f"{name}_k"]), int(row[f"{name}_n"])) == (run[key]["k"], run[key]["n"])
+            found = [float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])]
+            assert found == [run[key]["value"], run[key]["low"], run[key]["high"]]
+        assert float(row["composite_0_7_0_3"]) == run["composite"]
+    strict = made["paired"][0]["rates"]["strict"]
+    paired = {row["rate"]: row for row in read(written, "paired")}
+    assert list(paired) == ["Format", "Strict accuracy", "Lenient accuracy"]
+    assert float(paired["Strict accuracy"]["difference"]) == strict["difference"]
+    assert float(paired["Strict accuracy"]["mid_p"]) == strict["p_mid"]
+    codes = {row["code"]: int(row["first"]) for row in read(written, "format_errors")}
+    assert codes == made["runs"][0]["format_errors"] | {
+        c: 0 for c in codes if c not in made["runs"][0]["format_errors"]
+    }
+
+
+def test_groups_in_the_csv_add_up_to_all_items(written: Path) -> None:
+    strict = json.loads((written / "report.json").read_text())["runs"][0]["strict"]
+    for name in ("by_cot_length", "by_answer_type"):
+        found = read(written, name)
+        assert sum(int(row["first_n"]) for row in found) == strict["n"]
+        assert sum(int(row["first_k"]) for row in found) == strict["k"]
+    assert [row["answer_type"] for row in read(written, "by_answer_type")] == ["number", "text"]
+
+
+def test_latex_is_a_booktabs_tabular_with_a_cell_per_column(written: Path) -> None:
+    lines = (written / "tables" / "headline.tex").read_text().splitlines()
+    assert lines[1] == r"\begin{tabular}{lrrrrrrrrr}"
+    assert [line for line in lines if line.startswith(("\\top", "\\mid", "\\bottom"))] == [
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+    ]
+    assert {line.count(" & ") for line in lines if line.endswith(r"\\")} == {9}
+    assert r"first & 70.0\,\% (39.7 -- 89.2; 7/10)" in lines[5]
+
+
+def hostile() -> Table:
+    return Table(name="t", caption=f"Of\n{HOSTILE}", columns=("A b", HOSTILE), rows=((HOSTILE, rate(1, 2)),))
+
+
+def test_text_in_latex_is_no_command() -> None:
+    text = latex(hostile())
+    assert "onerror" in text
+    assert text.count("\n") == 8  # the caption's line break does not end its comment
+    bare = text.replace(r"\%", "").replace(r"\&", "").replace(r"\$", "").replace(r"\_", "").replace(r"\#", "")
+    body = bare.splitlines()[5]
+    assert "%" not in body
+    assert body.count("&") == 1
+    assert body.count("$") == 12  # three invisible characters, their codes between two angle brackets each
+    assert not set(text) & {"\x00", "\u202e"}
+
+
+def test_text_in_markdown_is_no_markup() -> None:
+    body = markdown_table(hostile()).splitlines()[2]
+    assert body.count("|") - body.count("\\|") == 3
+    assert r"\<img" in body
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)"])
+def test_no_cell_of_a_csv_is_a_formula(text: str) -> None:
+    table = Table(name="t", caption="", columns=("A",), rows=((text,), ("-42",)))
+    assert [row[0] for row in csv.reader(io.StringIO(csv_text(table)))] == ["a", f"'{text}", "-42"]
+
+
+def test_half_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [{"completion": RIGHT, "id": "a\ud800b"}])
+    report([f"x\udcff={folder}"], tmp_path / "report")  # a byte of the command line that is no UTF-8
+    assert read(tmp_path / "report", "headline")[0]["run"] == "x?"
+    assert unpacked(packed({"a": HOSTILE})) == {"a": HOSTILE}
+
+
+def test_columns_of_a_csv_have_names_of_their_own() -> None:
+    table = Table(name="t", caption="", columns=("Run", "a b", "a-b", "***"), rows=(("x", 1, 2, 3),))
+    assert csv_text(table).splitlines() == ["run,a_b,a_b_2,column", "x,1,2,3"]
+
+
+def test_long_regions_keep_their_beginning_and_end_and_say_what_is_missing() -> None:
+    text = "".join(chr(97 + i % 26) for i in range(1000))
+    (cot, head), (cut, note), (region, tail), key = abridge([("cot", text), ("key", "42")], 300)
+    assert (cot, cut, region, key) == ("cot", "cut", "cot", ("key", "42"))
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert note == f"{1000 - len(head) - len(tail)} characters left out"
+    assert len(head) + len(tail) == 300
+    assert abridge([("cot", text)], 1000) == [("cot", text)]
+
+
+def test_a_page_of_many_completions_holds_less_of_each() -> None:
+    assert segment_limit(10) == LONGEST
+    assert SHORTEST < segment_limit(20_000) < LONGEST
+    assert segment_limit(10**9) == SHORTEST

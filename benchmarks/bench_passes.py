@@ -111,7 +111,7 @@ def head(options: argparse.Namespace) -> Callable[[], None]:
     import torch
     from torch.nn import functional
 
-    from sftkey_train.head import linear_nll
+    from sftkey_train.loss.output_layer import linear_nll
 
     hidden = torch.randn(options.num, options.hidden, requires_grad=True)
     weight = (torch.randn(VOCABULARY, options.hidden) * 0.02).requires_grad_()
@@ -158,10 +158,10 @@ def model(options: argparse.Namespace) -> Any:
 def context(options: argparse.Namespace) -> Callable[[], None]:
     import torch
 
-    from sftkey_train.batches import Example, collate
-    from sftkey_train.loss import token_nll
+    from sftkey_train.batches.batch import Example, collate
+    from sftkey_train.batches.region_weights import RegionBorders
+    from sftkey_train.loss.token_loss import token_nll
     from sftkey_train.recipe import LOSS_ON
-    from sftkey_train.weights import RegionBorders
 
     lm, (cot,) = model(options), options.cot
     examples = []
@@ -183,9 +183,9 @@ def context(options: argparse.Namespace) -> Callable[[], None]:
 
 
 def packing(options: argparse.Namespace) -> Callable[[], None]:
-    from sftkey_train.loss import token_nll
-    from sftkey_train.packing import forward_passes
-    from sftkey_train.prepared import read_prepared
+    from sftkey_train.batches.packing import forward_passes
+    from sftkey_train.batches.training_set import read_prepared
+    from sftkey_train.loss.token_loss import token_nll
     from sftkey_train.recipe import Stage
 
     lm, examples = model(options), read_prepared(Path(options.data)).examples.first(options.examples)

@@ -44,7 +44,7 @@ def report(loss):
 """
 OURS = """
 from pathlib import Path
-from sftkey_train.metrics import MetricsLog
+from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 append = MetricsLog.append
@@ -257,7 +257,7 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from sftkey_data.prepared.labels import IGNORED
-    from sftkey_train.flops import flop_count, work
+    from sftkey_train.measure.flops import flop_count, work
 
     model = AutoModelForCausalLM.from_pretrained(scratch / "model")
     total = sum(lengths)

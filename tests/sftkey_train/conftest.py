@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
+from sftkey_train.batches.training_set import Prepared, read_prepared
 from sftkey_train.cli import main
-from sftkey_train.prepared import Prepared, read_prepared
 
 NUM_ROWS = 60
 

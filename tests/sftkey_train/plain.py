@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from sftkey_data.schema import REGIONS
-from sftkey_train.batches import Example, Order
-from sftkey_train.placebo import with_placebo
+from sftkey_train.batches.batch import Example, Order
+from sftkey_train.batches.placebo import with_placebo
+from sftkey_train.loss.schedule import step_weights
 from sftkey_train.recipe import Stage
-from sftkey_train.schedule import step_weights
 
 
 class DetachedContext(DynamicCache):

@@ -70,7 +70,7 @@ def kill_at(workers: Sequence[Any], metrics: Path, row: str) -> None:
 
 def metric_rows(out: Path) -> list[dict[str, Any]]:
     """What a run has logged, but for what a clock has measured."""
-    from sftkey_train.metrics import MetricsLog
+    from sftkey_train.measure.metrics_log import MetricsLog
 
     timed = ("seconds", "tokens_per_second", "flops_per_second")
     rows = [dict(row) for row in MetricsLog(out / "metrics.jsonl").rows()]

@@ -9,10 +9,10 @@ import pytest
 from rich.text import Text
 from transformers import AutoTokenizer, PreTrainedModel
 
-from sftkey_train.batches import collate
+from sftkey_train.batches.batch import collate
+from sftkey_train.batches.training_set import Prepared
 from sftkey_train.cli import main
 from sftkey_train.dry_run import SUPERVISED, SUPERVISED_KEY, token_styles
-from sftkey_train.prepared import Prepared
 from sftkey_train.recipe import LOSS_ON
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import dry_run

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
 from sftkey_data.prepared.shards import open_shards
-from sftkey_train.batches import collate
-from sftkey_train.loss import token_nll
-from sftkey_train.model import initial_model, model_config
-from sftkey_train.prepared import Prepared, read_prepared
+from sftkey_train.batches.batch import collate
+from sftkey_train.batches.training_set import Prepared, read_prepared
+from sftkey_train.loss.token_loss import token_nll
+from sftkey_train.model.model import initial_model, model_config
 from sftkey_train.recipe import LOSS_ON, ModelSource
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe

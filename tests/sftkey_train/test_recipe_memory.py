@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from sftkey_train.batches import Batch, Example, collate
-from sftkey_train.memory import estimate_memory
-from sftkey_train.objective import selected_regions
+from sftkey_train.batches.batch import Batch, Example, collate
+from sftkey_train.batches.region_weights import RegionBorders
+from sftkey_train.loss.objective import selected_regions
+from sftkey_train.measure.memory_estimate import estimate_memory
 from sftkey_train.recipe import Recipe, Stage
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.weights import RegionBorders
 
 RECIPES = Path(__file__).resolve().parents[2] / "train" / "recipes"
 NUM_TOKENS = 512  # the longest examples of GSM8K are shorter

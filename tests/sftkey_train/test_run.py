@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.batches import Order
-from sftkey_train.earlier import first_difference
-from sftkey_train.metrics import MetricsLog
-from sftkey_train.model import load_model
-from sftkey_train.prepared import read_prepared
+from sftkey_train.batches.batch import Order
+from sftkey_train.batches.region_weights import region_weights
+from sftkey_train.batches.training_set import read_prepared
+from sftkey_train.checkpoint.earlier_run import first_difference
+from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.model.model import load_model
 from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
-from sftkey_train.weights import region_weights
 
 Write = Callable[[dict[str, Any]], Path]
 Run = Callable[..., list[dict[str, Any]]]

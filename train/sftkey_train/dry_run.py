@@ -13,19 +13,19 @@ from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import REGIONS
 from sftkey_data.view.show import heading, tokens_in_colour
-from sftkey_train.batches import Batch, Order, collate
-from sftkey_train.flops import flop_count, work
-from sftkey_train.memory import MemoryEstimate, estimate_memory, skeleton
-from sftkey_train.objective import selected_regions
-from sftkey_train.packing import forward_passes
+from sftkey_train.batches.batch import Batch, Order, collate
+from sftkey_train.batches.packing import forward_passes
+from sftkey_train.batches.region_weights import KEY
+from sftkey_train.loss.objective import selected_regions
+from sftkey_train.loss.schedule import num_warmup_steps
+from sftkey_train.measure.flops import flop_count, work
+from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
 from sftkey_train.recipe import Recipe, Stage, Weights
-from sftkey_train.schedule import num_warmup_steps
-from sftkey_train.weights import KEY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from sftkey_train.prepared import Prepared
+    from sftkey_train.batches.training_set import Prepared
 
 NUM_SHOWN = 3  # examples of a first batch
 SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"

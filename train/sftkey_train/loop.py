@@ -11,21 +11,21 @@ import torch
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
-from sftkey_train.batches import Batch, Examples, Order, shown
-from sftkey_train.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
-from sftkey_train.flops import FlopCount
-from sftkey_train.generation import Prompts, generate_and_read
-from sftkey_train.gradient_share import gradient_norms, shares
-from sftkey_train.heldout import measure
-from sftkey_train.metrics import MetricsLog
-from sftkey_train.objective import batch_loss, check_pruning, step_batches, token_costs
-from sftkey_train.optimizer import build_optimizer, clip_gradients, set_learning_rate
-from sftkey_train.packing import packs
+from sftkey_train.batches.batch import Batch, Examples, Order, shown
+from sftkey_train.batches.packing import packs
+from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
+from sftkey_train.loss.objective import batch_loss, check_pruning, step_batches, token_costs
+from sftkey_train.loss.schedule import learning_rate, step_weights
+from sftkey_train.measure.flops import FlopCount
+from sftkey_train.measure.generated_match import Prompts, generate_and_read
+from sftkey_train.measure.gradient_share import gradient_norms, shares
+from sftkey_train.measure.heldout import measure
+from sftkey_train.measure.loss_tally import Tally
+from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.measure.stopping import Measurements
+from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from sftkey_train.model.sharding import keep_pace
 from sftkey_train.recipe import Stage
-from sftkey_train.schedule import learning_rate, step_weights
-from sftkey_train.sharding import keep_pace
-from sftkey_train.stopping import Measurements
-from sftkey_train.tally import Tally
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,17 +14,26 @@ import transformers
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_train import ranks
-from sftkey_train.anchor import frozen
-from sftkey_train.batches import Batch, Order
-from sftkey_train.checkpoint import BEST, StageFolder, write_file
-from sftkey_train.earlier import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
-from sftkey_train.flops import flop_count, peak_flops
-from sftkey_train.generation import Prompts, read_prompts
-from sftkey_train.heldout import heldout_batches
+from sftkey_train.batches.batch import Batch, Order
+from sftkey_train.batches.packing import check_budget
+from sftkey_train.batches.training_set import Prepared, read_prepared
+from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, write_file
+from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
+from sftkey_train.checkpoint.origin import Origin
+from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish, keep_best
 from sftkey_train.loop import StageRun, train_stage
-from sftkey_train.lora import add_adapter
-from sftkey_train.metrics import MetricsLog
-from sftkey_train.model import (
+from sftkey_train.loss.anchor import frozen
+from sftkey_train.loss.objective import check_targets
+from sftkey_train.loss.schedule import num_stage_examples, num_warmup_steps
+from sftkey_train.measure.flops import flop_count, peak_flops
+from sftkey_train.measure.generated_match import Prompts, read_prompts
+from sftkey_train.measure.heldout import heldout_batches
+from sftkey_train.measure.loss_plot import plot_loss
+from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.measure.stopping import Measurements
+from sftkey_train.measure.trackers import Trackers, check_trackers
+from sftkey_train.model.lora import add_adapter
+from sftkey_train.model.model import (
     check_causal,
     check_compiler,
     check_fit,
@@ -35,17 +44,8 @@ from sftkey_train.model import (
     model_config,
     recompute_activations,
 )
-from sftkey_train.objective import check_targets
-from sftkey_train.origin import Origin
-from sftkey_train.outputs import ADAPTER, Outputs, as_json, finish, keep_best
-from sftkey_train.packing import check_budget
-from sftkey_train.plots import plot_loss
-from sftkey_train.prepared import Prepared, read_prepared
+from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON, Recipe, Stage
-from sftkey_train.schedule import num_stage_examples, num_warmup_steps
-from sftkey_train.sharding import shard
-from sftkey_train.stopping import Measurements
-from sftkey_train.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -1,0 +1,125 @@
+"""FSDP trains as one process does, up to rounding, and leaves the same files; with real processes through gloo."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import final_weights, kill_at, metric_rows, run_together, start, train
+from transformers import AutoModelForCausalLM
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train import ranks
+from sftkey_train.model.sharding import is_sharded, keep_pace, shard, whole_state
+from sftkey_train.recipe_file import load_recipe
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+@pytest.fixture
+def tables(tables: dict[str, Any]) -> dict[str, Any]:
+    """Two stages; micro-batches of 5 of 12 examples, and a last batch of one example: fewer than there are ranks."""
+    del tables["model"]["config"]["attention_dropout"]
+    tables |= {"heldout": tables["data"], "heldout_examples": 17, "fsdp": True}
+    for stage in tables["stage"]:
+        del stage["steps"]
+        stage |= {"epochs": 61 / 60, "batch_size": 12, "micro_batch_size": 5, "lr": 1e-3, "weight_decay": 0.1}
+    del tables["stage"][1]["loss_on"]
+    tables["stage"][1] |= {"weights": {"key": 3.0, "eos": 1.0}, "anchor": 0.5, "best": "key_nll", "eval_every": 2}
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("num", "lora"),
+    [(2, None), (2, {"r": 2}), pytest.param(3, None, marks=pytest.mark.slow)],
+    ids=["2_ranks", "lora", "3_ranks"],
+)
+def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:
+    if lora:
+        tables |= {"lora": lora, "gradient_checkpointing": True}
+    recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
+    train(recipe, [f"out={one}"])
+    assert run_together(num, train, recipe, [f"out={several}"]) == [0] * num
+    rows, expected = metric_rows(several), metric_rows(one)
+    assert [row["examples"] for row in rows if row["kind"] == "train"] == [12, 12, 12, 12, 12, 1] * 2
+    for row, other in zip(rows, expected, strict=True):
+        assert row.keys() == other.keys()
+        for key, value in other.items():
+            assert row[key] == (pytest.approx(value, rel=2e-4) if isinstance(value, (float, dict)) else value), key
+    weights, same = final_weights(several), final_weights(one)
+    assert weights.keys() == same.keys()
+    for name, weight in same.items():
+        torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=2e-5, msg=name)
+    files = {path.relative_to(one) for path in one.rglob("*.json")} - {Path("run.json")}
+    assert {
+        p
+        for p in files
+        if (one / p).read_bytes() != (several / p).read_bytes() and p.name not in ("recipe.json", "origin.json")
+    } == set()
+    best = next(several.glob("answer/best-*"))
+    assert AutoModelForCausalLM.from_pretrained(best).num_parameters() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, {"r": 2, "dropout": 0.1}], ids=["full", "lora"])
+def test_shares_that_are_killed_resume_to_the_same_bits(lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:
+    tables["model"]["config"]["attention_dropout"] = 0.1  # each rank draws its own
+    if lora:
+        tables["lora"] = lora
+    for stage in tables["stage"]:
+        stage["save_every"] = 2
+    recipe, out, whole = write_recipe(tables), Path(tables["out"]) / "killed", Path(tables["out"]) / "whole"
+    assert run_together(2, train, recipe, [f"out={whole}"]) == [0, 0]
+    for stage, step in (("full", 4), ("answer", 3)):
+        workers = start(2, train, recipe, [f"out={out}"])
+        kill_at(workers, out / "metrics.jsonl", f'"kind": "train", "stage": "{stage}", "step": {step},')
+        assert (out / stage / "checkpoint-2").exists()
+        assert not (out / stage / "final").exists()
+    assert run_together(2, train, recipe, [f"out={out}"]) == [0, 0]
+    assert metric_rows(out) == metric_rows(whole)
+    weights = final_weights(whole)
+    assert [name for name, weight in final_weights(out).items() if not torch.equal(weight, weights[name])] == []
+
+
+def _check_shares(folder: Path) -> None:
+    with ranks.process_group(cuda=False):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        whole = {name: weight.clone() for name, weight in model.state_dict().items()}
+        shard(model)
+        assert is_sharded(model)
+        held = sum(p.to_local().numel() for p in model.parameters())
+        assert held < 0.6 * model.num_parameters()
+        keep_pace(model, 2 - ranks.rank())
+        for _ in range(2 - ranks.rank()):
+            model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits.sum().backward()
+        state = whole_state(model)
+        assert state.keys() == (whole.keys() if ranks.is_main() else set())
+        assert all(torch.equal(state[name], whole[name]) for name in state)
+        if model.config.tie_word_embeddings and ranks.is_main():
+            assert state["lm_head.weight"] is state["model.embed_tokens.weight"]
+        gradients = {n: p.grad.full_tensor() for n, p in model.named_parameters() if p.grad is not None}
+
+        alone = AutoModelForCausalLM.from_pretrained(folder)
+        for _ in range(3):  # two passes of the first rank, one of the second
+            alone(input_ids=torch.ones(1, 4, dtype=torch.long)).logits.sum().backward()
+        expected = {n: p.grad for n, p in alone.named_parameters() if p.grad is not None}
+        assert gradients.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_gradients_are_sums_over_ranks_that_pass_unequally_often(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny_model("qwen2", tie_word_embeddings=True).save_pretrained(tmp_path)
+    assert run_together(2, _check_shares, tmp_path) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "option", [{"generate_every": 2}, {"gradient_share_every": 2}, {"context_gradient": False, "anchor": 0.0}], ids=str
+)
+def test_what_passes_unequally_often_is_refused(option: Any, tables: dict[str, Any], write_recipe: Write) -> None:
+    tables["stage"][1] |= option
+    with pytest.raises(SFTKeyError, match=r"stage 'answer': fsdp does not go with .*unequally often$"):
+        load_recipe(write_recipe(tables))

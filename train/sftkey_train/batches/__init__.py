@@ -1,0 +1,1 @@
+"""From a prepared folder to weighted batches: order, region weights, packing."""

@@ -1,0 +1,143 @@
+"""Which examples of a step share a forward pass: a number of them, or as many as a budget of tokens holds."""
+
+import sys
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches.batch import Batch, Example, Examples, collate, micro_batches
+from sftkey_train.loss.token_loss import token_nll
+from sftkey_train.recipe import LOSS_ON, Stage, Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PARITY_EXAMPLES = 3
+LEAK, SHIFT = 1e-6, 1e-3  # nats; what another document may change in a token's loss, and what packing as such may
+
+
+def forward_passes(
+    examples: Sequence[Example], weights: Weights, stage: Stage, pad_token_id: int, *, packed: bool
+) -> list[Batch]:
+    """Split one global batch into forward passes; every example is in exactly one, whole."""
+    if not stage.max_tokens:
+        return micro_batches(examples, weights, stage.micro_batch_size, pad_token_id)
+    lengths = [len(example.input_ids) for example in examples]
+    if packed:
+        groups = best_fit(lengths, stage.max_tokens)
+        return [pack([collate([examples[i]], weights) for i in group]) for group in groups]
+    groups = padded_groups(lengths, stage.max_tokens)
+    return [collate([examples[i] for i in group], weights, pad_token_id) for group in groups]
+
+
+def best_fit(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Groups of indices whose lengths sum to at most `max_tokens`: the longest first, each where least room remains.
+
+    Best fit decreasing needs at most 11/9 of the fewest possible groups, plus one. Lengths (5, 4, 3, 3, 2) in a budget
+    of 9 give (5, 4) and (3, 3, 2).
+    """
+    groups: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # room that remains and number of the group, ascending
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = bisect_left(rooms, (lengths[index], -1))
+        room, number = rooms.pop(place) if place < len(rooms) else (max_tokens, len(groups))
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(index)
+        insort(rooms, (room - lengths[index], number))
+    return groups
+
+
+def padded_groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Groups of indices of similar length; number times greatest length, padding included, is at most `max_tokens`.
+
+    Lengths (5, 4, 3, 3, 2) in a budget of 9 give (2, 3, 3), (4,) and (5,).
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not groups or (len(groups[-1]) + 1) * lengths[index] > max_tokens:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
+
+
+def pack(batches: Sequence[Batch]) -> Batch:
+    """One row with the examples of several one-example batches end to end; `position_ids` begin at 0 in each.
+
+    Attention is kept within an example by these restarts alone: transformers derives a block mask from them where it
+    is given neither an attention mask nor a cache. Not every model does so, see `keeps_documents_apart`.
+    """
+    starts = [0]
+    for batch in batches:
+        starts.append(starts[-1] + batch.input_ids.shape[1])
+    shifts = {
+        "rows": range(len(batches)),
+        "positions": starts,
+    }
+    joined: dict[str, Any] = {
+        "ids": tuple(id_ for batch in batches for id_ in batch.ids),
+        "input_ids": torch.cat([batch.input_ids for batch in batches], dim=1),
+        "position_ids": torch.cat([torch.arange(batch.input_ids.shape[1]) for batch in batches])[None],
+        "num_tokens": sum(batch.num_tokens for batch in batches),
+    }
+    for name in (f.name for f in fields(Batch) if f.name not in joined):  # one entry per target
+        values = [getattr(batch, name) for batch in batches]
+        shift = shifts.get(name, [0] * len(batches))
+        joined[name] = torch.cat([value + by for value, by in zip(values, shift, strict=False)])
+    return replace(batches[0], **joined)
+
+
+def check_budget(stage: Stage, examples: Examples) -> None:
+    """Refuse, before the first step, a budget that an example does not fit in.
+
+    Raises:
+        SFTKeyError: Names the longest example and both numbers.
+    """
+    longest = int(examples.num_tokens.argmax())
+    if stage.max_tokens and examples.num_tokens[longest] > stage.max_tokens:
+        raise SFTKeyError(
+            f"stage {stage.name!r}: max_tokens is {stage.max_tokens}, "
+            f"but example {examples.id(longest)!r} has {examples.num_tokens[longest]} tokens"
+        )
+
+
+def packs(model: "PreTrainedModel", stage: Stage, examples: Examples) -> bool:
+    """Whether a stage packs: as its recipe says, and only where this model keeps packed documents apart.
+
+    `auto` pads on a CPU, where attention over the whole row costs more than padding (`benchmarks/bench_passes.py`).
+    """
+    wanted = stage.packing == "on" or (stage.packing == "auto" and model.device.type != "cpu")
+    if not (stage.max_tokens and wanted and stage.context_gradient):
+        return False
+    apart = keeps_documents_apart(model, examples.first(PARITY_EXAMPLES))
+    if not apart:
+        sys.stderr.write(
+            f"stage {stage.name!r}: {type(model).__name__} does not keep packed examples apart; "
+            "examples of similar length are padded instead\n"
+        )
+    return apart
+
+
+@torch.no_grad()
+def keeps_documents_apart(model: "PreTrainedModel", examples: Sequence[Example]) -> bool:
+    """Whether packed examples have the losses they have alone, whatever they are packed with; tried on real ones."""
+    was_training = model.training
+    model.eval()
+    weights = LOSS_ON["completion"]
+    alone = [collate([example], weights) for example in examples]
+    changed = replace(alone[0], input_ids=alone[0].input_ids.flip(1))
+    packed, beside_others = (_losses(model, pack([first, *alone[1:]])) for first in (alone[0], changed))
+    expected = torch.cat([_losses(model, batch) for batch in alone])
+    model.train(was_training)
+    rest = len(alone[0].labels)
+    leak, shift = (packed - beside_others)[rest:].abs(), (packed - expected).abs()
+    return bool((leak <= LEAK).all() and (shift <= SHIFT * expected.clamp_min(1)).all())
+
+
+def _losses(model: "PreTrainedModel", batch: Batch) -> Tensor:
+    return token_nll(model, batch.to(model.device))

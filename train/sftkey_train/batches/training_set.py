@@ -1,0 +1,47 @@
+"""A prepared directory as training needs it: its examples, and the tokenizer they were made with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
+from sftkey_data.prepared.shards import open_shards
+from sftkey_data.schema import TOKEN_BORDERS
+from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
+from sftkey_train.batches.batch import Examples
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One prepared directory; `sha256` is that of its manifest, which holds the hash of everything else."""
+
+    path: Path
+    sha256: str
+    fingerprint: str
+    tokenizer: "PreTrainedTokenizerBase"
+    examples: Examples
+
+
+def read_prepared(directory: Path) -> Prepared:
+    """Open a prepared directory after checking the hash of every shard and the tokenizer beside them.
+
+    Raises:
+        SFTKeyError: It is no prepared directory, it holds no tokens or no examples, or something in it was changed.
+    """
+    recorded = read_manifest(directory).tokenizer
+    if recorded is None:
+        raise SFTKeyError(f"{directory} holds no tokens, expected a build with --tokenizer")
+    tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
+    if (found := fingerprint(tokenizer)) != recorded.fingerprint:
+        raise SFTKeyError(
+            f"{directory / TOKENIZER_FOLDER} is not the tokenizer the shards were made with: "
+            f"fingerprint {found[:12]}…, the manifest says {recorded.fingerprint[:12]}…"
+        )
+    examples = Examples(open_shards(directory, columns=["id", "input_ids", *TOKEN_BORDERS], verify=True))
+    if not len(examples):
+        raise SFTKeyError(f"{directory} holds no examples")
+    return Prepared(directory, file_sha256(directory / MANIFEST), found, tokenizer, examples)

@@ -1,0 +1,194 @@
+"""Checkpoints in Hugging Face layout, complete under their final name or not there at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+
+from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_train import ranks
+from sftkey_train.checkpoint.origin import Origin, check_origin, write_origin
+from sftkey_train.model.lora import save_weights
+from sftkey_train.model.sharding import load_optimizer_state, whole_optimizer_state, whole_state
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from transformers import PreTrainedModel
+
+TRAINING_STATE = "training.pt"
+PREFIX, BEST, PARTIAL = "checkpoint-", "best-", ".partial"
+
+
+@dataclass(frozen=True, slots=True)
+class StageFolder:
+    """`OUT/STAGE`: some `checkpoint-STEP` while the stage runs, `final` once it is finished, perhaps a `best-STEP`."""
+
+    path: Path
+    origin: Origin  # of all that is in it
+
+    @property
+    def final(self) -> Path:
+        """The finished model; it exists exactly when the stage is finished."""
+        return self.path / "final"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage has run to its end."""
+        return self.final.is_dir()
+
+    @property
+    def best(self) -> Path | None:
+        """The model that the stage's metric prefers so far; None where none is kept."""
+        kept = [path for path in self.path.glob(f"{BEST}*") if path.name.removeprefix(BEST).isdigit()]
+        return max(kept, key=lambda path: int(path.name.removeprefix(BEST)), default=None)
+
+    @property
+    def latest_step(self) -> int:
+        """The step after which the latest complete checkpoint was taken; 0 where there is none."""
+        return max(self.steps(), default=0)
+
+    @property
+    def latest(self) -> Path | None:
+        """The latest complete checkpoint."""
+        return self.checkpoint(self.latest_step) if self.latest_step else None
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint after `step`, whether it is there or not."""
+        return self.path / f"{PREFIX}{step}"
+
+    def steps(self) -> list[int]:
+        """The steps after which the complete checkpoints were taken, in order."""
+        steps = (path.name.removeprefix(PREFIX) for path in self.path.glob(f"{PREFIX}*"))
+        return sorted(int(step) for step in steps if step.isdigit())
+
+
+def save_checkpoint(
+    folder: StageFolder, step: int, model: "PreTrainedModel", optimizer: "Optimizer", keep_last: int = 1
+) -> None:
+    """Write all that is needed to go on from after `step`, then drop all but the last `keep_last` checkpoints.
+
+    Raises:
+        SFTKeyError: It could not be written, for example as the disk is full; earlier checkpoints are as they were.
+    """
+    random_states, weights = ranks.gather(_random_state()), whole_state(model)
+    optimizer_state = whole_optimizer_state(optimizer)
+    if not ranks.is_main():
+        return
+    with appearing(folder.checkpoint(step)) as partial:
+        save_weights(model, weights, partial)
+        state = {"step": step, "optimizer": optimizer_state, "rng": random_states}
+        torch.save(state, partial / TRAINING_STATE)
+        write_origin(partial, folder.origin)
+    drop_checkpoints(folder, keep=[folder.checkpoint(step) for step in folder.steps()[-keep_last:]])
+
+
+def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
+    """Put optimizer and random generators back to where a checkpoint was taken, and return its step.
+
+    Raises:
+        SFTKeyError: It was taken by another number of ranks, each of which has random numbers of its own.
+    """
+    state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
+    if (found := len(state["rng"])) != ranks.size():
+        raise SFTKeyError(f"{checkpoint} was taken by {found} ranks, found {ranks.size()}; expected the same number")
+    load_optimizer_state(optimizer, state["optimizer"])
+    random_state = state["rng"][ranks.rank()]
+    torch.set_rng_state(random_state["cpu"])
+    if torch.cuda.is_available() and "cuda" in random_state:
+        torch.cuda.set_rng_state(random_state["cuda"])
+    return int(state["step"])
+
+
+def check_folder(folder: StageFolder) -> None:
+    """Refuse, before anything is computed, weights of another run or stage, and a damaged checkpoint.
+
+    Raises:
+        SFTKeyError: One line; nothing of the stage's folder is touched.
+    """
+    for weights in filter(None, (folder.final if folder.finished else None, folder.best)):
+        check_origin(weights, folder.origin, files=False)  # a user may have put something beside the weights
+    if not folder.finished and folder.latest is not None:
+        check_origin(folder.latest, folder.origin, files=True)
+
+
+def drop_checkpoints(folder: StageFolder, keep: Collection[Path] = ()) -> None:
+    """Delete the checkpoints of a stage but those to keep, and what interrupted saves have left."""
+    for path in [*folder.path.glob(f"{PREFIX}*"), *folder.path.glob(f"*{PARTIAL}")]:
+        if path not in keep:
+            shutil.rmtree(path, ignore_errors=path.suffix == PARTIAL)  # one path can be in both lists
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A directory to fill that takes the name `target` only once everything in it is on the disk.
+
+    Raises:
+        SFTKeyError: Something in it could not be written; what was written is deleted again.
+    """
+    partial = target.with_name(target.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            _sync(path)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _sync(target.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+        raise Interrupted(
+            f"{target} could not be written: {reason}; what was there before is kept, the same command goes on from it"
+        ) from error
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuse, before anything is computed, a directory that could not be made or written; nothing is left behind.
+
+    Raises:
+        SFTKeyError: Says what the system said.
+    """
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sftkey-", dir=existing):
+            pass
+    except OSError as error:
+        raise SFTKeyError(f"out {path} cannot be written: {existing}: {error.strerror or error}") from None
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Replace a file by new content, so that a reader sees the old or the new one, whole.
+
+    Raises:
+        Interrupted: It could not be written, for example as the disk is full; the old one is still there.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _sync(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise Interrupted(f"{path} could not be written: {error.strerror}") from None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""An earlier invocation on the same directory: gone on with if it is the same run, refused if not, deleted if asked."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.checkpoint.checkpoint import PARTIAL, StageFolder, check_folder, refuse_unwritable
+
+RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
+
+
+def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[StageFolder], *, overwrite: bool) -> None:
+    """Check `out`, and what lies there of each stage, against the recipe.
+
+    Args:
+        out: Directory of the run.
+        record: What must not change within a run.
+        folders: Those of its stages.
+        overwrite: A run of any recipe may lie there.
+
+    Raises:
+        SFTKeyError: It holds something else, or is damaged, or cannot be written.
+    """
+    found = [path for path in out.iterdir() if path.suffix != PARTIAL] if out.is_dir() else []
+    if out.exists() and not out.is_dir():
+        raise SFTKeyError(f"out {out} is a file, expected a directory")
+    if not found:
+        refuse_unwritable(out)
+        return
+    if not (out / RUN).exists():
+        raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {sorted(found)[0].name}")
+    earlier = _earlier(out / RUN)
+    difference = None if overwrite else first_difference(earlier, record)
+    if difference is not None:
+        raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
+    for folder in () if overwrite else folders:
+        check_folder(folder)
+
+
+def record_sha256(record: Mapping[str, Any]) -> str:
+    """Hash of what must not change within a run, wherever it lies."""
+    recipe = {key: value for key, value in record["recipe"].items() if key != "out"}
+    return hashlib.sha256(json.dumps({**record, "recipe": recipe}, sort_keys=True).encode()).hexdigest()
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["recipe"]["stage"]
+        return record
+    except (ValueError, KeyError, TypeError):
+        raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out") from None
+
+
+def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:
+    """Where two JSON values first differ, as `recipe.stage.0.lr was 0.1, now 0.2`; the `out` itself may move."""
+    if place == "recipe.out" or earlier == now:
+        return None
+    if isinstance(earlier, list) and isinstance(now, list):
+        earlier, now = dict(enumerate(earlier)), dict(enumerate(now))
+    if not (isinstance(earlier, Mapping) and isinstance(now, Mapping)):
+        return f"{place} was {json.dumps(earlier)}, now {json.dumps(now)}"
+    for key in [*now, *(key for key in earlier if key not in now)]:
+        below = f"{place}.{key}".lstrip(".")
+        if (difference := first_difference(earlier.get(key), now.get(key), below)) is not None:
+            return difference
+    return None
+
+
+def delete_run(out: Path) -> None:
+    """Delete the files of a run and nothing else; the record goes last, so that a killed deletion can be repeated."""
+    if not (out / RUN).exists():
+        return
+    for stage in json.loads((out / RUN).read_text(encoding="utf-8"))["recipe"]["stage"]:
+        shutil.rmtree(out / stage["name"], ignore_errors=True)
+    for name in (METRICS, PLOT, RUN):
+        (out / name).unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""The models a stage leaves: `final`, and the best so far; each loads by itself."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sftkey_train import ranks
+from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, appearing, drop_checkpoints
+from sftkey_train.checkpoint.origin import write_origin
+from sftkey_train.model.lora import has_adapter, merged_weights, save_adapter
+from sftkey_train.model.sharding import whole_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+RECIPE, ADAPTER = "recipe.json", "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the models of a stage go, and what goes with them; every rank asks for them, the first writes."""
+
+    folder: StageFolder
+    tokenizer: "PreTrainedTokenizerBase"
+    recipe: dict[str, Any]
+
+
+def finish(outputs: Outputs, model: "PreTrainedModel") -> None:
+    """Write the stage's result, then drop what was only needed to resume."""
+    _write_model(outputs, outputs.folder.final, model)
+    if ranks.is_main():
+        drop_checkpoints(outputs.folder)
+
+
+def keep_best(outputs: Outputs, model: "PreTrainedModel", step: int) -> None:
+    """Write the model as the best so far, then drop the one before."""
+    target = outputs.folder.path / f"{BEST}{step}"
+    _write_model(outputs, target, model)
+    if ranks.is_main():
+        for path in outputs.folder.path.glob(f"{BEST}*"):
+            if path != target:
+                shutil.rmtree(path)
+
+
+def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> None:
+    """Write a model that loads by itself: whole weights, tokenizer, recipe; the adapter apart, where there is one."""
+    state = whole_state(model)
+    if not ranks.is_main():
+        return
+    if model.generation_config is not None:
+        model.generation_config.eos_token_id = outputs.tokenizer.eos_token_id  # what the completions end with
+    with appearing(target) as partial:
+        if has_adapter(model):
+            save_adapter(model, state, partial / ADAPTER)
+            model.save_pretrained(partial, state_dict=merged_weights(model, state))
+        else:
+            model.save_pretrained(partial, state_dict=state)
+        outputs.tokenizer.save_pretrained(str(partial))
+        (partial / RECIPE).write_text(as_json(outputs.recipe), encoding="utf-8")
+        write_origin(partial, outputs.folder.origin)
+
+
+def as_json(value: Any) -> str:
+    """Readable JSON with an end of line."""
+    return json.dumps(value, indent=2) + "\n"

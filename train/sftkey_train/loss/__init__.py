@@ -1,0 +1,1 @@
+"""What a stage minimises, and how little of the model it has to run for it."""

@@ -1,0 +1,143 @@
+"""What one stage minimises: its weights, normalisation, token loss, placebo and anchor, put together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train import ranks
+from sftkey_train.batches.batch import Batch, Example, Examples, Order, collate
+from sftkey_train.batches.packing import PARITY_EXAMPLES, SHIFT, forward_passes
+from sftkey_train.batches.placebo import with_placebo
+from sftkey_train.batches.region_weights import weight_by_region
+from sftkey_train.loss.anchor import anchor_kl, reference_logits
+from sftkey_train.loss.normalisation import normalised_weights, weight_sums
+from sftkey_train.loss.schedule import step_weights
+from sftkey_train.loss.token_loss import selected_logits, token_nll, weighted_loss
+from sftkey_train.recipe import Stage, TokenLoss, Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def check_targets(stage: Stage, examples: Examples) -> None:
+    """Refuse, before the first step, examples with nothing to learn at either end of the stage, or nothing to anchor.
+
+    Raises:
+        SFTKeyError: Names such examples.
+    """
+    where = f"stage {stage.name!r}"
+    examples.check(stage.region_weights, where)
+    if stage.weights_end is not None:
+        examples.check(stage.weights_end, f"{where} at its last step")
+    if stage.anchor:
+        examples.check(_each_one(stage.anchored_regions), f"{where}: anchor")
+
+
+@torch.no_grad()
+def check_pruning(model: "PreTrainedModel", stage: Stage, examples: Examples) -> None:
+    """Refuse `prune_last_layer` where real examples would not have the losses they have with the whole layer.
+
+    Raises:
+        SFTKeyError: Names the model.
+    """
+    if not stage.prune_last_layer:
+        return
+    was_training = model.training
+    model.eval()
+    batch = collate(examples.first(PARITY_EXAMPLES), stage.region_weights).to(model.device)
+    try:
+        whole, pruned = (token_nll(model, batch, prune_last_layer=prunes) for prunes in (False, True))
+        same = torch.allclose(pruned, whole, rtol=SHIFT, atol=SHIFT)
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # a layer that wants more of its cache or arguments
+        same = False
+    finally:
+        model.train(was_training)
+    if not same:
+        raise SFTKeyError(f"stage {stage.name!r}: {type(model).__name__} cannot prune its last layer; leave it whole")
+
+
+def step_batches(
+    stage: Stage, examples: Sequence[Example], step: int, order: Order, pad_token_id: int, *, packed: bool = False
+) -> list[Batch]:
+    """This rank's forward passes of one optimizer step, with normalised weights: over all ranks they add up to 1.
+
+    Beside the tokens of the stage's target regions, a batch holds those that are anchored; each has the weight 0 in the
+    part that is not its own.
+
+    Raises:
+        NoTarget: The weights of the batch sum to zero.
+    """
+    if stage.placebo:
+        examples = [with_placebo(example, order.seed, order.depth) for example in examples]
+    batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed)
+    weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
+    if not stage.anchor:
+        return [replace(batch, weights=w) for batch, w in zip(batches, weights, strict=True)]
+    anchors = _normalised(batches, _each_one(stage.anchored_regions), stage)
+    return [replace(batch, weights=w, anchor=a) for batch, w, a in zip(batches, weights, anchors, strict=True)]
+
+
+def selected_regions(stage: Stage) -> Weights:
+    """One for each region whose tokens need logits: those that carry loss, and those that are anchored."""
+    return _each_one(stage.target_regions + stage.anchored_regions)
+
+
+def token_costs(
+    model: "PreTrainedModel",
+    batch: Batch,
+    reference: "PreTrainedModel | None" = None,
+    *,
+    context_gradient: bool = True,
+    prune_last_layer: bool = False,
+) -> Tensor:
+    """What each token costs before any weighting: NLL of a target, KL of an anchored token; fp32 (N,), in nats.
+
+    Args:
+        model: The one that is trained.
+        batch: From `step_batches`.
+        reference: The frozen model the stage started from; needed where the stage has an anchor.
+        context_gradient: See `loss.token_nll`; without it there is no anchor.
+        prune_last_layer: See `loss.token_nll`.
+    """
+    if reference is None:
+        return token_nll(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
+    logits, anchored = selected_logits(model, batch, prune_last_layer=prune_last_layer), batch.anchor > 0
+    nll = functional.cross_entropy(logits[~anchored].float(), batch.labels[~anchored], reduction="none")
+    kl = anchor_kl(reference_logits(reference, batch), logits[anchored])
+    return torch.zeros_like(batch.anchor).masked_scatter(~anchored, nll).masked_scatter(anchored, kl)
+
+
+def batch_loss(costs: Tensor, batch: Batch, stage: Stage) -> Tensor:
+    """One forward pass's share of the loss of its step: weighted token losses, and `anchor` times the mean KL.
+
+    Args:
+        costs: From `token_costs`, shape (N,).
+        batch: From `step_batches`, whose weights are normalised.
+        stage: Its `token_loss` and `anchor`.
+    """
+    loss = weighted_loss(token_loss(costs, stage.token_loss), batch.weights)
+    return loss + stage.anchor * weighted_loss(costs, batch.anchor) if stage.anchor else loss
+
+
+def token_loss(nll: Tensor, kind: TokenLoss) -> Tensor:
+    """What each token costs, shape (N,): `nll`, or `dft`, the NLL times the token's probability as a constant.
+
+    Worked: a token of probability 1/4 costs ln 4 = 1.386 by `nll` and 1.386 / 4 = 0.347 by `dft`, and its gradient is
+    a quarter of that of `nll`. Source: DFT, arXiv 2508.05629.
+    """
+    return nll if kind == "nll" else nll * torch.exp(-nll.detach())
+
+
+def _normalised(batches: Sequence[Batch], weights: Weights, stage: Stage) -> list[Tensor]:
+    by_region = weight_by_region(weights)
+    sums = ranks.add_up(weight_sums(batches, by_region))
+    return [normalised_weights(batch, by_region, sums, stage.normalisation) for batch in batches]
+
+
+def _each_one(regions: Sequence[str]) -> Weights:
+    return Weights(**dict.fromkeys(regions, 1.0))

@@ -1,0 +1,116 @@
+"""The one loss: weighted next-token log-likelihood, with logits only at the positions that carry weight."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches.region_weights import NoTarget
+from sftkey_train.loss.context_cache import answer_inputs, cache_kept_small
+from sftkey_train.loss.last_layer import last_layer_prunes
+from sftkey_train.loss.output_layer import head_answers, head_sees, linear_nll, linear_nll_and_choice, logits_are_plain
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from sftkey_train.batches.batch import Batch
+
+
+def token_nll(
+    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+) -> Tensor:
+    """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
+
+    Args:
+        model: Any causal language model.
+        batch: What to predict.
+        context_gradient: Whether what precedes the answer learns too, see `answer_inputs`.
+        prune_last_layer: Whether the last layer runs where something is predicted only, see `last_layer_prunes`.
+    """
+    if not logits_are_plain(model):
+        logits = selected_logits(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
+        return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+    inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
+
+    def losses(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]
+
+    with (
+        last_layer_prunes(model, positions, when=prune_last_layer),
+        head_answers(model, positions, losses),
+    ):
+        return _output(model, inputs)[0, :, 0]
+
+
+@torch.no_grad()
+def nll_and_choice(model: "PreTrainedModel", batch: "Batch") -> tuple[Tensor, Tensor]:
+    """Loss of every token to predict, fp32 (N,), and whether it is the model's first choice, bool (N,)."""
+    if not logits_are_plain(model):
+        logits = selected_logits(model, batch).float()
+        return functional.cross_entropy(logits, batch.labels, reduction="none"), logits.argmax(-1) == batch.labels
+    inputs, positions = _inputs(model, batch, context_gradient=True)
+    with head_answers(model, positions, partial(linear_nll_and_choice, labels=batch.labels)):
+        nll, chosen = _output(model, inputs)[0].unbind(-1)
+    return nll, chosen > 0
+
+
+def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tensor:
+    """One micro-batch's share of the loss: `sum(weights * nll) / normaliser`.
+
+    Worked: nll (1, 2) with weights (1, 3) in one micro-batch and nll (4,) with weight (1,) in another, normaliser
+    1 + 3 + 1 = 5: shares 7/5 and 4/5, loss 11/5 for the step, however the batch was split.
+
+    Args:
+        nll: What each token costs, shape (N,).
+        weights: Per token, shape (N,).
+        normaliser: Sum of the weights over the *global* batch of the optimizer step; 1 where the weights are
+            normalised already.
+
+    Raises:
+        NoTarget: The normaliser is zero: a batch without a target is an error, never a loss of 0.0.
+    """
+    if normaliser <= 0:
+        raise NoTarget("the weights of a batch sum to zero, so there would be nothing to learn")
+    return (weights * nll).sum() / normaliser
+
+
+def selected_logits(
+    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+) -> Tensor:
+    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so."""
+    inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
+    with last_layer_prunes(model, positions, when=prune_last_layer), head_sees(model, positions):
+        logits = _output(model, inputs)
+    if logits.shape[:2] != (1, len(batch.labels)):
+        raise SFTKeyError(
+            f"model {type(model).__name__} returned logits of shape {tuple(logits.shape)}, expected "
+            f"(1, {len(batch.labels)}, V): its output layer is not what get_output_embeddings() names"
+        )
+    return logits[0]
+
+
+def _inputs(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
+    """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels.
+
+    No attention mask is passed with a whole batch: padding is to the right of every real token, so causal attention
+    never reaches it.
+    """
+    if not context_gradient:
+        return answer_inputs(model, batch)
+    inputs = {"input_ids": batch.input_ids, "use_cache": False}
+    return inputs if batch.position_ids is None else inputs | {"position_ids": batch.position_ids}, batch.positions
+
+
+def _output(model: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:
+    with cache_kept_small(model, when=inputs["use_cache"]):
+        logits: Tensor = model(**inputs).logits
+    return logits
+
+
+def sum_by_region(values: Tensor, regions: Tensor, num_regions: int) -> Tensor:
+    """Sums of `values` (N,) over the tokens of each region, fp64 of shape (num_regions,)."""
+    sums = torch.zeros(num_regions, dtype=torch.float64, device=values.device)
+    return sums.index_add_(0, regions, values.detach().double())

@@ -1,0 +1,1 @@
+"""What a run measures beside the loss: held-out metrics, cost, memory, plots, trackers."""

@@ -1,0 +1,65 @@
+"""Teacher-forced measurement on examples that are not trained on, over all regions of the completion."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sftkey_data.schema import REGIONS
+from sftkey_train import ranks
+from sftkey_train.batches.batch import Batch, Example, micro_batches
+from sftkey_train.loss.token_loss import nll_and_choice
+from sftkey_train.measure.loss_tally import Tally
+from sftkey_train.model.sharding import keep_pace
+from sftkey_train.recipe import LOSS_ON
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Few at once: stage 1 and stage 2 are measured on every completion token, also where training needs few logits.
+EXAMPLES_AT_ONCE = 16
+
+
+def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batch]:
+    """The forward passes of one measurement; every token of the completion is predicted, whatever is trained on."""
+    return micro_batches(examples, LOSS_ON["completion"], EXAMPLES_AT_ONCE, pad_token_id)
+
+
+@torch.no_grad()
+def measure(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any]:
+    """Loss and exact match per region, given the gold text before each token, over the batches of all ranks.
+
+    A region of an example matches when every one of its tokens is the model's first choice; examples without a token in
+    the region are not counted.
+    """
+    was_training = model.training
+    model.eval()
+    tally, matched, present = Tally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
+    keep_pace(model, len(batches))
+    for batch in batches:
+        on_device = batch.to(model.device)
+        nll, chosen = nll_and_choice(model, on_device)
+        tally.add(on_device, nll)
+        has_region, has_miss = _by_example(batch, ~chosen.cpu())
+        present += has_region.sum(0)
+        matched += (has_region & ~has_miss).sum(0)
+    model.train(was_training)
+    tally.sum_over_ranks()
+    matches = zip(REGIONS, ranks.add_up(matched).tolist(), ranks.add_up(present).tolist(), strict=True)
+    exact_match = {region: hits / num for region, hits, num in matches if num}
+    return {
+        "loss_by_region": tally.loss_by_region,
+        "exact_match_by_region": exact_match,
+        "key_exact_match": exact_match["key"],
+        "examples": tally.examples,
+    }
+
+
+def _by_example(batch: Batch, missed: Tensor) -> tuple[Tensor, Tensor]:
+    """Which examples have a token, and which a missed token, in each region: two of bool, shape (B, regions)."""
+    has_region = torch.zeros(len(batch.ids), len(REGIONS), dtype=torch.bool)
+    has_miss = has_region.clone()
+    has_region[batch.rows, batch.regions] = True
+    has_miss[batch.rows[missed], batch.regions[missed]] = True
+    return has_region, has_miss

@@ -1,0 +1,186 @@
+"""What a training step needs in memory, found without memory for it: the forward pass runs on shapes alone."""
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+
+from sftkey_train.loss.context_cache import cache_kept_small, layout, read_context
+from sftkey_train.loss.output_layer import head_sees
+from sftkey_train.loss.token_loss import selected_logits
+from sftkey_train.model.lora import add_adapter
+from sftkey_train.model.model import recompute_activations, untrained_model
+from sftkey_train.recipe import Lora
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from sftkey_train.batches.batch import Batch
+
+FLOAT = 4  # bytes of an fp32 number
+ADAM_MOMENTS = 2
+# Where the backward pass begins, beside what the forward pass kept: the gradients of log-probabilities and of logits.
+LOGITS_GRADIENTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes that are there at once where the backward pass begins, from the second step of a stage on.
+
+    weights: 4 a parameter (fp32, also under bf16 autocast). gradients: 4 a trainable parameter. optimizer: 8 a
+    trainable parameter (AdamW's two moments). Of these three, each of several processes with FSDP has its share.
+    gathered: with FSDP, what each process has whole for a time: the weights of two layers, and weights and gradients of
+    what is in no layer. reference: the frozen weights that an anchor compares with. activations: all that the layers
+    keep for the backward pass, each tensor once (with bf16 also autocast's copies of the weights; a context that is
+    only read has its keys and values here); where they are recomputed, the inputs of all layers and the rest of one.
+    logits: all that is as wide as the vocabulary: what the loss keeps and, where it keeps any, 2 x 4 x N x V for the
+    gradients. Left out: the program itself, fragmentation, and what single operations need while they run. Logits are
+    counted as if all of them were kept, which is more than the loss in one with the output layer needs, see
+    `head.linear_nll`.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    gathered: int
+    reference: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return sum(astuple(self))
+
+    def parts(self) -> dict[str, int]:
+        """Bytes by name, of what there is."""
+        return {field.name: size for field in fields(self) if (size := getattr(self, field.name))}
+
+
+def skeleton(config: "PreTrainedConfig", mode: FakeTensorMode, lora: Lora | None = None) -> "PreTrainedModel":
+    """The model as it is trained, with shapes and no numbers; it takes no memory."""
+    with torch.device("meta"):  # peft cannot put an adapter into a model of fake tensors
+        model = untrained_model(config)
+        if lora is not None:
+            add_adapter(model, lora, seed=0)
+    made: dict[int, Tensor] = {}  # what the model ties is one tensor here, too
+    for module in model.modules():
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            setattr(module, name, made.setdefault(id(tensor), _as_fake(tensor, mode)))
+    model.train()
+    return model
+
+
+def _as_fake(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
+    with mode:
+        fake = torch.empty(tensor.shape, dtype=tensor.dtype)
+        return nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
+
+
+def estimate_memory(
+    config: "PreTrainedConfig",
+    batch: "Batch",
+    precision: Literal["fp32", "bf16"],
+    *,
+    lora: Lora | None = None,
+    gradient_checkpointing: bool = False,
+    context_gradient: bool = True,
+    anchor: bool = False,
+    num_shares: int = 1,
+) -> MemoryEstimate:
+    """Memory of training on `batch` as one forward pass.
+
+    Args:
+        config: The model's.
+        batch: The largest of the stage, on a CPU.
+        precision: That of the recipe, as are `lora` and `gradient_checkpointing`.
+        lora: The adapter, which alone is trained.
+        gradient_checkpointing: Whether activations are recomputed.
+        context_gradient: That of the stage.
+        anchor: Whether the stage has one.
+        num_shares: Into how many processes FSDP divides the model; 1: it does not.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model = skeleton(config, mode, lora)
+        weights, trainable = _sizes(model.parameters())
+        layers, logits, is_wide = kept_for_backward(model, batch, precision, context_gradient=context_gradient)
+        if gradient_checkpointing and context_gradient:  # over a cache, nothing is recomputed
+            recompute_activations(model)
+            inputs, *_ = kept_for_backward(model, batch, precision)
+            layers = inputs + (layers - inputs) // model.config.get_text_config().num_hidden_layers
+    gradients = LOGITS_GRADIENTS * FLOAT * len(batch.labels) * model.config.get_text_config().vocab_size
+    return MemoryEstimate(
+        weights=FLOAT * weights // num_shares,
+        gradients=FLOAT * trainable // num_shares,
+        optimizer=ADAM_MOMENTS * FLOAT * trainable // num_shares,
+        gathered=_gathered(model) if num_shares > 1 else 0,
+        reference=FLOAT * weights if anchor else 0,
+        activations=layers,
+        logits=logits + (gradients if is_wide else 0),
+    )
+
+
+def _sizes(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
+    """Numbers in them, and numbers in those that are trained."""
+    sizes = [(p.numel(), p.requires_grad) for p in parameters]
+    return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
+
+
+def _gathered(model: "PreTrainedModel") -> int:
+    together = set(model._no_split_modules or ())
+    layers = [_sizes(m.parameters())[0] for m in model.modules() if type(m).__name__ in together]
+    within = {id(p) for m in model.modules() if type(m).__name__ in together for p in m.parameters()}
+    outside = _sizes(p for p in model.parameters() if id(p) not in within)
+    return FLOAT * (sum(outside) + 2 * max(layers, default=0))
+
+
+def kept_for_backward(
+    model: "PreTrainedModel", batch: "Batch", precision: Literal["fp32", "bf16"], *, context_gradient: bool = True
+) -> tuple[int, int, bool]:
+    """Bytes that a forward pass keeps for the backward pass: of the layers, of the logits, and whether any are there.
+
+    Parameters and buffers are left out; of tensors that share memory, it counts once. So are masks over pairs of
+    positions: without numbers, transformers cannot see that a batch needs none and makes one (and repeats the keys and
+    values that heads share, which makes the estimate for such models a little too high).
+    """
+    own = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+    vocab_size = model.config.get_text_config().vocab_size
+    num_positions = batch.input_ids.shape[1]
+    layers: dict[int, int] = {}
+    logits: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        is_mask = not tensor.requires_grad and tensor.shape[-2:] == (num_positions, num_positions)
+        if (place := _storage(tensor)) not in own and not is_mask:
+            is_wide = tensor.dim() > 1 and tensor.shape[-1] == vocab_size
+            (logits if is_wide else layers)[place] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with (
+        saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        selected = selected_logits(model, batch) if context_gradient else _answer_logits(model, batch)
+        nll = functional.cross_entropy(selected.float(), batch.labels, reduction="none")
+        del selected
+    del nll  # the graph, and with it what was counted, lived until here
+    return sum(layers.values()), sum(logits.values()), bool(logits)
+
+
+def _answer_logits(model: "PreTrainedModel", batch: "Batch") -> Tensor:
+    """As `selected_logits` without context gradient; where the contexts begin is read from numbers, not from shapes."""
+    with unset_fake_temporarily():
+        aligned = layout(batch)
+    inputs = read_context(model, aligned)
+    with head_sees(model, aligned.positions), cache_kept_small(model):
+        logits: Tensor = model(**inputs).logits
+    return logits[0]
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)

@@ -1,0 +1,55 @@
+"""metrics.jsonl: one JSON object per logged step or held-out measurement, appended as the run goes."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sftkey_data.errors import Interrupted
+from sftkey_train import ranks
+from sftkey_train.checkpoint.checkpoint import write_file
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsLog:
+    """The rows of a run, in the order they were measured; the first rank writes, `also` is called with each new row."""
+
+    path: Path
+    also: Callable[[Row], None] | None = None
+
+    def append(self, row: Row) -> None:
+        """Add one row; it is in the file when this returns.
+
+        Raises:
+            Interrupted: It could not be written, for example as the disk is full.
+        """
+        if not ranks.is_main():
+            return
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+        except OSError as error:
+            raise Interrupted(f"{self.path} could not be written: {error.strerror}") from None
+        if self.also is not None:
+            self.also(row)
+
+    def rows(self) -> list[Row]:
+        """All whole rows; a last line that a killed run left unfinished is no row."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, finished: Iterable[str], stage: str, step: int) -> None:
+        """Forget what will be measured again: all rows but those of finished stages, and of `stage` up to `step`.
+
+        At step 0 the stage begins anew, and so does its measurement before the first step.
+        """
+        finished = set(finished)
+        kept = [
+            r for r in self.rows() if r["stage"] in finished or (r["stage"] == stage and r["step"] <= step and step)
+        ]
+        write_file(self.path, "".join(json.dumps(row) + "\n" for row in kept))

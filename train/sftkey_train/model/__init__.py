@@ -1,0 +1,1 @@
+"""The model of a run: loaded, adapted, sharded, and its optimizer."""

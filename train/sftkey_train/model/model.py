@@ -1,0 +1,249 @@
+"""The model of a run: from a checkpoint, a directory, the hub, or a small configuration in the recipe."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
+from sftkey_train.recipe import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from sftkey_train.batches.training_set import Prepared
+
+# Old names that configurations still take beside `rope_parameters`.
+ROPE_FIELDS = ("rope_theta", "rope_scaling")
+
+
+def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedConfig":
+    """The configuration of the model a run starts from; a small one takes its vocabulary from the tokenizer.
+
+    Raises:
+        SFTKeyError: The model is not there, is of no known type, is no causal language model, or has unknown fields.
+    """
+    if source.path is not None:
+        with _one_line(f"model {source.path!r} could not be loaded"):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                _existing(source.path), trust_remote_code=_trusted(source.path, source.trust_remote_code)
+            )
+    else:
+        config = _small_config(source.config or {}, tokenizer)
+    own_code = source.trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not own_code:
+        raise SFTKeyError(f"model: {config.model_type!r} is not a causal language model in transformers")
+    return config
+
+
+def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
+    """The model a run starts from, in fp32: pretrained weights, or weights initialised from the seed."""
+    if source.path is not None:
+        return load_model(source.path, trust_remote_code=source.trust_remote_code)
+    torch.manual_seed(seed)
+    return untrained_model(config)
+
+
+def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
+    """A model of this configuration in fp32, with weights from torch's random generator."""
+    with _one_line("model: config"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=_attention(config))
+    return _causal_model(model)
+
+
+def load_model(name: str | Path, *, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """A causal language model with all its weights, in fp32, from safetensors files.
+
+    Args:
+        name: Directory or hub name.
+        trust_remote_code: Run the Python files that come with the model.
+
+    Raises:
+        SFTKeyError: It could not be loaded, has no safetensors files, or weights are missing and would be random.
+    """
+    _refuse_pickles(Path(name))
+    with _one_line(f"model {str(name)!r} could not be loaded"):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=_trusted(name, trust_remote_code))
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=torch.float32,
+            attn_implementation=_attention(config),
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+        )
+    model, loading = loaded
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
+        raise SFTKeyError(f"model {str(name)!r}: {len(missing)} weights are missing, first {missing[0]!r}")
+    return _causal_model(model)
+
+
+def recompute_activations(model: "PreTrainedModel") -> None:
+    """Keep only the inputs of each layer for the backward pass, which computes the rest again (gradient checkpointing).
+
+    Random numbers are put back for it, so the gradients are the same also with dropout.
+    """
+    enable: Any = getattr(model, "activation_checkpointing_enable", None)  # older transformers: the other name
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+@torch.no_grad()
+def check_causal(model: "PreTrainedModel") -> None:
+    """Refuse a model whose predictions see what they are to predict, such as an encoder with an output layer.
+
+    Raises:
+        SFTKeyError: A later token has changed the logits before it.
+    """
+    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    was_training = model.training
+    model.eval()
+    logits, others = (model(input_ids=i, use_cache=False).logits[:, :-1] for i in (ids, ids * (ids < ids.max())))
+    model.train(was_training)
+    if not torch.allclose(logits, others, rtol=1e-3, atol=1e-4):
+        raise SFTKeyError(f"model {type(model).__name__} is not causal: what it predicts, it has already seen")
+
+
+def compile_layers(model: "PreTrainedModel") -> None:
+    """Have `torch.compile` make kernels of each layer, once for all lengths; names and weights stay as they are."""
+    together = set(model._no_split_modules or ())
+    for module in model.modules():
+        if type(module).__name__ in together:
+            module.compile(dynamic=True)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile for a CPU without a C++ compiler, which torch would miss at the first step.
+
+    Raises:
+        SFTKeyError: There is none.
+    """
+    wanted = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if device.type == "cpu" and not any(map(shutil.which, wanted)):
+        raise SFTKeyError(f"compile = true needs a C++ compiler on a CPU, found no {' or '.join(wanted)}")
+
+
+def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
+    """Refuse a model that cannot hold the data: vocabulary too small, or an example longer than its context.
+
+    Raises:
+        SFTKeyError: One line with both numbers.
+    """
+    text_config = config.get_text_config()
+    vocab_size, context = text_config.vocab_size, getattr(text_config, "max_position_embeddings", None)
+    needed, lengths = len(data.tokenizer), data.examples.num_tokens
+    if vocab_size < needed:
+        raise SFTKeyError(f"model: vocab_size is {vocab_size}, but the tokenizer of {data.path} has {needed} tokens")
+    longest = int(lengths.argmax())
+    if context is not None and lengths[longest] > context:
+        raise SFTKeyError(
+            f"{data.path}: example {data.examples.id(longest)!r} has {lengths[longest]} tokens, "
+            f"but the model's context (max_position_embeddings) is {context}"
+        )
+
+
+def check_tokenizer(source: ModelSource, data: "Prepared") -> None:
+    """Refuse shards made with another tokenizer than a pretrained model's; a small new model takes that of the data.
+
+    Raises:
+        SFTKeyError: The tokenizers differ, or the model comes without one and nothing can be said.
+    """
+    if source.path is None:
+        return
+    try:
+        own = load_tokenizer(source.path)
+    except SFTKeyError as error:
+        raise SFTKeyError(
+            f"model {source.path!r} has no tokenizer to compare with that of {data.path}: {error}"
+        ) from None
+    if fingerprint(own) != data.fingerprint:
+        raise SFTKeyError(
+            f"{data.path} was made with another tokenizer than that of model {source.path!r}; "
+            f"build it again with --tokenizer {source.path}"
+        )
+
+
+def _small_config(fields: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedConfig":
+    model_type, fields = fields["model_type"], {k: v for k, v in fields.items() if k != "model_type"}
+    if model_type not in CONFIG_MAPPING:
+        raise SFTKeyError(f"model: config: unknown model_type {model_type!r}{nearest(model_type, CONFIG_MAPPING)}")
+    with _one_line(f"model: config: {model_type}"):
+        default = CONFIG_MAPPING[model_type]()
+        known = {*default.to_dict(), *default.attribute_map, *ROPE_FIELDS}
+        for name in fields:
+            if name not in known:
+                raise SFTKeyError(f"model: config: {model_type} has no field {name!r}{nearest(name, known)}")
+        return AutoConfig.for_model(model_type, **{**_vocabulary(tokenizer), **fields})
+
+
+def _vocabulary(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    return {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": eos,
+        # Embeddings of the pad token get no gradient, so it must not be the EOS.
+        "pad_token_id": None if pad == eos else pad,
+    }
+
+
+def _attention(config: "PreTrainedConfig") -> str | None:
+    """Scaled-dot-product attention leaves soft-capping out without a word; such models need the eager one."""
+    return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None
+
+
+def _causal_model(model: Any) -> "PreTrainedModel":
+    if model.get_output_embeddings() is None:
+        raise SFTKeyError(f"model {type(model).__name__} names no output layer, expected a causal language model")
+    return model  # type: ignore[no-any-return]
+
+
+def _existing(name: str) -> str:
+    path = Path(name)
+    is_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
+    if is_local and not path.is_dir():
+        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        raise SFTKeyError(f"model {name!r} is not there: no such folder{nearest(path.name, siblings)}")
+    return name
+
+
+def _trusted(name: str | Path, trust: bool) -> bool:
+    """`trust`, after refusing a folder whose model cannot be loaded without; transformers would ask at length."""
+    path = Path(name) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not trust else {}
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+        raise SFTKeyError(
+            f"model {str(name)!r} comes with Python code of its own (model_type {config.get('model_type')!r}), which "
+            "is not run unless asked for: read it, then set model.trust_remote_code = true"
+        )
+    return trust
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Loading a pickle can run any code; a folder that has weights in no other form is refused by its file's name."""
+    pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt")]) if folder.is_dir() else []
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise SFTKeyError(
+            f"model {str(folder)!r} has its weights only as {pickles[0].name}, expected *.safetensors: load it once "
+            "with transformers, from a source you trust, and write it with save_pretrained"
+        )
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Faults of a model's files and fields, which transformers reports at length, as one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise SFTKeyError(f"{what}: {lines[-1] if isinstance(error, StrictDataclassError) else lines[0]}") from None

@@ -1,0 +1,93 @@
+"""FSDP: each rank holds a share of weights, gradients and optimizer; a layer is gathered whole while it runs.
+
+By torch's `fully_shard` (FSDP2). Gradients are summed over the ranks, not averaged, as everywhere here: each rank has
+divided by the weight of the global batch. Gathering a layer takes all ranks, so all must pass through the model equally
+often: see `keep_pace`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from sftkey_train import ranks
+from sftkey_train.loss.output_layer import logits_are_plain
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from transformers import PreTrainedModel
+
+
+def shard(model: "PreTrainedModel") -> None:
+    """Leave each rank its share of every weight, in place; the layers are those that transformers keeps together."""
+    logits_are_plain(model)  # tries the model out once, while no other rank is needed for it
+    together = set(model._no_split_modules or ())
+    for module in [m for m in model.modules() if type(m).__name__ in together]:
+        fully_shard(module)
+    fully_shard(model)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo can do no other
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether `shard` has been there."""
+    return isinstance(model, FSDPModule)
+
+
+def keep_pace(model: "PreTrainedModel", num_passes: int) -> None:
+    """Make up, before a rank's own passes, for those that other ranks have more; gradients get zeros added."""
+    if not is_sharded(model):
+        return
+    for _ in range(ranks.greatest(num_passes) - num_passes):
+        token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        logits: Tensor = model(input_ids=token, use_cache=False).logits
+        if torch.is_grad_enabled():
+            (logits.sum() * 0).backward()
+
+
+def whole_state(model: "PreTrainedModel") -> dict[str, Tensor]:
+    """The weights by name; those of a sharded model, which all ranks must ask for, come to the first alone.
+
+    Weights that the model ties are one tensor under each of their names.
+    """
+    if not is_sharded(model):
+        return model.state_dict()
+    gathered: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in gathered:
+            gathered[id(value)] = _whole(value)
+        if ranks.is_main():
+            state[name] = gathered[id(value)]
+        else:
+            gathered[id(value)] = torch.empty(0)
+    return state
+
+
+def whole_optimizer_state(optimizer: "Optimizer") -> dict[str, Any]:
+    """What `Optimizer.state_dict` gives, with whole tensors; where they are shares, all ranks must ask for it."""
+    state = optimizer.state_dict()
+    values = {index: {k: _whole(v) for k, v in entry.items()} for index, entry in state["state"].items()}
+    return {**state, "state": values}
+
+
+def load_optimizer_state(optimizer: "Optimizer", whole: dict[str, Any]) -> None:
+    """Put back what `whole_optimizer_state` gave; each rank takes its share."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {i: {k: _share(v, parameters[i]) for k, v in entry.items()} for i, entry in whole["state"].items()}
+    optimizer.load_state_dict({**whole, "state": state})
+
+
+def _whole(value: Any) -> Any:
+    return value.full_tensor().detach().cpu() if isinstance(value, DTensor) else value
+
+
+def _share(value: Any, parameter: Tensor) -> Any:
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:  # the number of steps is a scalar
+        return value
+    mesh = parameter.device_mesh
+    return distribute_tensor(value.to(parameter.device), mesh, parameter.placements, src_data_rank=None)

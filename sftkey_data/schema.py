@@ -46,3 +46,11 @@ def shard_schema(*, tokenized: bool) -> "pa.Schema":
         fields += [pa.field(name, pa.int32(), nullable=False) for name in TOKEN_BORDERS]
         fields.append(pa.field("straddle", pa.int8(), nullable=False))
     return pa.schema(fields, metadata={"sftkey_schema_version": str(SCHEMA_VERSION)})
+
+
+STRADDLE_NAMES = {
+    STRADDLES_KEY_START: "key_start",
+    STRADDLES_KEY_END: "key_end",
+    STRADDLES_PROMPT: "prompt",
+    PROMPT_NOT_PREFIX: "prompt_not_prefix",
+}

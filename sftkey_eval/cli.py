@@ -163,8 +163,8 @@ def generate(
     Example: `sftkey-eval generate --model runs/a/stage2/final --data data/test --out runs/eval/completions.jsonl`
     """
     require("generate", "eval", *GENERATE)
-    from sftkey_eval.generation.generate import GenerateOptions
     from sftkey_eval.generation.generate import generate as generate_completions
+    from sftkey_eval.generation.generate_options import GenerateOptions
 
     options = GenerateOptions(
         model=model,
@@ -221,8 +221,8 @@ def run(
     Example: `sftkey-eval run --model runs/a/stage2/final --data data/test --out runs/eval/stage2`
     """
     require("run", "eval", *GENERATE, *REPORT)
-    from sftkey_eval.generation.generate import GenerateOptions
-    from sftkey_eval.report.report import headline_text
+    from sftkey_eval.generation.generate_options import GenerateOptions
+    from sftkey_eval.report.terminal import headline_text
     from sftkey_eval.run import run as run_evaluation
 
     options = GenerateOptions(
@@ -266,8 +266,9 @@ def report(
     """
     require("report", "eval", *REPORT)
     from sftkey_eval.analysis.comparability import Allowed
-    from sftkey_eval.report.report import headline_text, line_json, paired_text
+    from sftkey_eval.report.report import line_json
     from sftkey_eval.report.report import report as write_report
+    from sftkey_eval.report.terminal import headline_text, paired_text
 
     made = write_report(runs, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(headline_text(made.summaries), err=True)
@@ -292,8 +293,8 @@ def compare(
     from sftkey_eval.analysis.comparability import Allowed
     from sftkey_eval.report.compare import compare as write_comparison
     from sftkey_eval.report.compare import line_json
-    from sftkey_eval.report.report import paired_text
     from sftkey_eval.report.report_tables import format_statement
+    from sftkey_eval.report.terminal import paired_text
 
     comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.exposure.exposure_gap import Exposure
-from sftkey_eval.generation.generate import GenerateOptions, GenerateResult, generate
+from sftkey_eval.generation.generate import GenerateResult, generate
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.second_grader import check_second_grader

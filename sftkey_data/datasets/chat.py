@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import AnswerType, Parts, Reject, Row, text
 from sftkey_data.format.boxes import unwrap
-from sftkey_data.format.template import BUILTIN, Malformed, Template, load_template
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import BUILTIN, Template, load_template
 
 COLUMNS = ()  # a row has either of two
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest
 
 if TYPE_CHECKING:
-    from sftkey_data.export.formats import Exported
+    from sftkey_data.export.exported import Exported
 
 
 def export_card(manifest: Manifest, out: str, done: "Exported") -> str:

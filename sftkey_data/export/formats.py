@@ -9,14 +9,15 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.export.export_card import axolotl_config, export_card
-from sftkey_data.prepared.labels import IGNORED, label_column, parse_loss_on
+from sftkey_data.export.exported import Exported
+from sftkey_data.prepared.labels import label_column, parse_loss_on
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, local_path, open_prepared
 from sftkey_data.storage.filesystems import is_url
@@ -30,33 +31,6 @@ SOURCE_MANIFEST = "source-manifest.json"
 """Not `manifest.json`: an export is no prepared folder."""
 
 Write = Callable[[Path, Iterator["pa.Table"]], None]
-
-
-@dataclass(slots=True)
-class Exported:
-    """What an export wrote; tokens are zero for a folder without tokens, target tokens where there are no labels."""
-
-    to: str
-    split: str
-    regions: tuple[str, ...]
-    files: list[str] = field(default_factory=list)
-    rows: int = 0
-    tokens: int = 0
-    target_tokens: int = 0
-    longest: int = 0
-
-    def count(self, part: "pa.Table") -> "pa.Table":
-        """The same part, counted."""
-        import pyarrow.compute as pc
-
-        self.rows += part.num_rows
-        if "input_ids" in part.column_names:
-            lengths = pc.list_value_length(part["input_ids"])
-            self.tokens += pc.sum(lengths).as_py()
-            self.longest = max(self.longest, pc.max(lengths).as_py())
-        if "labels" in part.column_names:
-            self.target_tokens += pc.sum(pc.not_equal(pc.list_flatten(part["labels"]), IGNORED)).as_py()
-        return part
 
 
 def export(

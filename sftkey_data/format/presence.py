@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sftkey_data.format.scanner import BRACE, Mark, explained, is_blank, line_end, scan
+from sftkey_data.format.marks import Mark
+from sftkey_data.format.scanner import BRACE, explained, is_blank, line_end, scan
 
 if TYPE_CHECKING:
     from sftkey_data.format.template import Template

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Reject
+from sftkey_data.format.marks import Level, Malformed, Spans, exact_marks, loose_marks
 from sftkey_data.format.presence import find_missing
-from sftkey_data.format.scanner import Level, Malformed, Spans, exact_marks, find_spans, loose_marks
+from sftkey_data.format.scanner import find_spans
 
 __all__ = ["BUILTIN", "Malformed", "Spans", "Template", "load_template"]
 

@@ -1,15 +1,15 @@
 """From rendered rows to tokens and borders: a batch at a time where the fast encoder is sure, else by the reference."""
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.extract.parts import Reject
-from sftkey_data.format.template import Spans
+from sftkey_data.format.marks import Spans
 from sftkey_data.prepare.rendered_rows import Columns, Recipe, Refuse, render_row
 from sftkey_data.prepare.shorten import shorten_cot
 from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens import fast_encoder as fast_encoder
-from sftkey_data.tokens.borders import Borders, token_borders
+from sftkey_data.tokens.borders import Borders, token_borders, with_prompt_bit
 from sftkey_data.tokens.fast_encoder import Encoding
 from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
@@ -130,14 +130,6 @@ def _borders(columns: Columns, row: int, encoded: Encoded, encoder: Encoder) -> 
     """Token borders, with the bit that says that the prompt alone is tokenised otherwise."""
     borders = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
     return with_prompt_bit(borders, encoded, columns.prompts[row], encoder)
-
-
-def with_prompt_bit(borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder) -> Borders:
-    """The borders, with `PROMPT_NOT_PREFIX` set where the prompt alone gives other tokens."""
-    alone = encoder.encode_batch([prompt])[0].ids
-    if alone == encoded.ids[: borders.prompt_tokens]:
-        return borders
-    return replace(borders, straddle=borders.straddle | PROMPT_NOT_PREFIX)
 
 
 def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Recipe, encoder: Encoder) -> Borders:

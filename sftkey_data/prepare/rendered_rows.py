@@ -9,7 +9,8 @@ import xxhash
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
-from sftkey_data.format.template import Spans, Template
+from sftkey_data.format.marks import Spans
+from sftkey_data.format.template import Template
 from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from sftkey_data.prepare.unit import Unit
-from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_KEY_END, STRADDLES_KEY_START, STRADDLES_PROMPT
+from sftkey_data.schema import (
+    STRADDLE_NAMES,
+)
 from sftkey_data.sources.source import Record
 
 if TYPE_CHECKING:
@@ -15,13 +17,6 @@ if TYPE_CHECKING:
 
 PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
 """Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
-
-STRADDLE_NAMES = {
-    STRADDLES_KEY_START: "key_start",
-    STRADDLES_KEY_END: "key_end",
-    STRADDLES_PROMPT: "prompt",
-    PROMPT_NOT_PREFIX: "prompt_not_prefix",
-}
 
 
 class UnitTally(BaseModel):

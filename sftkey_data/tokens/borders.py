@@ -1,12 +1,17 @@
 """From character spans to token borders, on the one tokenisation of the whole text."""
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sftkey_data.extract.parts import Reject
-from sftkey_data.format.template import Spans
-from sftkey_data.schema import STRADDLES_KEY_END, STRADDLES_KEY_START, STRADDLES_PROMPT
-from sftkey_data.tokens.tokenizer import Encoded
+from sftkey_data.format.marks import Spans
+from sftkey_data.schema import (
+    PROMPT_NOT_PREFIX,
+    STRADDLES_KEY_END,
+    STRADDLES_KEY_START,
+    STRADDLES_PROMPT,
+)
+from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +56,11 @@ def token_borders(encoded: Encoded, prompt_length: int, spans: Spans) -> Borders
     if encoded.ends[prompt_tokens - 1] > prompt_length:
         straddle |= STRADDLES_PROMPT
     return Borders(prompt_tokens, cot_token_end, first, last, len(encoded.ids), straddle)
+
+
+def with_prompt_bit(borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder) -> Borders:
+    """The borders, with `PROMPT_NOT_PREFIX` set where the prompt alone gives other tokens."""
+    alone = encoder.encode_batch([prompt])[0].ids
+    if alone == encoded.ids[: borders.prompt_tokens]:
+        return borders
+    return replace(borders, straddle=borders.straddle | PROMPT_NOT_PREFIX)

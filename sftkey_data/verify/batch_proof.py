@@ -7,7 +7,8 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from sftkey_data.extract.parts import Reject
-from sftkey_data.format.template import Malformed, Template
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import Template
 from sftkey_data.schema import CHARACTER_SPANS, PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.token_bytes import TokenBytes

@@ -18,8 +18,8 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
-from sftkey_data.prepared.unit_tally import STRADDLE_NAMES, UnitTally
-from sftkey_data.schema import TOKEN_BORDERS, shard_schema
+from sftkey_data.prepared.unit_tally import UnitTally
+from sftkey_data.schema import STRADDLE_NAMES, TOKEN_BORDERS, shard_schema
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.batch_proof import proven_rows
 from sftkey_data.verify.check_files import check_files

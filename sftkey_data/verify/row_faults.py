@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sftkey_data.extract.parts import Reject
-from sftkey_data.format.template import Malformed, Template
-from sftkey_data.prepare.encode import with_prompt_bit
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import Template
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLES_KEY_END, STRADDLES_KEY_START, TOKEN_BORDERS
-from sftkey_data.tokens.borders import token_borders
+from sftkey_data.tokens.borders import token_borders, with_prompt_bit
 from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
 

@@ -18,8 +18,7 @@ import sftkey_data
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import REJECTS, Manifest
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
-from sftkey_data.prepared.unit_tally import STRADDLE_NAMES
-from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
+from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.storage.file_bytes import open_read
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.view.show import token_ends

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.prepared_folder import open_prepared
-from sftkey_data.prepared.unit_tally import STRADDLE_NAMES
-from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
+from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 
 if TYPE_CHECKING:
     import numpy as np

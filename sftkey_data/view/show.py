@@ -12,8 +12,7 @@ from sftkey_data.build.plan import BuildConfig, make_plan
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
-from sftkey_data.prepared.unit_tally import STRADDLE_NAMES
-from sftkey_data.schema import CHARACTER_SPANS, TOKEN_BORDERS
+from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
 
 STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}

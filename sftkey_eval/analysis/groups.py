@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import quantiles
 
-from sftkey_data.format.template import Malformed
+from sftkey_data.format.marks import Malformed
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Rate, rate
 from sftkey_eval.records.verdicts import Verdict

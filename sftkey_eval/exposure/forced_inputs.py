@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
-from sftkey_data.format.template import Malformed, Spans, Template
+from sftkey_data.format.marks import Malformed, Spans
+from sftkey_data.format.template import Template
 from sftkey_data.tokens.borders import token_borders
 from sftkey_eval.exposure.own_cot import with_gold_key
 from sftkey_eval.generation.prompt_items import built_with, model_encoder

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
+from sftkey_data.format.marks import Malformed, Spans
 from sftkey_data.format.scanner import find_spans, scan
-from sftkey_data.format.template import Malformed, Spans, Template
+from sftkey_data.format.template import Template
 
 
 def with_gold_key(

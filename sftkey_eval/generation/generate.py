@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_eval.generation.backends import (
-    HF,
-    Backend,
-    check_backend,
-    is_server,
-    open_backend,
-    published_arguments,
-    read_arguments,
-)
+from sftkey_eval.generation.backends import check_backend, open_backend
 from sftkey_eval.generation.completion_cache import Cache
+from sftkey_eval.generation.generate_options import DTYPES, GenerateOptions
+from sftkey_eval.generation.lm_eval_models import HF, Backend, is_server, published_arguments, read_arguments
 from sftkey_eval.generation.model_files import ModelFiles, find_model, name_server_model
 from sftkey_eval.generation.prompt_items import load_items, prompt_ids
-from sftkey_eval.generation.sampling import Request, Sampling, requests_for
+from sftkey_eval.generation.sampling import Request, requests_for
 from sftkey_eval.records.journal import Journal, partial_path
 from sftkey_eval.records.run_record import (
     RECORD_FILE,
@@ -39,40 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sftkey_data.prepared.manifest import Manifest
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateOptions:
-    """What to generate with; see `sftkey-eval generate --help` for each."""
-
-    model: str
-    data: Path
-    backend: str = "hf"
-    backend_args: str | None = None
-    concurrency: int = 1
-    batch_size: int = 8
-    max_new_tokens: int = 512
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    num_samples: int = 1
-    seed: int = 0
-    split: str | None = None
-    limit: int | None = None
-    device: str | None = None
-    dtype: str = "auto"
-    name: str | None = None
-    overwrite: bool = False
-    cache: Path | None = None
-
-    @property
-    def sampling(self) -> Sampling:
-        """How tokens are chosen."""
-        return Sampling(
-            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
 
-from sftkey_eval.generation.backends import generation_arguments, make
+from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 
 if TYPE_CHECKING:
-    from sftkey_eval.generation.generate import GenerateOptions
+    from sftkey_eval.generation.generate_options import GenerateOptions
 
 
 class EngineBackend:

@@ -15,11 +15,11 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.generation.backends import generation_arguments, make
+from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 
 if TYPE_CHECKING:
-    from sftkey_eval.generation.generate import GenerateOptions
+    from sftkey_eval.generation.generate_options import GenerateOptions
 
 REASONS = {"eos": "stop", "stop_sequence": "stop", "end_turn": "stop", "max_tokens": "length"}
 """Finish reasons in others' words."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from sftkey_data.format.template import Malformed, Template
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import Template
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
 from sftkey_eval.records.verdicts import Verdict

@@ -20,7 +20,7 @@ from sftkey_eval.records.line_files import write_json, write_text
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import CLASS_LABELS, single_examples
 from sftkey_eval.report.glossary import terms
-from sftkey_eval.report.render import counts, interval, markdown, p_value, page, percent, points
+from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report_tables import (
     OUTCOME_TITLES,
     RATES_CAPTION,
@@ -33,8 +33,6 @@ from sftkey_eval.report.report_tables import (
 )
 from sftkey_eval.report.resampled_tables import arms_table, resampled_table
 from sftkey_eval.report.tables import Table, markdown_table, shown, write_tables
-
-SHOWN_PAIRED = ("format", "strict")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,34 +150,6 @@ def line_json(made: Report, out: Path) -> str:
         for label, summary in made.summaries.items()
     }
     return json.dumps({"report": str(out / "report.html"), "runs": runs})
-
-
-def headline_text(summaries: Mapping[str, Summary]) -> str:
-    """The headline numbers as plain text for a terminal."""
-    rows = [["run", *HEADLINE.values()]]
-    for label, summary in summaries.items():
-        rates = summary.headline.values()
-        rows.append([label, *(f"{percent(r.value)} [{interval(r.low, r.high)}] {counts(r)}" for r in rates)])
-    return _columns(rows)
-
-
-def paired_text(comparisons: Sequence[Comparison]) -> str:
-    """The paired differences as plain text for a terminal."""
-    rows = [["paired", "rate", "difference, points", "lost", "gained", "mid-p", "finding"]]
-    for comparison in comparisons:
-        against = f"{comparison.second.label} - {comparison.first.label}"
-        for name in SHOWN_PAIRED:
-            rate = comparison.rates[name]
-            span = f"{points(rate.difference)} [{points(rate.low)}, {points(rate.high)}]"
-            numbers = [str(rate.lost), str(rate.gained), p_value(rate.p_mid), finding(rate)]
-            rows.append([against, OUTCOME_TITLES[name], span, *numbers])
-    return _columns(rows)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Rate, Summary
 from sftkey_eval.report.charts import Forest, Scatter, curve
 from sftkey_eval.report.example_browser import CLASS_LABELS
-from sftkey_eval.report.render import visible
+from sftkey_eval.report.printed import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

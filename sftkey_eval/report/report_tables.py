@@ -8,7 +8,7 @@ from sftkey_eval.analysis.paired_comparison import CHANGES, FORMAT_MARGIN, Compa
 from sftkey_eval.analysis.summary import HEADLINE, WEIGHTS, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
 from sftkey_eval.report.glossary import terms
-from sftkey_eval.report.render import p_value, points
+from sftkey_eval.report.printed import p_value, points
 from sftkey_eval.report.resampled_tables import levels_table, samples_table
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.resampling import Estimate

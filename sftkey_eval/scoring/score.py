@@ -15,7 +15,8 @@ from sftkey_data.config import validate
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType
-from sftkey_data.format.template import Malformed, Template, load_template
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import Template, load_template
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value

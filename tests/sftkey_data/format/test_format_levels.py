@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftkey_data.format.scanner import Level
-from sftkey_data.format.template import BUILTIN, Malformed, Template
+from sftkey_data.format.marks import Level, Malformed
+from sftkey_data.format.template import BUILTIN, Template
 
 LEVELS: tuple[Level, ...] = ("strict", "tolerant", "present")
 USER = (

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
-from sftkey_data.format.template import BUILTIN, Malformed, Template, load_template
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import BUILTIN, Template, load_template
 
 SFTKEY = BUILTIN["sftkey"]
 every_template = pytest.mark.parametrize("template", BUILTIN.values(), ids=BUILTIN)

@@ -3,7 +3,7 @@
 import pytest
 
 from sftkey_data.extract import Reject
-from sftkey_data.format.template import Spans
+from sftkey_data.format.marks import Spans
 from sftkey_data.tokens.borders import token_borders
 from sftkey_data.tokens.tokenizer import Encoded
 

@@ -9,7 +9,8 @@ from eval_samples import AFTER, CUT, RIGHT, completion
 
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
-from sftkey_data.format.template import BUILTIN, Malformed
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.tokenizer import load_tokenizer

@@ -11,8 +11,9 @@ import pytest
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest
-from sftkey_eval.generation.backends import generation_arguments, published_arguments, read_arguments
-from sftkey_eval.generation.generate import GenerateOptions, generate
+from sftkey_eval.generation.generate import generate
+from sftkey_eval.generation.generate_options import GenerateOptions
+from sftkey_eval.generation.lm_eval_models import generation_arguments, published_arguments, read_arguments
 from sftkey_eval.generation.prompt_items import load_items
 from sftkey_eval.generation.sampling import Sampling, requests_for
 

@@ -10,7 +10,8 @@ from eval_samples import write_model
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.generation.completion_cache import CACHE_FILE
-from sftkey_eval.generation.generate import GenerateOptions, generate
+from sftkey_eval.generation.generate import generate
+from sftkey_eval.generation.generate_options import GenerateOptions
 
 
 def options(model: Path, data: Path, cache: Path | None, **changes: Any) -> GenerateOptions:

@@ -20,7 +20,8 @@ from transformers import PreTrainedTokenizerFast
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.tokens.tokenizer import load_tokenizer
-from sftkey_eval.generation.generate import GenerateOptions, generate
+from sftkey_eval.generation.generate import generate
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.hf import text_after
 from sftkey_eval.generation.prompt_items import encode_prompts, load_items
 from sftkey_eval.records.journal import Journal

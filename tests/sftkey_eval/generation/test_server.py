@@ -19,7 +19,8 @@ import pytest
 from eval_samples import TURN
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.generation.generate import GenerateOptions, generate
+from sftkey_eval.generation.generate import generate
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.records.journal import partial_path
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,9 @@ from sftkey_eval.analysis.summary import rate, summarize
 from sftkey_eval.records.verdicts import Verdict, read_verdicts
 from sftkey_eval.report.embed import unpacked
 from sftkey_eval.report.example_browser import segments
-from sftkey_eval.report.render import cell, percent, points, visible
-from sftkey_eval.report.report import headline_text, make_report, report
+from sftkey_eval.report.printed import cell, percent, points, visible
+from sftkey_eval.report.report import make_report, report
+from sftkey_eval.report.terminal import headline_text
 
 FIRST = [RIGHT, RIGHT, RIGHT, LUCKY, SLIP, SLIP, WRONG, AFTER, CUT, EMPTY]
 SECOND = [RIGHT, RIGHT, SLIP, RIGHT, RIGHT, RIGHT, WRONG, RIGHT, RIGHT, WRONG]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.format.template import Malformed, Template
+from sftkey_data.format.marks import Malformed
+from sftkey_data.format.template import Template
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_train import ranks

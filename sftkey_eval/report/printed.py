@@ -1,0 +1,61 @@
+"""Values as a report prints them: percent, counts, intervals, and text without what cannot be seen."""
+
+import re
+from typing import TYPE_CHECKING
+
+from sftkey_eval.analysis.summary import Rate
+
+if TYPE_CHECKING:
+    pass
+
+# C0 and C1 controls, direction marks, zero-width characters and halves of pairs: invisible, or able to reorder text.
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def visible(text: object) -> str:
+    """Text with invisible and direction-changing characters written as ⟨U+XXXX⟩."""
+    return _INVISIBLE.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", str(text))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """`36.5 %`, or a dash for no value."""
+    return "–" if value is None else f"{100 * value:.{digits}f}\u202f%"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`32.1 – 41.2`, in percent."""
+    return "–" if low is None or high is None else f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points with its sign: `+3.2`, `−0.4`, `0.0`."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
+
+
+def p_value(value: float) -> str:
+    """`0.032`, or `< 0.001`, with a space that does not break."""
+    return "<\u202f0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def counts(rate: Rate) -> str:
+    """`146/400`."""
+    return f"{rate.k}/{rate.n}"
+
+
+def size(num_bytes: int) -> str:
+    """`3.2 MB`, or kB under a tenth of one."""
+    return f"{num_bytes / 1e6:.1f}\u202fMB" if num_bytes >= 100_000 else f"{num_bytes / 1e3:.0f}\u202fkB"
+
+
+def cell(text: object) -> str:
+    """Text for a Markdown table: one line, nothing in it read as markup."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(visible(text).split()))
+
+
+def visible_value(value: object) -> object:
+    """What the page prints for a value: markup as it is, text with its invisible characters shown."""
+    return value if hasattr(value, "__html__") or not isinstance(value, str) else visible(value)

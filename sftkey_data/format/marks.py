@@ -2,10 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    pass
+from typing import Literal, NamedTuple
 
 Level = Literal["strict", "tolerant", "present"]
 """How much of the format is asked for; what holds at one level holds at those after it.
@@ -41,6 +38,28 @@ class Mark:
     kind: str
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What reading a completion needs to know of its template.
+
+    Args:
+        exact: Finds the marks as they are written, in the group of their kind.
+        loose: Finds them in their loose spellings too.
+        close: The text after the Key, without the white space around it.
+        tagged_cot: The CoT has marks of its own.
+        balanced, last, to_end, free_text: As in `template.Template`.
+    """
+
+    exact: re.Pattern[str]
+    loose: re.Pattern[str]
+    close: str
+    tagged_cot: bool
+    balanced: bool
+    last: bool
+    to_end: bool
+    free_text: bool
 
 
 def exact_marks(tags: dict[str, str]) -> re.Pattern[str]:

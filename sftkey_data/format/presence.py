@@ -1,44 +1,38 @@
 """Whether the parts of the format are there at all, in any order and any number: level `present`."""
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from sftkey_data.format.marks import Mark
-from sftkey_data.format.scanner import BRACE, explained, is_blank, line_end, scan
-
-if TYPE_CHECKING:
-    from sftkey_data.format.template import Template
+from sftkey_data.format.marks import Mark, Marks
+from sftkey_data.format.scanner import BRACE, MarkedText, explained, is_blank, line_end
 
 
-def find_missing(template: "Template", completion: str, finish_reason: str | None) -> str | None:
+def find_missing(text: MarkedText, finish_reason: str | None) -> str | None:
     """The code of the part that is not there, None where CoT and Key both are; `truncated` as in `find_spans`."""
-    if not _missing(template, completion, template.scanner):
+    if not _missing(text.marks, text.completion, text.exact):
         return None
-    missing = _missing(template, completion, template.loose_scanner)
-    return explained(missing, template, finish_reason) if missing else None
+    missing = _missing(text.marks, text.completion, text.loose)
+    return explained(missing, text.marks, finish_reason) if missing else None
 
 
-def _missing(template: "Template", completion: str, scanner: re.Pattern[str]) -> str | None:
-    """Which part is not there, by the marks that a scanner finds."""
+def _missing(of: Marks, completion: str, marks: Sequence[Mark]) -> str | None:
+    """Which part is not there, by the marks that were found."""
     if not completion or completion.isspace():
         return "empty"
-    marks: Sequence[Mark] = scan(scanner, completion)
     keys = [mark for mark in marks if mark.kind == "key_open"]
-    if template.last and keys:  # earlier ones are text
+    if of.last and keys:  # earlier ones are text
         marks, keys = [mark for mark in marks if mark.kind != "key_open" or mark is keys[-1]], keys[-1:]
-    parts = _key_parts(template, completion, marks, keys)
-    rest = _without(completion, _taken(template, completion, marks if template.tagged_cot else keys, parts))
-    if missing := _missing_cot(template, rest, marks):
+    parts = _key_parts(of, completion, marks, keys)
+    rest = _without(completion, _taken(of, completion, marks if of.tagged_cot else keys, parts))
+    if missing := _missing_cot(of, rest, marks):
         return missing
     if not parts:
         return "unclosed_key" if keys else "missing_key"
     return None if any(not is_blank(completion, *part) for part in parts) else "empty_key"
 
 
-def _missing_cot(template: "Template", rest: str, marks: Sequence[Mark]) -> str | None:
-    if not template.tagged_cot:
+def _missing_cot(of: Marks, rest: str, marks: Sequence[Mark]) -> str | None:
+    if not of.tagged_cot:
         return "missing_cot" if rest.isspace() else None
     if not any(mark.kind == "cot_open" for mark in marks):
         return "missing_cot"
@@ -48,14 +42,14 @@ def _missing_cot(template: "Template", rest: str, marks: Sequence[Mark]) -> str 
     return None if any(not is_blank(rest, *region) for region in regions) else "empty_cot"
 
 
-def _key_parts(template: "Template", completion: str, marks: Sequence[Mark], keys: list[Mark]) -> list[tuple[int, int]]:
+def _key_parts(of: Marks, completion: str, marks: Sequence[Mark], keys: list[Mark]) -> list[tuple[int, int]]:
     """Where the closed Keys are, in order."""
-    if template.balanced:
+    if of.balanced:
         closings = _closings(completion, keys)
         return [(key.end, closings[key.end]) for key in keys if key.end in closings]
-    if template.to_end:
+    if of.to_end:
         ends = [key.start for key in keys[1:]] + [len(completion)]
-        lengths = [line_end(template, completion[key.end : end], 0) for key, end in zip(keys, ends, strict=False)]
+        lengths = [line_end(of, completion[key.end : end], 0) for key, end in zip(keys, ends, strict=False)]
         return [(key.end, key.end + length) for key, length in zip(keys, lengths, strict=True)]
     return _pairs([mark for mark in marks if mark.kind.startswith("key")])
 
@@ -83,11 +77,9 @@ def _closings(text: str, opened: list[Mark]) -> dict[int, int]:
     return closings
 
 
-def _taken(
-    template: "Template", completion: str, marks: Sequence[Mark], keys: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def _taken(of: Marks, completion: str, marks: Sequence[Mark], keys: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """What is no text of a CoT: marks, Keys, and the text that closes a Key."""
-    close = template.after_key.strip()
+    close = of.close
     tails = [(end, end + len(close) * completion.startswith(close, end)) for _, end in keys]
     return sorted([*((mark.start, mark.end) for mark in marks), *keys, *tails])
 

@@ -7,71 +7,84 @@ below strict also look for its loose spellings (`<thinking>`, `< Answer >`, `<an
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property
 
-from sftkey_data.format.marks import Malformed, Mark, Spans
-
-if TYPE_CHECKING:
-    from sftkey_data.format.template import Template
-
+from sftkey_data.format.marks import Malformed, Mark, Marks, Spans
 
 _CUT_OFF = frozenset({"empty", "missing_cot", "unclosed_cot", "missing_key", "unclosed_key"})
 
 
-def find_spans(template: "Template", completion: str, finish_reason: str | None, *, tolerant: bool = False) -> Spans:
+class MarkedText:
+    """A completion and the marks in it; each spelling is looked for at most once, and only when it is needed."""
+
+    def __init__(self, marks: Marks, completion: str) -> None:
+        self.marks = marks
+        self.completion = completion
+
+    @cached_property
+    def exact(self) -> tuple[Mark, ...]:
+        """The marks as the template writes them, in order."""
+        return scan(self.marks.exact, self.completion)
+
+    @cached_property
+    def loose(self) -> tuple[Mark, ...]:
+        """The marks in their loose spellings too, in order."""
+        return scan(self.marks.loose, self.completion)
+
+
+def scan(pattern: re.Pattern[str], completion: str) -> tuple[Mark, ...]:
+    """The marks of a completion, in order."""
+    return tuple(Mark(str(found.lastgroup), found.start(), found.end()) for found in pattern.finditer(completion))
+
+
+def find_spans(text: MarkedText, finish_reason: str | None, *, tolerant: bool = False) -> Spans:
     """Where the parts of a completion are, at level `strict` or `tolerant`.
 
     Raises:
         Malformed: With a code; `truncated` where the token limit explains what is missing.
     """
     try:
-        spans = _read(template, completion, tolerant)
+        spans = _decide(text, tolerant)
     except Malformed as malformed:
-        raise Malformed(explained(malformed.code, template, finish_reason)) from None
-    if finish_reason == "length" and is_blank(completion, spans.key_end, len(completion)):
+        raise Malformed(explained(malformed.code, text.marks, finish_reason)) from None
+    if finish_reason == "length" and is_blank(text.completion, spans.key_end, len(text.completion)):
         raise Malformed("truncated")  # nothing closes the Key, so its last token may be missing
     return spans
 
 
-def explained(code: str, template: "Template", finish_reason: str | None) -> str:
+def explained(code: str, marks: Marks, finish_reason: str | None) -> str:
     """The code, or `truncated` where the token limit explains it."""
-    cut_off = code in _CUT_OFF or (code == "empty_key" and template.to_end)  # the limit was hit right after the mark
+    cut_off = code in _CUT_OFF or (code == "empty_key" and marks.to_end)  # the limit was hit right after the mark
     return "truncated" if finish_reason == "length" and cut_off else code
 
 
-def _read(template: "Template", completion: str, tolerant: bool) -> Spans:
-    if not completion or completion.isspace():
+def _decide(text: MarkedText, tolerant: bool) -> Spans:
+    if not text.completion or text.completion.isspace():
         raise Malformed("empty")
+    decision = _Decision(text.marks, text.completion, tolerant)
     try:
-        return _Reading(template, completion, tolerant).spans(scan(template.scanner, completion))
+        return decision.spans(text.exact)
     except Malformed:
         if not tolerant:
             raise
-    return _Reading(template, completion, tolerant).spans(scan(template.loose_scanner, completion))
-
-
-@lru_cache(maxsize=2)  # the levels of one completion look for the same marks
-def scan(scanner: re.Pattern[str], completion: str) -> tuple[Mark, ...]:
-    """The marks of a completion, in order."""
-    return tuple(Mark(str(found.lastgroup), found.start(), found.end()) for found in scanner.finditer(completion))
+    return decision.spans(text.loose)
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _Decision:
     """The decision over the marks of one completion."""
 
-    template: "Template"
+    of: Marks
     completion: str
     tolerant: bool
 
     @property
     def _free_text(self) -> bool:
-        return self.tolerant or self.template.free_text
+        return self.tolerant or self.of.free_text
 
     def spans(self, marks: Sequence[Mark]) -> Spans:
-        tagged = self.template.tagged_cot
-        if self.template.last:
+        tagged = self.of.tagged_cot
+        if self.of.last:
             marks = _keep_last_key(marks)
         kinds = [mark.kind for mark in marks]
         cot_start, cot_tag_start, cot_tag_end = self._cot_borders(marks, kinds)
@@ -86,7 +99,7 @@ class _Reading:
 
     def _cot_borders(self, marks: Sequence[Mark], kinds: list[str]) -> tuple[int, int, int]:
         """Start of the CoT, start and end of its closing tag; also refuses a wrong order of marks."""
-        if not self.template.tagged_cot:
+        if not self.of.tagged_cot:
             if "key_open" not in kinds:
                 raise Malformed("missing_key")
             return 0, 0, 0
@@ -99,17 +112,17 @@ class _Reading:
         return opened.end, closed.start, closed.end
 
     def _key_borders(self, opened: Mark, rest: Sequence[Mark]) -> tuple[int, int]:
-        template, completion = self.template, self.completion
+        of, completion = self.of, self.completion
         if any(mark.kind == "key_open" for mark in rest):
             raise Malformed("repeated_key")
-        if template.balanced:
+        if of.balanced:
             end = _matching_brace(completion, opened.end)
-            close = template.after_key.strip()
+            close = of.close
             if not (self.tolerant or completion.startswith(close, end)):
                 raise Malformed("unclosed_key")
             tail = end + len(close)
-        elif template.to_end:
-            end = tail = (line_end if self.tolerant else _open_key_end)(template, completion, opened.end)
+        elif of.to_end:
+            end = tail = (line_end if self.tolerant else _open_key_end)(of, completion, opened.end)
         else:
             closed = next((mark for mark in rest if mark.kind == "key_close"), None)
             if closed is None:
@@ -118,7 +131,7 @@ class _Reading:
         key_start, key_end = strip_span(completion, opened.end, end)
         if key_start == key_end:
             raise Malformed("empty_key")
-        if not template.to_end and not self._free_text and not is_blank(completion, tail, len(completion)):
+        if not of.to_end and not self._free_text and not is_blank(completion, tail, len(completion)):
             raise Malformed("text_after_key")
         return key_start, key_end
 
@@ -140,9 +153,9 @@ def _refuse_order(kinds: list[str]) -> None:
         raise Malformed("wrong_order")
 
 
-def _open_key_end(template: "Template", completion: str, start: int) -> int:
+def _open_key_end(marks: Marks, completion: str, start: int) -> int:
     """End of a Key that nothing but the end of the completion closes; it must be one line."""
-    close = template.after_key.strip()
+    close = marks.close
     key_start, end = strip_span(completion, start, len(completion))
     if completion.find("\n", key_start, end) >= 0:
         raise Malformed("text_after_key")
@@ -155,9 +168,9 @@ def _open_key_end(template: "Template", completion: str, start: int) -> int:
     return end
 
 
-def line_end(template: "Template", completion: str, start: int) -> int:
+def line_end(marks: Marks, completion: str, start: int) -> int:
     """End of a Key on the first line after its mark that is not blank, less the closing text and what follows it."""
-    close = template.after_key.strip()
+    close = marks.close
     key_start, end = strip_span(completion, start, len(completion))
     newline = completion.find("\n", key_start, end)
     key_start, end = strip_span(completion, key_start, newline if newline >= 0 else end)

@@ -1,11 +1,10 @@
 """The one definition of the output format: the build writes with it, the evaluation reads with it.
 
-A template is data: four strings around the CoT and the Key, and four flags. `scanner` reads with it.
+A template is data: four strings around the CoT and the Key, and four flags. `reading` reads with it.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,11 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Reject
-from sftkey_data.format.marks import Level, Malformed, Spans, exact_marks, loose_marks
-from sftkey_data.format.presence import find_missing
-from sftkey_data.format.scanner import find_spans
-
-__all__ = ["BUILTIN", "Malformed", "Spans", "Template", "load_template"]
+from sftkey_data.format.marks import Malformed, Marks, Spans, exact_marks, loose_marks
+from sftkey_data.format.reading import Reading, read
+from sftkey_data.format.scanner import MarkedText, find_spans
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,12 +148,17 @@ class Template:
             return "\n" not in keys and not (close and f"{close} " in keys)
         return True
 
-    def parse(self, completion: str, finish_reason: str | None = None) -> tuple[str, str]:
-        """Read (cot, key) from a raw completion.
+    def read(self, completion: str, finish_reason: str | None = None) -> Reading:
+        """Read a raw completion once, at every level; never raises on any text.
 
         Args:
             completion: What the model wrote, before any stripping.
             finish_reason: `stop`, `length` (the generation hit its token limit) or unknown.
+        """
+        return read(self.marks, completion, finish_reason)
+
+    def parse(self, completion: str, finish_reason: str | None = None) -> tuple[str, str]:
+        """(cot, key) of a raw completion, at level `strict`; arguments as of `read`.
 
         Raises:
             Malformed: With a code; `truncated` where the token limit explains what is missing.
@@ -164,19 +166,9 @@ class Template:
         spans = self.locate(completion, finish_reason)
         return completion[spans.cot_start : spans.cot_end], completion[spans.key_start : spans.key_end]
 
-    def locate(self, completion: str, finish_reason: str | None = None) -> Spans:
-        """Like `parse`, returning positions."""
-        return find_spans(self, completion, finish_reason)
-
-    def fault(self, completion: str, finish_reason: str | None = None, level: Level = "strict") -> str | None:
-        """The malformed code of a completion at a level, None where its format holds there."""
-        if level == "present":
-            return find_missing(self, completion, finish_reason)
-        try:
-            find_spans(self, completion, finish_reason, tolerant=level == "tolerant")
-        except Malformed as malformed:
-            return malformed.code
-        return None
+    def locate(self, completion: str, finish_reason: str | None = None, *, tolerant: bool = False) -> Spans:
+        """Like `parse`, returning positions; at level `tolerant` where asked."""
+        return find_spans(MarkedText(self.marks, completion), finish_reason, tolerant=tolerant)
 
     @cached_property
     def tags(self) -> dict[str, str]:
@@ -190,14 +182,18 @@ class Template:
         return {kind: tag.strip() for kind, tag in written.items() if tag.strip()}
 
     @cached_property
-    def scanner(self) -> re.Pattern[str]:
-        """Finds the marks as they are written."""
-        return exact_marks(self.tags)
-
-    @cached_property
-    def loose_scanner(self) -> re.Pattern[str]:
-        """Finds the marks in their loose spellings too."""
-        return loose_marks(self.tags)
+    def marks(self) -> Marks:
+        """What reading looks for, made once."""
+        return Marks(
+            exact=exact_marks(self.tags),
+            loose=loose_marks(self.tags),
+            close=self.after_key.strip(),
+            tagged_cot="cot_open" in self.tags,
+            balanced=self.balanced,
+            last=self.last,
+            to_end=self.to_end,
+            free_text=self.free_text,
+        )
 
     @cached_property
     def _found_where_written(self) -> bool:
@@ -213,16 +209,11 @@ class Template:
 
         return not any("\0" in tag or can_begin_early(kind, tag) for kind, tag in self.tags.items())
 
-    @property
-    def tagged_cot(self) -> bool:
-        """Whether the CoT has marks of its own."""
-        return "cot_open" in self.tags
-
     def _refuse_tags(self, cot: str, key: str) -> None:
         for part, value in (("cot", cot), ("key", key)):
             if not value:
                 raise Reject(f"empty_{part}", f"the {part} is empty")
-            if found := self.scanner.search(value):
+            if found := self.marks.exact.search(value):
                 raise Reject(f"tag_in_{part}", f"the {part} holds {found.group()!r}, a mark of template {self.name!r}")
 
 

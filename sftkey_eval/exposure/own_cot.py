@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from sftkey_data.format.marks import Malformed, Spans
-from sftkey_data.format.scanner import find_spans, scan
+from sftkey_data.format.scanner import scan
 from sftkey_data.format.template import Template
 
 
@@ -34,20 +34,20 @@ def with_gold_key(
         text = f"{before}{key}{tail}"
         for tolerant in (False, True):
             try:
-                spans = find_spans(template, text, None, tolerant=tolerant)
+                spans = template.locate(text, tolerant=tolerant)
             except Malformed:
                 continue
             if (spans.key_start, spans.key_end) == (len(before), len(before) + len(key)):
                 return text, spans
-    raise Malformed(template.fault(completion, finish_reason) or "not_read_back")
+    raise Malformed(template.read(completion, finish_reason).strict or "not_read_back")
 
 
 def _before_key(completion: str, template: Template) -> Iterator[str]:
     """What may stand before the Key, the likeliest first."""
     with suppress(Malformed):
         yield completion[: template.locate(completion).key_start]
-    for scanner in (template.scanner, template.loose_scanner):
-        if opened := [mark for mark in scan(scanner, completion) if mark.kind == "key_open"]:
+    for pattern in (template.marks.exact, template.marks.loose):
+        if opened := [mark for mark in scan(pattern, completion) if mark.kind == "key_open"]:
             end = opened[-1 if template.last else 0].end
             yield completion[:end] + _gap(completion[end:], template)
 

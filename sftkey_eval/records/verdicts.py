@@ -43,7 +43,7 @@ class Verdict:
         format_valid: The raw completion parses with the template.
         format_error: The malformed code, else None.
         format_tolerant: It parses but for text around the parts and loose spellings of the marks.
-        format_present: Both parts are there at all. See `sftkey_data.format.scanner.Level`.
+        format_present: Both parts are there at all. See `sftkey_data.format.marks.Level`.
         predicted: The Key of the strict parse, else None.
         verdict: `correct`, `wrong`, `undecided` or `unscored`, of the strict Key; a malformed completion is `wrong`.
         correct: The format is valid and the verdict is `correct`.

@@ -15,7 +15,7 @@ from sftkey_data.config import validate
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType
-from sftkey_data.format.marks import Malformed
+from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
@@ -184,9 +184,8 @@ def score_completion(
     """Score one completion: strict, lenient, and where the error comes from. Never raises on any text."""
     kind = answer_type or row.answer_type or infer_answer_type(row)
     text = row.completion or ""
-    key, format_error = _parse(text, row.finish_reason, template)
-    tolerant = not format_error or template.fault(text, row.finish_reason, "tolerant") is None
-    present = tolerant or template.fault(text, row.finish_reason, "present") is None
+    reading = template.read(text, row.finish_reason)
+    key = _key(text, reading.spans)
     candidate = key or find_candidate(text, kind, row.choices, template)
     cot = candidate.cot if candidate else find_cot(text, template)
     cot_value = find_cot_value(cot, kind, row.choices)
@@ -212,9 +211,9 @@ def score_completion(
         answer_type=kind,
         gold=row.gold,
         format_valid=key is not None,
-        format_error=format_error,
-        format_tolerant=tolerant,
-        format_present=present,
+        format_error=reading.strict,
+        format_tolerant=reading.tolerant is None,
+        format_present=reading.present is None,
         predicted=predicted,
         verdict=strict.verdict,
         correct=strict.verdict == "correct",
@@ -233,13 +232,11 @@ def score_completion(
     )
 
 
-def _parse(text: str, finish_reason: str | None, template: Template) -> tuple[Candidate | None, str | None]:
-    """The Key as a candidate, or the malformed code."""
-    try:
-        cot, key = template.parse(text, finish_reason)
-    except Malformed as malformed:
-        return None, malformed.code
-    return Candidate(key, "key", cot), None
+def _key(text: str, spans: Spans | None) -> Candidate | None:
+    """The Key of a completion whose format holds, as a candidate."""
+    if spans is None:
+        return None
+    return Candidate(text[spans.key_start : spans.key_end], "key", text[spans.cot_start : spans.cot_end])
 
 
 def infer_answer_type(row: Completion) -> AnswerType:

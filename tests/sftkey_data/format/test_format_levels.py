@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftkey_data.format.marks import Level, Malformed
+from sftkey_data.format.presence import find_missing
+from sftkey_data.format.scanner import MarkedText, find_spans
 from sftkey_data.format.template import BUILTIN, Template
 
 LEVELS: tuple[Level, ...] = ("strict", "tolerant", "present")
@@ -27,8 +29,24 @@ TEMPLATES = (*BUILTIN.values(), *USER)
 every_template = pytest.mark.parametrize("template", TEMPLATES, ids=[template.name for template in TEMPLATES])
 
 
+def code_at(template: Template, completion: str, finish_reason: str | None, level: Level) -> str | None:
+    """Each level decided by itself, so that one does not hold only because another does."""
+    text = MarkedText(template.marks, completion)
+    if level == "present":
+        return find_missing(text, finish_reason)
+    try:
+        find_spans(text, finish_reason, tolerant=level == "tolerant")
+    except Malformed as malformed:
+        return malformed.code
+    return None
+
+
 def codes(template: Template, completion: str, finish_reason: str | None = "stop") -> tuple[str | None, ...]:
-    return tuple(template.fault(completion, finish_reason, level) for level in LEVELS)
+    found = tuple(code_at(template, completion, finish_reason, level) for level in LEVELS)
+    reading = template.read(completion, finish_reason)
+    assert (reading.strict, reading.tolerant, reading.present) == found
+    assert (reading.spans is None) == (reading.strict is not None)
+    return found
 
 
 GOOD = "<Thinking>\na\n</Thinking>\n<Answer>\n4\n</Answer>"
@@ -166,7 +184,7 @@ def test_what_holds_at_a_level_holds_at_the_next(
 def test_the_limit_only_renames_what_is_missing(template: Template, cot: str, key: str) -> None:
     completion = f"{template.before_cot}{cot}{template.after_cot}{template.before_key}{key}"
     for level in LEVELS:
-        stopped, cut = (template.fault(completion, reason, level) for reason in ("stop", "length"))
+        stopped, cut = (code_at(template, completion, reason, level) for reason in ("stop", "length"))
         assert cut in (stopped, "truncated")
 
 
@@ -214,7 +232,7 @@ def work(template: Template, completion: str, level: Level) -> int:
     counted.seen = 0
     sys.settrace(trace)
     try:
-        template.fault(counted, "stop", level)
+        code_at(template, counted, "stop", level)
     finally:
         sys.settrace(before)
     return lines + counted.seen

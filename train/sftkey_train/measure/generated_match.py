@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
@@ -86,11 +85,10 @@ def generate_and_read(model: "PreTrainedModel", prompts: Prompts) -> dict[str, A
 
 
 def _outcome(prompts: Prompts, gold: str, completion: str, finish_reason: str) -> str:
-    try:
-        _, key = prompts.template.parse(completion, finish_reason)
-    except Malformed as malformed:
-        return malformed.code
-    return "right" if key.strip() == gold.strip() else "wrong"
+    reading = prompts.template.read(completion, finish_reason)
+    if reading.spans is None:
+        return str(reading.strict)
+    return "right" if completion[reading.spans.key_start : reading.spans.key_end] == gold.strip() else "wrong"
 
 
 def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]) -> list[tuple[str, str]]:

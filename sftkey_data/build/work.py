@@ -96,7 +96,13 @@ def _write_shard(piece: Piece, recipe: Recipe, path: Path, tally: UnitTally) -> 
                 writer.write_table(unit.table)
             rejects += [_as_json(reject) for reject in unit.rejects]
             hashes.append(unit.hashes)
-            tally.add([record for _, record in batch], unit)
+            tally.add(
+                unit.table,
+                unit.lengths,
+                sources=[record.source for _, record in batch],
+                reasons=[reject["reason"] for reject in unit.rejects],
+                shortened=unit.shortened,
+            )
     _refuse_other_number(piece, tally.read)
     return b"".join(rejects), np.concatenate(hashes)
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from sftkey_data.prepare.unit import Unit
 from sftkey_data.schema import (
     STRADDLE_NAMES,
 )
-from sftkey_data.sources.source import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[Any]  # of int32 or int64
 
 PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
 """Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
@@ -38,24 +39,34 @@ class UnitTally(BaseModel):
     completion_lengths: Counter[int] = Field(default_factory=Counter)
     key_lengths: Counter[int] = Field(default_factory=Counter)
 
-    def add(self, records: Sequence[Record], unit: Unit) -> None:
-        """Count a batch of records and what became of them."""
+    def add(
+        self, table: "pa.Table", lengths: "Ints", *, sources: Sequence[str], reasons: Sequence[str], shortened: int
+    ) -> None:
+        """Count a batch of records and what became of them.
+
+        Args:
+            table: The examples.
+            lengths: Shape (num_rows, 3), as of `Unit`.
+            sources: Of every record that was read.
+            reasons: Of every record that was rejected.
+            shortened: How many of the examples were.
+        """
         import numpy as np
 
-        self.read += len(records)
-        self.written += unit.table.num_rows
-        self.rejected += len(unit.rejects)
-        self.shortened += unit.shortened
-        self.reasons.update(reject["reason"] for reject in unit.rejects)
-        self.rows_by_source.update(record.source for record in records)
-        bits = unit.table["straddle"].to_numpy() if "straddle" in unit.table.column_names else np.zeros(0, np.int8)
+        self.read += len(sources)
+        self.written += table.num_rows
+        self.rejected += len(reasons)
+        self.shortened += shortened
+        self.reasons.update(reasons)
+        self.rows_by_source.update(sources)
+        bits = table["straddle"].to_numpy() if "straddle" in table.column_names else np.zeros(0, np.int8)
         for bit, name in STRADDLE_NAMES.items():
             self.straddles[name] += int(np.count_nonzero(bits & bit))
-        self._add_odd_numbers(unit.table)
-        for column, lengths in enumerate((self.lengths, self.completion_lengths, self.key_lengths)):
-            values, counts = np.unique(unit.lengths[:, column], return_counts=True)
+        self._add_odd_numbers(table)
+        for column, counted in enumerate((self.lengths, self.completion_lengths, self.key_lengths)):
+            values, counts = np.unique(lengths[:, column], return_counts=True)
             for value, n in zip(values.tolist(), counts.tolist(), strict=True):
-                lengths[value] += n
+                counted[value] += n
 
     def _add_odd_numbers(self, table: "pa.Table") -> None:
         """Keys of type number that are more than a number: most often a column taken whole, or a regex too wide."""

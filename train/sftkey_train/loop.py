@@ -12,9 +12,9 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, Examples, Order, shown
-from sftkey_train.batches.packing import packs
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
-from sftkey_train.loss.objective import batch_loss, check_pruning, step_batches, token_costs
+from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
+from sftkey_train.loss.parity import check_pruning, packs
 from sftkey_train.loss.schedule import learning_rate, step_weights
 from sftkey_train.measure.flops import FlopCount
 from sftkey_train.measure.generated_match import Prompts, generate_and_read

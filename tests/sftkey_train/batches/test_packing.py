@@ -12,17 +12,10 @@ from transformers import PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, collate, micro_batches
-from sftkey_train.batches.packing import (
-    best_fit,
-    check_budget,
-    forward_passes,
-    keeps_documents_apart,
-    pack,
-    packs,
-    padded_groups,
-)
+from sftkey_train.batches.packing import best_fit, check_budget, forward_passes, pack, padded_groups
 from sftkey_train.batches.region_weights import RegionBorders
 from sftkey_train.batches.training_set import Prepared
+from sftkey_train.loss.parity import keeps_documents_apart, packs
 from sftkey_train.loss.token_loss import token_nll, weighted_loss
 from sftkey_train.recipe import LOSS_ON, Stage
 

@@ -13,8 +13,8 @@ from sftkey_train.batches.batch import Batch, collate
 from sftkey_train.batches.packing import pack
 from sftkey_train.batches.training_set import Prepared
 from sftkey_train.loss.last_layer import last_layer_prunes
-from sftkey_train.loss.objective import check_pruning
 from sftkey_train.loss.output_layer import logits_are_plain
+from sftkey_train.loss.parity import check_pruning
 from sftkey_train.loss.token_loss import selected_logits, token_nll, weighted_loss
 from sftkey_train.model.model import recompute_activations
 from sftkey_train.recipe import LOSS_ON, Stage

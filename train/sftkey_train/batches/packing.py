@@ -1,24 +1,18 @@
 """Which examples of a step share a forward pass: a number of them, or as many as a budget of tokens holds."""
 
-import sys
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, Examples, collate, micro_batches
-from sftkey_train.loss.token_loss import token_nll
-from sftkey_train.recipe import LOSS_ON, Stage, Weights
+from sftkey_train.recipe import Stage, Weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-PARITY_EXAMPLES = 3
-LEAK, SHIFT = 1e-6, 1e-3  # nats; what another document may change in a token's loss, and what packing as such may
+    pass
 
 
 def forward_passes(
@@ -104,40 +98,3 @@ def check_budget(stage: Stage, examples: Examples) -> None:
             f"stage {stage.name!r}: max_tokens is {stage.max_tokens}, "
             f"but example {examples.id(longest)!r} has {examples.num_tokens[longest]} tokens"
         )
-
-
-def packs(model: "PreTrainedModel", stage: Stage, examples: Examples) -> bool:
-    """Whether a stage packs: as its recipe says, and only where this model keeps packed documents apart.
-
-    `auto` pads on a CPU, where attention over the whole row costs more than padding (`benchmarks/bench_passes.py`).
-    """
-    wanted = stage.packing == "on" or (stage.packing == "auto" and model.device.type != "cpu")
-    if not (stage.max_tokens and wanted and stage.context_gradient):
-        return False
-    apart = keeps_documents_apart(model, examples.first(PARITY_EXAMPLES))
-    if not apart:
-        sys.stderr.write(
-            f"stage {stage.name!r}: {type(model).__name__} does not keep packed examples apart; "
-            "examples of similar length are padded instead\n"
-        )
-    return apart
-
-
-@torch.no_grad()
-def keeps_documents_apart(model: "PreTrainedModel", examples: Sequence[Example]) -> bool:
-    """Whether packed examples have the losses they have alone, whatever they are packed with; tried on real ones."""
-    was_training = model.training
-    model.eval()
-    weights = LOSS_ON["completion"]
-    alone = [collate([example], weights) for example in examples]
-    changed = replace(alone[0], input_ids=alone[0].input_ids.flip(1))
-    packed, beside_others = (_losses(model, pack([first, *alone[1:]])) for first in (alone[0], changed))
-    expected = torch.cat([_losses(model, batch) for batch in alone])
-    model.train(was_training)
-    rest = len(alone[0].labels)
-    leak, shift = (packed - beside_others)[rest:].abs(), (packed - expected).abs()
-    return bool((leak <= LEAK).all() and (shift <= SHIFT * expected.clamp_min(1)).all())
-
-
-def _losses(model: "PreTrainedModel", batch: Batch) -> Tensor:
-    return token_nll(model, batch.to(model.device))

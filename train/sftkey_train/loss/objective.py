@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
-from sftkey_train.batches.batch import Batch, Example, Examples, Order, collate
-from sftkey_train.batches.packing import PARITY_EXAMPLES, SHIFT, forward_passes
+from sftkey_train.batches.batch import Batch, Example, Examples, Order
+from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.placebo import with_placebo
 from sftkey_train.batches.region_weights import weight_by_region
 from sftkey_train.loss.anchor import anchor_kl, reference_logits
@@ -36,29 +35,6 @@ def check_targets(stage: Stage, examples: Examples) -> None:
         examples.check(stage.weights_end, f"{where} at its last step")
     if stage.anchor:
         examples.check(_each_one(stage.anchored_regions), f"{where}: anchor")
-
-
-@torch.no_grad()
-def check_pruning(model: "PreTrainedModel", stage: Stage, examples: Examples) -> None:
-    """Refuse `prune_last_layer` where real examples would not have the losses they have with the whole layer.
-
-    Raises:
-        SFTKeyError: Names the model.
-    """
-    if not stage.prune_last_layer:
-        return
-    was_training = model.training
-    model.eval()
-    batch = collate(examples.first(PARITY_EXAMPLES), stage.region_weights).to(model.device)
-    try:
-        whole, pruned = (token_nll(model, batch, prune_last_layer=prunes) for prunes in (False, True))
-        same = torch.allclose(pruned, whole, rtol=SHIFT, atol=SHIFT)
-    except (AttributeError, IndexError, RuntimeError, TypeError):  # a layer that wants more of its cache or arguments
-        same = False
-    finally:
-        model.train(was_training)
-    if not same:
-        raise SFTKeyError(f"stage {stage.name!r}: {type(model).__name__} cannot prune its last layer; leave it whole")
 
 
 def step_batches(

@@ -161,7 +161,7 @@ def context(options: argparse.Namespace) -> Callable[[], None]:
     from sftkey_train.batches.batch import Example, collate
     from sftkey_train.batches.region_weights import RegionBorders
     from sftkey_train.loss.token_loss import token_nll
-    from sftkey_train.recipe import LOSS_ON
+    from sftkey_train.recipe import LOSS_ON_WEIGHTS
 
     lm, (cot,) = model(options), options.cot
     examples = []
@@ -169,7 +169,7 @@ def context(options: argparse.Namespace) -> Callable[[], None]:
         ids = torch.randint(VOCABULARY, (cot + 112,))
         borders = RegionBorders(100, 100 + cot, 104 + cot, 106 + cot, 111 + cot, 112 + cot)
         examples.append(Example("x", ids, borders))
-    batch = collate(examples, LOSS_ON["answer"])
+    batch = collate(examples, LOSS_ON_WEIGHTS["answer"])
 
     def once() -> None:
         lm.zero_grad()
@@ -184,11 +184,11 @@ def context(options: argparse.Namespace) -> Callable[[], None]:
 
 def packing(options: argparse.Namespace) -> Callable[[], None]:
     from sftkey_train.batches.packing import forward_passes
-    from sftkey_train.batches.training_set import read_prepared
+    from sftkey_train.batches.training_set import read_training_set
     from sftkey_train.loss.token_loss import token_nll
     from sftkey_train.recipe import Stage
 
-    lm, examples = model(options), read_prepared(Path(options.data)).examples.first(options.examples)
+    lm, examples = model(options), read_training_set(Path(options.data)).examples.first(options.examples)
     stage = Stage(name="s", loss_on=options.loss_on, steps=1, batch_size=1, lr=1, max_tokens=options.max_tokens)
     batches = forward_passes(examples, stage.region_weights, stage, 0, packed=options.way == "packed")
 

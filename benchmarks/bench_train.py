@@ -257,7 +257,7 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from sftkey_data.prepared.labels import IGNORED
-    from sftkey_train.measure.flops import flop_count, work
+    from sftkey_train.measure.flops import flop_count, step_work
 
     model = AutoModelForCausalLM.from_pretrained(scratch / "model")
     total = sum(lengths)
@@ -266,7 +266,7 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
         labels = datasets.load_from_disk(str(scratch / loss_on))["train"].data["labels"]
         counts[stage] = pc.sum(pc.not_equal(pc.list_flatten(labels.combine_chunks()), IGNORED)).as_py()
     cost = flop_count(model).learning
-    found = {name: work(torch.tensor(lengths), num).at(cost) for name, num in counts.items()}
+    found = {name: step_work(torch.tensor(lengths), num).at(cost) for name, num in counts.items()}
     everywhere = found["every position"]
     return {
         name: {

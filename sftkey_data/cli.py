@@ -252,7 +252,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are processes; see --workers
     os.environ.setdefault("RAYON_NUM_THREADS", "1")  # the same for fastokens
-    console.run(app)
+    console.run_program(app)
 
 
 if __name__ == "__main__":

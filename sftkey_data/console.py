@@ -16,7 +16,7 @@ _finished: list[str] = []  # bars of a run that is no terminal's; shown when it 
 INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
 
-def run(app: "typer.Typer") -> None:
+def run_program(app: "typer.Typer") -> None:
     """Run a program: an `SFTKeyError` is one line on stderr and exit 1, wrong usage exits 2, Ctrl-C exits 130."""
     try:
         app(standalone_mode=True)

@@ -14,19 +14,19 @@ from typing import Any
 
 from sftkey_data.errors import Interrupted
 
-Task = Callable[[Any], Any]
+PieceTask = Callable[[Any], Any]
 AHEAD = 2  # pieces handed out per worker: one in work, one waiting
 PARENT_POLL_SECONDS = 0.5
 
-_task: Task | None = None  # what a forked worker inherits
+_task: PieceTask | None = None  # what a forked worker inherits
 
 
-def run_here(task: Task, pieces: Iterable[Any]) -> Iterator[Any]:
+def run_here(task: PieceTask, pieces: Iterable[Any]) -> Iterator[Any]:
     """Results in order, one piece at a time."""
     return map(task, pieces)
 
 
-def run_processes(task: Task, pieces: Iterable[Any], workers: int) -> Iterator[Any]:
+def run_processes(task: PieceTask, pieces: Iterable[Any], workers: int) -> Iterator[Any]:
     """Results in order, from forked worker processes, which share what was loaded before.
 
     Raises:
@@ -53,7 +53,7 @@ def run_processes(task: Task, pieces: Iterable[Any], workers: int) -> Iterator[A
             raise
 
 
-def run_ray(make_task: Callable[[], Task], pieces: Iterable[Any]) -> Iterator[Any]:
+def run_ray(make_task: Callable[[], PieceTask], pieces: Iterable[Any]) -> Iterator[Any]:
     """Results in order, from tasks on an existing Ray cluster (`RAY_ADDRESS`), else one on this machine.
 
     Args:
@@ -87,10 +87,10 @@ def _ray_result(ray: Any, reference: Any) -> Any:
         raise error.cause if isinstance(error.cause, Exception) else error from None
 
 
-_ray_tasks: dict[str, Task] = {}
+_ray_tasks: dict[str, PieceTask] = {}
 
 
-def _on_ray(key: str, make_task: Callable[[], Task], piece: Any) -> Any:
+def _on_ray(key: str, make_task: Callable[[], PieceTask], piece: Any) -> Any:
     if key not in _ray_tasks:
         _ray_tasks[key] = make_task()
     return _ray_tasks[key](piece)
@@ -102,7 +102,7 @@ def _inherited(piece: Any) -> Any:
     return _task(piece)
 
 
-def _begin(parent: int, task: Task) -> None:
+def _begin(parent: int, task: PieceTask) -> None:
     """Take the task, inherited and never pickled: another pool may begin while `pieces` of this one are being made."""
     global _task
     _task = task

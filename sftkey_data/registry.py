@@ -21,7 +21,7 @@ from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Parts, Row
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,6 @@ def _from_mapping(path: Path) -> Dataset:
 
 
 def _dataset_name(path: Path) -> str:
-    if not NAME.fullmatch(path.stem):
+    if not DATASET_NAME.fullmatch(path.stem):
         raise SFTKeyError(f"{path}: the file's stem is the dataset's name, expected letters, digits, '_', '-' or '.'")
     return path.stem

@@ -266,15 +266,15 @@ def report(
     """
     require("report", "eval", *REPORT)
     from sftkey_eval.analysis.comparability import Allowed
-    from sftkey_eval.report.report import line_json
     from sftkey_eval.report.report import report as write_report
+    from sftkey_eval.report.report import report_line
     from sftkey_eval.report.terminal import headline_text, paired_text
 
     made = write_report(runs, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(headline_text(made.summaries), err=True)
     if made.comparisons:
         typer.echo("\n" + paired_text(made.comparisons), err=True)
-    typer.echo(line_json(made, out))
+    typer.echo(report_line(made, out))
 
 
 @app.command()
@@ -292,13 +292,13 @@ def compare(
     require("compare", "eval", *REPORT)
     from sftkey_eval.analysis.comparability import Allowed
     from sftkey_eval.report.compare import compare as write_comparison
-    from sftkey_eval.report.compare import line_json
+    from sftkey_eval.report.compare import comparison_line
     from sftkey_eval.report.report_tables import format_statement
     from sftkey_eval.report.terminal import paired_text
 
     comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))
     typer.echo(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
-    typer.echo(line_json(comparison, out))
+    typer.echo(comparison_line(comparison, out))
 
 
 @app.command()
@@ -338,7 +338,7 @@ def import_(
 
 def main() -> None:
     """Console-script entry."""
-    console.run(app)
+    console.run_program(app)
 
 
 if __name__ == "__main__":

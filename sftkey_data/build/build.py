@@ -18,10 +18,10 @@ import sftkey_data
 from sftkey_data import engine
 from sftkey_data.build.dataset_card import dataset_card, first_example
 from sftkey_data.build.plan import BuildConfig, Plan, make_plan, proven
-from sftkey_data.build.work import hash_questions, hashes_name, tally_name, work
+from sftkey_data.build.work import hash_questions, hashes_name, tally_name, work_piece
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.prepare.rendered_rows import DROPPED, Recipe
+from sftkey_data.prepare.rendered_rows import DROPPED, Preparation
 from sftkey_data.prepared.manifest import (
     MANIFEST,
     REJECTS,
@@ -160,7 +160,9 @@ def _work(plan: Plan, half: Folder, machinery: Machinery) -> list[UnitTally]:
         return _run(plan, plan.recipe, half, machinery, pieces)
 
 
-def _run(plan: Plan, recipe: Recipe, half: Folder, machinery: Machinery, pieces: Iterator[Piece]) -> list[UnitTally]:
+def _run(
+    plan: Plan, recipe: Preparation, half: Folder, machinery: Machinery, pieces: Iterator[Piece]
+) -> list[UnitTally]:
     done = {name for name in half.names() if name.startswith("unit-")}
     tallies: dict[str, UnitTally] = {}
     encoder = f" ({recipe.fast.name})" if recipe.fast is not None else ""
@@ -178,7 +180,7 @@ def _run(plan: Plan, recipe: Recipe, half: Folder, machinery: Machinery, pieces:
         fast = recipe.fast is not None
         from_file = plan.unconfirmed is not None
         make_task = partial(_remake, plan.config, plan.recipe.split, half, fast=fast, from_file=from_file)
-        for tally in machinery.run(partial(work, recipe=recipe, folder=half), make_task, left()):
+        for tally in machinery.run(partial(work_piece, recipe=recipe, folder=half), make_task, left()):
             tallies[tally_name(int(tally.file[5:10]))] = tally
             bar.advance(bar.task_ids[0], tally.read)
     return [tallies[name] for name in sorted(tallies)]
@@ -188,10 +190,10 @@ def _remake(
     config: BuildConfig, split: str, half: Folder, *, fast: bool, from_file: bool
 ) -> Callable[[Piece], UnitTally]:
     """The task of `_run`, made again in another process from the configuration."""
-    return partial(work, recipe=_remake_recipe(config, split, fast=fast, from_file=from_file), folder=half)
+    return partial(work_piece, recipe=_remake_recipe(config, split, fast=fast, from_file=from_file), folder=half)
 
 
-def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Recipe:
+def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Preparation:
     from sftkey_data.build.plan import make_recipe
     from sftkey_data.format.template import load_template
     from sftkey_data.registry import bind, load_dataset, parse_options
@@ -208,7 +210,7 @@ def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], "NDArr
     return partial(hash_questions, recipe=_remake_recipe(config.model_copy(update=plain), split))
 
 
-def _without_duplicates(plan: Plan, recipe: Recipe, machinery: Machinery) -> Iterator[Piece]:
+def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -> Iterator[Piece]:
     """The pieces, each told which of its rows repeat an earlier question: one pass more over the input."""
     import numpy as np
 

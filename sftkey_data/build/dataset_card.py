@@ -15,7 +15,7 @@ from sftkey_data.registry import builtin_names
 if TYPE_CHECKING:
     from sftkey_data.build.plan import Plan
 
-QUANTILES = ("mean", "min", "p50", "p95", "p99", "max")
+CARD_QUANTILES = ("mean", "min", "p50", "p95", "p99", "max")
 HUB_LICENCES = {
     "mit": "mit",
     "apache 2.0": "apache-2.0",
@@ -132,9 +132,9 @@ def _inputs(manifest: Manifest) -> str:
 def _statistics(manifest: Manifest) -> str:
     statistics = manifest.statistics
     unit = statistics["unit"]
-    lines = [f"| length in {unit} | {' | '.join(QUANTILES)} |", f"|---|{'---:|' * len(QUANTILES)}"]
+    lines = [f"| length in {unit} | {' | '.join(CARD_QUANTILES)} |", f"|---|{'---:|' * len(CARD_QUANTILES)}"]
     for name in ("example_length", "completion_length", "key_length"):
-        cells = " | ".join(str(statistics[name].get(q, "")) for q in QUANTILES)
+        cells = " | ".join(str(statistics[name].get(q, "")) for q in CARD_QUANTILES)
         lines.append(f"| {name.replace('_', ' ')} | {cells} |")
     lines += ["", f"Key share: {statistics['key_share']:.2%} of the completions' {unit} belong to the Key.", ""]
     if manifest.tokenizer is not None:

@@ -14,7 +14,7 @@ import sftkey_data
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.prompts import ChatFormat
-from sftkey_data.prepare.rendered_rows import Recipe
+from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
@@ -23,7 +23,7 @@ from sftkey_data.sources.pieces import Piece, cut
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.id_sources import prefetch
-from sftkey_data.tokens.tokenizer import PROBES, Encoder, fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
 
 SHARD_ROWS = 200_000
@@ -64,7 +64,7 @@ class Plan:
     """A build whose names, columns, options and tokenizer have been checked."""
 
     config: BuildConfig
-    recipe: Recipe
+    recipe: Preparation
     inputs: tuple[Source, ...]
     hashes: tuple[str, ...]
     row_counts: tuple[int | None, ...]
@@ -151,7 +151,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     for source in inputs:
         sources.check_first_rows(source, dataset.columns)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
-        fingerprints = pool.map(sources.fingerprint, inputs)
+        fingerprints = pool.map(sources.source_fingerprint, inputs)
         recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
         if recipe.encoder is not None:
             try:
@@ -175,7 +175,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
 
 def make_recipe(
     config: BuildConfig, dataset: Dataset, template: Template, split: str, *, from_file: bool = False
-) -> tuple[Recipe, TokenizerInfo | None]:
+) -> tuple[Preparation, TokenizerInfo | None]:
     """What every worker needs; made again from the same config it is the same.
 
     Args:
@@ -191,7 +191,7 @@ def make_recipe(
         from sftkey_data.prepare.contamination import load_evaluation_sets
 
         evaluation = load_evaluation_sets(config.decontaminate, dataset)
-    recipe = Recipe(
+    recipe = Preparation(
         dataset=dataset,
         split=split,
         template=template,
@@ -206,7 +206,7 @@ def make_recipe(
     return recipe, info
 
 
-def proven(plan: Plan) -> tuple[Recipe, str]:
+def proven(plan: Plan) -> tuple[Preparation, str]:
     """The recipe with the fast encoder if it gives what the reference gives on rows of the input; else why not.
 
     A row of a wrong kind proves nothing and is left to the build.
@@ -251,12 +251,12 @@ def _one_split(inputs: tuple[Source, ...]) -> str:
 
 def _records(dataset: Dataset, inputs: tuple[Source, ...], split: str, options: BaseModel | None) -> Iterator[Record]:
     if dataset.generate is not None:
-        return sources.generated(dataset.name, split, dataset.generate(options, split))
-    return chain.from_iterable(sources.read(source) for source in inputs)
+        return sources.generated_records(dataset.name, split, dataset.generate(options, split))
+    return chain.from_iterable(sources.read_source(source) for source in inputs)
 
 
 def _shard_bytes(inputs: tuple[Source, ...]) -> int:
-    sizes = [sources.num_bytes(source) for source in inputs]
+    sizes = [sources.source_bytes(source) for source in inputs]
     total = sum(size for size in sizes if size is not None)
     return min(SHARD_BYTES, max(MIN_SHARD_BYTES, total // WANTED_SHARDS))
 
@@ -279,7 +279,7 @@ def _load_encoder(
         encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos)
     info = TokenizerInfo(
         name=config.tokenizer,
-        fingerprint=fingerprint(encoder.tokenizer),
+        fingerprint=tokenizer_fingerprint(encoder.tokenizer),
         vocab_size=len(encoder.tokenizer),
         eos_token_id=encoder.eos_token_id,
         adds_special_tokens=encoder.add_special_tokens,
@@ -292,4 +292,4 @@ def _self_test(encoder: Encoder, records: Iterator[Record]) -> None:
     rows = (record.row for record in islice(records, SELF_TEST_ROWS))
     texts = [value for row in rows if isinstance(row, dict) for value in row.values() if isinstance(value, str)]
     encodable = [text[:500] for text in texts if text.isprintable() and text.strip()]
-    encoder.check_offsets([*PROBES, *encodable])
+    encoder.check_offsets([*OFFSET_PROBES, *encodable])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.prepare.rendered_rows import Recipe, question_hashes
+from sftkey_data.prepare.rendered_rows import Preparation, question_hashes
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.prepared.unit_tally import UnitTally
@@ -48,7 +48,7 @@ def hashes_name(number: int) -> str:
     return f"questions-{number:05d}.npy"
 
 
-def work(piece: Piece, recipe: Recipe, folder: Folder) -> UnitTally:
+def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
     """Prepare a piece and write its shard, rejects, question hashes and tally, the tally last.
 
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
@@ -75,14 +75,14 @@ def work(piece: Piece, recipe: Recipe, folder: Folder) -> UnitTally:
     return tally
 
 
-def hash_questions(piece: Piece, recipe: Recipe) -> "NDArray[np.uint64]":
+def hash_questions(piece: Piece, recipe: Preparation) -> "NDArray[np.uint64]":
     """The hash of each row's question, 0 where the extractor rejects the row."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
     return question_hashes(records, recipe.dataset)
 
 
-def _write_shard(piece: Piece, recipe: Recipe, path: Path, tally: UnitTally) -> "tuple[bytes, NDArray[np.uint64]]":
+def _write_shard(piece: Piece, recipe: Preparation, path: Path, tally: UnitTally) -> "tuple[bytes, NDArray[np.uint64]]":
     import numpy as np
     import pyarrow as pa
 

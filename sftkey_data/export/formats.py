@@ -19,7 +19,7 @@ from sftkey_data.export.export_card import axolotl_config, export_card
 from sftkey_data.export.exported import Exported
 from sftkey_data.prepared.labels import label_column, parse_loss_on
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
-from sftkey_data.prepared.prepared_folder import Prepared, local_path, open_prepared
+from sftkey_data.prepared.prepared_folder import Prepared, local_folder, open_prepared
 from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
 
@@ -87,7 +87,7 @@ def _split(manifest: Manifest) -> str:
 
 
 def _refuse_output(prepared: Prepared, out: Folder, *, overwrite: bool) -> None:
-    place, source = local_path(out.url), prepared.local
+    place, source = local_folder(out.url), prepared.local
     if place is not None and place.is_file():
         raise SFTKeyError(f"output {out.url} is a file, expected a folder")
     inside = place is not None and source is not None and source.resolve().is_relative_to(place.resolve())

@@ -19,7 +19,7 @@ from sftkey_data.config import read_toml
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType, Parts, Reject, Row, text
 
-MAX_SHOWN = 80  # characters of a value in a message
+MAX_SHOWN_VALUE = 80  # characters of a value in a message
 REGEX_SECONDS = 1.0  # per row: a user's pattern may backtrack on a text that nobody has looked at
 
 
@@ -48,7 +48,7 @@ class ColumnPart(BaseModel):
         except TimeoutError:
             raise Reject("regex_timeout", f"{self.regex!r} took over {REGEX_SECONDS} s on {self.column}") from None
         if found is None:
-            shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
+            shown = value if len(value) <= MAX_SHOWN_VALUE else f"{value[:MAX_SHOWN_VALUE]}…"
             raise Reject("regex_no_match", f"column {self.column!r}: '{self.regex}' does not match, found {shown!r}")
         return str(found.group(1 if found.re.groups else 0) or "")
 

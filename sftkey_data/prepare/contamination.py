@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-N = 13
-BLOCK = (N + 1) // 2
+RUN_WORDS = 13
+BLOCK_WORDS = (RUN_WORDS + 1) // 2
 """Words of a block: of the blocks that begin at every seventh word, each run of 13 words holds a whole one."""
 
 _WORD = regex.compile(r"\w+")  # `regex`: its words hold combining marks, without which Devanagari falls apart
@@ -43,7 +43,7 @@ def normalized_question(text: str) -> str:
     return " ".join(_QUESTION.findall(_folded(text)))
 
 
-def question_hash(text: str) -> int:
+def evaluation_hash(text: str) -> int:
     """64 bits of a normalised question, the same on every machine; 0 where it holds no word."""
     question = normalized_question(text)
     return _hash(question) if question else 0
@@ -69,10 +69,10 @@ class EvaluationSets:
             self.num_added += 1
             self._questions.setdefault(asked, where)
         for run in (words(question), words(text)):
-            if len(run) < N:
+            if len(run) < RUN_WORDS:
                 continue
-            self._blocks.update(_hash(block) for block in _runs(run, BLOCK))
-            for shingle in _runs(run, N):
+            self._blocks.update(_hash(block) for block in _runs(run, BLOCK_WORDS))
+            for shingle in _runs(run, RUN_WORDS):
                 self._runs.setdefault(_hash(shingle), len(self._texts))
             self._texts.append((f" {' '.join(run)} ", where))
 
@@ -83,7 +83,7 @@ class EvaluationSets:
         for text in (question, cot):
             if (found := self._shared_run(words(text))) is not None:
                 shingle, where = found
-                return f"shares {N} words with {where}: {shingle!r}"
+                return f"shares {RUN_WORDS} words with {where}: {shingle!r}"
         return None
 
     @property
@@ -94,10 +94,10 @@ class EvaluationSets:
 
     def _shared_run(self, run: list[str]) -> tuple[str, str] | None:
         """The first run of N words that an evaluation text holds; only one block in BLOCK words is looked up."""
-        for start in range(0, len(run) - BLOCK + 1, BLOCK):
-            if _hash(" ".join(run[start : start + BLOCK])) not in self._blocks:
+        for start in range(0, len(run) - BLOCK_WORDS + 1, BLOCK_WORDS):
+            if _hash(" ".join(run[start : start + BLOCK_WORDS])) not in self._blocks:
                 continue
-            for shingle in _runs(run[max(0, start - (N - BLOCK)) : start + N], N):
+            for shingle in _runs(run[max(0, start - (RUN_WORDS - BLOCK_WORDS)) : start + RUN_WORDS], RUN_WORDS):
                 if (text := self._runs.get(_hash(shingle))) is not None and f" {shingle} " in self._texts[text][0]:
                     return shingle, self._texts[text][1]
         return None

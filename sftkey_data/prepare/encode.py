@@ -1,11 +1,11 @@
 """From rendered rows to tokens and borders: a batch at a time where the fast encoder is sure, else by the reference."""
 
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sftkey_data.extract.parts import Reject
 from sftkey_data.format.marks import Spans
-from sftkey_data.prepare.rendered_rows import Columns, Recipe, Refuse, render_row
+from sftkey_data.prepare.rendered_rows import Columns, Preparation, Refuse, render_row
 from sftkey_data.prepare.shorten import shorten_cot
 from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens import fast_encoder as fast_encoder
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Ints = NDArray[Any]  # of int32 or int64
+    from sftkey_data.arrays import Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Tokens:
     numbers: "Ints"
 
 
-def tokenize(columns: Columns, recipe: Recipe, refuse: Refuse) -> Tokens:
+def tokenize(columns: Columns, recipe: Preparation, refuse: Refuse) -> Tokens:
     """Tokens of all rows that keep them, the others go to the rejects; in the rows' order."""
     import numpy as np
 
@@ -51,7 +51,9 @@ def tokenize(columns: Columns, recipe: Recipe, refuse: Refuse) -> Tokens:
     return _in_order(parts)
 
 
-def _compare_sample(columns: Columns, texts: list[str], fast_rows: "Ints", encoding: Encoding, recipe: Recipe) -> None:
+def _compare_sample(
+    columns: Columns, texts: list[str], fast_rows: "Ints", encoding: Encoding, recipe: Preparation
+) -> None:
     """Encode a seeded share of the rows, and every one that the fast encoder was not sure of, by the reference too.
 
     Raises:
@@ -70,11 +72,11 @@ def _compare_sample(columns: Columns, texts: list[str], fast_rows: "Ints", encod
             borders: Borders | None = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
         except Reject:
             borders = None
-        fast_encoder.compare(encoding, position, texts[row], encoded.ids, borders)
+        fast_encoder.compare_encodings(encoding, position, texts[row], encoded.ids, borders)
 
 
 def _encode_fast(
-    columns: Columns, texts: list[str], rows: "Ints", recipe: Recipe
+    columns: Columns, texts: list[str], rows: "Ints", recipe: Preparation
 ) -> "tuple[NDArray[np.bool_], Encoding | None]":
     """Which of the rows are settled by the fast encoder, and its encoding of all of them."""
     import numpy as np
@@ -94,7 +96,7 @@ def _encode_fast(
     return sure, encoding
 
 
-def _from_encoding(encoding: Encoding, rows: "Ints", sure: "NDArray[np.bool_]", recipe: Recipe) -> Tokens:
+def _from_encoding(encoding: Encoding, rows: "Ints", sure: "NDArray[np.bool_]", recipe: Preparation) -> Tokens:
     """The sure rows of an encoding, an EOS put after each."""
     import numpy as np
 
@@ -108,7 +110,7 @@ def _from_encoding(encoding: Encoding, rows: "Ints", sure: "NDArray[np.bool_]", 
     return Tokens(rows, np.insert(ids, ends, eos), offsets, numbers)
 
 
-def _reference_row(columns: Columns, row: int, recipe: Recipe, encoded: Encoded) -> Tokens:
+def _reference_row(columns: Columns, row: int, recipe: Preparation, encoded: Encoded) -> Tokens:
     """The tokens of one row, or a `Reject`."""
     import numpy as np
 
@@ -120,7 +122,7 @@ def _reference_row(columns: Columns, row: int, recipe: Recipe, encoded: Encoded)
     return Tokens(np.array([row]), ids, np.array([0, len(ids)]), np.array([astuple(borders)], np.int64))
 
 
-def _encoder(recipe: Recipe) -> Encoder:
+def _encoder(recipe: Preparation) -> Encoder:
     if recipe.encoder is None:
         raise ValueError("tokens without an encoder")
     return recipe.encoder
@@ -132,7 +134,7 @@ def _borders(columns: Columns, row: int, encoded: Encoded, encoder: Encoder) -> 
     return with_prompt_bit(borders, encoded, columns.prompts[row], encoder)
 
 
-def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Recipe, encoder: Encoder) -> Borders:
+def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Preparation, encoder: Encoder) -> Borders:
     borders = _borders(columns, row, encoded, encoder)
     if borders.straddle and recipe.straddle == "strict":
         raise Reject("straddle", f"a token crosses a border (bits {borders.straddle}) and the policy is strict")
@@ -153,7 +155,7 @@ def _check_decoded(columns: Columns, row: int, encoded: Encoded, borders: Border
         raise Reject("text_not_decoded", "the tokenizer loses characters of this text: its ids decode to another one")
 
 
-def _shortened(columns: Columns, row: int, recipe: Recipe, encoder: Encoder, num_tokens: int) -> Encoded:
+def _shortened(columns: Columns, row: int, recipe: Preparation, encoder: Encoder, num_tokens: int) -> Encoded:
     """Put a shorter CoT into the row and encode it again; the Key is never touched."""
     limit = recipe.max_tokens or 0
     if recipe.too_long != "shorten-cot":

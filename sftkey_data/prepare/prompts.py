@@ -12,7 +12,7 @@ from sftkey_data.extract.parts import Parts, Reject
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PROBES = (
+CHAT_PROBES = (
     "<Thinking>\n7 + 65 = 72\n\n  so 72\n</Thinking>\n<Answer>\n72\n</Answer>",
     "<think>\nHalf of it.\n</think>\n\\boxed{\\frac{1}{2}}",
     "72 > 65 & \"7\" < '8'.\n\n#### 72",
@@ -109,7 +109,7 @@ class ChatFormat:
     def _user_start(self) -> str:
         """What every user turn begins with: the text that stands before a question after whatever turns."""
         histories = ((), (("user", "a"), ("assistant", "b")), (("user", "c"), ("assistant", "d")))
-        prompts = [self.prompt(Parts(prompt=QUESTION, cot="", key="", history=h), PROBES[0]) for h in histories]
+        prompts = [self.prompt(Parts(prompt=QUESTION, cot="", key="", history=h), CHAT_PROBES[0]) for h in histories]
         heads = [prompt.rpartition(QUESTION)[0][::-1] for prompt in prompts]
         return commonprefix(heads)[::-1]  # noqa: RUF071 - characters are meant, not folders
 
@@ -119,14 +119,14 @@ class ChatFormat:
         for messages in self._probe_conversations():
             try:
                 asked = self._render(messages, generation_prompt=True)
-                renders = [self._render([*messages, {"role": "assistant", "content": probe}]) for probe in PROBES]
+                renders = [self._render([*messages, {"role": "assistant", "content": probe}]) for probe in CHAT_PROBES]
             except Exception as error:  # noqa: BLE001 - as above
                 roles = ", ".join(message["role"] for message in messages)
                 raise self._refusal(f"fails on turns of {roles}: {_first_line(error)}") from None
             for message in messages:
                 if message["content"].strip() not in asked:
                     raise self._refusal(f"drops or rewrites the {message['role']} turn {message['content'][:60]!r}")
-            layouts |= {self._layout(asked, probe, whole) for probe, whole in zip(PROBES, renders, strict=True)}
+            layouts |= {self._layout(asked, probe, whole) for probe, whole in zip(CHAT_PROBES, renders, strict=True)}
         if len(layouts) > 1:
             raise self._refusal(f"writes different texts around completions: {sorted(layouts)}")
         return layouts.pop()

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sftkey_data.arrays import Ints
     from sftkey_data.prepare.contamination import EvaluationSets
-
-    Ints = NDArray[Any]  # of int32 or int64
 
 Refuse = Callable[[int, Record, Reject], None]
 
@@ -33,7 +32,7 @@ DROPPED = frozenset({"duplicate", "contaminated"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Preparation:
     """How a row becomes an example; the same for every unit of a build."""
 
     dataset: Dataset
@@ -120,7 +119,7 @@ def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> 
 
 
 def extracted(
-    records: Iterable[tuple[int, Record]], recipe: Recipe, dropped: frozenset[int], refuse: Refuse
+    records: Iterable[tuple[int, Record]], recipe: Preparation, dropped: frozenset[int], refuse: Refuse
 ) -> Iterator[tuple[int, Record, Parts]]:
     """The parts of each record, with its index; a row that is rejected or dropped goes to `refuse` instead."""
     dataset, evaluation = recipe.dataset, recipe.evaluation
@@ -137,7 +136,7 @@ def extracted(
             yield index, record, parts
 
 
-def render(rows: list[tuple[int, Record, Parts]], recipe: Recipe, refuse: Refuse) -> Columns:
+def render(rows: list[tuple[int, Record, Parts]], recipe: Preparation, refuse: Refuse) -> Columns:
     """Prompt and completion of each row; a row that cannot be written, or not be read back, goes to `refuse`."""
     indices, records, parts = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
     template = recipe.template
@@ -179,7 +178,7 @@ def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:
             faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
 
 
-def render_row(parts: Parts, recipe: Recipe) -> tuple[str, str, Spans]:
+def render_row(parts: Parts, recipe: Preparation) -> tuple[str, str, Spans]:
     """Prompt, completion and spans of one row on its own; a `Reject` where `render` would refuse it."""
     completion, spans = recipe.template.render(parts.cot, parts.key)
     prompt = plain_prompt(parts, recipe.system) if recipe.chat is None else recipe.chat.prompt(parts, completion)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sftkey_data.extract.parts import Reject
 from sftkey_data.prepare.encode import Tokens, tokenize
-from sftkey_data.prepare.rendered_rows import Columns, Recipe, extracted, question_hash, render
+from sftkey_data.prepare.rendered_rows import Columns, Preparation, extracted, question_hash, render
 from sftkey_data.schema import TOKEN_BORDERS, shard_schema
 from sftkey_data.sources.source import Record
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    Ints = NDArray[Any]  # of int32 or int64
+    from sftkey_data.arrays import Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Unit:
     shortened: int
 
 
-def prepare(records: Sequence[tuple[int, Record]], recipe: Recipe, dropped: frozenset[int] = frozenset()) -> Unit:
+def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped: frozenset[int] = frozenset()) -> Unit:
     """Turn records into examples, or rejects under a reason; nothing is dropped silently.
 
     Args:
@@ -58,7 +58,7 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Recipe, dropped: froz
     return _unit(columns, tokens, [reject for _, reject in rejects], recipe)
 
 
-def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]], recipe: Recipe) -> Unit:
+def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]], recipe: Preparation) -> Unit:
     """The kept rows as a table of the schema."""
     import numpy as np
     import pyarrow as pa

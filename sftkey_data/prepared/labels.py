@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label that PyTorch's cross entropy skips."""
 
-LOSS_ON: Mapping[str, tuple[str, ...]] = {
+LOSS_ON_REGIONS: Mapping[str, tuple[str, ...]] = {
     "completion": ("cot", "tag", "key", "eos"),
     "answer": ("tag", "key", "eos"),
 }
@@ -32,10 +32,10 @@ def parse_loss_on(text: str) -> tuple[str, ...]:
     """
     words = [word.strip() for word in text.split(",")]
     for word in words:
-        if word not in LOSS_ON and word not in REGIONS:
-            known = (*LOSS_ON, *REGIONS)
+        if word not in LOSS_ON_REGIONS and word not in REGIONS:
+            known = (*LOSS_ON_REGIONS, *REGIONS)
             raise SFTKeyError(f"--loss-on {text!r}: unknown word {word!r}{nearest(word, known)}; {', '.join(known)}")
-    chosen = {region for word in words for region in LOSS_ON.get(word, (word,))}
+    chosen = {region for word in words for region in LOSS_ON_REGIONS.get(word, (word,))}
     return tuple(region for region in REGIONS if region in chosen)
 
 

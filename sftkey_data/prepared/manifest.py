@@ -23,7 +23,7 @@ class _Record(BaseModel):
 
 
 class TokenizerInfo(_Record):
-    """The tokenizer of a build; `fingerprint` is `sftkey_data.tokens.tokenizer.fingerprint`."""
+    """The tokenizer of a build; `fingerprint` is `sftkey_data.tokens.tokenizer.tokenizer_fingerprint`."""
 
     name: str
     fingerprint: str

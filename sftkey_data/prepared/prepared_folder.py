@@ -20,7 +20,7 @@ from sftkey_data.prepared.manifest import (
     parse_manifest,
 )
 from sftkey_data.prepared.shards import open_shard
-from sftkey_data.storage.file_bytes import BLOCK, exists, open_read
+from sftkey_data.storage.file_bytes import COPY_BYTES, exists, open_read
 from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sftkey_data.tokens.tokenizer import Encoder
 
 
-def local_path(name: str) -> Path | None:
+def local_folder(name: str) -> Path | None:
     """A folder's name as a path, also a `file://` URL; None where it is remote."""
     return None if is_url(name) and not name.startswith("file://") else Path(name.removeprefix("file://"))
 
@@ -47,7 +47,7 @@ class Prepared:
     @property
     def local(self) -> Path | None:
         """The folder as a path; None where it is remote."""
-        return local_path(self.name)
+        return local_folder(self.name)
 
     @property
     def title(self) -> str:
@@ -133,7 +133,7 @@ class Prepared:
         Raises:
             SFTKeyError: The copy is missing, does not load, or is not the tokenizer that the manifest names.
         """
-        from sftkey_data.tokens.tokenizer import Encoder, fingerprint, load_tokenizer
+        from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer, tokenizer_fingerprint
 
         if (info := self.manifest.tokenizer) is None:
             return None
@@ -143,7 +143,7 @@ class Prepared:
                 tokenizer = load_tokenizer(str(folder))
             except SFTKeyError as error:
                 raise SFTKeyError(str(error).replace(str(folder), where)) from None
-        if fingerprint(tokenizer) != info.fingerprint:
+        if tokenizer_fingerprint(tokenizer) != info.fingerprint:
             raise SFTKeyError(f"{where}: not the tokenizer that the manifest names")
         return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
 
@@ -165,6 +165,6 @@ def open_prepared(directory: Path | str, scratch: str | None = None) -> Prepared
 def _copy(source: IO[bytes], copy: Path, name: str) -> None:
     try:
         with copy.open("wb") as target:
-            shutil.copyfileobj(source, target, BLOCK)
+            shutil.copyfileobj(source, target, COPY_BYTES)
     except OSError as error:
         raise SFTKeyError(f"{name} cannot be copied to {copy.parent.parent}: {error.strerror or error}") from None

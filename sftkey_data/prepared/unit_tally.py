@@ -12,9 +12,8 @@ from sftkey_data.schema import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
-    Ints = NDArray[Any]  # of int32 or int64
+    from sftkey_data.arrays import Ints
 
 PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
 """Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""

@@ -37,7 +37,7 @@ def load(name: str, split: str) -> Any:
         raise SFTKeyError(f"dataset {name!r} (split {split!r}) could not be loaded: {_said(cause or error)}") from None
 
 
-def read_rows(dataset: Any, label: str) -> Iterator[Record]:
+def read_hub_rows(dataset: Any, label: str) -> Iterator[Record]:
     """Its rows as records.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources.readers import Record, Unreadable
+from sftkey_data.sources.readers import BrokenRow, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ def _one_row(batch: "pa.RecordBatch") -> Any:
         try:
             row[column] = batch[column].to_pylist()[0]
         except UnicodeDecodeError as error:
-            return Unreadable("invalid_utf8", f"{column}: {error.reason} at byte {error.start + 1}", "")
+            return BrokenRow("invalid_utf8", f"{column}: {error.reason} at byte {error.start + 1}", "")
         except (OverflowError, ValueError) as error:
-            row[column] = Unreadable("unreadable_value", f"{column}: {error}", str(error))
+            row[column] = BrokenRow("unreadable_value", f"{column}: {error}", str(error))
     return row

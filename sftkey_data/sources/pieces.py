@@ -14,12 +14,9 @@ from sftkey_data.sources import source as sources
 from sftkey_data.sources.source import Record, Source
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from sftkey_data.arrays import Int64s
 
-    Ints = NDArray[np.int64]
-
-BLOCK = 2**22
+CUT_BYTES = 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ class Piece:
         """The rows with their indices in the build."""
         if self.source is None:
             return enumerate(self.records, start=self.first)
-        records = sources.read_lines(self.source, self.start, self.stop, self.line)
+        records = sources.read_source_lines(self.source, self.start, self.stop, self.line)
         return enumerate(islice(records, self.num_rows), start=self.first)
 
 
@@ -90,7 +87,7 @@ def _runs(inputs: Iterable[Source] | Iterable[Record], max_rows: int, max_bytes:
                 yield from _line_runs(item, file, max_rows, max_bytes)
             sources.refuse_changed(item)
         else:
-            yield from _row_runs(sources.read(item), max_rows, max_bytes)
+            yield from _row_runs(sources.read_source(item), max_rows, max_bytes)
     if generated:
         yield _carried(generated)
 
@@ -140,13 +137,13 @@ def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -
         yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=tail, line=first_line)
 
 
-def _lines(file: IO[bytes]) -> "Iterator[tuple[Ints, Ints]]":
+def _lines(file: IO[bytes]) -> "Iterator[tuple[Int64s, Int64s]]":
     """Block by block: where each line ends (the byte after its break), and whether it holds a row (1) or is blank."""
     import numpy as np
 
     rest, position = b"", 0
     while True:
-        chunk = file.read(BLOCK)
+        chunk = file.read(CUT_BYTES)
         block = rest + chunk
         whole = block if not chunk else block[: block.rfind(b"\n") + 1]
         rest = block[len(whole) :]

@@ -1,7 +1,7 @@
 """The rows in a file's bytes, format by format.
 
 A row that cannot be read where its neighbours can (a line of broken JSON, a byte that is no UTF-8) comes as an
-`Unreadable`, to be rejected and counted; what leaves no row to trust behind it is an error with its place.
+`BrokenRow`, to be rejected and counted; what leaves no row to trust behind it is an error with its place.
 """
 
 import csv
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     pass
 
 MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
-MAX_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
-MAX_DIGITS = 4_300  # of an integer: beyond, Python refuses to read or write it
+MAX_ROW_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
+MAX_INTEGER_DIGITS = 4_300  # of an integer: beyond, Python refuses to read or write it
 BAD_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
 QUOTED = re.compile(r'"[^"]*"')
 BLANK = b" \t\r\n"
@@ -43,7 +43,7 @@ NO_MARK = re.compile(rb"[^\0]\0[^\0]\0|\0[^\0]\0[^\0]|[^\0]\0\0\0")  # ASCII in 
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class BrokenRow:
     """Stands for a row that could not be read; its string is the raw text, bytes that are no UTF-8 escaped."""
 
     reason: str
@@ -69,7 +69,7 @@ class Record(NamedTuple):
 
 def unusable(row: object) -> Reject:
     """Why a row that is not an object cannot be used."""
-    if isinstance(row, Unreadable):
+    if isinstance(row, BrokenRow):
         return Reject(row.reason, row.detail)
     shown = f"{len(row)} fields" if isinstance(row, list) else type(row).__name__
     return Reject("not_an_object", f"expected one value per column, found {shown}")
@@ -105,7 +105,7 @@ def _parse_line(line: bytes) -> Any:
         reason, detail = "broken_json", _fault(error, error.pos + 1)
     except RecursionError:
         reason, detail = "broken_json", "nested too deeply"
-    return Unreadable(reason, detail, line.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
+    return BrokenRow(reason, detail, line.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))
 
 
 def _parse_json(text: str) -> Any:
@@ -114,7 +114,7 @@ def _parse_json(text: str) -> Any:
 
 def _integer(digits: str) -> int | float:
     """Of too many digits: infinity, as JSON's 1e999 is; no column of text, and no reason to lose the others."""
-    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
 
 
 def _fault(error: json.JSONDecodeError, position: int) -> str:
@@ -150,13 +150,13 @@ def _if_damaged(row: Any, reason: str) -> Any:
     if (deep := _if_deep(row)) is not row:
         return deep
     text = json.dumps(row, ensure_ascii=False)
-    return Unreadable("invalid_utf8", reason, _escaped(text)) if BAD_BYTE.search(text) else row
+    return BrokenRow("invalid_utf8", reason, _escaped(text)) if BAD_BYTE.search(text) else row
 
 
 def _refuse_one_object(content: bytes, name: str) -> None:
     """Refuse a file that is one object over several lines: neither a list of rows nor a row per line."""
     first = next(filter(None, (line.strip() for line in io.BytesIO(content))), b"")
-    if not isinstance(_parse_line(first), Unreadable):
+    if not isinstance(_parse_line(first), BrokenRow):
         return
     try:
         found = json.loads(content.decode("utf-8-sig"), parse_int=_integer)
@@ -167,14 +167,14 @@ def _refuse_one_object(content: bytes, name: str) -> None:
 
 
 def shallow(records: Iterator[Record]) -> Iterator[Record]:
-    """The records, those nested too deeply to travel to a worker as `Unreadable`."""
+    """The records, those nested too deeply to travel to a worker as `BrokenRow`."""
     return (Record(record.source, record.position, _if_deep(record.row)) for record in records)
 
 
 def _if_deep(row: Any) -> Any:
-    """The row; an `Unreadable` for one whose lists and objects are nested deeper than `MAX_DEPTH`."""
+    """The row; an `BrokenRow` for one whose lists and objects are nested deeper than `MAX_ROW_DEPTH`."""
     level = [row]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_ROW_DEPTH):
         level = [
             inner
             for value in level
@@ -184,7 +184,7 @@ def _if_deep(row: Any) -> Any:
         ]
         if not level:
             return row
-    return Unreadable("broken_json", f"nested deeper than {MAX_DEPTH}", f"{type(row).__name__}, nested too deeply")
+    return BrokenRow("broken_json", f"nested deeper than {MAX_ROW_DEPTH}", f"{type(row).__name__}, nested too deeply")
 
 
 def read_csv(file: IO[bytes], name: str, suffix: str, fields: Sequence[str] | None = None) -> Iterator[Record]:
@@ -224,7 +224,7 @@ def _skip_blank(lines: io.TextIOWrapper) -> tuple[int, str]:
 def _csv_row(header: Sequence[str], values: list[str]) -> Any:
     text = "".join(values)
     if not text.isascii() and not _is_encodable(text):
-        return Unreadable("invalid_utf8", "the row holds bytes that are not UTF-8", _escaped("\t".join(values)))
+        return BrokenRow("invalid_utf8", "the row holds bytes that are not UTF-8", _escaped("\t".join(values)))
     return dict(zip(header, values, strict=True)) if len(values) == len(header) else values
 
 

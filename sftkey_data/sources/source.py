@@ -15,9 +15,8 @@ from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Row
 from sftkey_data.sources import hub
 from sftkey_data.sources.parquet import read_parquet
-from sftkey_data.sources.readers import Record as Record  # the word that the other modules know it by
 from sftkey_data.sources.readers import (
-    Unreadable,
+    BrokenRow,
     read_csv,
     read_json,
     read_jsonl,
@@ -25,7 +24,8 @@ from sftkey_data.sources.readers import (
     shallow,
     unusable,
 )
-from sftkey_data.storage.file_bytes import open_read, read_range, size
+from sftkey_data.sources.readers import Record as Record  # the word that the other modules know it by
+from sftkey_data.storage.file_bytes import file_size, open_read, read_range
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 SPLIT_NAMES = ("train", "test", "validation", "dev")
@@ -120,14 +120,14 @@ def _hub_id(name: str, split: str | None) -> Source:
     return Source(name, "dataset", split or "train")
 
 
-def read(source: Source) -> Iterator[Record]:
+def read_source(source: Source) -> Iterator[Record]:
     """The records of a source in order; one that cannot be read holds an `Unreadable` in its row's place.
 
     Raises:
         SFTKeyError: Content that is broken as a whole, with the file and the line.
     """
     if source.kind == "dataset":
-        yield from hub.read_rows(hub.load(source.name, source.split), source.label)
+        yield from hub.read_hub_rows(hub.load(source.name, source.split), source.label)
         return
     with _open(source.name) as file:
         try:
@@ -154,10 +154,10 @@ def read_whole(source: Source) -> Iterator[Record]:
     """The records of a source of which none may be lost.
 
     Raises:
-        SFTKeyError: As for `read`, and at the first record that cannot be read.
+        SFTKeyError: As for `read_source`, and at the first record that cannot be read.
     """
-    for record in read(source):
-        if isinstance(record.row, Unreadable):
+    for record in read_source(source):
+        if isinstance(record.row, BrokenRow):
             raise SFTKeyError(f"{record.where}: {unusable(record.row)}")
         yield record
 
@@ -172,12 +172,12 @@ def open_raw(source: Source) -> IO[bytes]:
     return open_read(source.name)
 
 
-def read_lines(source: Source, start: int, stop: int, line: int) -> Iterator[Record]:
+def read_source_lines(source: Source, start: int, stop: int, line: int) -> Iterator[Record]:
     """The records in the bytes [start, stop) of a file of lines; `line` is the number of the first."""
     return read_jsonl(io.BytesIO(read_range(source.name, start, stop)), source.name, line)
 
 
-def fingerprint(source: Source) -> tuple[str, int | None]:
+def source_fingerprint(source: Source) -> tuple[str, int | None]:
     """Hash of the input's bytes (of a dataset, the fingerprint that `datasets` gives its content), and its rows.
 
     The rows are for the progress bar only: lines, of which some may be blank; None where counting would cost more.
@@ -194,9 +194,9 @@ def fingerprint(source: Source) -> tuple[str, int | None]:
     return digest.hexdigest(), lines if has_lines else None
 
 
-def num_bytes(source: Source) -> int | None:
+def source_bytes(source: Source) -> int | None:
     """Size of a file; None where it is not known."""
-    return size(source.name) if source.kind == "file" else None
+    return file_size(source.name) if source.kind == "file" else None
 
 
 def check_first_rows(source: Source, required: Sequence[str]) -> None:
@@ -207,7 +207,7 @@ def check_first_rows(source: Source, required: Sequence[str]) -> None:
     """
     first: Row | None = None
     unused, num_seen, num_read = None, 0, 0
-    for record in read(source):
+    for record in read_source(source):
         num_read += 1
         if not isinstance(record.row, dict):
             unused = unused or f"{record.where}: {unusable(record.row)}"
@@ -254,7 +254,7 @@ def _looks_like_hub_id(name: str) -> bool:
     return plain and repository.count("/") <= 1 and not (repository.count("/") == 1 and Path(name).parent.is_dir())
 
 
-def generated(name: str, split: str, rows: Iterable[Row]) -> Iterator[Record]:
+def generated_records(name: str, split: str, rows: Iterable[Row]) -> Iterator[Record]:
     """The rows of a generated set as records."""
     for number, row in enumerate(rows, start=1):
         yield Record(f"{name}[{split}]", number, row)

@@ -14,7 +14,7 @@ from typing import IO, Any
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.storage.filesystems import DISK_FULL, HTTP, ShortError, filesystem, local_path, may_pass, naming, tried
 
-BLOCK = 8 * 2**20
+COPY_BYTES = 8 * 2**20
 
 
 def open_read(name: str) -> IO[bytes]:
@@ -27,15 +27,15 @@ def open_read(name: str) -> IO[bytes]:
         with naming(local, "opened", SFTKeyError):
             return local.open("rb")
     copy = _copy(name, os.getpid())
-    length = size(name) if copy is None else os.fstat(copy.fileno()).st_size
-    return io.BufferedReader(_Ranges(name, length or 0), BLOCK)
+    length = file_size(name) if copy is None else os.fstat(copy.fileno()).st_size
+    return io.BufferedReader(_Ranges(name, length or 0), COPY_BYTES)
 
 
 def read_range(name: str, start: int, stop: int) -> bytes:
     """The bytes [start, stop) of a file or URL, all of them."""
     if (file := _copy(name, os.getpid()) if local_path(name) is None else open_read(name)) is not None:
-        blocks = range(start, stop, BLOCK)
-        content = b"".join(os.pread(file.fileno(), min(BLOCK, stop - at), at) for at in blocks)
+        blocks = range(start, stop, COPY_BYTES)
+        content = b"".join(os.pread(file.fileno(), min(COPY_BYTES, stop - at), at) for at in blocks)
         if len(content) != stop - start:
             raise SFTKeyError(f"{name}: bytes {start} to {stop} expected, it ends at {start + len(content)}")
         return content
@@ -50,7 +50,7 @@ def read_range(name: str, start: int, stop: int) -> bytes:
     return tried(read, f"{name}: reading bytes {start} to {stop}") if stop > start else b""
 
 
-def size(name: str) -> int | None:
+def file_size(name: str) -> int | None:
     """Size in bytes; None where a server does not say."""
     if (local := local_path(name)) is not None:
         with naming(local, "read", SFTKeyError):
@@ -120,14 +120,15 @@ class _Ranges(io.RawIOBase):
         start = self._position
         self._position = max(start, self._length)
         return b"".join(
-            read_range(self._name, at, min(at + BLOCK, self._length)) for at in range(start, self._length, BLOCK)
+            read_range(self._name, at, min(at + COPY_BYTES, self._length))
+            for at in range(start, self._length, COPY_BYTES)
         )
 
 
 @lru_cache(maxsize=16)
 def _copy(name: str, pid: int) -> IO[bytes] | None:  # noqa: ARG001 - a file position must not be shared by processes
     """A whole copy on this machine, where a server does not tell a size or serves no ranges; None elsewhere."""
-    length = size(name)
+    length = file_size(name)
     if length is not None and _serves_ranges(name, length):
         return None
     fs, path = filesystem(name)

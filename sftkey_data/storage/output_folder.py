@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.storage.file_bytes import BLOCK, exists, find_info, open_read, size
+from sftkey_data.storage.file_bytes import COPY_BYTES, exists, file_size, find_info, open_read
 from sftkey_data.storage.filesystems import ShortError, filesystem, local_path, naming, tried
 
 
@@ -112,7 +112,7 @@ class Folder:
                 final.delete(stale)
         for name in names:
             _, source = filesystem(self._at(name))
-            final._put(name, size(self._at(name)), partial(_copy_there, source))
+            final._put(name, file_size(self._at(name)), partial(_copy_there, source))
         for name in names:
             self.delete(name)
 
@@ -120,7 +120,7 @@ class Folder:
         """Copy everything to a local folder."""
         for name in self.names():
             with whole(to / name) as half, open_read(self._at(name)) as source, half.open("wb") as target:
-                shutil.copyfileobj(source, target, BLOCK)
+                shutil.copyfileobj(source, target, COPY_BYTES)
 
     def child(self, name: str) -> "Folder":
         """A folder in it."""

@@ -2,23 +2,23 @@
 
 A token of a byte-level vocabulary stands for a known run of bytes, so a running sum over the tokens gives every border,
 and the joined bytes of a batch compared with the batch's text decode every row back. Whatever this encoder cannot be
-sure of (`eligible`, `Encoding.sure`) is left to the reference in `tokenizer`; `compare` compares the two.
+sure of (`eligible`, `Encoding.sure`) is left to the reference in `tokenizer`; `compare_encodings` compares the two.
 """
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_PROMPT
 from sftkey_data.tokens.borders import Borders
-from sftkey_data.tokens.id_sources import IdSource, TokenBytes, find_source, token_bytes, tokenizers_source
+from sftkey_data.tokens.id_sources import IdSource, VocabularyBytes, find_id_source, tokenizers_source, vocabulary_bytes
 from sftkey_data.tokens.tokenizer import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Ints = NDArray[Any]  # of int32 or int64
+    from sftkey_data.arrays import Ints
 
 COMPOSITIONS = ("NFC", "NFD", "NFKC", "NFKD")  # normalisers that leave ASCII as it is
 NFC_CHANGES = re.compile(r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u22ff]")
@@ -47,7 +47,7 @@ class Encoding:
 class FastEncoder:
     """See the module; build one with `find_fast_encoder`."""
 
-    def __init__(self, reference: Encoder, source: IdSource, alphabet: TokenBytes) -> None:
+    def __init__(self, reference: Encoder, source: IdSource, alphabet: VocabularyBytes) -> None:
         self.name = source.name
         self.reference = reference
         self._source = source
@@ -146,14 +146,14 @@ class FastEncoder:
 
 def find_fast_encoder(reference: Encoder) -> FastEncoder | None:
     """The quickest encoder that takes this tokenizer; None where its tokens' bytes are not known."""
-    alphabet = token_bytes(reference)
+    alphabet = vocabulary_bytes(reference)
     if alphabet is None:
         return None
-    source = None if alphabet.lead else find_source(reference)
+    source = None if alphabet.lead else find_id_source(reference)
     return FastEncoder(reference, source or tokenizers_source(reference), alphabet)
 
 
-def compare(encoding: Encoding, row: int, text: str, ids: list[int], borders: Borders | None) -> None:
+def compare_encodings(encoding: Encoding, row: int, text: str, ids: list[int], borders: Borders | None) -> None:
     """Compare one row with the reference, the prompt check aside.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    Ints = NDArray[Any]  # of int32 or int64
+    from sftkey_data.arrays import Ints
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
@@ -51,7 +51,7 @@ class IdSource:
     missing: bytes = b""
 
 
-class TokenBytes:
+class VocabularyBytes:
     """The bytes of every token of a vocabulary, joined for a whole batch at once.
 
     `lead` is what decoding puts before a text (the space of SentencePiece vocabularies).
@@ -73,7 +73,7 @@ class TokenBytes:
         return ends[1:], joined[: int(ends[-1])]
 
 
-def find_source(reference: Encoder) -> IdSource | None:
+def find_id_source(reference: Encoder) -> IdSource | None:
     """The quickest library that takes a byte-level tokenizer: fastokens first, tiktoken where it refuses."""
     return fastokens_source(reference) or tiktoken_source(reference)
 
@@ -166,7 +166,7 @@ def _flat(rows: Any) -> "tuple[Ints, Ints]":
     return np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])), offsets
 
 
-def token_bytes(reference: Encoder) -> TokenBytes | None:
+def vocabulary_bytes(reference: Encoder) -> VocabularyBytes | None:
     """Bytes by id for byte-level vocabularies and for SentencePiece ones with byte fallback; None for others."""
     import pyarrow as pa
 
@@ -182,9 +182,9 @@ def token_bytes(reference: Encoder) -> TokenBytes | None:
     if "ByteLevel" in kinds:
         if any(p.get("add_prefix_space") for p in pre.get("pretokenizers", [pre]) if p["type"] == "ByteLevel"):
             return None
-        return TokenBytes(_byte_level(tokens), "")
+        return VocabularyBytes(_byte_level(tokens), "")
     if kinds == ["Metaspace"] and pre["replacement"] == "\u2581" and pre["prepend_scheme"] in ("first", "always"):
-        return TokenBytes(pa.array([_metaspace_bytes(token) for token in tokens], pa.binary()), " ")
+        return VocabularyBytes(pa.array([_metaspace_bytes(token) for token in tokens], pa.binary()), " ")
     return None
 
 

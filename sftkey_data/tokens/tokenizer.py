@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Digits, LaTeX, white space runs, several scripts, combining marks, emoji: where offsets go wrong first.
-PROBES = (
+OFFSET_PROBES = (
     "What is 7 + 65?\n<Thinking>\n7 + 65 = 72\n</Thinking>\n<Answer>\n72\n</Answer>",
     "x\n\\boxed{\\frac{1}{2}}",
     "it's  so:\t#### 1,234.50 \n\n The answer is −5 %.",
@@ -85,7 +85,7 @@ def _refuse_missing_directory(name: str) -> None:
         raise SFTKeyError(f"tokenizer {name!r} is not there: no such folder{nearest(path.name, siblings)}")
 
 
-def fingerprint(tokenizer: FastTokenizer) -> str:
+def tokenizer_fingerprint(tokenizer: FastTokenizer) -> str:
     """SHA-256 over everything that decides ids and EOS; equal exactly when two tokenizers encode alike."""
     return hashlib.sha256(f"{backend_json(tokenizer)}\n{tokenizer.eos_token_id}".encode()).hexdigest()
 
@@ -135,7 +135,7 @@ def save_tokenizer(tokenizer: FastTokenizer, directory: Path) -> None:
                 (directory / name).write_bytes((origin / name).read_bytes())
         return
     cast("PreTrainedTokenizerBase", tokenizer).save_pretrained(str(directory))  # no folder: transformers loaded it
-    if fingerprint(load_tokenizer(str(directory))) != fingerprint(tokenizer):
+    if tokenizer_fingerprint(load_tokenizer(str(directory))) != tokenizer_fingerprint(tokenizer):
         raise SFTKeyError(
             f"tokenizer {tokenizer.name_or_path!r} does not survive saving and loading, so no copy can be trusted"
         )

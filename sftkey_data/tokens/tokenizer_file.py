@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sftkey_data
-from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, load_tokenizer, tokenizer_fingerprint
 
 
 class TokenizerFile:
@@ -107,7 +107,7 @@ def opinion_on(name: str | None) -> Iterator[Opinion | None]:
 
 def _facts(tokenizer: FastTokenizer) -> bytes:
     added = {str(index): str(token.content) for index, token in sorted(tokenizer.added_tokens_decoder.items())}
-    facts = {"fingerprint": fingerprint(tokenizer), "vocab_size": len(tokenizer), "added_tokens": added}
+    facts = {"fingerprint": tokenizer_fingerprint(tokenizer), "vocab_size": len(tokenizer), "added_tokens": added}
     return json.dumps(facts).encode()
 
 

@@ -11,19 +11,20 @@ from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_data.schema import CHARACTER_SPANS, PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
-from sftkey_data.verify.token_bytes import TokenBytes
+from sftkey_data.verify.token_bytes import CheckedBytes
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    Ints = NDArray[np.int64]
+    from sftkey_data.arrays import Int64s
+
     Bools = NDArray[np.bool_]
 
 
 def proven_rows(
-    batch: "pa.RecordBatch", template: Template, encoder: Encoder | None, alphabet: TokenBytes | None, *, full: bool
+    batch: "pa.RecordBatch", template: Template, encoder: Encoder | None, alphabet: CheckedBytes | None, *, full: bool
 ) -> "Bools":
     """Whether each row is proven to be in order.
 
@@ -52,7 +53,9 @@ def proven_rows(
     return proven & tokens.encoded_again(texts, prompts) if full else proven
 
 
-def _cot_tag_ends(completions: list[str], golds: list[str], spans: "Ints", template: Template, *, full: bool) -> "Ints":
+def _cot_tag_ends(
+    completions: list[str], golds: list[str], spans: "Int64s", template: Template, *, full: bool
+) -> "Int64s":
     """Where each closing CoT tag ends, where completion, gold and spans agree with the template; else -1.
 
     A completion that the template writes from its own CoT and Key reads back, that is `render`'s promise; `full` reads.
@@ -77,20 +80,20 @@ def _cot_tag_ends(completions: list[str], golds: list[str], spans: "Ints", templ
 class _Tokens:
     """The token columns of a batch. `ids[offsets[i]:offsets[i + 1]]` are row i's, EOS included."""
 
-    def __init__(self, batch: "pa.RecordBatch", alphabet: TokenBytes, encoder: Encoder) -> None:
+    def __init__(self, batch: "pa.RecordBatch", alphabet: CheckedBytes, encoder: Encoder) -> None:
         import numpy as np
 
         column = batch.column("input_ids")
         self.ids: NDArray[np.int32] = column.flatten().to_numpy()
-        self.offsets: Ints = column.offsets.to_numpy().astype(np.int64) - column.offsets[0].as_py()
-        self.borders: Ints = np.stack([batch.column(name).to_numpy() for name in TOKEN_BORDERS], axis=1).astype(
+        self.offsets: Int64s = column.offsets.to_numpy().astype(np.int64) - column.offsets[0].as_py()
+        self.borders: Int64s = np.stack([batch.column(name).to_numpy() for name in TOKEN_BORDERS], axis=1).astype(
             np.int64
         )
-        self.straddle: Ints = batch.column("straddle").to_numpy().astype(np.int64)
+        self.straddle: Int64s = batch.column("straddle").to_numpy().astype(np.int64)
         self.alphabet = alphabet
         self.encoder = encoder
 
-    def stand_for(self, texts: list[str], positions: "Ints") -> "Bools":
+    def stand_for(self, texts: list[str], positions: "Int64s") -> "Bools":
         """Whether each row's tokens are its text and an EOS, with borders and straddle bits where its text has them.
 
         Args:
@@ -139,7 +142,7 @@ class _Tokens:
         inside[rows[early]] = True
         return inside
 
-    def _found(self, ends: "Ints", sizes: "Ints", positions: "Ints") -> "tuple[Ints, Ints]":
+    def _found(self, ends: "Int64s", sizes: "Int64s", positions: "Int64s") -> "tuple[Int64s, Int64s]":
         """`borders.token_borders` of every row, in bytes of all texts joined."""
         import numpy as np
 
@@ -179,7 +182,7 @@ def _encode(encoder: Encoder, texts: list[str]) -> "list[NDArray[np.int32]]":
     return np.split(flat, lengths[:-1])
 
 
-def _same_bytes(texts: list[str], begins: "Ints", joined: "NDArray[np.uint8]") -> "Bools":
+def _same_bytes(texts: list[str], begins: "Int64s", joined: "NDArray[np.uint8]") -> "Bools":
     """Whether the tokens of each row join to exactly its text; one comparison where all do."""
     import numpy as np
 
@@ -198,7 +201,7 @@ def _same_bytes(texts: list[str], begins: "Ints", joined: "NDArray[np.uint8]") -
     )
 
 
-def _byte_lengths(texts: list[str], total: int) -> "Ints":
+def _byte_lengths(texts: list[str], total: int) -> "Int64s":
     import numpy as np
 
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -207,7 +210,7 @@ def _byte_lengths(texts: list[str], total: int) -> "Ints":
     return np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
 
 
-def _in_bytes(texts: list[str], positions: "Ints") -> "Ints":
+def _in_bytes(texts: list[str], positions: "Int64s") -> "Int64s":
     """Positions in code points as positions in bytes of UTF-8."""
     positions = positions.copy()
     for row, text in enumerate(texts):

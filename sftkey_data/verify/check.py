@@ -25,14 +25,14 @@ from sftkey_data.verify.batch_proof import proven_rows
 from sftkey_data.verify.check_files import check_files
 from sftkey_data.verify.manifest_facts import fact_faults
 from sftkey_data.verify.row_faults import row_faults
-from sftkey_data.verify.token_bytes import TokenBytes, token_bytes
+from sftkey_data.verify.token_bytes import CheckedBytes, checked_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-BATCH_ROWS = 2_000
+CHECKED_ROWS = 2_000
 RECOUNTED = ("unit", "example_length", "completion_length", "key_length", "key_share", "straddle")
 """The statistics that the shards alone decide."""
 
@@ -43,7 +43,7 @@ class Checker:
 
     prepared: Prepared
     encoder: Encoder | None
-    alphabet: TokenBytes | None
+    alphabet: CheckedBytes | None
     full: bool
 
 
@@ -72,7 +72,7 @@ def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Man
         manifest = prepared.manifest
         check_files(prepared)
         encoder = prepared.encoder()
-        alphabet = token_bytes(encoder) if encoder is not None else None
+        alphabet = checked_bytes(encoder) if encoder is not None else None
         checker = Checker(prepared, encoder, alphabet, full)
         tallies, before = [], -1
         with progress(f"checking {prepared.title}", manifest.counts.written) as bar:
@@ -108,7 +108,7 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
     with prepared.shard(shard, verify=True) as table:
         _check_table(table, name, tokenized=checker.encoder is not None)
         first = 0
-        for batch in table.to_batches(BATCH_ROWS):
+        for batch in table.to_batches(CHECKED_ROWS):
             numbers = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
             ends += numbers[[0, -1]].tolist() if len(numbers) else []
             first += batch.num_rows

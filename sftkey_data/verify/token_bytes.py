@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    Ints = NDArray[np.int64]
+    from sftkey_data.arrays import Int64s
 
 
-class TokenBytes:
+class CheckedBytes:
     """The bytes of every token of a byte-level vocabulary; an added token stands for its text."""
 
     def __init__(self, tokens: "pa.BinaryArray") -> None:
@@ -27,9 +27,9 @@ class TokenBytes:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def sizes(self, ids: "NDArray[np.int32]") -> "Ints":
+    def sizes(self, ids: "NDArray[np.int32]") -> "Int64s":
         """Bytes of each token."""
-        sizes: Ints = self._sizes[ids]
+        sizes: Int64s = self._sizes[ids]
         return sizes
 
     def join(self, ids: "NDArray[np.int32]") -> "NDArray[np.uint8]":
@@ -45,7 +45,7 @@ class TokenBytes:
         return np.frombuffer(data, np.uint8)[first:last]
 
 
-def token_bytes(encoder: Encoder) -> TokenBytes | None:
+def checked_bytes(encoder: Encoder) -> CheckedBytes | None:
     """The bytes of a tokenizer's tokens; None where it is not byte-level, and decoding has rules of its own."""
     import pyarrow as pa
 
@@ -62,7 +62,7 @@ def token_bytes(encoder: Encoder) -> TokenBytes | None:
             tokens[index] = b""
     for added in parts["added_tokens"]:
         tokens[added["id"]] = str(added["content"]).encode()
-    return TokenBytes(pa.array([tokens.get(index, b"") for index in range(max(tokens) + 1)], pa.binary()))
+    return CheckedBytes(pa.array([tokens.get(index, b"") for index in range(max(tokens) + 1)], pa.binary()))
 
 
 def _byte_alphabet() -> dict[int, int]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT_BYTES = 200 * 2**20  # a browser refuses strings of 2**29 characters; tokens and spans come on top
 MAX_REJECT_CHARACTERS = 20_000
-BATCH_ROWS = 1000
+PAGE_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ def _columns(tables: "Iterator[pa.Table]", encoder: Encoder | None) -> dict[str,
     names += ["widths", "borders", "straddle"] if encoder is not None else []
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for table in tables:
-        for start in range(0, table.num_rows, BATCH_ROWS):
-            _add_rows(columns, table.slice(start, BATCH_ROWS).to_pylist(), encoder)
+        for start in range(0, table.num_rows, PAGE_ROWS):
+            _add_rows(columns, table.slice(start, PAGE_ROWS).to_pylist(), encoder)
     return columns
 
 

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    Ints = NDArray[np.int64]
+    from sftkey_data.arrays import Int64s
+
     Floats = NDArray[np.float64]
 
-QUANTILES = {"min": 0.0, "p5": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+TABLE_QUANTILES = {"min": 0.0, "p5": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 MAX_REASONS = 8
 # Okabe and Ito: told apart also without colour vision; the trainer's plots use the same.
-COLOURS = {"example": "#999999", "completion": "#009E73", "cot": "#0072B2", "key": "#D55E00"}
+REGION_COLOURS = {"example": "#999999", "completion": "#009E73", "cot": "#0072B2", "key": "#D55E00"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Statistics:
 
     manifest: Manifest
     unit: str  # "tokens" or "characters"
-    example: "Ints"
-    completion: "Ints"
-    cot: "Ints"
-    key: "Ints"
+    example: "Int64s"
+    completion: "Int64s"
+    cot: "Int64s"
+    key: "Int64s"
     straddles: dict[str, int]  # examples per kind; empty where lengths are characters
 
     @property
@@ -79,7 +80,7 @@ def read_statistics(directory: Path | str) -> Statistics:
     return Statistics(prepared.manifest, unit, example, completion, cot, key, dict(straddles))
 
 
-def _token_lengths(table: "pa.Table") -> "tuple[Ints, Ints, Ints, Ints]":
+def _token_lengths(table: "pa.Table") -> "tuple[Int64s, Int64s, Int64s, Int64s]":
     import pyarrow.compute as pc
 
     example = pc.list_value_length(table["input_ids"]).to_numpy().astype("int64")
@@ -87,7 +88,7 @@ def _token_lengths(table: "pa.Table") -> "tuple[Ints, Ints, Ints, Ints]":
     return example, example - prompt, cot_end - prompt, key_end - key_start
 
 
-def _character_lengths(table: "pa.Table") -> "tuple[Ints, Ints, Ints, Ints]":
+def _character_lengths(table: "pa.Table") -> "tuple[Int64s, Int64s, Int64s, Int64s]":
     import pyarrow.compute as pc
 
     prompt, completion = (pc.utf8_length(table[name]).to_numpy().astype("int64") for name in ("prompt", "completion"))
@@ -109,7 +110,7 @@ def as_text(statistics: Statistics) -> str:
         f"{manifest.dataset} ({manifest.split}), template {manifest.template.name}",
         f"{counts.rows_read} read, {counts.written} written, {counts.rejected} rejected",
         "",
-        *_aligned([[f"per example, in {statistics.unit}", "mean", *QUANTILES], *_length_rows(statistics)]),
+        *_aligned([[f"per example, in {statistics.unit}", "mean", *TABLE_QUANTILES], *_length_rows(statistics)]),
         "",
         f"Key share of the completion {statistics.unit}: {_total_share(statistics):.2%}",
         f"shortened CoTs: {manifest.statistics.get('shortened', 0)}",
@@ -142,7 +143,7 @@ def _quantiles(values: Any) -> Any:
     """As in the manifest: the smallest value that at least this share of the examples does not exceed."""
     import numpy as np
 
-    return np.quantile(values, list(QUANTILES.values()), method="inverted_cdf")
+    return np.quantile(values, list(TABLE_QUANTILES.values()), method="inverted_cdf")
 
 
 def _total_share(statistics: Statistics) -> float:
@@ -193,14 +194,14 @@ def draw(statistics: Statistics, path: Path) -> None:
 def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
     import numpy as np
 
-    series = {name: getattr(statistics, name) for name in COLOURS}
+    series = {name: getattr(statistics, name) for name in REGION_COLOURS}
     bins = _logarithmic_bins(np.concatenate([_ends(values) for values in series.values()]))
     for name, values in series.items():
         label = f"{name.replace('cot', 'CoT').replace('key', 'Key')}: median {np.median(values):,.0f}"
         counts = np.histogram(values, bins)[0]
         first, last = np.flatnonzero(counts)[[0, -1]]
         steps, edges = counts[first : last + 1], bins[first : last + 2]
-        axes.stairs(steps, edges, color=COLOURS[name], linewidth=1.5, label=label)
+        axes.stairs(steps, edges, color=REGION_COLOURS[name], linewidth=1.5, label=label)
     _finish(axes, f"Lengths in {statistics.unit}", statistics.unit)
     axes.set_yscale("log")  # Keys pile up on one or two tokens and would flatten the others
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -215,7 +216,7 @@ def _draw_share(axes: "Axes", statistics: Statistics) -> None:
 
     shares = 100 * statistics.key_share
     bins = np.linspace(0, max(1.0, float(shares.max()) * 1.02), 51)
-    axes.stairs(np.histogram(shares, bins)[0], bins, fill=True, color=COLOURS["key"], alpha=0.75)
+    axes.stairs(np.histogram(shares, bins)[0], bins, fill=True, color=REGION_COLOURS["key"], alpha=0.75)
     _mark(axes, 100 * _total_share(statistics), "of all: {:.2f} %", "-")
     _mark(axes, float(np.median(shares)), "median: {:.2f} %", "--")
     _finish(axes, "Key share of the completion", f"% of its {statistics.unit}")
@@ -227,7 +228,7 @@ def _draw_ratio(axes: "Axes", statistics: Statistics) -> None:
 
     ratios = statistics.cot_ratio
     bins = _logarithmic_bins(_ends(ratios), whole=False)
-    axes.stairs(np.histogram(ratios, bins)[0], bins, fill=True, color=COLOURS["cot"], alpha=0.75)
+    axes.stairs(np.histogram(ratios, bins)[0], bins, fill=True, color=REGION_COLOURS["cot"], alpha=0.75)
     _mark(axes, float(np.median(ratios)), "median: {:.1f}", "--")
     _finish(axes, "CoT/Key ratio", f"{statistics.unit} of the CoT per {statistics.unit.removesuffix('s')} of the Key")
     axes.legend(fontsize=8, frameon=False)

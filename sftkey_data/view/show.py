@@ -15,10 +15,10 @@ from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
 
-STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
+REGION_STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
 TOKEN_BORDER, LINE_BREAK = "·", "↵"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-MAX_SHOWN = 20_000  # characters of a part; a terminal takes minutes for millions
+MAX_SHOWN_PART = 20_000  # characters of a part; a terminal takes minutes for millions
 
 
 def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator[Text]:
@@ -47,7 +47,7 @@ def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
 
 def legend() -> Text:
     """The regions in their colours."""
-    return Text(" ").join(Text(region, style=style) for region, style in STYLES.items()) + "\n"
+    return Text(" ").join(Text(region, style=style) for region, style in REGION_STYLES.items()) + "\n"
 
 
 def token_ends(rows: Sequence[dict[str, Any]], encoder: Encoder) -> list[list[int]]:
@@ -102,7 +102,7 @@ def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
 
 
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:
-    long = len(row["prompt"]) + len(row["completion"]) > MAX_SHOWN
+    long = len(row["prompt"]) + len(row["completion"]) > MAX_SHOWN_PART
     return heading(row) + (_as_text(row) if encoder is None or long else tokens_in_colour(row, encoder))
 
 
@@ -128,22 +128,22 @@ def _as_text(row: dict[str, Any]) -> Text:
         ("key", completion[start:end]),
         ("tag", f"{completion[end:]}\n"),
     ):
-        text.append(_visible(_short(part)), STYLES[region])
+        text.append(_visible(_short(part)), REGION_STYLES[region])
     return text
 
 
 def _short(text: str) -> str:
     """The text, its middle left out where it is very long."""
-    if len(text) <= MAX_SHOWN:
+    if len(text) <= MAX_SHOWN_PART:
         return text
-    half = MAX_SHOWN // 2
+    half = MAX_SHOWN_PART // 2
     return f"{text[:half]}\n… {len(text) - 2 * half:,} characters not shown …\n{text[-half:]}"
 
 
 def tokens_in_colour(row: dict[str, Any], encoder: Encoder, styles: Sequence[str] | None = None) -> Text:
     """The tokens of a row with their borders, each in its style; in that of its region when None."""
     text, whole, start = Text(), row["prompt"] + row["completion"], 0
-    styles = styles or [STYLES[region_of(row, position)] for position in range(len(row["input_ids"]))]
+    styles = styles or [REGION_STYLES[region_of(row, position)] for position in range(len(row["input_ids"]))]
     for position, end in enumerate(token_ends([row], encoder)[0]):
         special = start == end and (position < len(encoder.prefix) or position >= row["answer_token_end"])
         piece = encoder.decode([row["input_ids"][position]]) if special else whole[start:end]

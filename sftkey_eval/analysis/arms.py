@@ -8,7 +8,7 @@ import numpy as np
 from sftkey_eval.analysis.comparability import Allowed, refuse_unlike
 from sftkey_eval.analysis.item_samples import by_item
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.paired_comparison import OUTCOMES, PairedEstimate
+from sftkey_eval.analysis.paired_comparison import PAIRED_OUTCOMES, PairedEstimate
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.statistics.resampling import Array, items_by_seeds
 
@@ -58,7 +58,7 @@ def compare_arms(runs: Sequence[Run], allowed: Allowed | None = None) -> list[Ar
 def _compare(first: str, its_runs: list[Run], second: str, second_runs: list[Run]) -> ArmComparison:
     order = list(by_item(its_runs[0].verdicts))
     rates = {}
-    for name in OUTCOMES:
+    for name in PAIRED_OUTCOMES:
         found = items_by_seeds(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
         rates[name] = PairedEstimate(found.value, found.low, found.high)
     num_seeds = (len(its_runs), len(second_runs))
@@ -72,4 +72,4 @@ def _item_means(runs: Sequence[Run], order: Sequence[str], outcome: str) -> Arra
 
 
 def _share(samples: Sequence[Verdict], outcome: str) -> float:
-    return sum(OUTCOMES[outcome](sample) for sample in samples) / len(samples)
+    return sum(PAIRED_OUTCOMES[outcome](sample) for sample in samples) / len(samples)

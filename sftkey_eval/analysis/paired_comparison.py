@@ -10,7 +10,7 @@ from scipy.stats import norm, t
 
 from sftkey_eval.analysis.comparability import Allowed, pair_up, refuse_unlike
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.summary import PAPER_WEIGHT, WEIGHTS
+from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.statistics import proportions
 from sftkey_eval.statistics.resampling import Array, bootstrap, mean_of_items
@@ -20,7 +20,7 @@ FORMAT_MARGIN = 0.01
 
 Pairs = Sequence[tuple[Verdict, Verdict]]
 
-OUTCOMES: dict[str, Callable[[Verdict], bool]] = {
+PAIRED_OUTCOMES: dict[str, Callable[[Verdict], bool]] = {
     "format": lambda verdict: verdict.format_valid,
     "strict": lambda verdict: verdict.correct,
     "lenient": lambda verdict: verdict.lenient_correct,
@@ -41,7 +41,7 @@ class PairedRate:
     """One outcome in pairs; `difference` is second less first, as a proportion.
 
     Args:
-        outcome: A key of `OUTCOMES`.
+        outcome: A key of `PAIRED_OUTCOMES`.
         both: Items with the outcome in both runs.
         lost: With it in the first run only (b).
         gained: With it in the second run only (c).
@@ -135,15 +135,15 @@ def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Com
     accepted = refuse_unlike(first, second, allowed or Allowed())
     pairs = pair_up(first, second)
     items = _items(pairs)
-    weights = (PAPER_WEIGHT, *WEIGHTS)
+    weights = (PAPER_WEIGHT, *COMPOSITE_WEIGHTS)
     given_format, composite, *curve = _estimates(pairs, items, weights)
     return Comparison(
         first=first,
         second=second,
-        rates={name: _paired_rate(name, pairs, items) for name in OUTCOMES},
+        rates={name: _paired_rate(name, pairs, items) for name in PAIRED_OUTCOMES},
         given_format=given_format,
         composite=composite,
-        composite_curve=dict(zip(WEIGHTS, curve, strict=True)),
+        composite_curve=dict(zip(COMPOSITE_WEIGHTS, curve, strict=True)),
         accepted=accepted,
     )
 
@@ -162,7 +162,7 @@ def changes(before: Verdict, now: Verdict) -> list[str]:
 
 
 def _paired_rate(name: str, pairs: Pairs, items: NDArray[np.intp]) -> PairedRate:
-    outcome = OUTCOMES[name]
+    outcome = PAIRED_OUTCOMES[name]
     cells = [(outcome(before), outcome(now)) for before, now in pairs]
     both, lost, gained, neither = (
         cells.count(cell) for cell in ((True, True), (True, False), (False, True), (False, False))

@@ -18,7 +18,7 @@ PAPER_WEIGHT = 0.7
 """Weight of accuracy in the paper's composite; format has the rest."""
 
 
-WEIGHTS = tuple(w / 10 for w in range(11))
+COMPOSITE_WEIGHTS = tuple(w / 10 for w in range(11))
 """Where the composite's curve is computed; weight of accuracy, format has the rest."""
 
 
@@ -172,7 +172,7 @@ class _Shares:
 
     def curve(self, correct: Sequence[bool], valid: Sequence[bool]) -> tuple[CurvePoint, ...]:
         """The composite over the weights, all from the same resamples."""
-        weights = np.array(WEIGHTS)
+        weights = np.array(COMPOSITE_WEIGHTS)
         columns = self._sums(correct, valid, [True] * len(valid))
 
         def composite(means: Array) -> Array:
@@ -182,7 +182,8 @@ class _Shares:
         values = composite(columns.mean(axis=0, keepdims=True))[0]
         intervals = bootstrap(columns, composite)
         return tuple(
-            CurvePoint(w, float(value), i.low, i.high) for w, value, i in zip(WEIGHTS, values, intervals, strict=True)
+            CurvePoint(w, float(value), i.low, i.high)
+            for w, value, i in zip(COMPOSITE_WEIGHTS, values, intervals, strict=True)
         )
 
     def _sums(self, *columns: Sequence[bool]) -> Array:

@@ -25,13 +25,13 @@ _PARTS = {
 _PARTS |= {f"{word}s": parts for word, parts in _PARTS.items() if not word.endswith("s") and word != "half"}
 NUMBER_WORDS = frozenset({*_UNITS, *_TENS, *_LARGE, *_PARTS, "hundred", "and"})
 _WORDS = re.compile(r"[a-z]+(?:[\s-]+[a-z]+)*+", re.IGNORECASE)
-MAX_CHARS = 120
+MAX_WORDED_CHARS = 120
 
 
 def split_number_words(text: str) -> tuple[Fraction | None, str]:
     """The number in the first words of a text, and the words behind it; None where they state no number."""
     text = text.strip()
-    if len(text) > MAX_CHARS or not _WORDS.fullmatch(text):
+    if len(text) > MAX_WORDED_CHARS or not _WORDS.fullmatch(text):
         return None, text
     words = re.split(r"[\s-]+", text.lower())
     negative = words[0] in ("minus", "negative")

@@ -111,10 +111,10 @@ def teacher_forced_summary(run_folder: Path) -> Exposure | None:
         SFTKeyError: The file is not what `sftkey-eval run --teacher-forced` writes.
     """
     path = run_folder / FORCED_FILE
-    return summarize(read_lines(path)) if path.exists() else None
+    return summarize_exposure(read_key_lines(path)) if path.exists() else None
 
 
-def read_lines(path: Path) -> list[KeyLine]:
+def read_key_lines(path: Path) -> list[KeyLine]:
     """The lines of a `teacher_forced.jsonl`.
 
     Raises:
@@ -133,7 +133,7 @@ def read_lines(path: Path) -> list[KeyLine]:
     return lines
 
 
-def summarize(lines: Sequence[KeyLine]) -> Exposure:
+def summarize_exposure(lines: Sequence[KeyLine]) -> Exposure:
     """The exposure gap over the items of some lines."""
     items: dict[str, list[KeyLine]] = {}
     for line in lines:

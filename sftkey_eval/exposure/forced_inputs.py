@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sftkey_data.prepared.manifest import Manifest
     from sftkey_data.tokens.tokenizer import Encoder
 
-COLUMNS = ("id", "prompt", "completion", "gold", "answer_type", "choices", "key_start", "key_end")
-TOKEN_COLUMNS = ("input_ids", "key_token_start", "key_token_end")
+FORCED_COLUMNS = ("id", "prompt", "completion", "gold", "answer_type", "choices", "key_start", "key_end")
+FORCED_TOKEN_COLUMNS = ("input_ids", "key_token_start", "key_token_end")
 UNSCORED, TOO_LONG = "unscored", "too_long"
 """Why a Key has no numbers besides the malformed codes: the gold decides nothing; the text exceeds the context."""
 
@@ -88,7 +88,9 @@ def load_forced(
     """
     from sftkey_data.prepared.shards import open_shards
 
-    table = open_shards(data, columns=COLUMNS + (TOKEN_COLUMNS if built_with(manifest, tokenizer) else ()))
+    table = open_shards(
+        data, columns=FORCED_COLUMNS + (FORCED_TOKEN_COLUMNS if built_with(manifest, tokenizer) else ())
+    )
     rows = {row["id"]: row for row in table.to_pylist()}
     samples = _by_item(completions, rows, data)
     encoder = model_encoder({id_: rows[id_]["prompt"] for id_ in samples}, tokenizer, manifest)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_lines, summarize
+from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
 from sftkey_eval.generation.hf import load_model
 from sftkey_eval.generation.model_files import find_model
@@ -34,7 +34,7 @@ OPEN_FILE = "teacher_forced.open.json"
 """What an unfinished measurement is of; its summary holds that when it is done."""
 
 BATCH_TOKENS = 2**14
-BATCH_ROWS = 2**10  # of logits; at 151,936 in bf16, 300 MiB
+FORCED_ROWS = 2**10  # of logits; at 151,936 in bf16, 300 MiB
 FP32_ROWS = 2**8
 UNLIMITED = 10**12  # what transformers states for a tokenizer without a limit is larger
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx")
@@ -76,7 +76,7 @@ def teacher_force(
         "completions": survey_completions(completions, Fields()).sha256,
         "dtype": dtype,
         "batch_tokens": BATCH_TOKENS,
-        "batch_rows": BATCH_ROWS,
+        "batch_rows": FORCED_ROWS,
     }
     out = completions.parent
     _settle(out, of_what)
@@ -90,7 +90,7 @@ def teacher_force(
         with Journal(out / FORCED_FILE, [sample.id for item in items for sample in item.samples]) as journal:
             _measure(loaded, items, journal, of_what)
             journal.finish()
-    exposure = summarize(read_lines(out / FORCED_FILE))
+    exposure = summarize_exposure(read_key_lines(out / FORCED_FILE))
     write_json(out / SUMMARY_FILE, {**asdict(exposure), "of": of_what})
     (out / OPEN_FILE).unlink(missing_ok=True)
     return exposure
@@ -125,7 +125,7 @@ def _measure(
 ) -> None:
     missing = set(journal.missing)
     with progress("teacher-forced Keys", total=len(items)) as bar:
-        for batch in in_batches(items, BATCH_TOKENS, BATCH_ROWS):
+        for batch in in_batches(items, BATCH_TOKENS, FORCED_ROWS):
             if any(sample.id in missing for item in batch for sample in item.samples):
                 texts = list(dict.fromkeys(shown for item in batch for shown in item.shown))
                 scores = dict(zip(texts, key_scores(model, texts), strict=True))

@@ -21,7 +21,7 @@ from sftkey_eval.answers.option_letters import find_options, find_truths, read_o
 from sftkey_eval.extraction.sentences import FILLERS, HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after
 from sftkey_eval.extraction.stated_values import stated_values
 
-Source = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option"]
+CandidateSource = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option"]
 
 MAX_TAIL = 20_000  # code points at the end in which the last number or option must stand
 MAX_MARKED = 200_000  # code points at the end in which marks are looked for
@@ -33,7 +33,7 @@ class Candidate:
     """An answer found outside the format, the link of the chain that found it, and the CoT that led to it."""
 
     text: str
-    source: Source
+    source: CandidateSource
     cot: str
 
 
@@ -79,13 +79,13 @@ def find_cot(completion: str, template: Template | None = None) -> str:
     return split.inside + split.unclosed or completion
 
 
-Found = tuple[str, Source, int]
+Marked = tuple[str, CandidateSource, int]
 """A candidate's text, its source, and where its mark begins; the text is empty where the mark says there is none."""
 
 
 def find_marked(
     text: str, answer_type: AnswerType, choices: Sequence[str] | None = None, template: Template | None = None
-) -> Found | None:
+) -> Marked | None:
     r"""The last answer that the text marks as one: boxed, after `####`, or after "the answer is"."""
     return (
         _boxed(text, answer_type, choices)
@@ -118,7 +118,7 @@ def _cot_tag(template: Template | None) -> re.Pattern[str]:
     return re.compile(f"(?P<close>{closing})|(?P<open>{opening})", re.IGNORECASE)
 
 
-def _boxed(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Found | None:
+def _boxed(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Marked | None:
     r"""The last box, joined with the boxes right before it: `\boxed{3} or \boxed{4}` is one hedged answer."""
     boxes = _outermost(find_boxes(text))
     group: list[Box] = []
@@ -164,8 +164,8 @@ def _answer_mark(template: Template | None) -> re.Pattern[str]:
 
 
 def _after_mark(
-    text: str, mark: re.Pattern[str], source: Source, answer_type: AnswerType, choices: Sequence[str] | None
-) -> Found | None:
+    text: str, mark: re.Pattern[str], source: CandidateSource, answer_type: AnswerType, choices: Sequence[str] | None
+) -> Marked | None:
     for found in reversed(deque(mark.finditer(text, _first_possible(text, mark)), maxlen=MAX_MARKS)):
         if answer_type == "choice" and found.group().strip("*_") == "A:":
             continue  # `A: 12` lists an option
@@ -213,7 +213,7 @@ def _is_whole(answer: str | None, sentence: str) -> bool:
     return answer is not None and answer == sentence
 
 
-def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Found | None:
+def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Marked | None:
     offset = max(0, len(text) - MAX_TAIL)
     tail = text[offset:]
     if answer_type == "math" and (found := _last_stated(tail, offset)):
@@ -228,14 +228,14 @@ def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | Non
     return None
 
 
-def _last_stated(tail: str, offset: int) -> Found | None:
+def _last_stated(tail: str, offset: int) -> Marked | None:
     r"""The last value a text states, as a whole: `\(\frac{3}{4}\)`, not its 4. None where it is put together."""
     value = next(stated_values(tail, "math"), "")
     start = tail.rfind(value) if value else -1
     return (value, "last_number", offset + start) if start >= 0 else None
 
 
-def _last_number(tail: str, offset: int) -> Found | None:
+def _last_number(tail: str, offset: int) -> Marked | None:
     numbers = list(find_numbers(tail))
     if not numbers:
         return None
@@ -247,7 +247,7 @@ def _last_number(tail: str, offset: int) -> Found | None:
     return tail[start:end].strip(), "last_number", offset + start
 
 
-def _last_option(tail: str, offset: int, choices: Sequence[str] | None) -> Found | None:
+def _last_option(tail: str, offset: int, choices: Sequence[str] | None) -> Marked | None:
     whole = tail.strip()
     if len(whole) <= MAX_ANSWER_LINE and not _JUDGED.search(whole) and read_options(whole, choices):
         return whole, "last_option", offset

@@ -15,7 +15,7 @@ from sftkey_eval.generation.completion_cache import Cache
 from sftkey_eval.generation.generate_options import DTYPES, GenerateOptions
 from sftkey_eval.generation.lm_eval_models import HF, Backend, is_server, published_arguments, read_arguments
 from sftkey_eval.generation.model_files import ModelFiles, find_model, name_server_model
-from sftkey_eval.generation.prompt_items import load_items, prompt_ids
+from sftkey_eval.generation.prompt_items import load_prompt_items, prompt_ids
 from sftkey_eval.generation.sampling import Request, requests_for
 from sftkey_eval.records.journal import Journal, partial_path
 from sftkey_eval.records.run_record import (
@@ -73,7 +73,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     from sftkey_data.prepared.manifest import read_manifest
 
     manifest = read_manifest(options.data)
-    items = load_items(options.data, manifest, split=options.split, limit=options.limit)
+    items = load_prompt_items(options.data, manifest, split=options.split, limit=options.limit)
     files = _find_model(options)
     tokenizer = _find_tokenizer(options)
     encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
@@ -154,7 +154,7 @@ def _record(
     num_items: int,
 ) -> RunRecord:
     from sftkey_data.prepared.manifest import MANIFEST, file_sha256
-    from sftkey_data.tokens.tokenizer import fingerprint
+    from sftkey_data.tokens.tokenizer import tokenizer_fingerprint
 
     recipe = files.recipe
     return RunRecord(
@@ -163,7 +163,7 @@ def _record(
         model=ModelRecord(
             path=options.model,
             fingerprint=files.fingerprint,
-            tokenizer_fingerprint=fingerprint(tokenizer) if tokenizer is not None else None,
+            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer) if tokenizer is not None else None,
             dtype=options.dtype,
             recipe=recipe.get("name"),
             seed=recipe.get("seed"),

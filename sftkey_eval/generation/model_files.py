@@ -8,7 +8,7 @@ from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
 
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 DESCRIPTION = ("config.json", "generation_config.json", "*.index.json")
 
 
@@ -61,9 +61,9 @@ def _hash_directory(directory: Path) -> str:
         inside = sorted(str(path.parent) for path in directory.glob("*/config.json"))
         hint = f" (did you mean {inside[-1]!r}?)" if inside else ""
         raise SFTKeyError(f"model {str(directory)!r}: the folder holds no config.json{hint}")
-    weights = {path for pattern in WEIGHTS for path in directory.glob(pattern)}
+    weights = {path for pattern in WEIGHT_FILES for path in directory.glob(pattern)}
     if not weights:
-        raise SFTKeyError(f"model {str(directory)!r}: no weights, expected {' or '.join(WEIGHTS)}")
+        raise SFTKeyError(f"model {str(directory)!r}: no weights, expected {' or '.join(WEIGHT_FILES)}")
     described = {path for pattern in DESCRIPTION for path in directory.glob(pattern)}
     total = hashlib.sha256()
     for path in sorted(weights | described):

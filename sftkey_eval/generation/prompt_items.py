@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from sftkey_data.prepared.manifest import Manifest
     from sftkey_data.tokens.tokenizer import Encoder
 
-COLUMNS = ("id", "dataset", "split", "prompt", "completion", "gold", "answer_type", "choices", "cot_start", "cot_end")
+ITEM_COLUMNS = (
+    "id",
+    "dataset",
+    "split",
+    "prompt",
+    "completion",
+    "gold",
+    "answer_type",
+    "choices",
+    "cot_start",
+    "cot_end",
+)
 TOKEN_COLUMNS = ("input_ids", "prompt_tokens")
 
 
@@ -35,7 +46,9 @@ class Item:
         return str(self.row["prompt"])
 
 
-def load_items(data: Path, manifest: "Manifest", *, split: str | None = None, limit: int | None = None) -> list[Item]:
+def load_prompt_items(
+    data: Path, manifest: "Manifest", *, split: str | None = None, limit: int | None = None
+) -> list[Item]:
     """The rows of a prepared directory in its own order.
 
     Raises:
@@ -43,7 +56,7 @@ def load_items(data: Path, manifest: "Manifest", *, split: str | None = None, li
     """
     from sftkey_data.prepared.shards import open_shards
 
-    columns = COLUMNS + (TOKEN_COLUMNS if manifest.tokenizer is not None else ())
+    columns = ITEM_COLUMNS + (TOKEN_COLUMNS if manifest.tokenizer is not None else ())
     rows = open_shards(data, columns=columns).to_pylist()
     if split is not None:
         splits = sorted({row["split"] for row in rows})
@@ -94,9 +107,9 @@ def encode_prompts(
 
 def built_with(manifest: "Manifest", tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the shards hold the ids of this tokenizer."""
-    from sftkey_data.tokens.tokenizer import fingerprint
+    from sftkey_data.tokens.tokenizer import tokenizer_fingerprint
 
-    return manifest.tokenizer is not None and manifest.tokenizer.fingerprint == fingerprint(tokenizer)
+    return manifest.tokenizer is not None and manifest.tokenizer.fingerprint == tokenizer_fingerprint(tokenizer)
 
 
 def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest") -> "Encoder":

@@ -6,14 +6,14 @@ from typing import Literal
 
 from sftkey_eval.policy import Policy
 
-Outcome = Literal["correct", "wrong", "undecided", "unscored"]
+Ruling = Literal["correct", "wrong", "undecided", "unscored"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A verdict and the name of the rule that decided it; `unscored` where the gold is empty or unusable."""
 
-    verdict: Outcome
+    verdict: Ruling
     rule: str
 
 

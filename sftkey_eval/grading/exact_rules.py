@@ -29,7 +29,7 @@ from sftkey_eval.mathematics.quantities import (
     same_members,
     same_value,
 )
-from sftkey_eval.mathematics.real_sets import mentions_region, read_region, same_region
+from sftkey_eval.mathematics.real_sets import mentions_real_set, read_real_set, same_real_set
 from sftkey_eval.policy import Policy
 
 
@@ -160,14 +160,14 @@ NUMBERLIKE = NUMBER_WORDS - {"and"} | set(_VALUE_WORDS.split())
 
 def same_regions(gold: str, predicted: str, policy: Policy) -> Decision | None:
     """`x > 2` is the interval from 2 to infinity; unions in any order."""
-    if not (mentions_region(gold) or mentions_region(predicted)):
+    if not (mentions_real_set(gold) or mentions_real_set(predicted)):
         return None
-    left, right = read_region(gold), read_region(predicted)
+    left, right = read_real_set(gold), read_real_set(predicted)
     if left is None or right is None:
         return None
     if left[0] and right[0] and left[0] != right[0]:
         return Decision("wrong", "region")
-    return _verdict(same_region(left[1], right[1], policy), "region")
+    return _verdict(same_real_set(left[1], right[1], policy), "region")
 
 
 def same_equations(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001

@@ -10,14 +10,14 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_eval.logs.inspect_logs import read_eval_log, read_json_log
 from sftkey_eval.logs.lm_eval_logs import read_samples
-from sftkey_eval.logs.logged_sample import Count, Line
+from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine
 from sftkey_eval.records.lines import write_lines
 
 ALWAYS = ("completion", "gold")
 """Columns that every line has, as null where there is none: such a row stays in the denominator."""
 
 
-def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None) -> Count:
+def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None) -> ImportCount:
     """Write completions that `sftkey-eval score` reads.
 
     Args:
@@ -29,7 +29,7 @@ def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None)
         SFTKeyError: No such file, one of another shape, no completions, or two of the same id.
     """
     golds = None if dataset is None else _with_defaults(load_dataset(dataset))
-    count, ids = Count(), dict[str, Path]()
+    count, ids = ImportCount(), dict[str, Path]()
     if out.is_dir():
         raise SFTKeyError(f"{out}: expected a file to write completions to, found a folder")
     for path in paths:
@@ -57,7 +57,7 @@ def _with_defaults(dataset: Dataset) -> Dataset:
     return bind(dataset, parse_options(dataset, {}))
 
 
-def _read(path: Path, count: Count, golds: Dataset | None) -> Iterator[Line]:
+def _read(path: Path, count: ImportCount, golds: Dataset | None) -> Iterator[LoggedLine]:
     zipped = zipfile.is_zipfile(path)
     whole = None if zipped else _whole(path)
     if not zipped and whole is None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.logs.logged_sample import Count, Line, sample_id
+from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine, sample_id
 
 FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "unknown": None}
 """Inspect's names where they are not ours."""
@@ -42,7 +42,7 @@ class _Run(BaseModel):
     dataset: _Dataset = _Dataset()
 
 
-def read_json_log(path: Path, log: Mapping[str, Any], count: Count) -> Iterator[Line]:
+def read_json_log(path: Path, log: Mapping[str, Any], count: ImportCount) -> Iterator[LoggedLine]:
     """One line per sample and epoch of a log in one JSON object.
 
     Raises:
@@ -55,7 +55,7 @@ def read_json_log(path: Path, log: Mapping[str, Any], count: Count) -> Iterator[
     yield from _lines(path, log["eval"], enumerate(samples, start=1), count)
 
 
-def read_eval_log(path: Path, count: Count) -> Iterator[Line]:
+def read_eval_log(path: Path, count: ImportCount) -> Iterator[LoggedLine]:
     """The same of a `.eval` file, sample by sample.
 
     Raises:
@@ -106,7 +106,7 @@ def _unpacked(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> b
     return content
 
 
-def _lines(path: Path, facts: Mapping[str, Any], samples: Any, count: Count) -> Iterator[Line]:
+def _lines(path: Path, facts: Mapping[str, Any], samples: Any, count: ImportCount) -> Iterator[LoggedLine]:
     run = validate(facts, _Run, where=f"{path}: eval")
     task, epochs = run.task or path.stem, run.config.epochs or 1
     found = 0
@@ -118,7 +118,7 @@ def _lines(path: Path, facts: Mapping[str, Any], samples: Any, count: Count) -> 
         count.missing += max(0, len(run.dataset.sample_ids) * epochs - found)
 
 
-def _line(sample: Any, task: str, epochs: int, count: Count, where: str) -> Line:
+def _line(sample: Any, task: str, epochs: int, count: ImportCount, where: str) -> LoggedLine:
     try:
         item, epoch, output = f"{task}/{sample['id']}", int(sample["epoch"]), sample["output"]
         targets = sample["target"] if isinstance(sample["target"], list) else [sample["target"]]

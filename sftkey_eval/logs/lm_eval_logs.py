@@ -10,17 +10,17 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Reject
 from sftkey_data.registry import Dataset
-from sftkey_eval.logs.logged_sample import Count, Line, sample_id
-from sftkey_eval.records.completions import read_rows
+from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine, sample_id
+from sftkey_eval.records.completions import read_completion_rows
 
-COLUMNS = ("doc_id", "doc", "target", "arguments", "resps")
+LOGGED_COLUMNS = ("doc_id", "doc", "target", "arguments", "resps")
 OURS = ("id", "dataset", "split", "gold", "answer_type", "choices", "template")
 """The columns by which a logged item is known to come from a task of ours."""
 
 _NAME = re.compile(r"samples_(.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?")
 
 
-def read_samples(path: Path, count: Count, golds: Dataset | None) -> Iterator[Line]:
+def read_samples(path: Path, count: ImportCount, golds: Dataset | None) -> Iterator[LoggedLine]:
     """One line per generated text; an item that was logged once per filter is read once.
 
     Args:
@@ -34,7 +34,7 @@ def read_samples(path: Path, count: Count, golds: Dataset | None) -> Iterator[Li
     name = _NAME.fullmatch(path.stem)
     task = name[1] if name else path.stem
     seen: dict[str, tuple[Any, Any]] = {}
-    for number, row in read_rows(path, "samples", numbers_as_text=False):
+    for number, row in read_completion_rows(path, "samples", numbers_as_text=False):
         where = f"{path} line {number}"
         count.records += 1
         texts = _texts(row, where)
@@ -49,7 +49,7 @@ def read_samples(path: Path, count: Count, golds: Dataset | None) -> Iterator[Li
 
 
 def _texts(row: Mapping[str, Any], where: str) -> list[str]:
-    for column in COLUMNS:
+    for column in LOGGED_COLUMNS:
         if column not in row:
             found = ", ".join(row)
             raise SFTKeyError(f"{where}: no {column!r}{nearest(column, list(row))} as lm-eval logs it, found: {found}")
@@ -61,8 +61,8 @@ def _texts(row: Mapping[str, Any], where: str) -> list[str]:
 
 
 def _lines(
-    row: Mapping[str, Any], task: str, texts: list[str], count: Count, golds: Dataset | None, where: str
-) -> Iterator[Line]:
+    row: Mapping[str, Any], task: str, texts: list[str], count: ImportCount, golds: Dataset | None, where: str
+) -> Iterator[LoggedLine]:
     item = _item(row, task, golds, count, where)
     prompt = _prompt(row["arguments"], where)
     for sample, text in enumerate(texts):
@@ -75,7 +75,7 @@ def _lines(
         }
 
 
-def _item(row: Mapping[str, Any], task: str, golds: Dataset | None, count: Count, where: str) -> Line:
+def _item(row: Mapping[str, Any], task: str, golds: Dataset | None, count: ImportCount, where: str) -> LoggedLine:
     """What is known of the item: from our own task's columns, from an extractor, or from lm-eval's target."""
     doc = row["doc"]
     if isinstance(doc, dict) and all(column in doc for column in OURS):

@@ -5,12 +5,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-Line = dict[str, Any]
+LoggedLine = dict[str, Any]
 """A row of a completions file; what is None is not known."""
 
 
 @dataclass(slots=True)
-class Count:
+class ImportCount:
     """What went in and what came out.
 
     `records` of the logs became `completions`: an lm-eval item of k repeats becomes k of them, and one that was logged

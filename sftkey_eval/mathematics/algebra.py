@@ -23,11 +23,11 @@ IMAGINARY, PI, EULER = ("i",), ("pi",), ("e",)
 OPAQUE = frozenset({"root", "function", "power"})
 
 
-class Unreadable(ValueError):  # noqa: N818 - says what the text is
+class NotExact(ValueError):  # noqa: N818 - says what the text is
     """The text is no expression that this arithmetic covers."""
 
 
-class TooCostly(Unreadable):
+class TooCostly(NotExact):
     """The exact value would be too large to compute."""
 
 
@@ -136,7 +136,7 @@ def quotient(above: Sum, below: Sum) -> Quotient:
         Unreadable: The denominator is zero.
     """
     if not below.terms:
-        raise Unreadable("division by zero")
+        raise NotExact("division by zero")
     if len(below.terms) > 1:
         scale = 1 / below.terms[0][1]
         return (
@@ -173,7 +173,7 @@ def power(base: Quotient, exponent: Quotient) -> Quotient:
     value = exponent.constant
     if not base.above.terms:
         if value is None or value <= 0:
-            raise Unreadable("power of zero")
+            raise NotExact("power of zero")
         return base
     if value is not None and value.denominator == 1:
         return _whole_power(base, int(value))
@@ -270,7 +270,7 @@ def _broken_power(term: tuple[Monomial, Fraction], exponent: Fraction) -> Quotie
         elif exponent.denominator % 2:
             result = number(-1 if exponent.numerator % 2 else 1)
         else:
-            raise Unreadable("root of a negative number")
+            raise NotExact("root of a negative number")
     powers = [(("prime", prime), Fraction(times)) for prime, times in factors(abs(coefficient))]
     for name, old in [*powers, *monomial]:
         single = _times((((name, old * exponent),), Fraction(1)), ((), Fraction(1)))

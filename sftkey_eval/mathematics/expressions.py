@@ -11,11 +11,11 @@ from functools import lru_cache
 from sftkey_eval.answers.markup import plain
 from sftkey_eval.answers.units import read_unit
 from sftkey_eval.mathematics import algebra
-from sftkey_eval.mathematics.algebra import Quotient, Unreadable
+from sftkey_eval.mathematics.algebra import NotExact, Quotient
 from sftkey_eval.mathematics.exact_equality import FUNCTIONS
 
-MAX_CHARS = 400
-MAX_DEPTH = 20
+MAX_EXPRESSION_CHARS = 400
+MAX_EXPRESSION_DEPTH = 20
 MAX_FACTORIAL = 300
 MAX_RADIANS = 7
 
@@ -53,17 +53,17 @@ _GREEK = frozenset(_GREEK_NAMES.split())
 @lru_cache(maxsize=4096)
 def read_value(text: str) -> Quotient | None:
     r"""The exact value that makes up all of `text`, with `x`, `\pi`, roots, powers; None where it is anything else."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_EXPRESSION_CHARS:
         return None
     text = plain(text).translate(_SUPERSCRIPTS)
     for pattern, spelling in _RESPELLED:
         text = pattern.sub(spelling, text)
-    if not text or len(text) > 2 * MAX_CHARS:
+    if not text or len(text) > 2 * MAX_EXPRESSION_CHARS:
         return None
     parser = _Parser(text)
     try:
         value = parser.sum()
-    except (Unreadable, OverflowError):
+    except (NotExact, OverflowError):
         return None
     return value if parser.at_end() else None
 
@@ -81,8 +81,8 @@ class _Parser:
 
     def sum(self) -> Quotient:
         self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise Unreadable("nested too deep")
+        if self._depth > MAX_EXPRESSION_DEPTH:
+            raise NotExact("nested too deep")
         total = self._signed_product()
         while (sign := self._take("+", "-")) is not None:
             product = self._product()
@@ -104,7 +104,7 @@ class _Parser:
                 if not self._begins_factor():
                     return value
                 if divided:
-                    raise Unreadable("1/2x has two readings")
+                    raise NotExact("1/2x has two readings")
                 value = value * self._factor()
             else:
                 negative = self._take("-") is not None
@@ -118,7 +118,7 @@ class _Parser:
         if found is None:
             return False
         if found["number"]:
-            raise Unreadable("a number behind a factor")
+            raise NotExact("a number behind a factor")
         return bool(found["command"] or found["word"]) or found["symbol"] in _CLOSING
 
     def _factor(self) -> Quotient:
@@ -148,7 +148,7 @@ class _Parser:
         if opening == "|":
             return _absolute(self._until("|"))
         if opening not in _CLOSING:
-            raise Unreadable(opening)
+            raise NotExact(opening)
         return self._until(_CLOSING[opening])
 
     def _number(self, digits: str) -> Quotient:
@@ -158,7 +158,7 @@ class _Parser:
             part = self._base().constant
             if part is not None and part.denominator > 1:
                 if not 0 < part < 1:
-                    raise Unreadable("neither a mixed number nor clearly a product")
+                    raise NotExact("neither a mixed number nor clearly a product")
                 return value + algebra.number(part)
             self._position = start
         return value
@@ -178,14 +178,14 @@ class _Parser:
             return algebra.atom(_CONSTANTS[name])
         if name in _GREEK:
             return algebra.variable(name + self._subscript())
-        raise Unreadable(name)
+        raise NotExact(name)
 
     def _word(self, found: re.Match[str]) -> Quotient:
         word = found["word"]
         if word in _FUNCTION_NAMES:
             return self._function(word)
         if len(word) > 2 or word.lower() in _SHORT_WORDS or (len(word) == 2 and read_unit(word, spaced=True)):
-            raise Unreadable(word)  # a word of a language, not a product
+            raise NotExact(word)  # a word of a language, not a product
         self._position = found.start("word") + 1
         letter = word[0]
         if letter in "ie" and self._text[self._position : self._position + 1] != "_":
@@ -212,7 +212,7 @@ class _Parser:
             while (found := self._peek()) is not None and self._continues(found):
                 argument = argument * self._factor()
         if exponent is not None and exponent.constant == -1:
-            raise Unreadable("an inverse function or a reciprocal")
+            raise NotExact("an inverse function or a reciprocal")
         value = _apply(name, argument, base)
         return value if exponent is None else algebra.power(value, exponent)
 
@@ -230,7 +230,7 @@ class _Parser:
     def _until(self, closing: str) -> Quotient:
         value = self.sum()
         if self._take(closing) is None:
-            raise Unreadable("unbalanced")
+            raise NotExact("unbalanced")
         return value
 
     def _peek(self) -> re.Match[str] | None:
@@ -239,7 +239,7 @@ class _Parser:
     def _next(self) -> re.Match[str]:
         found = self._peek()
         if found is None:
-            raise Unreadable("not mathematics")
+            raise NotExact("not mathematics")
         self._position = found.end()
         return found
 
@@ -254,7 +254,7 @@ class _Parser:
 def _whole(value: Quotient) -> int:
     constant = value.constant
     if constant is None or constant.denominator != 1 or not 0 <= constant <= MAX_FACTORIAL:
-        raise Unreadable("factorial")
+        raise NotExact("factorial")
     return int(constant)
 
 
@@ -275,13 +275,13 @@ def _apply(name: str, argument: Quotient, base: Quotient | None) -> Quotient:
     if name == "exp":
         return algebra.power(algebra.atom(algebra.EULER), argument)
     if name not in ("log", "ln") and argument.constant is not None and argument.constant > MAX_RADIANS:
-        raise Unreadable("probably degrees")
+        raise NotExact("probably degrees")
     if name in ("sec", "csc", "cot"):
         reciprocal = {"sec": "cos", "csc": "sin", "cot": "tan"}[name]
         return algebra.number(1) / algebra.function(reciprocal, argument)
     if name == "log":
         if base is None:
-            raise Unreadable("log has two readings")
+            raise NotExact("log has two readings")
         return _logarithm(argument) / _logarithm(base)
     return _logarithm(argument) if name == "ln" else algebra.function(_NAMES.get(name, name), argument)
 

@@ -7,11 +7,11 @@ from functools import lru_cache
 from sftkey_eval.answers.markup import plain
 from sftkey_eval.answers.sequences import split_top_level, unbracket
 from sftkey_eval.mathematics import algebra
-from sftkey_eval.mathematics.algebra import Quotient, Unreadable
+from sftkey_eval.mathematics.algebra import NotExact, Quotient
 from sftkey_eval.mathematics.exact_equality import equal
 from sftkey_eval.mathematics.expressions import read_value
 
-MAX_TEXT = 2_000
+MAX_NOTATION_CHARS = 2_000
 MAX_CELLS = 100
 
 _NOTHING = {
@@ -72,7 +72,7 @@ def same_ratio(gold: tuple[Quotient, ...], predicted: tuple[Quotient, ...]) -> b
         return False
     try:
         crossed = [equal(gold[0] * b, predicted[0] * a) for a, b in zip(gold, predicted, strict=True)]
-    except Unreadable:
+    except NotExact:
         return None
     return False if False in crossed else (None if None in crossed else True)
 
@@ -80,7 +80,7 @@ def same_ratio(gold: tuple[Quotient, ...], predicted: tuple[Quotient, ...]) -> b
 @lru_cache(maxsize=1024)
 def read_matrix(text: str) -> tuple[tuple[Quotient, ...], ...] | None:
     r"""Rows of a `pmatrix`, `bmatrix`, `array`, or of `[[1, 2], [3, 4]]`; None for anything else, determinants too."""
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_NOTATION_CHARS:
         return None
     found = _MATRIX.fullmatch(_AROUND_MATRIX.sub("", text.strip()).strip())
     rows = _matrix_rows(found.group(2)) if found else _nested_rows(text)
@@ -170,7 +170,7 @@ def read_equation(text: str) -> Equation | None:
         return None
     try:
         return Equation(left - right)
-    except Unreadable:
+    except NotExact:
         return None
 
 

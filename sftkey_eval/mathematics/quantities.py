@@ -15,9 +15,9 @@ from sftkey_eval.mathematics.exact_equality import equal, evaluate
 from sftkey_eval.mathematics.expressions import read_value
 from sftkey_eval.policy import Policy
 
-MAX_PARTS = 40
-MAX_TEXT = 2_000
-MAX_UNIT_WORDS = 5
+MAX_MEMBERS = 40
+MAX_QUANTITIES_CHARS = 2_000
+MAX_TRAILING_WORDS = 5
 
 _NAMES = r"[A-Za-z](?:\s*,\s*[A-Za-z])*+"
 _NAMED = re.compile(
@@ -75,7 +75,7 @@ def read_quantity(text: str) -> Quantity | None:
 @lru_cache(maxsize=4096)
 def read_quantities(text: str) -> Quantities | None:
     r"""The members of a tuple, interval, set or list, with `\pm` written out; a lone value is a list of one."""
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_QUANTITIES_CHARS:
         return None
     text = strip_markup(text)
     if member := _MEMBER.match(text):
@@ -87,7 +87,7 @@ def read_quantities(text: str) -> Quantities | None:
     name = "".join(named.group(1).split()) if named else ""
     brackets, inside = unbracket(plain(text[named.end() :] if named else text).strip())
     parts = _parts(brackets, inside)
-    if not parts or len(parts) > MAX_PARTS:
+    if not parts or len(parts) > MAX_MEMBERS:
         return None
     found = [read_quantity(part) for part in parts]
     members = [member for member in found if member is not None]
@@ -98,11 +98,11 @@ def read_quantities(text: str) -> Quantities | None:
 
 def read_points(text: str) -> tuple[Quantities, ...] | None:
     """The tuples of a list or set of tuples; a lone tuple is a list of one. None where any part is something else."""
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_QUANTITIES_CHARS:
         return None
     brackets, inside = unbracket(plain(strip_markup(text)).strip())
     parts = _parts("", inside) if brackets in ("", "{}") else [text]
-    if not 0 < len(parts) <= MAX_PARTS:
+    if not 0 < len(parts) <= MAX_MEMBERS:
         return None
     points = [read_quantities(part.strip()) for part in parts]
     found = tuple(point for point in points if point is not None and point.ordered and len(point.members) > 1)
@@ -195,7 +195,7 @@ def _lower_sign(found: re.Match[str]) -> str:
 def _with_unit(text: str, name: str, *, upright: bool) -> Quantity | None:
     r"""A unit of one letter counts only where it is set upright: `2\pi h` is a product."""
     words = text.split(" ")
-    for count in range(min(MAX_UNIT_WORDS, len(words) - 1), 0, -1):
+    for count in range(min(MAX_TRAILING_WORDS, len(words) - 1), 0, -1):
         head, tail = " ".join(words[:-count]).strip(), " ".join(words[-count:]).strip()
         unit = read_unit(tail, spaced=True) if head and tail else None
         value = read_value(head) if unit else None

@@ -15,7 +15,7 @@ from sftkey_eval.mathematics.quantities import all_of, read_quantities, same_val
 from sftkey_eval.policy import Policy
 
 MAX_PIECES = 20
-MAX_TEXT = 1_000
+MAX_SET_CHARS = 1_000
 
 _RELATIONS = (
     (re.compile(r"\\(?:leqslant|leqq|leq|le)(?![A-Za-z])|<=|=<|≤|⩽"), "≤"),
@@ -36,7 +36,7 @@ _FLIPPED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠"}
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Stretch:
     """From `low` to `high`, each included or not."""
 
     low: Quotient
@@ -50,19 +50,19 @@ class Span:
         return _real(self.low), _real(self.high)
 
 
-Region = tuple[Span, ...]
+RealSet = tuple[Stretch, ...]
 
 
-def mentions_region(text: str) -> bool:
+def mentions_real_set(text: str) -> bool:
     """Whether a text holds a sign of order, a union or a set of numbers."""
     return _MARK.search(_respell(text)) is not None
 
 
 @lru_cache(maxsize=4096)
-def read_region(text: str) -> tuple[str, Region] | None:
+def read_real_set(text: str) -> tuple[str, RealSet] | None:
     """The variable, if one is named, and the sorted, merged spans; None where the text is no region."""
     text = _respell(text)
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_SET_CHARS:
         return None
     pieces = text.split("∪")
     if len(pieces) > MAX_PIECES:
@@ -73,7 +73,7 @@ def read_region(text: str) -> tuple[str, Region] | None:
         return None
 
 
-def same_region(gold: Region, predicted: Region, policy: Policy) -> bool | None:
+def same_real_set(gold: RealSet, predicted: RealSet, policy: Policy) -> bool | None:
     """Whether two regions are equal; None where an end is not proven equal or different."""
     if len(gold) != len(predicted):
         return False
@@ -91,7 +91,7 @@ def _respell(text: str) -> str:
     return text.strip()
 
 
-def _united(read: list[tuple[str, list[Span]] | None]) -> tuple[str, Region] | None:
+def _united(read: list[tuple[str, list[Stretch]] | None]) -> tuple[str, RealSet] | None:
     pieces = [piece for piece in read if piece is not None]
     names = {name for name, _ in pieces if name}
     if len(pieces) < len(read) or len(names) > 1:
@@ -99,7 +99,7 @@ def _united(read: list[tuple[str, list[Span]] | None]) -> tuple[str, Region] | N
     return "".join(names), _merged([span for _, spans in pieces for span in spans])
 
 
-def _read_member(text: str) -> tuple[str, list[Span]] | None:
+def _read_member(text: str) -> tuple[str, list[Stretch]] | None:
     member = _MEMBER.match(text)
     if member is None:
         return _read_piece(text)
@@ -107,7 +107,7 @@ def _read_member(text: str) -> tuple[str, list[Span]] | None:
     return (member.group(1), read[1]) if read else None
 
 
-def _read_piece(text: str) -> tuple[str, list[Span]] | None:
+def _read_piece(text: str) -> tuple[str, list[Stretch]] | None:
     if text == "ℝ":
         return "", [_span("<", _INFINITY)]
     if text.startswith("ℝ") and "∖" in text:
@@ -120,29 +120,29 @@ def _read_piece(text: str) -> tuple[str, list[Span]] | None:
         low, high = (_constant(part) for part in parts)
         if low is None or high is None or _real(low) >= _real(high):
             return None
-        return "", [Span(low, brackets[0] == "[", high, brackets[1] == "]")]
+        return "", [Stretch(low, brackets[0] == "[", high, brackets[1] == "]")]
     return _points(text)
 
 
-def _points(text: str) -> tuple[str, list[Span]] | None:
+def _points(text: str) -> tuple[str, list[Stretch]] | None:
     found = read_quantities(text)
     if found is None or found.brackets not in ("", "{}") or any(m.unit or m.value.variables for m in found.members):
         return None
     names = {member.name for member in found.members}
-    spans = [Span(member.value, True, member.value, True) for member in found.members]
+    spans = [Stretch(member.value, True, member.value, True) for member in found.members]
     return (names.pop(), spans) if len(names) == 1 else None
 
 
-def _without(text: str) -> tuple[str, list[Span]] | None:
+def _without(text: str) -> tuple[str, list[Stretch]] | None:
     points = _points(text.strip())
     if points is None:
         return None
     values = sorted((span.low for span in points[1]), key=_real)
     ends = [-_INFINITY, *values, _INFINITY]
-    return "", [Span(a, False, b, False) for a, b in pairwise(ends)]
+    return "", [Stretch(a, False, b, False) for a, b in pairwise(ends)]
 
 
-def _inequality(parts: list[str]) -> tuple[str, list[Span]] | None:
+def _inequality(parts: list[str]) -> tuple[str, list[Stretch]] | None:
     """`[c, op, x]`, `[x, op, c]` or `[c, op, x, op, c]`."""
     values = [read_value(part) for part in parts[::2]]
     if len(values) > 3 or any(value is None for value in values):
@@ -163,7 +163,7 @@ def _inequality(parts: list[str]) -> tuple[str, list[Span]] | None:
     return _bounded(name, bounds)
 
 
-def _bounded(name: str, bounds: list[tuple[str, Quotient]]) -> tuple[str, list[Span]] | None:
+def _bounded(name: str, bounds: list[tuple[str, Quotient]]) -> tuple[str, list[Stretch]] | None:
     if len(bounds) == 1:
         sign, value = bounds[0]
         if sign == "≠":
@@ -174,13 +174,13 @@ def _bounded(name: str, bounds: list[tuple[str, Quotient]]) -> tuple[str, list[S
     if len(lower) != 1 or len(upper) != 1:
         return None
     low, high = _span(*lower[0]), _span(*upper[0])
-    return name, [Span(low.low, low.low_in, high.high, high.high_in)]
+    return name, [Stretch(low.low, low.low_in, high.high, high.high_in)]
 
 
-def _span(sign: str, value: Quotient) -> Span:
+def _span(sign: str, value: Quotient) -> Stretch:
     if sign in "<≤":
-        return Span(-_INFINITY, False, value, sign == "≤")
-    return Span(value, sign == "≥", _INFINITY, False)
+        return Stretch(-_INFINITY, False, value, sign == "≤")
+    return Stretch(value, sign == "≥", _INFINITY, False)
 
 
 def _constant(text: str) -> Quotient | None:
@@ -188,8 +188,8 @@ def _constant(text: str) -> Quotient | None:
     return None if value is None or value.variables else value
 
 
-def _merged(spans: list[Span]) -> Region:
-    merged: list[Span] = []
+def _merged(spans: list[Stretch]) -> RealSet:
+    merged: list[Stretch] = []
     for span in sorted(spans, key=lambda span: (*span.ends, not span.low_in)):
         last = merged[-1] if merged else None
         if last is None or not _touch(last, span):
@@ -202,7 +202,7 @@ def _merged(spans: list[Span]) -> Region:
     return tuple(merged)
 
 
-def _touch(first: Span, second: Span) -> bool:
+def _touch(first: Stretch, second: Stretch) -> bool:
     gap = second.ends[0] - first.ends[1]
     return gap < 0 or (gap == 0 and (first.high_in or second.low_in))
 

@@ -63,7 +63,7 @@ def survey_completions(path: Path, fields: Fields) -> Survey:
     lines: dict[str, int] = {}
     columns: dict[str, None] = {}
     without_id: int | None = None
-    for number, row in read_rows(path, "completions"):
+    for number, row in read_completion_rows(path, "completions"):
         columns |= dict.fromkeys(row)
         if fields.id not in row:
             without_id = without_id or number
@@ -87,11 +87,13 @@ def read_completions(path: Path, fields: Fields) -> Iterator[Completion]:
     Raises:
         SFTKeyError: As `survey_completions`, apart from repeated ids.
     """
-    for number, row in read_rows(path, "completions"):
+    for number, row in read_completion_rows(path, "completions"):
         yield _completion(row, fields, f"{path} line {number}")
 
 
-def read_rows(path: Path, what: str, *, numbers_as_text: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_completion_rows(
+    path: Path, what: str, *, numbers_as_text: bool = True
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text, unless told not to.
 
     Raises:

@@ -93,7 +93,7 @@ class Verdict:
     second_rule: str | None = None
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
+VERDICT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
 
 
 def verdict_schema() -> "pa.Schema":
@@ -101,11 +101,11 @@ def verdict_schema() -> "pa.Schema":
     import pyarrow as pa
 
     flags = {"format_valid", "format_tolerant", "format_present", "correct", "lenient_correct", "lucky"}
-    types = {name: pa.bool_() if name in flags else pa.string() for name in COLUMNS} | {
+    types = {name: pa.bool_() if name in flags else pa.string() for name in VERDICT_COLUMNS} | {
         "sample": pa.int32(),
         "choices": pa.list_(pa.string()),
     }
-    return pa.schema([pa.field(name, types[name]) for name in COLUMNS])
+    return pa.schema([pa.field(name, types[name]) for name in VERDICT_COLUMNS])
 
 
 class VerdictWriter:
@@ -120,7 +120,7 @@ class VerdictWriter:
         import pyarrow as pa
 
         rows = list(verdicts)
-        columns = {name: [_storable(getattr(verdict, name)) for verdict in rows] for name in COLUMNS}
+        columns = {name: [_storable(getattr(verdict, name)) for verdict in rows] for name in VERDICT_COLUMNS}
         self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
 
@@ -162,7 +162,7 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise SFTKeyError(f"{path}: not a readable parquet file: {' '.join(str(error).split())}") from None
-    for column in COLUMNS:
+    for column in VERDICT_COLUMNS:
         if column not in table.column_names:
             found = nearest(column, table.column_names)
             raise SFTKeyError(f"{path}: column {column!r} is missing{found}; write the file with `sftkey-eval score`")
@@ -171,7 +171,7 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
         raise SFTKeyError(f"{path}: no provenance in the parquet metadata; write the file with `sftkey-eval score`")
     if table.num_rows == 0:
         raise SFTKeyError(f"{path}: no verdicts")
-    return [_verdict(row) for row in table.select(COLUMNS).to_pylist()], json.loads(metadata[METADATA_KEY])
+    return [_verdict(row) for row in table.select(VERDICT_COLUMNS).to_pylist()], json.loads(metadata[METADATA_KEY])
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:

@@ -13,16 +13,16 @@ from typing import TypeVar
 
 from sftkey_data.errors import SFTKeyError
 
-Row = TypeVar("Row")
-Result = TypeVar("Result")
+_Row = TypeVar("_Row")
+_Result = TypeVar("_Result")
 
-BATCH_ROWS = 500
+ROWS_PER_JOB = 500
 IN_FLIGHT = 2  # batches per worker: enough to keep it busy, few enough to bound memory
 
 
 def in_order(
-    job: Callable[[list[Row]], Result], batches: Iterable[list[Row]], workers: int
-) -> Generator[tuple[list[Row], Result], None, None]:
+    job: Callable[[list[_Row]], _Result], batches: Iterable[list[_Row]], workers: int
+) -> Generator[tuple[list[_Row], _Result], None, None]:
     """Batches with their results, in order; the same for any number of workers. Close it to end the workers early.
 
     Args:
@@ -55,9 +55,9 @@ def in_order(
 
 
 def _flow(
-    pool: ProcessPoolExecutor, job: Callable[[list[Row]], Result], batches: Iterator[list[Row]], limit: int
-) -> Iterator[tuple[list[Row], Result]]:
-    pending: deque[tuple[list[Row], Future[Result]]] = deque()
+    pool: ProcessPoolExecutor, job: Callable[[list[_Row]], _Result], batches: Iterator[list[_Row]], limit: int
+) -> Iterator[tuple[list[_Row], _Result]]:
+    pending: deque[tuple[list[_Row], Future[_Result]]] = deque()
     for batch in batches:
         pending.append((batch, pool.submit(job, batch)))
         if len(pending) >= limit:

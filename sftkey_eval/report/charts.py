@@ -30,7 +30,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ChartInterval:
     """A mark with its interval, in percent or points."""
 
     value: float
@@ -39,14 +39,14 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class ChartPoint:
     """A run in the plot of format against accuracy; `number` counts from 1, in the order of the runs."""
 
     label: str
     number: int
     colour: int
-    format: Interval
-    strict: Interval
+    format: ChartInterval
+    strict: ChartInterval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Scatter:
 
     x: Axis
     y: Axis
-    points: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]
     trails: tuple[tuple[int, ...], ...]
 
 
@@ -65,7 +65,7 @@ class ForestRow:
 
     label: str
     colour: int
-    difference: Interval
+    difference: ChartInterval
     shown: bool
     finding: str
 
@@ -79,7 +79,7 @@ class Forest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class ChartLine:
     """One run's composite in percent: straight from its format rate (weight 0) to its accuracy (weight 1).
 
     Args:
@@ -117,7 +117,7 @@ def round_axis(values: Iterable[float], *, at_least: float = 5.0, bounds: tuple[
 def scatter(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> Scatter:
     """Format against accuracy, one point per run."""
     points = tuple(
-        Point(
+        ChartPoint(
             label=label,
             number=index + 1,
             colour=index % NUM_COLOURS,
@@ -143,7 +143,7 @@ def forest(comparisons: Sequence[Comparison], names: Sequence[str]) -> Forest | 
             ForestRow(
                 label=comparison.second.label,
                 colour=(index + 1) % NUM_COLOURS,
-                difference=Interval(100 * rate.difference, 100 * rate.low, 100 * rate.high),
+                difference=ChartInterval(100 * rate.difference, 100 * rate.low, 100 * rate.high),
                 shown=rate.shown,
                 finding=finding(rate),
             )
@@ -155,10 +155,10 @@ def forest(comparisons: Sequence[Comparison], names: Sequence[str]) -> Forest | 
     return Forest(axis=round_axis([0.0, *ends], at_least=2.0, bounds=(-100.0, 100.0)), groups=groups)
 
 
-def curve(summaries: Mapping[str, Summary]) -> list[Line]:
+def curve(summaries: Mapping[str, Summary]) -> list[ChartLine]:
     """The composite of every run over the weight of accuracy."""
     return [
-        Line(
+        ChartLine(
             label=label,
             colour=index % NUM_COLOURS,
             dash=DASHES[index % len(DASHES)],
@@ -171,8 +171,8 @@ def curve(summaries: Mapping[str, Summary]) -> list[Line]:
     ]
 
 
-def _interval(rate: Rate) -> Interval:
-    return Interval(100 * (rate.value or 0.0), 100 * (rate.low or 0.0), 100 * (rate.high or 0.0))
+def _interval(rate: Rate) -> ChartInterval:
+    return ChartInterval(100 * (rate.value or 0.0), 100 * (rate.low or 0.0), 100 * (rate.high or 0.0))
 
 
 def _trails(runs: Sequence[Run]) -> tuple[tuple[int, ...], ...]:

@@ -9,7 +9,7 @@ from sftkey_eval.analysis.comparability import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
 from sftkey_eval.analysis.loaded_runs import load_runs
-from sftkey_eval.analysis.paired_comparison import CHANGES, OUTCOMES, Comparison, changes, compare_runs
+from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Comparison, changes, compare_runs
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.records.line_files import write_json, write_text
 from sftkey_eval.report import charts, report_plots
@@ -61,7 +61,7 @@ def compare_json(comparison: Comparison, summaries: dict[str, Summary]) -> dict[
     }
 
 
-def line_json(comparison: Comparison, out: Path) -> str:
+def comparison_line(comparison: Comparison, out: Path) -> str:
     """Differences and counts in one line for stdout."""
     rates = {
         name: {"difference": rate.difference, "lost": rate.lost, "gained": rate.gained, "p_mid": rate.p_mid}
@@ -73,7 +73,7 @@ def line_json(comparison: Comparison, out: Path) -> str:
 def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
     runs = [comparison.first, comparison.second]
     first, *others = run_tables(summaries, breakdowns(runs), opinions(runs))
-    paired = [paired_table([comparison], tuple(OUTCOMES)), resampled_table([comparison])]
+    paired = [paired_table([comparison], tuple(PAIRED_OUTCOMES)), resampled_table([comparison])]
     return [first, *paired, flipped_table(comparison), *others]
 
 
@@ -101,7 +101,7 @@ def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, 
         "first": comparison.first.label,
         "second": comparison.second.label,
         "num_items": num_items,
-        "forest": charts.forest([comparison], tuple(OUTCOMES)),
+        "forest": charts.forest([comparison], tuple(PAIRED_OUTCOMES)),
         "seconds": opinions(runs),
         "shown_flipped": SHOWN_FLIPPED,
         "comparisons": [comparison],

@@ -46,7 +46,7 @@ def counts(rate: Rate) -> str:
     return f"{rate.k}/{rate.n}"
 
 
-def size(num_bytes: int) -> str:
+def printed_size(num_bytes: int) -> str:
     """`3.2 MB`, or kB under a tenth of one."""
     return f"{num_bytes / 1e6:.1f}\u202fMB" if num_bytes >= 100_000 else f"{num_bytes / 1e3:.0f}\u202fkB"
 

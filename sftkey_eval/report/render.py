@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_eval.report.embed import packed
-from sftkey_eval.report.printed import cell, counts, interval, p_value, percent, points, size, visible_value
+from sftkey_eval.report.printed import cell, counts, interval, p_value, percent, points, printed_size, visible_value
 
 if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
-STYLES = ("base.css", "charts.css", "browser.css")
+STYLE_SHEETS = ("base.css", "charts.css", "browser.css")
 THEME = ("theme.js",)
 SCRIPTS = ("data.js", "card.js", "browser.js", "keys.js")
 
@@ -24,7 +24,7 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
     theme, script = _joined(THEME), _joined(SCRIPTS)
     data = packed(examples)
     found = {
-        "styles": _safe(_joined(STYLES)),
+        "styles": _safe(_joined(STYLE_SHEETS)),
         "theme_script": _safe(theme),
         "script": _safe(script),
         "script_digests": [_digest(theme), _digest(script)],
@@ -88,6 +88,6 @@ def _environment(*, html: bool) -> "jinja2.Environment":
         "p_value": p_value,
         "counts": counts,
         "cell": cell,
-        "size": size,
+        "size": printed_size,
     }
     return environment

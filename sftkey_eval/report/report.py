@@ -32,7 +32,7 @@ from sftkey_eval.report.report_tables import (
     run_tables,
 )
 from sftkey_eval.report.resampled_tables import arms_table, resampled_table
-from sftkey_eval.report.tables import Table, markdown_table, shown, write_tables
+from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,7 @@ def second_json(seconds: Mapping[str, Opinions]) -> dict[str, Any]:
     }
 
 
-def line_json(made: Report, out: Path) -> str:
+def report_line(made: Report, out: Path) -> str:
     """The headline counts of every run in one line for stdout."""
     runs = {
         label: {name: {"k": rate.k, "n": rate.n} for name, rate in summary.headline.items()}
@@ -172,7 +172,7 @@ def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict
         "format_statement": format_statement,
         "markdown_table": markdown_table,
         "rates_caption": RATES_CAPTION,
-        "shown": shown,
+        "shown": shown_cell,
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sftkey_eval.analysis.disagreements import Opinions
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.paired_comparison import CHANGES, FORMAT_MARGIN, Comparison, PairedRate, changes
-from sftkey_eval.analysis.summary import HEADLINE, WEIGHTS, Summary
+from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.printed import p_value, points
@@ -109,7 +109,7 @@ def composite_table(summaries: Mapping[str, Summary]) -> Table:
         name="composite",
         caption="Percent with bootstrap 95 % intervals over the items: accuracy weighted by the weight, format by the "
         "rest; the paper's weight is 0.7.",
-        columns=("Run", *(f"Weight {weight:.1f}" for weight in WEIGHTS)),
+        columns=("Run", *(f"Weight {weight:.1f}" for weight in COMPOSITE_WEIGHTS)),
         rows=tuple(
             (label, *(Estimate(point.value, point.low, point.high) for point in summary.composite_curve))
             for label, summary in summaries.items()

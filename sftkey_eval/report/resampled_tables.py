@@ -7,7 +7,7 @@ from sftkey_eval.analysis.paired_comparison import Comparison
 from sftkey_eval.analysis.summary import Summary
 from sftkey_eval.report.tables import Cell, Table
 
-OUTCOMES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
+RESAMPLED_TITLES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
 
 
 def levels_table(summaries: Mapping[str, Summary]) -> Table:
@@ -53,13 +53,13 @@ def arms_table(arms: Sequence[ArmComparison]) -> Table:
         name="arms",
         caption="Arms over their seeds: differences in points with bootstrap 95 % intervals over items and seeds; an "
         "arm with a single seed has no interval.",
-        columns=("Pair", "Items", "Seeds", *OUTCOMES.values()),
+        columns=("Pair", "Items", "Seeds", *RESAMPLED_TITLES.values()),
         rows=tuple(
             (
                 f"{arm.second} - {arm.first}",
                 arm.num_items,
                 f"{arm.num_seeds[1]} and {arm.num_seeds[0]}",
-                *(arm.rates[name] for name in OUTCOMES),
+                *(arm.rates[name] for name in RESAMPLED_TITLES),
             )
             for arm in arms
         ),

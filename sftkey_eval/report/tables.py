@@ -79,7 +79,7 @@ def latex(table: Table) -> str:
         r"\toprule",
         " & ".join(map(_escaped, table.columns)) + r" \\",
         r"\midrule",
-        *(" & ".join(_escaped(shown(value)) for value in row) + r" \\" for row in table.rows),
+        *(" & ".join(_escaped(shown_cell(value)) for value in row) + r" \\" for row in table.rows),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -92,12 +92,12 @@ def markdown_table(table: Table) -> str:
     rows = [
         [cell(column) for column in table.columns],
         ["---" if isinstance(value, str) else "---:" for value in first],
-        *([cell(value) if isinstance(value, str) else shown(value) for value in row] for row in table.rows),
+        *([cell(value) if isinstance(value, str) else shown_cell(value) for value in row] for row in table.rows),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def shown(value: Cell) -> str:
+def shown_cell(value: Cell) -> str:
     """A cell for people."""
     match value:
         case None:

@@ -15,11 +15,11 @@ from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.grading.decision import Decision
 from sftkey_eval.grading.ladder import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.records.completions import check_answer_type, read_choices, read_gold, read_rows, read_text
+from sftkey_eval.records.completions import check_answer_type, read_choices, read_completion_rows, read_gold, read_text
 from sftkey_eval.records.lines import write_lines
-from sftkey_eval.records.workers import BATCH_ROWS, in_order
+from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 
-COLUMNS = ("gold", "predicted", "answer_type")
+PAIR_COLUMNS = ("gold", "predicted", "answer_type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,12 @@ def read_pairs(path: Path, default: AnswerType | None = None) -> Iterator[Pair]:
     Raises:
         SFTKeyError: As `grade_file`, with the line.
     """
-    for number, row in read_rows(path, "pairs"):
+    for number, row in read_completion_rows(path, "pairs"):
         yield _pair(row, default, f"{path} line {number}")
 
 
 def _pair(row: dict[str, Any], default: AnswerType | None, where: str) -> Pair:
-    for name in COLUMNS[: 2 if default else 3]:
+    for name in PAIR_COLUMNS[: 2 if default else 3]:
         if name not in row:
             raise SFTKeyError(f"{where}: no column {name!r}{nearest(name, list(row))}; found: {', '.join(row)}")
     kind = read_text(row, "answer_type", where)
@@ -124,5 +124,5 @@ def _pair(row: dict[str, Any], default: AnswerType | None, where: str) -> Pair:
 
 
 def _batches(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
-    while batch := list(islice(pairs, BATCH_ROWS)):
+    while batch := list(islice(pairs, ROWS_PER_JOB)):
         yield batch

@@ -25,7 +25,7 @@ from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
 from sftkey_eval.records.lines import write_lines
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict, open_verdicts
-from sftkey_eval.records.workers import BATCH_ROWS, in_order
+from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
 from sftkey_eval.scoring.second_grader import check_second_grader, disagreement, disagreement_line, with_second_opinion
 
@@ -35,7 +35,7 @@ DISAGREEMENTS_FILE = "disagreements.jsonl"
 
 
 @dataclass(slots=True)
-class Tally:
+class ScoreTally:
     """Running counts over verdicts; every rate is over all of them, the unscored included."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -94,7 +94,7 @@ def score_file(
     policy: Policy = DEFAULT_POLICY,
     workers: int = 1,
     second_grader: str | None = None,
-) -> Tally:
+) -> ScoreTally:
     """Score a file of completions into a verdicts file.
 
     Args:
@@ -120,7 +120,7 @@ def score_file(
     _refuse_unusable(out, path)
     job = _Job(used, forced, policy, second_grader is not None)
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
-    tally = Tally()
+    tally = ScoreTally()
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         open_verdicts(out, provenance | {"run": run}) as writer,
@@ -251,7 +251,7 @@ def infer_answer_type(row: Completion) -> AnswerType:
 
 def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:
     remaining = iter(rows)
-    while batch := list(islice(remaining, BATCH_ROWS)):
+    while batch := list(islice(remaining, ROWS_PER_JOB)):
         yield batch
 
 

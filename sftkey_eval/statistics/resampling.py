@@ -15,7 +15,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.statistics.proportions import CONFIDENCE, Interval
 
 RESAMPLES = 4_000
-SEED = 0
+RESAMPLING_SEED = 0
 MOST_COUNTS = 2**22  # random numbers at once
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ class Estimate:
     high: float | None
 
 
-def resampled_means(columns: Array, *, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
+def resampled_means(columns: Array, *, resamples: int = RESAMPLES, seed: int = RESAMPLING_SEED) -> Array:
     """Means of the columns over items drawn with replacement, the same items for all columns.
 
     Items with the same row are drawn as one kind, in the number that a multinomial gives them: the same distribution as
@@ -63,7 +63,7 @@ def bootstrap(
     *,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
+    seed: int = RESAMPLING_SEED,
 ) -> list[Interval]:
     """Percentile intervals of functions of column means, such as ratios; items are resampled in pairs.
 
@@ -112,7 +112,12 @@ def mean_of_items(
 
 
 def items_by_seeds(
-    first: Array, second: Array, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = SEED
+    first: Array,
+    second: Array,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = RESAMPLING_SEED,
 ) -> Estimate:
     """Difference of two arms trained with several seeds each, second less first, over items and seeds alike.
 

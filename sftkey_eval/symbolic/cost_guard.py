@@ -5,15 +5,15 @@ The judgement is linear in the text and errs on the side of refusing: `9^{9^{9^9
 
 import re
 
-MAX_CHARS = 1_000
-MAX_DEPTH = 20
-MAX_DIGITS = 40  # of one number; the symbolic comparison computes to far more places than that
+MAX_SYMBOLIC_CHARS = 1_000
+MAX_SYMBOLIC_DEPTH = 20
+MAX_NUMBER_DIGITS = 40  # of one number; the symbolic comparison computes to far more places than that
 MAX_EXPONENT_DIGITS = 3
 MAX_FACTORIAL_DIGITS = 2
 MAX_FACTORIALS = 4
 MAX_POWERS = 40
 
-_DIGIT_RUN = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
+_DIGIT_RUN = re.compile(rf"\d{{{MAX_NUMBER_DIGITS + 1}}}")
 _POWER = re.compile(r"\^|\*\*")
 _EXPONENT = re.compile(rf"(?:\^|\*\*)[\s{{(+-]*+(?:\\frac\s*+\{{)?+\d{{{MAX_EXPONENT_DIGITS + 1}}}")
 _CHAINED = re.compile(r"(?:\^|\*\*)\s*+[\w.]*+\s*+(?:\^|\*\*)")  # `9^9^9`, without braces
@@ -27,7 +27,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 def refusal(text: str) -> str | None:
     """Why an expression is too costly to be handed on: a `snake_case` reason, None where it is not."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_SYMBOLIC_CHARS:
         return "long"
     if _DIGIT_RUN.search(text):
         return "digits"
@@ -36,7 +36,7 @@ def refusal(text: str) -> str | None:
     big = _BIG_FACTORIAL.search(text) or _BIG_GAMMA.search(text) or _BIG_BINOMIAL.search(text)
     if big or text.count("!") > MAX_FACTORIALS:
         return "factorial"
-    return "nested" if _depth(text) > MAX_DEPTH else None
+    return "nested" if _depth(text) > MAX_SYMBOLIC_DEPTH else None
 
 
 def _depth(text: str) -> int:

@@ -31,13 +31,13 @@ from sympy import (
 )
 from sympy.core.relational import GreaterThan, LessThan, Relational, StrictGreaterThan, StrictLessThan
 
-Outcome = Literal["equal", "different", "unknown", "unparsed"]
+Equality = Literal["equal", "different", "unknown", "unparsed"]
 
 PLACES = 100
 TINY = Rational(1, 10**80)
 POINTS = 16
 MIN_POINTS = 4  # fewer comparable points prove nothing
-SEED = 20_240
+POINTS_SEED = 20_240
 
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
 _NORMALIZATION = NormalizationConfig(
@@ -51,12 +51,12 @@ class _UnparsedError(Exception):
     pass
 
 
-def answer(request: dict[str, Any]) -> Outcome:
+def answer(request: dict[str, Any]) -> Equality:
     """The reply to one request: whether elements are equal, or Math-Verify's opinion."""
     if "opinion" in request:
         return opinion(*request["opinion"])
     try:
-        golds, predicteds = ([read(text) for text in request[side]] for side in ("golds", "predicteds"))
+        golds, predicteds = ([read_operand(text) for text in request[side]] for side in ("golds", "predicteds"))
     except _UnparsedError:
         return "unparsed"
     rounding = request["rounding"]
@@ -65,7 +65,7 @@ def answer(request: dict[str, Any]) -> Outcome:
     return _same_members(golds, predicteds, rounding, as_set=request["as_set"])
 
 
-def opinion(gold: str, predicted: str) -> Outcome:
+def opinion(gold: str, predicted: str) -> Equality:
     """What Math-Verify says with its own settings; its signal-based time limits are off, the worker's limit holds."""
     sides = []
     for text in (gold, predicted):
@@ -85,11 +85,11 @@ class Bracketed:
     parts: tuple[Any, ...]
 
 
-def read(text: Any) -> Any:
+def read_operand(text: Any) -> Any:
     """A sympy object without floats, and with `i` the imaginary unit; `[brackets, parts]` element by element."""
     if not isinstance(text, str):
         brackets, parts = text
-        return Bracketed(brackets, tuple(map(read, parts)))
+        return Bracketed(brackets, tuple(map(read_operand, parts)))
     exact = _DECIMAL.sub(lambda found: rf"\frac{{{found[1]}{found[2]}}}{{1{'0' * len(found[2])}}}", text)
     try:
         parsed = latex2sympy(exact, normalization_config=_NORMALIZATION, conversion_config=_CONVERSION)
@@ -106,7 +106,7 @@ def read(text: Any) -> Any:
     return parsed
 
 
-def same(gold: Any, predicted: Any, rounding: int | None) -> Outcome:
+def same(gold: Any, predicted: Any, rounding: int | None) -> Equality:
     """Whether two parsed objects are equal; objects of different kinds never are, apart from a relation and its set."""
     try:
         return _same(gold, predicted, rounding)
@@ -116,7 +116,7 @@ def same(gold: Any, predicted: Any, rounding: int | None) -> Outcome:
         return "unknown"
 
 
-def _same(gold: Any, predicted: Any, rounding: int | None) -> Outcome:
+def _same(gold: Any, predicted: Any, rounding: int | None) -> Equality:
     if isinstance(gold, Bracketed) and isinstance(predicted, Bracketed):
         if gold.brackets != predicted.brackets:
             return "different"
@@ -139,7 +139,7 @@ def _same(gold: Any, predicted: Any, rounding: int | None) -> Outcome:
     return "different"
 
 
-def _same_value(gold: Expr, predicted: Expr, rounding: int | None) -> Outcome:
+def _same_value(gold: Expr, predicted: Expr, rounding: int | None) -> Equality:
     if gold == predicted:
         return "equal"
     left, right = gold.evalf(PLACES), predicted.evalf(PLACES)
@@ -153,7 +153,7 @@ def _same_value(gold: Expr, predicted: Expr, rounding: int | None) -> Outcome:
     return "equal" if gap < TINY else "different"
 
 
-def _same_function(gold: Expr, predicted: Expr, symbols: list[Any]) -> Outcome:
+def _same_function(gold: Expr, predicted: Expr, symbols: list[Any]) -> Equality:
     """Agreement wherever both are real, at random points of both signs; sqrt(x^2) is x on one side only."""
     if gold == predicted:
         return "equal"
@@ -171,7 +171,7 @@ def _same_function(gold: Expr, predicted: Expr, symbols: list[Any]) -> Outcome:
 
 
 def _points(symbols: list[Any]) -> list[dict[Any, Rational]]:
-    numbers = random.Random(SEED)
+    numbers = random.Random(POINTS_SEED)
     points = []
     for index in range(POINTS):
         signs = [1 if index % 2 else numbers.choice((1, -1)) for _ in symbols]  # half the points positive throughout
@@ -189,7 +189,7 @@ def _parts(value: Any) -> list[Any]:
     return list(getattr(value, "_unsorted_args", value.args))
 
 
-def _same_relation(gold: Any, predicted: Any) -> Outcome:
+def _same_relation(gold: Any, predicted: Any) -> Equality:
     golds, predicteds = _parts(gold), _parts(predicted)
     if len(golds) == len(predicteds) and _matched(golds, predicteds, _same_difference) == "equal":
         return "equal"
@@ -198,7 +198,7 @@ def _same_relation(gold: Any, predicted: Any) -> Outcome:
     return _same_set(gold, predicted)
 
 
-def _same_difference(gold: Relational, predicted: Relational) -> Outcome:
+def _same_difference(gold: Relational, predicted: Relational) -> Equality:
     """`a < b` as `b - a` above zero: equal where the differences are, up to a factor."""
     (left_kind, left), (right_kind, right) = _canonical(gold), _canonical(predicted)
     if left_kind is not right_kind:
@@ -226,7 +226,7 @@ def _canonical(relation: Relational) -> tuple[type, Expr]:
     return kind, relation.lhs - relation.rhs
 
 
-def _same_set(gold: Any, predicted: Any) -> Outcome:
+def _same_set(gold: Any, predicted: Any) -> Equality:
     sets = [
         side if isinstance(side, Set) else side.as_set() if _is_relation(side) else None for side in (gold, predicted)
     ]
@@ -239,7 +239,7 @@ def _same_set(gold: Any, predicted: Any) -> Outcome:
     return "unknown" if empty is None else "equal" if empty else "different"
 
 
-def _same_members(golds: list[Any], predicteds: list[Any], rounding: int | None, *, as_set: bool) -> Outcome:
+def _same_members(golds: list[Any], predicteds: list[Any], rounding: int | None, *, as_set: bool) -> Equality:
     if not as_set:
         return _matched(golds, predicteds, lambda a, b: same(a, b, rounding))
     outcomes = [[same(a, b, rounding) for b in predicteds] for a in golds]
@@ -247,7 +247,7 @@ def _same_members(golds: list[Any], predicteds: list[Any], rounding: int | None,
     return _all(covered)
 
 
-def _matched(golds: list[Any], predicteds: list[Any], compare: Any) -> Outcome:
+def _matched(golds: list[Any], predicteds: list[Any], compare: Any) -> Equality:
     """Every element with one of its own on the other side; equality is transitive, so the first found will do."""
     if len(golds) != len(predicteds):
         return "different"
@@ -263,11 +263,11 @@ def _matched(golds: list[Any], predicteds: list[Any], compare: Any) -> Outcome:
     return "unknown" if unknown else "equal"
 
 
-def _all(outcomes: Any) -> Outcome:
+def _all(outcomes: Any) -> Equality:
     found = set(outcomes)
     return "different" if "different" in found else "unknown" if "unknown" in found else "equal"
 
 
-def _any(outcomes: Any) -> Outcome:
+def _any(outcomes: Any) -> Equality:
     found = set(outcomes)
     return "equal" if "equal" in found else "unknown" if "unknown" in found else "different"

@@ -17,10 +17,10 @@ from sftkey_eval.policy import Policy
 from sftkey_eval.symbolic.cost_guard import refusal
 from sftkey_eval.symbolic.symbolic_process import SYMBOLIC
 
-MAX_PARTS = 12
+MAX_SYMBOLIC_PARTS = 12
 
 Element = str | tuple[str, tuple["Element", ...]]
-Verdict = tuple[Literal["correct", "wrong", "undecided"], str]
+RuledVerdict = tuple[Literal["correct", "wrong", "undecided"], str]
 
 _OR = re.compile(r"\s*\bor\b\s*", re.IGNORECASE)
 _AND = re.compile(r"\s*,?\s*\band\b\s*", re.IGNORECASE)
@@ -76,7 +76,7 @@ class _Side:
         return len(self.parts) == 1 and bool(_SET_WORK.search(self.parts[0]))
 
 
-def same_expression(gold: str, predicted: str, policy: Policy) -> Verdict:
+def same_expression(gold: str, predicted: str, policy: Policy) -> RuledVerdict:
     """Verdict and rule for two mathematical answers that no cheaper rule could decide.
 
     Returns:
@@ -96,7 +96,7 @@ def same_expression(gold: str, predicted: str, policy: Policy) -> Verdict:
     return verdict
 
 
-def second_opinion(gold: str, predicted: str) -> Verdict:
+def second_opinion(gold: str, predicted: str) -> RuledVerdict:
     """Math-Verify's own verdict on two answers, with its defaults; `undecided` where it cannot read one of them."""
     if reason := refusal(gold) or refusal(predicted):
         return "undecided", f"too_costly_{reason}"
@@ -131,7 +131,7 @@ def _take_apart(text: str) -> _Side | None:
     if elements is None or (elements.brackets in ("()", "[]") and len(elements.parts) == 1):
         return _Side((text,), "", name, unit, written) if text else None  # brackets around one expression only group
     parts = tuple(one for part in elements.parts for one in _both_signs(part))
-    return _Side(parts, elements.brackets, name, unit, written) if len(parts) <= MAX_PARTS else None
+    return _Side(parts, elements.brackets, name, unit, written) if len(parts) <= MAX_SYMBOLIC_PARTS else None
 
 
 def _split_unit(text: str) -> tuple[str, str]:
@@ -189,7 +189,7 @@ def _has_words(text: str) -> bool:
     )
 
 
-def _forbidden(gold: _Side, predicted: _Side, policy: Policy) -> Verdict | None:
+def _forbidden(gold: _Side, predicted: _Side, policy: Policy) -> RuledVerdict | None:
     """What the policy calls wrong whatever the values are."""
     if gold.unit != predicted.unit and (policy.units == "strict" or (gold.unit and predicted.unit)):
         return "wrong", "symbolic_unit"
@@ -209,7 +209,7 @@ def _forbidden(gold: _Side, predicted: _Side, policy: Policy) -> Verdict | None:
     return None
 
 
-def _same_ratio(gold: _Side, predicted: _Side) -> Verdict | None:
+def _same_ratio(gold: _Side, predicted: _Side) -> RuledVerdict | None:
     lengths = [[part.count(":") for part in side.parts] for side in (gold, predicted)]
     return None if lengths[0] == lengths[1] and len(gold.parts) == 1 else ("wrong", "symbolic_ratio")
 
@@ -223,7 +223,7 @@ def _whole(gold: _Side, predicted: _Side) -> bool:
     return gold.relation != predicted.relation or gold.set_like or predicted.set_like
 
 
-def _ask(gold: _Side, predicted: _Side, policy: Policy) -> Verdict:
+def _ask(gold: _Side, predicted: _Side, policy: Policy) -> RuledVerdict:
     golds: Iterable[Element]
     predicteds: Iterable[Element]
     if _whole(gold, predicted):
@@ -258,7 +258,7 @@ def _outcome(
     return SYMBOLIC.ask({**request, "rounding": rounding})
 
 
-def _verdict(outcome: str, rule: str) -> Verdict:
+def _verdict(outcome: str, rule: str) -> RuledVerdict:
     if outcome == "equal":
         return "correct", rule
     return ("wrong", rule) if outcome == "different" else ("undecided", f"{rule}_{outcome}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import datasets
 
 FOLDER = Path(__file__).parent
-PREFIX = "sftkey_"
+TASK_PREFIX = "sftkey_"
 SPLIT = "items"
 """The one split that lm-eval sees; which split of the source it is, the task's file says."""
 
@@ -50,7 +50,7 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvaluationTask:
     """One task as its file says."""
 
     name: str
@@ -63,13 +63,13 @@ class Task:
         return load_dataset(self.dataset).default_input or "generated"
 
 
-def all_tasks() -> list[Task]:
+def all_tasks() -> list[EvaluationTask]:
     """All tasks, by name."""
     import yaml
 
-    files = sorted(FOLDER.glob(f"{PREFIX}*.yaml"))
+    files = sorted(FOLDER.glob(f"{TASK_PREFIX}*.yaml"))
     facts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
-    return [Task(fact["task"], **fact["dataset_kwargs"]) for fact in facts]
+    return [EvaluationTask(fact["task"], **fact["dataset_kwargs"]) for fact in facts]
 
 
 def load_items(

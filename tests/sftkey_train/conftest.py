@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
-from sftkey_train.batches.training_set import Prepared, read_prepared
+from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.cli import main
 
 NUM_ROWS = 60
@@ -100,13 +100,13 @@ def straddling_dir(rows_file: Path, tokenizer_dir: Path, tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
-def prepared(data_dir: Path) -> Prepared:
-    return read_prepared(data_dir)
+def prepared(data_dir: Path) -> TrainingSet:
+    return read_training_set(data_dir)
 
 
 @pytest.fixture(scope="session")
-def straddling(straddling_dir: Path) -> Prepared:
-    return read_prepared(straddling_dir)
+def straddling(straddling_dir: Path) -> TrainingSet:
+    return read_training_set(straddling_dir)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from sftkey_data.schema import REGIONS
-from sftkey_train.batches.batch import Example, Order
+from sftkey_train.batches.batch import Example, ExampleOrder
 from sftkey_train.batches.placebo import with_placebo
 from sftkey_train.loss.schedule import step_weights
 from sftkey_train.recipe import Stage
@@ -51,7 +51,7 @@ def plain_loss(
     examples: Sequence[Example],
     stage: Stage,
     step: int,
-    order: Order,
+    order: ExampleOrder,
     reference: PreTrainedModel,
 ) -> Tensor:
     """The loss of a step as its definition says; what a stage only reads has its keys and values detached."""

@@ -10,7 +10,7 @@ import pytest
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
 from sftkey_data.prepared.shards import open_shards
-from sftkey_data.tokens.tokenizer import PROBES, Encoder, load_tokenizer
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "train" / "recipes" / "demo_tokenizer.py"
 OPTIONS = {"num": 300, "kind": "mixed", "regime": "choice"}
@@ -47,9 +47,9 @@ def test_the_tokenizer_loads_and_encodes_any_text(trained: Path) -> None:
     tokenizer = load_tokenizer(str(trained))
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", "<|pad|>")
     assert 258 < len(tokenizer) <= 512
-    for text in PROBES:
+    for text in OFFSET_PROBES:
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    Encoder(tokenizer).check_offsets(PROBES)
+    Encoder(tokenizer).check_offsets(OFFSET_PROBES)
 
 
 def test_digits_stay_apart_and_tags_stay_whole(trained: Path) -> None:

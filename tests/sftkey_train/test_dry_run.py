@@ -10,10 +10,10 @@ from rich.text import Text
 from transformers import AutoTokenizer, PreTrainedModel
 
 from sftkey_train.batches.batch import collate
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.cli import main
 from sftkey_train.dry_run import SUPERVISED, SUPERVISED_KEY, token_styles
-from sftkey_train.recipe import LOSS_ON
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import dry_run
 
@@ -46,7 +46,7 @@ def test_it_prints_a_plan_and_leaves_nothing(
 
 
 def test_steps_tokens_and_shapes_are_those_of_the_run(
-    tables: dict[str, Any], write_recipe: Write, prepared: Prepared
+    tables: dict[str, Any], write_recipe: Write, prepared: TrainingSet
 ) -> None:
     tables["stage"][0] |= {"micro_batch_size": 3}
     lines = _lines(write_recipe(tables), "stage.answer.steps=15")
@@ -55,7 +55,7 @@ def test_steps_tokens_and_shapes_are_those_of_the_run(
     num = 2 * vocabulary * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32) + 32
     assert f"(llama): {num:,} parameters, 2 layers, hidden 32, vocabulary {vocabulary}" in _fact(lines, "model")
     assert _fact(lines, "steps", 1) == "15 of 8 examples, 2 epochs"
-    targets = sum(len(collate([e], LOSS_ON["answer"]).labels) for e in prepared.examples.first(60))
+    targets = sum(len(collate([e], LOSS_ON_WEIGHTS["answer"]).labels) for e in prepared.examples.first(60))
     assert _fact(lines, "tokens", 1).startswith(f"{2 * total:,}, of which {2 * targets:,} (")
     assert _fact(lines, "loss", 1) == "tag 1 · key 1 · eos 1"
     passes = _fact(lines, "passes", 0)
@@ -83,7 +83,9 @@ def test_memory_is_that_of_one_of_the_processes_that_share_the_model(
     assert moments[1] == pytest.approx(moments[0] / 4, abs=0.06)
 
 
-def test_the_largest_pass_fills_a_budget_most(tables: dict[str, Any], write_recipe: Write, prepared: Prepared) -> None:
+def test_the_largest_pass_fills_a_budget_most(
+    tables: dict[str, Any], write_recipe: Write, prepared: TrainingSet
+) -> None:
     lengths = sorted(prepared.examples.num_tokens.tolist())
     budget = 2 * lengths[-1] - 1  # the longest is alone in it, and two shorter ones are more
     most = max(min(budget // n, i + 1) * n for i, n in enumerate(lengths))
@@ -94,8 +96,8 @@ def test_the_largest_pass_fills_a_budget_most(tables: dict[str, Any], write_reci
 
 
 @pytest.mark.parametrize("loss_on", ["completion", "answer", "key"])
-def test_the_tokens_with_loss_are_green_and_the_key_is_bold(prepared: Prepared, loss_on: Any) -> None:
-    weights = LOSS_ON[loss_on]
+def test_the_tokens_with_loss_are_green_and_the_key_is_bold(prepared: TrainingSet, loss_on: Any) -> None:
+    weights = LOSS_ON_WEIGHTS[loss_on]
     batch = collate(prepared.examples.first(3), weights)
     for row, example in enumerate(prepared.examples.first(3)):
         styles, borders = token_styles(batch, row), example.borders

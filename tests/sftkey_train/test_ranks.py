@@ -130,7 +130,7 @@ def test_gradients_are_summed_also_where_a_rank_has_none() -> None:
 
 
 def test_one_process_is_a_single_rank() -> None:
-    assert (ranks.rank(), ranks.size(), ranks.is_main()) == (0, 1, True)
+    assert (ranks.rank(), ranks.num_ranks(), ranks.is_main()) == (0, 1, True)
     assert (ranks.share([1, 2]), ranks.total(3.0), ranks.gather("x")) == ([1, 2], 3.0, ["x"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import LOSS_ON, Recipe, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Weights
 from sftkey_train.recipe_file import load_recipe
 
 Write = Callable[[dict[str, Any]], Path]
@@ -219,9 +219,9 @@ def test_a_misspelt_override_is_found_like_a_misspelt_key(tables: dict[str, Any]
 
 
 def test_loss_on_names_the_regions_of_the_design() -> None:
-    assert LOSS_ON["completion"] == Weights(prompt=0, cot=1, tag=1, key=1, eos=1)
-    assert LOSS_ON["answer"] == Weights(prompt=0, cot=0, tag=1, key=1, eos=1)
-    assert LOSS_ON["key"] == Weights(prompt=0, cot=0, tag=0, key=1, eos=0)
+    assert LOSS_ON_WEIGHTS["completion"] == Weights(prompt=0, cot=1, tag=1, key=1, eos=1)
+    assert LOSS_ON_WEIGHTS["answer"] == Weights(prompt=0, cot=0, tag=1, key=1, eos=1)
+    assert LOSS_ON_WEIGHTS["key"] == Weights(prompt=0, cot=0, tag=0, key=1, eos=0)
 
 
 def test_the_resolved_recipe_reads_back_as_the_same_recipe(tables: dict[str, Any], write_recipe: Write) -> None:

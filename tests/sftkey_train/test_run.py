@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.batches.batch import Order
+from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.region_weights import region_weights
-from sftkey_train.batches.training_set import read_prepared
+from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.checkpoint.earlier_run import first_difference
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.model.model import load_model
@@ -236,8 +236,8 @@ def test_an_epoch_that_does_not_divide_sees_its_last_examples(run: Run, out: Pat
 
 def _plain_loop(model: PreTrainedModel, recipe: Recipe) -> list[tuple[float, float]]:
     """Loss and gradient norm of each step of a loop without any shortcut; the model is trained in place."""
-    stage, examples = recipe.stages[0], read_prepared(recipe.data).examples
-    order = Order(recipe.seed, 0, len(examples), stage.batch_size, 4 * stage.batch_size)
+    stage, examples = recipe.stages[0], read_training_set(recipe.data).examples
+    order = ExampleOrder(recipe.seed, 0, len(examples), stage.batch_size, 4 * stage.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), betas=stage.betas, weight_decay=0.0)
     measured = []
     for step, rate in enumerate((0.5, 1.0, 1.0, 0.5), start=1):  # two steps of warm-up, then linear over the other two

@@ -247,9 +247,9 @@ def test_an_output_path_that_is_a_file(line_of: Callable[[], str], tables: dict[
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_examples(
     line_of: Callable[[], str], tables: dict[str, Any], model_dir: Path, data_dir: Path
 ) -> None:
-    from sftkey_train.batches.training_set import read_prepared
+    from sftkey_train.batches.training_set import read_training_set
 
-    examples = read_prepared(data_dir).examples
+    examples = read_training_set(data_dir).examples
     culprit = next(i for i in range(len(examples)) if "12" in examples.id(i))
     poisoned = int(examples[culprit].input_ids[3])
     model = AutoModelForCausalLM.from_pretrained(model_dir)

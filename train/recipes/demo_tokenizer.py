@@ -65,4 +65,4 @@ def train(texts: Iterator[str], vocab_size: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    console.run(app)
+    console.run_program(app)

@@ -73,7 +73,7 @@ def _print(lines: "Iterable[Text]") -> None:
 
 def main() -> None:
     """The console script."""
-    console.run(app)
+    console.run_program(app)
 
 
 if __name__ == "__main__":

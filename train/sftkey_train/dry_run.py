@@ -13,19 +13,19 @@ from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import REGIONS
 from sftkey_data.view.show import heading, tokens_in_colour
-from sftkey_train.batches.batch import Batch, Order, collate
+from sftkey_train.batches.batch import Batch, ExampleOrder, collate
 from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.region_weights import KEY
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.schedule import num_warmup_steps
-from sftkey_train.measure.flops import flop_count, work
+from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
 from sftkey_train.recipe import Recipe, Stage, Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from sftkey_train.batches.training_set import Prepared
+    from sftkey_train.batches.training_set import TrainingSet
 
 NUM_SHOWN = 3  # examples of a first batch
 SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"
@@ -36,12 +36,16 @@ class StagePlan:
     """One stage, with the order of its examples."""
 
     stage: Stage
-    order: Order
+    order: ExampleOrder
     parent: str
 
 
 def describe(
-    recipe: Recipe, data: "Prepared", heldout: "Prepared | None", config: "PreTrainedConfig", plans: Sequence[StagePlan]
+    recipe: Recipe,
+    data: "TrainingSet",
+    heldout: "TrainingSet | None",
+    config: "PreTrainedConfig",
+    plans: Sequence[StagePlan],
 ) -> Iterator[Text]:
     """The lines of a dry run; nothing is trained or written.
 
@@ -69,7 +73,7 @@ def _line(name: str, text: str) -> Text:
     return Text().append(f"{name:<9} ", "bold").append(text)
 
 
-def _size(data: "Prepared") -> str:
+def _size(data: "TrainingSet") -> str:
     lengths = data.examples.num_tokens
     return f"{data.path}: {len(lengths):,} examples, {lengths.sum():,} tokens, longest {lengths.max():,}"
 
@@ -89,7 +93,7 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
     )
 
 
-def _stage(recipe: Recipe, data: "Prepared", model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
+def _stage(recipe: Recipe, data: "TrainingSet", model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
     stage, order = plan.stage, plan.order
     weights, vocab_size = stage.region_weights, model.config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
@@ -109,7 +113,7 @@ def _stage(recipe: Recipe, data: "Prepared", model: "PreTrainedModel", plan: Sta
     yield from _first_batch(data, passes[0], len(chosen))
 
 
-def _largest_pass(data: "Prepared", stage: Stage, pad_token_id: int) -> Batch:
+def _largest_pass(data: "TrainingSet", stage: Stage, pad_token_id: int) -> Batch:
     """The longest examples together, or those that fill a budget of tokens most: no forward pass is larger."""
     lengths = data.examples.num_tokens
     longest_first = np.argsort(-lengths, kind="stable")
@@ -136,7 +140,7 @@ def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest:
     )
 
 
-def _tokens(data: "Prepared", weights: Weights, epochs: float) -> str:
+def _tokens(data: "TrainingSet", weights: Weights, epochs: float) -> str:
     """Over the whole stage; a mean where it ends within an epoch."""
     has_weight = np.array([getattr(weights, region) > 0 for region in REGIONS])
     total = data.examples.num_tokens.sum() * epochs
@@ -160,7 +164,7 @@ def _bytes(size: int) -> str:
 def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], passes: Sequence[Batch]) -> str:
     count, num_labels = flop_count(model), sum(len(batch.labels) for batch in passes)
     flops = count.of(passes, context_gradient=stage.context_gradient)
-    everywhere = sum(work(n, n).at(count.learning) for n in (len(example.input_ids) for example in chosen))
+    everywhere = sum(step_work(n, n).at(count.learning) for n in (len(example.input_ids) for example in chosen))
     per_token = flops / sum(len(example.input_ids) for example in chosen)
     in_head = count.learning.labels * num_labels / flops
     return (
@@ -169,7 +173,7 @@ def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], pass
     )
 
 
-def _first_batch(data: "Prepared", batch: Batch, num: int) -> Iterator[Text]:
+def _first_batch(data: "TrainingSet", batch: Batch, num: int) -> Iterator[Text]:
     shown = batch.ids[:NUM_SHOWN]
     yield Text(f"first batch, {len(shown)} of its {num} examples: ", "bold") + _legend()
     encoder = open_prepared(data.path).encoder()
@@ -198,7 +202,7 @@ def _legend() -> Text:
     return text.append("  ").append("loss, Key", SUPERVISED_KEY)
 
 
-def _rows(data: "Prepared", ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _rows(data: "TrainingSet", ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 

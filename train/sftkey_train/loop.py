@@ -11,7 +11,7 @@ import torch
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
-from sftkey_train.batches.batch import Batch, Examples, Order, shown
+from sftkey_train.batches.batch import Batch, ExampleOrder, Examples, shown_ids
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.loss.parity import check_pruning, packs
@@ -20,7 +20,7 @@ from sftkey_train.measure.flops import FlopCount
 from sftkey_train.measure.generated_match import Prompts, generate_and_read
 from sftkey_train.measure.gradient_share import gradient_norms, shares
 from sftkey_train.measure.heldout import measure
-from sftkey_train.measure.loss_tally import Tally
+from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate
@@ -36,7 +36,7 @@ class StageRun:
     """What one stage trains on, measures, and writes to."""
 
     stage: Stage
-    order: Order
+    order: ExampleOrder
     examples: Examples
     heldout: list[Batch] | None  # this rank's share of the held-out set
     prompts: Prompts | None  # to generate from
@@ -69,7 +69,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
         for step in range(done + 1, num_steps + 1):
             if run.measurements.says_stop(stage.early_stopping):
                 break
-            started, tally = time.perf_counter(), Tally()
+            started, tally = time.perf_counter(), LossTally()
             examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
             batches = step_batches(stage, examples, step, run.order, run.pad_token_id, packed=packed)
 
@@ -125,20 +125,20 @@ def _is_due(step: int, every: int, num_steps: int) -> bool:
     return step == num_steps or (every > 0 and step % every == 0)
 
 
-def _refuse_non_finite(tally: Tally, grad_norm: float, batches: list[Batch], where: str) -> None:
+def _refuse_non_finite(tally: LossTally, grad_norm: float, batches: list[Batch], where: str) -> None:
     if math.isfinite(tally.loss) and math.isfinite(grad_norm):
         return
     suspects = [id_ for ids in ranks.gather(tally.suspects) for id_ in ids]
     ids = suspects or [id_ for ids in ranks.gather([i for b in batches for i in b.ids]) for id_ in ids]
     found = f"loss is {tally.loss}" if not math.isfinite(tally.loss) else f"gradient norm is {grad_norm}"
-    raise SFTKeyError(f"{where}: {found}, stopped before the optimizer step; examples: {shown(ids)}")
+    raise SFTKeyError(f"{where}: {found}, stopped before the optimizer step; examples: {shown_ids(ids)}")
 
 
 def _speed(run: StageRun, tokens: int, batches: list[Batch], seconds: float) -> dict[str, float]:
     """Tokens per second of all ranks, FLOP/s of one device, and MFU where the device's peak is known."""
     stage = run.stage
     flops = run.flop_count.of(batches, context_gradient=stage.context_gradient, has_reference=stage.anchor > 0)
-    per_second = ranks.total(flops) / seconds / ranks.size()
+    per_second = ranks.total(flops) / seconds / ranks.num_ranks()
     speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "flops_per_second": per_second}
     return speed if run.peak_flops is None else speed | {"mfu": per_second / run.peak_flops}
 
@@ -148,7 +148,7 @@ def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
     return f"{name}  loss {loss:.4f}  {speed['tokens_per_second']:,.0f} tokens/s{mfu}"
 
 
-def _log(run: StageRun, step: int, tally: Tally, rate: float, grad_norm: float, speed: dict[str, float]) -> None:
+def _log(run: StageRun, step: int, tally: LossTally, rate: float, grad_norm: float, speed: dict[str, float]) -> None:
     stage = run.stage
     row = {
         "kind": "train",

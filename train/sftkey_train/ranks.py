@@ -52,7 +52,7 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def size() -> int:
+def num_ranks() -> int:
     """How many processes there are."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
@@ -68,8 +68,8 @@ def wait() -> None:
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
-    """Every `size`-th item, from the `rank`-th on; empty where there are fewer items than ranks."""
-    return items[rank() :: size()]
+    """Every `num_ranks`-th item, from the `rank`-th on; empty where there are fewer items than ranks."""
+    return items[rank() :: num_ranks()]
 
 
 def total(value: float) -> float:
@@ -79,7 +79,7 @@ def total(value: float) -> float:
 
 def add_up(values: Tensor) -> Tensor:
     """Replace a tensor by its sum over all ranks; all get the same bits."""
-    if size() > 1:
+    if num_ranks() > 1:
         distributed.all_reduce(values)
     return values
 
@@ -87,16 +87,16 @@ def add_up(values: Tensor) -> Tensor:
 def greatest(value: int) -> int:
     """The greatest of the numbers that the ranks have."""
     greatest = torch.tensor(value)
-    if size() > 1:
+    if num_ranks() > 1:
         distributed.all_reduce(greatest, op=distributed.ReduceOp.MAX)
     return int(greatest)
 
 
 def gather(value: T) -> list[T]:
     """What each rank holds, in the order of the ranks, on all of them."""
-    if size() == 1:
+    if num_ranks() == 1:
         return [value]
-    values: list[T | None] = [None] * size()
+    values: list[T | None] = [None] * num_ranks()
     distributed.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # every entry was filled
 
@@ -107,7 +107,7 @@ def sum_gradients(model: "PreTrainedModel") -> None:
     A rank without an example has no gradients and adds zeros; a parameter without a gradient on every rank keeps none,
     as the optimizer treats that differently from a gradient of zero. FSDP has summed its shares in the backward pass.
     """
-    if size() == 1 or isinstance(model, FSDPModule):
+    if num_ranks() == 1 or isinstance(model, FSDPModule):
         return
     trained = [p for p in model.parameters() if p.requires_grad]
     used = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)

@@ -16,17 +16,17 @@ Metric = Literal["key_nll", "key_exact_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+AtLeastZero = Annotated[int, Field(ge=0)]
 
 
-class Table(BaseModel):
+class RecipeTable(BaseModel):
     """A table of a recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Weights(Table):
+class Weights(RecipeTable):
     """Loss weight of the tokens of each region; a region that is not named has none."""
 
     prompt: Weight = 0.0
@@ -43,14 +43,14 @@ class Weights(Table):
 
 
 COMPLETION = ("cot", "tag", "key", "eos")
-LOSS_ON: Mapping[LossOn, Weights] = {
+LOSS_ON_WEIGHTS: Mapping[LossOn, Weights] = {
     "completion": Weights(cot=1, tag=1, key=1, eos=1),
     "answer": Weights(tag=1, key=1, eos=1),  # the paper's stage 2: everything after the closing CoT tag
     "key": Weights(key=1),
 }
 
 
-class ModelSource(Table):
+class ModelSource(RecipeTable):
     """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
 
     path: str | None = None
@@ -66,25 +66,25 @@ class ModelSource(Table):
         return self
 
 
-class Lora(Table):
+class Lora(RecipeTable):
     """Train low-rank adapters and leave the model's own weights as they are; stages hand the adapter on."""
 
-    r: Count = 16
-    alpha: Count = Field(32, description="the update is scaled alpha/r")
+    r: AtLeastOne = 16
+    alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear", description="names of linear layers; all-linear: every one but the output layer"
     )
 
 
-class EarlyStopping(Table):
+class EarlyStopping(RecipeTable):
     """End a stage after `patience` measurements in a row without a better one."""
 
     metric: Metric
-    patience: Count
+    patience: AtLeastOne
 
 
-class Stage(Table):
+class Stage(RecipeTable):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -98,36 +98,36 @@ class Stage(Table):
     token_loss: TokenLoss = Field("nll", description="dft: each token's NLL times its probability, held constant")
     placebo: bool = Field(False, description="the Key's weight on as many random tokens of the completion instead")
     anchor: Weight = Field(0.0, description="weight of the KL to the stage's first model, on tokens without loss")
-    steps: Count | None = Field(None, description="optimizer steps")
+    steps: AtLeastOne | None = Field(None, description="optimizer steps")
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, description="instead of steps")
-    batch_size: Count = Field(description="examples per optimizer step")
-    micro_batch_size: CountOrZero = Field(0, description="examples per forward pass; 0: the whole batch at once")
-    max_tokens: CountOrZero = Field(0, description="tokens per forward pass, padding included, instead")
+    batch_size: AtLeastOne = Field(description="examples per optimizer step")
+    micro_batch_size: AtLeastZero = Field(0, description="examples per forward pass; 0: the whole batch at once")
+    max_tokens: AtLeastZero = Field(0, description="tokens per forward pass, padding included, instead")
     packing: Packing = Field("auto", description="examples end to end in a forward pass of max_tokens; auto: on a GPU")
     context_gradient: bool = Field(True, description="false: what precedes the first token with a weight is only read")
     prune_last_layer: bool = Field(False, description="run the last layer's attention and MLP at predicted tokens only")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
     schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
-    warmup_steps: CountOrZero | None = Field(None, description="instead of warmup_ratio")
+    warmup_steps: AtLeastZero | None = Field(None, description="instead of warmup_ratio")
     weight_decay: Weight = Field(0.0, description="AdamW's, on matrices only: norms and biases have none")
     betas: tuple[Ratio, Ratio] = Field((0.9, 0.95), description="AdamW's")
     max_grad_norm: Weight = Field(1.0, description="gradients are scaled down to this norm; 0: never")
-    save_every: CountOrZero = Field(500, description="steps between checkpoints; 0: none before the end")
-    keep_last: Count = Field(1, description="how many of the latest checkpoints stay while the stage runs")
+    save_every: AtLeastZero = Field(500, description="steps between checkpoints; 0: none before the end")
+    keep_last: AtLeastOne = Field(1, description="how many of the latest checkpoints stay while the stage runs")
     best: Metric | None = Field(None, description="keep best-STEP, the model that this metric prefers, beside final")
     early_stopping: EarlyStopping | None = None
-    log_every: Count = Field(1, description="steps between rows of metrics.jsonl")
-    eval_every: CountOrZero = Field(100, description="steps between held-out rows; 0: at start and end only")
-    gradient_share_every: CountOrZero = Field(0, description="steps between gradient norms by region; 0: never")
-    generate_every: CountOrZero = Field(0, description="steps between greedy generations on held-out; 0: never")
-    generate_examples: Count = Field(64, description="how many of the first held-out examples are generated")
-    generate_max_new_tokens: CountOrZero = Field(0, description="0: twice the longest gold completion among them")
+    log_every: AtLeastOne = Field(1, description="steps between rows of metrics.jsonl")
+    eval_every: AtLeastZero = Field(100, description="steps between held-out rows; 0: at start and end only")
+    gradient_share_every: AtLeastZero = Field(0, description="steps between gradient norms by region; 0: never")
+    generate_every: AtLeastZero = Field(0, description="steps between greedy generations on held-out; 0: never")
+    generate_examples: AtLeastOne = Field(64, description="how many of the first held-out examples are generated")
+    generate_max_new_tokens: AtLeastZero = Field(0, description="0: twice the longest gold completion among them")
 
     @property
     def region_weights(self) -> Weights:
         """The weight of each region, whichever way the stage says it."""
-        return self.weights or LOSS_ON[self.loss_on or "completion"]
+        return self.weights or LOSS_ON_WEIGHTS[self.loss_on or "completion"]
 
     @property
     def target_regions(self) -> tuple[str, ...]:
@@ -183,18 +183,18 @@ class Stage(Table):
         return self
 
 
-class Recipe(Table):
+class Recipe(RecipeTable):
     """A whole run. Paths are relative to the directory the command runs in."""
 
     name: str
     data: Path = Field(description="prepared directory to train on")
     heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
-    heldout_examples: Count = Field(128, description="how many of its first examples are measured")
+    heldout_examples: AtLeastOne = Field(128, description="how many of its first examples are measured")
     out: Path = Field(description="directory of the run; the same command with the same directory resumes")
-    seed: CountOrZero = Field(0, description="initial weights, data order and dropout follow from it")
+    seed: AtLeastZero = Field(0, description="initial weights, data order and dropout follow from it")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
-    threads: CountOrZero = Field(0, description="CPU threads; 0: what torch chooses")
+    threads: AtLeastZero = Field(0, description="CPU threads; 0: what torch chooses")
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
     fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")

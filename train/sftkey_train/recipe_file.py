@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_train.recipe import EarlyStopping, Lora, ModelSource, Recipe, Stage, Table, Weights
+from sftkey_train.recipe import EarlyStopping, Lora, ModelSource, Recipe, RecipeTable, Stage, Weights
 
 # What other trainers call our keys, so that the hint finds them.
 SYNONYMS = {
@@ -28,7 +28,7 @@ SYNONYMS = {
     "dataset": "data",
     "stages": "stage",
 }
-TABLES: Mapping[str, type[Table]] = {
+TABLES: Mapping[str, type[RecipeTable]] = {
     "stage": Stage,
     "model": ModelSource,
     "weights": Weights,

@@ -14,9 +14,9 @@ import transformers
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_train import ranks
-from sftkey_train.batches.batch import Batch, Order
+from sftkey_train.batches.batch import Batch, ExampleOrder
 from sftkey_train.batches.packing import check_budget
-from sftkey_train.batches.training_set import Prepared, read_prepared
+from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, write_file
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
@@ -45,7 +45,7 @@ from sftkey_train.model.model import (
     recompute_activations,
 )
 from sftkey_train.model.sharding import shard
-from sftkey_train.recipe import LOSS_ON, Recipe, Stage
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -57,8 +57,8 @@ class _Run:
     """A recipe with everything it names opened and checked."""
 
     recipe: Recipe
-    data: Prepared
-    heldout: Prepared | None
+    data: TrainingSet
+    heldout: TrainingSet | None
     config: "PreTrainedConfig"
 
     @property
@@ -72,10 +72,10 @@ class _Run:
         """Those of all stages."""
         return [self.folder(stage) for stage in self.recipe.stages]
 
-    def order(self, stage: Stage) -> Order:
+    def order(self, stage: Stage) -> ExampleOrder:
         num = len(self.data.examples)
         seen = num_stage_examples(stage, num)
-        return Order(self.recipe.seed, self.recipe.depth(stage), num, stage.batch_size, seen)
+        return ExampleOrder(self.recipe.seed, self.recipe.depth(stage), num, stage.batch_size, seen)
 
     def steps_before(self) -> dict[str, int]:
         """How many steps the stages before each one have together, in the order of the recipe."""
@@ -148,15 +148,15 @@ def _open(recipe: Recipe) -> _Run:
         check_compiler(_device(recipe))
     if recipe.lora is not None:
         require("lora", "train", "peft")
-    data = read_prepared(recipe.data)
-    heldout = read_prepared(recipe.heldout) if recipe.heldout else None
+    data = read_training_set(recipe.data)
+    heldout = read_training_set(recipe.heldout) if recipe.heldout else None
     if heldout is not None and heldout.fingerprint != data.fingerprint:
         raise SFTKeyError(f"heldout {heldout.path} was made with another tokenizer than data {data.path}")
     run = _Run(recipe, data, heldout, model_config(recipe.model, data.tokenizer))
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, heldout)):
         check_fit(run.config, prepared)
-        prepared.examples.check(LOSS_ON["completion"], str(prepared.path))
+        prepared.examples.check(LOSS_ON_WEIGHTS["completion"], str(prepared.path))
     for stage in recipe.stages:
         check_targets(stage, data.examples)
         check_budget(stage, data.examples)
@@ -177,7 +177,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         recompute_activations(model)
     if recipe.compile:
         compile_layers(model)
-    if recipe.fsdp and ranks.size() > 1:
+    if recipe.fsdp and ranks.num_ranks() > 1:
         shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)

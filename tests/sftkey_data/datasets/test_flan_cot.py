@@ -8,7 +8,7 @@ import pytest
 
 from sftkey_data.extract import Parts
 from sftkey_data.registry import load_dataset
-from sftkey_data.sources.source import find_source, read
+from sftkey_data.sources.source import find_source, read_source
 
 FLAN = load_dataset("flan_cot")
 FILES = {
@@ -33,7 +33,7 @@ def lines_of(path: Path) -> list[str]:
 
 def extract_all(path: Path) -> list[Parts]:
     source = replace(find_source(str(path), None), fields=FLAN.fields)
-    return [FLAN.extract(record.row) for record in read(source)]
+    return [FLAN.extract(record.row) for record in read_source(source)]
 
 
 @every_file

@@ -15,14 +15,14 @@ from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import SOURCE_MANIFEST, export
-from sftkey_data.prepared.labels import IGNORED, LOSS_ON, label_column, parse_loss_on
+from sftkey_data.prepared.labels import IGNORED, LOSS_ON_REGIONS, label_column, parse_loss_on
 from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import REGIONS, TOKEN_BORDERS
 from sftkey_data.storage.output_folder import Folder
-from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_data.view.show import region_of
-from sftkey_train.recipe import LOSS_ON as RECIPE_LOSS_ON
+from sftkey_train.recipe import LOSS_ON_WEIGHTS as RECIPE_LOSS_ON
 
 FIXTURE = str(Path(__file__).parents[1] / "fixtures" / "gsm8k.jsonl")
 
@@ -114,7 +114,7 @@ def test_the_words_mean_what_they_mean_in_a_recipe() -> None:
     for word, weights in RECIPE_LOSS_ON.items():
         assert parse_loss_on(word) == tuple(name for name, weight in weights.model_dump().items() if weight)
     assert parse_loss_on("eos, cot") == ("cot", "eos")
-    assert set(LOSS_ON) | set(REGIONS) >= set(RECIPE_LOSS_ON)
+    assert set(LOSS_ON_REGIONS) | set(REGIONS) >= set(RECIPE_LOSS_ON)
 
 
 def batch(lengths: list[list[int]]) -> pa.RecordBatch:
@@ -225,7 +225,7 @@ def test_card_tokenizer_and_source_manifest_lie_beside_the_files(prepared: Path,
     assert (tmp_path / "out" / SOURCE_MANIFEST).read_bytes() == (prepared / MANIFEST).read_bytes()
     recorded = read_manifest(prepared).tokenizer
     assert recorded is not None
-    assert fingerprint(load_tokenizer(str(tmp_path / "out" / "tokenizer"))) == recorded.fingerprint
+    assert tokenizer_fingerprint(load_tokenizer(str(tmp_path / "out" / "tokenizer"))) == recorded.fingerprint
     assert f"exported from SFTKey shards as {to}" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(SFTKeyError, match=r"no manifest\.json"):
         read_manifest(tmp_path / "out")

@@ -18,12 +18,12 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts, Row
 from sftkey_data.prepare import contamination
 from sftkey_data.prepare.contamination import (
+    RUN_WORDS,
     EvaluationSets,
-    N,
     duplicates,
+    evaluation_hash,
     load_evaluation_sets,
     normalized_question,
-    question_hash,
     words,
 )
 from sftkey_data.registry import Dataset, load_dataset
@@ -64,7 +64,7 @@ def write(path: Path, rows: list[Any]) -> str:
 )
 def test_questions_are_the_same_but_for_case_punctuation_and_white_space(one: str, other: str, same: bool) -> None:
     assert (normalized_question(one) == normalized_question(other)) == same
-    assert (question_hash(one) == question_hash(other)) == same
+    assert (evaluation_hash(one) == evaluation_hash(other)) == same
 
 
 def test_a_word_keeps_its_combining_marks() -> None:
@@ -72,10 +72,10 @@ def test_a_word_keeps_its_combining_marks() -> None:
 
 
 def test_a_question_hash_is_64_bits_and_the_same_in_another_process() -> None:
-    code = f"from sftkey_data.prepare.contamination import question_hash; print(question_hash({TEXT!r}))"
+    code = f"from sftkey_data.prepare.contamination import evaluation_hash; print(question_hash({TEXT!r}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(other.stdout) == question_hash(TEXT) == int(np.uint64(question_hash(TEXT)))
-    assert question_hash("?") == 0
+    assert int(other.stdout) == evaluation_hash(TEXT) == int(np.uint64(evaluation_hash(TEXT)))
+    assert evaluation_hash("?") == 0
 
 
 def test_the_same_question_is_found_whatever_its_length() -> None:
@@ -115,7 +115,7 @@ SHORT = st.lists(st.sampled_from("ab"), max_size=40).map(" ".join)
 @given(st.lists(SHORT, max_size=3), SHORT)
 def test_looking_up_a_block_in_seven_finds_what_looking_everywhere_finds(texts: list[str], cot: str) -> None:
     def runs(text: str) -> set[tuple[str, ...]]:
-        return {tuple(text.split()[start : start + N]) for start in range(len(text.split()) - N + 1)}
+        return {tuple(text.split()[start : start + RUN_WORDS]) for start in range(len(text.split()) - RUN_WORDS + 1)}
 
     expected = any(runs(text) & runs(cot) for text in texts)
     assert (sets(*(("q?", text) for text in texts)).match("other", cot) is not None) == expected
@@ -237,11 +237,13 @@ def test_decontaminating_gsm8k_drops_its_own_test_questions_and_little_else(shar
         parts = dataset.extract(json.loads(line))
         assert found.match(parts.prompt, "") is not None
         for run in (words(parts.prompt), words(parts.cot)):
-            shingles |= {" ".join(run[i : i + N]) for i in range(len(run) - N + 1)}
+            shingles |= {" ".join(run[i : i + RUN_WORDS]) for i in range(len(run) - RUN_WORDS + 1)}
     for row in lines:
         parts = dataset.extract(row)
         runs = (words(parts.prompt), words(parts.cot))
-        expected = any(" ".join(run[i : i + N]) in shingles for run in runs for i in range(len(run) - N + 1))
+        expected = any(
+            " ".join(run[i : i + RUN_WORDS]) in shingles for run in runs for i in range(len(run) - RUN_WORDS + 1)
+        )
         assert (found.match(parts.prompt, parts.cot) is not None) == expected
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources.source import find_source, read
+from sftkey_data.sources.source import find_source, read_source
 
 
 def rows_of(path: Path, content: str) -> list[Any]:
     path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
-    return [record.row for record in read(find_source(str(path), None))]
+    return [record.row for record in read_source(find_source(str(path), None))]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"], ids=["comma", "semicolon", "bar", "tab"])

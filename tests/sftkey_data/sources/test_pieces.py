@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sftkey_data.sources import pieces as cutting
 from sftkey_data.sources.pieces import cut
-from sftkey_data.sources.source import Record, Source, find_source, read
+from sftkey_data.sources.source import Record, Source, find_source, read_source
 
 LINES = st.lists(
     st.sampled_from(
@@ -40,12 +40,12 @@ def test_pieces_of_lines_are_the_rows_of_the_file(
     path = tmp_path_factory.mktemp("pieces") / "rows.jsonl"
     path.write_text("\n".join(lines) + "\n" * ended, newline="")
     source = find_source(str(path), None)
-    cutting.BLOCK, before = block, cutting.BLOCK
+    cutting.CUT_BYTES, before = block, cutting.CUT_BYTES
     try:
         pieces = list(cut([source], max_rows=max_rows, max_bytes=max_bytes, limit=limit))
     finally:
-        cutting.BLOCK = before
-    expected = list(enumerate(read(source)))[:limit]
+        cutting.CUT_BYTES = before
+    expected = list(enumerate(read_source(source)))[:limit]
     assert [row for piece in pieces for row in piece.read()] == expected
     assert [piece.number for piece in pieces] == list(range(len(pieces)))
     assert all(len(list(piece.read())) == piece.num_rows <= max_rows for piece in pieces)

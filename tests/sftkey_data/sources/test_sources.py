@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources.source import Source, find_source, fingerprint, read
+from sftkey_data.sources.source import Source, find_source, read_source, source_fingerprint
 
 STRING = {"dtype": "string", "_type": "Value"}
 ROWS = [{"question": 'a, "b"\tc\nd é', "answer": "1"}, {"question": "x", "answer": "2"}]
@@ -34,7 +34,7 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
 
 
 def rows_of(path: Path) -> list[Any]:
-    return [record.row for record in read(find_source(str(path), None))]
+    return [record.row for record in read_source(find_source(str(path), None))]
 
 
 @pytest.mark.parametrize("compression", ["", ".gz"])
@@ -45,7 +45,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, compressi
 
 def test_a_url_is_read_like_a_path(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl")
-    assert [r.row for r in read(find_source(f"file://{path}", None))] == ROWS
+    assert [r.row for r in read_source(find_source(f"file://{path}", None))] == ROWS
 
 
 def test_json_lines_under_the_name_json_are_read(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
 def test_positions_are_lines_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n\n{"a": 2}\n')
-    assert [record.where for record in read(find_source(str(path), None))] == [f"{path}:1", f"{path}:3"]
+    assert [record.where for record in read_source(find_source(str(path), None))] == [f"{path}:1", f"{path}:3"]
 
 
 def test_a_record_with_another_number_of_fields_stays_a_list(tmp_path: Path) -> None:
@@ -126,13 +126,13 @@ def test_a_folder_in_the_hubs_layout_is_read_through_datasets(tmp_path: Path) ->
         "  - split: test\n    path: main/test-*\n---\n"
     )
     train, test = find_source(str(tmp_path), None), find_source(str(tmp_path), "test")
-    assert [record.row for record in read(train)] == ROWS
-    assert [record.row for record in read(test)] == ROWS[:1]
-    assert [record.row for record in read(find_source(f"{tmp_path}:main", None))] == ROWS
-    assert fingerprint(train)[1] == 2
-    assert fingerprint(train)[0] != fingerprint(test)[0]
+    assert [record.row for record in read_source(train)] == ROWS
+    assert [record.row for record in read_source(test)] == ROWS[:1]
+    assert [record.row for record in read_source(find_source(f"{tmp_path}:main", None))] == ROWS
+    assert source_fingerprint(train)[1] == 2
+    assert source_fingerprint(train)[0] != source_fingerprint(test)[0]
     with pytest.raises(SFTKeyError, match="split 'dev'"):
-        list(read(find_source(str(tmp_path), "dev")))
+        list(read_source(find_source(str(tmp_path), "dev")))
 
 
 PICTURES = [
@@ -157,14 +157,14 @@ def test_pictures_are_neither_decoded_nor_read_but_their_rows_show_that_there_is
     path = write_pictures(tmp_path / "train.parquet")
     source = find_source(str(path if kind == "file" else tmp_path), None)
     assert source.kind == kind
-    rows = [record.row for record in read(source)]
+    rows = [record.row for record in read_source(source)]
     assert [row["image"] for row in rows] == [{"path": "a.png"}, {"path": None}, None]
     assert [row["question"] for row in rows] == ["x", "y", "z"]
-    assert fingerprint(source) == fingerprint(source)
+    assert source_fingerprint(source) == source_fingerprint(source)
 
 
 def test_the_hash_is_of_the_files_bytes(tmp_path: Path) -> None:
     import hashlib
 
     path = write(tmp_path / "rows.jsonl.gz")
-    assert fingerprint(find_source(str(path), None))[0] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert source_fingerprint(find_source(str(path), None))[0] == hashlib.sha256(path.read_bytes()).hexdigest()

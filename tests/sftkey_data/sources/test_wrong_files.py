@@ -94,7 +94,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     path = tmp_path / "r.jsonl"
-    hash_then = sources.fingerprint
+    hash_then = sources.source_fingerprint
 
     def change_after_hashing(source: sources.Source) -> tuple[str, int | None]:
         digest = hash_then(source)
@@ -105,7 +105,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
             path.write_bytes({"longer": lines(GOOD[0]), "shorter": lines()[:99], "other rows": lines()[::-1]}[change])
         return digest
 
-    monkeypatch.setattr(sources, "fingerprint", change_after_hashing)
+    monkeypatch.setattr(sources, "source_fingerprint", change_after_hashing)
     with pytest.raises(SFTKeyError, match=r"r\.jsonl.*(changed while it was read|No such file)"):
         built(path, lines())
     assert not (tmp_path / "out-1").exists()

@@ -27,7 +27,7 @@ from sftkey_data.build.build import Machinery, build
 from sftkey_data.build.plan import BuildConfig
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.storage import filesystems
-from sftkey_data.storage.file_bytes import exists, open_read, read_range, size
+from sftkey_data.storage.file_bytes import exists, file_size, open_read, read_range
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.verify.check import check
 
@@ -306,9 +306,9 @@ def test_an_upload_that_keeps_failing_leaves_no_manifest_and_goes_on_later(
         build(config, "s3://bucket/out2")
     assert Folder("s3://bucket/out2").names() == []
     rule.times = 0
-    done = size("s3://bucket/out2.partial/data-00000.arrow")
+    done = file_size("s3://bucket/out2.partial/data-00000.arrow")
     assert build(config, "s3://bucket/out2").counts.written == 40
-    assert size("s3://bucket/out2/data-00000.arrow") == done
+    assert file_size("s3://bucket/out2/data-00000.arrow") == done
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, shared_data: Path) -> None:

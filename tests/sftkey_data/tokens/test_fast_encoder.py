@@ -18,12 +18,12 @@ from sftkey_data.build import build as building
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
 from sftkey_data.format.template import BUILTIN
-from sftkey_data.prepare.rendered_rows import Recipe
+from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import Unit, prepare
 from sftkey_data.prepared.manifest import REJECTS
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import load_dataset
-from sftkey_data.sources.source import Record, find_source, read
+from sftkey_data.sources.source import Record, find_source, read_source
 from sftkey_data.tokens.fast_encoder import NFC_CHANGES, FastEncoder, Mismatch, find_fast_encoder
 from sftkey_data.tokens.id_sources import IdSource, tiktoken_source
 from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer
@@ -32,7 +32,7 @@ TOKENIZERS = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
 NAMES = {"qwen2.5": "fastokens", "gpt2": "fastokens", "cl100k": "fastokens", "falcon": "tiktoken"}
 TEMPLATES = ("sftkey", "sftkey-compact", "think-boxed", "hash")
 
-Prepare = Callable[[Recipe], Unit]
+Prepare = Callable[[Preparation], Unit]
 
 
 @cache
@@ -43,14 +43,14 @@ def encoders(path: str) -> tuple[Encoder, FastEncoder]:
     return reference, fast
 
 
-def recipe(path: str, template: str = "sftkey", **values: Any) -> Recipe:
+def recipe(path: str, template: str = "sftkey", **values: Any) -> Preparation:
     """A recipe whose every row is compared with the reference, too."""
     reference, fast = encoders(path)
     values = {"dataset": load_dataset("gsm8k"), "straddle": "cover", "fast": fast, "reference_share": 1} | values
-    return Recipe(split="train", template=BUILTIN[template], encoder=reference, **values)
+    return Preparation(split="train", template=BUILTIN[template], encoder=reference, **values)
 
 
-def assert_same(records: list[tuple[int, Record]], fast: Recipe) -> Unit:
+def assert_same(records: list[tuple[int, Record]], fast: Preparation) -> Unit:
     found, expected = prepare(records, fast), prepare(records, replace(fast, fast=None))
     assert found.table.equals(expected.table)
     assert found.rejects == expected.rejects
@@ -66,7 +66,7 @@ def rows(*answers: str, question: str = "How many?") -> list[tuple[int, Record]]
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_real_rows_come_out_the_same(shared_data: Path, tokenizer: str, template: str) -> None:
     source = find_source(str(shared_data / "raw" / "gsm8k" / "train.jsonl"), None)
-    records = [(i, r) for i, r in enumerate(read(source)) if i % 37 == 0 or not str(r.row).isascii()][:400]
+    records = [(i, r) for i, r in enumerate(read_source(source)) if i % 37 == 0 or not str(r.row).isascii()][:400]
     unit = assert_same(records, recipe(str(shared_data / "tokenizers" / tokenizer), template))
     assert unit.table.num_rows + len(unit.rejects) == len(records)
     assert unit.table.num_rows > 390

@@ -10,7 +10,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.tokens.borders import token_borders
-from sftkey_data.tokens.tokenizer import PROBES, Encoder, fingerprint, load_tokenizer, save_tokenizer
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, save_tokenizer, tokenizer_fingerprint
 
 NAMES = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
 every_tokenizer = pytest.mark.parametrize("name", NAMES)
@@ -42,13 +42,13 @@ def word_tokenizer(normalizer: object = None) -> Tokenizer:
 
 @every_tokenizer
 def test_the_offsets_of_a_real_tokenizer_pass_the_self_test(shared_data: Path, name: str) -> None:
-    encoder_of(shared_data, name).check_offsets(PROBES)
+    encoder_of(shared_data, name).check_offsets(OFFSET_PROBES)
 
 
 @every_tokenizer
 def test_ids_equal_those_of_the_reference(shared_data: Path, name: str) -> None:
     encoder = encoder_of(shared_data, name)
-    for probe, encoded in zip(PROBES, encoder.encode_batch(PROBES), strict=True):
+    for probe, encoded in zip(OFFSET_PROBES, encoder.encode_batch(OFFSET_PROBES), strict=True):
         assert encoded.ids == encoder.tokenizer(probe)["input_ids"]
 
 
@@ -118,21 +118,21 @@ def test_a_normaliser_that_joins_characters_leaves_no_gap(shared_data: Path) -> 
 def test_a_tokenizer_that_loses_text_fails_the_self_test(tmp_path: Path) -> None:
     path = write_tokenizer(tmp_path / "words", word_tokenizer())
     with pytest.raises(SFTKeyError, match="self-test"):
-        Encoder(load_tokenizer(path)).check_offsets(PROBES)
+        Encoder(load_tokenizer(path)).check_offsets(OFFSET_PROBES)
 
 
 @every_tokenizer
 def test_a_saved_copy_has_the_same_fingerprint(shared_data: Path, tmp_path: Path, name: str) -> None:
     tokenizer = encoder_of(shared_data, name).tokenizer
     save_tokenizer(tokenizer, tmp_path)
-    assert fingerprint(load_tokenizer(str(tmp_path))) == fingerprint(tokenizer)
+    assert tokenizer_fingerprint(load_tokenizer(str(tmp_path))) == tokenizer_fingerprint(tokenizer)
 
 
 def test_fingerprints_tell_tokenizers_apart(shared_data: Path, tmp_path: Path) -> None:
-    prints = {fingerprint(encoder_of(shared_data, name).tokenizer) for name in NAMES}
+    prints = {tokenizer_fingerprint(encoder_of(shared_data, name).tokenizer) for name in NAMES}
     plain = load_tokenizer(write_tokenizer(tmp_path / "a", word_tokenizer()))
     lower = load_tokenizer(write_tokenizer(tmp_path / "b", word_tokenizer(normalizers.Lowercase())))
-    assert len(prints | {fingerprint(plain), fingerprint(lower)}) == len(NAMES) + 2
+    assert len(prints | {tokenizer_fingerprint(plain), tokenizer_fingerprint(lower)}) == len(NAMES) + 2
 
 
 def test_a_tokenizer_that_is_not_there_names_the_nearest_folder(shared_data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sftkey_data.build.build import Machinery, build
 from sftkey_data.build.plan import BuildConfig
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.shards import open_shards
-from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import TokenizerDiffers, open_tokenizer_file, opinion_on
 
 ROWS = "".join(json.dumps({"question": f"What is {n} + 1234?", "answer": f"{n}.\n#### {n}"}) + "\n" for n in range(40))
@@ -44,7 +44,7 @@ def test_the_file_says_what_transformers_gives(shared_data: Path, cache: Path, n
     path = str(shared_data / "tokenizers" / name)
     quick, reference = open_tokenizer_file(path), load_tokenizer(path)
     assert quick is not None
-    assert fingerprint(quick) == fingerprint(reference)
+    assert tokenizer_fingerprint(quick) == tokenizer_fingerprint(reference)
     assert (quick.eos_token_id, len(quick)) == (reference.eos_token_id, len(reference))
     with opinion_on(path) as opinion:
         assert opinion is not None
@@ -73,7 +73,7 @@ def test_a_tokenizer_that_transformers_rewrites_is_the_one_of_transformers(
     folder = rewritten(shared_data, tmp_path / "tokenizer")
     reference, quick = load_tokenizer(str(folder)), open_tokenizer_file(str(folder))
     assert quick is not None
-    assert fingerprint(quick) != fingerprint(reference)
+    assert tokenizer_fingerprint(quick) != tokenizer_fingerprint(reference)
     with opinion_on(str(folder)) as opinion:
         assert opinion is not None
         with pytest.raises(TokenizerDiffers):
@@ -81,7 +81,7 @@ def test_a_tokenizer_that_transformers_rewrites_is_the_one_of_transformers(
     manifest = build_rows(folder, tmp_path / "out", workers=workers)
     assert "beginning again with the tokenizer that transformers gives" in capfd.readouterr().err
     assert manifest.tokenizer is not None
-    assert manifest.tokenizer.fingerprint == fingerprint(reference)
+    assert manifest.tokenizer.fingerprint == tokenizer_fingerprint(reference)
     for row in open_shards(tmp_path / "out").to_pylist():
         ids = reference(row["prompt"] + row["completion"]).input_ids
         assert row["input_ids"] == [*ids, reference.eos_token_id]

@@ -135,7 +135,7 @@ def test_the_schema_is_that_of_the_changes(prepared: dict[str, Path]) -> None:
 def test_rows_proven_by_arithmetic_are_those_that_the_reference_finds_in_order(prepared: dict[str, Path]) -> None:
     from sftkey_data.prepared.prepared_folder import open_prepared
     from sftkey_data.verify.batch_proof import proven_rows
-    from sftkey_data.verify.token_bytes import token_bytes
+    from sftkey_data.verify.token_bytes import checked_bytes
 
     folder = open_prepared(prepared["gpt2"])
     encoder = folder.encoder()
@@ -143,7 +143,7 @@ def test_rows_proven_by_arithmetic_are_those_that_the_reference_finds_in_order(p
     for table in folder.tables():
         for batch in table.to_batches():
             for full in (False, True):
-                proven = proven_rows(batch, folder.manifest.template, encoder, token_bytes(encoder), full=full)
+                proven = proven_rows(batch, folder.manifest.template, encoder, checked_bytes(encoder), full=full)
                 assert proven.all()
 
 

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import ttest_1samp
 
-from sftkey_eval.exposure.exposure_gap import KeyLine, summarize
+from sftkey_eval.exposure.exposure_gap import KeyLine, summarize_exposure
 from sftkey_eval.statistics.proportions import newcombe_paired, wilson
 
 
@@ -27,7 +27,7 @@ def line(item: int, gold: tuple[float, bool], own: tuple[float, bool] | None, sa
 def test_the_gap_is_own_less_gold_over_the_items_that_have_both() -> None:
     golds, owns = [1.0, 2.0, 0.5, 3.0], [4.0, 2.5, 1.5, 3.5]
     pairs = [line(i, (g, True), (o, i == 0)) for i, (g, o) in enumerate(zip(golds, owns, strict=True))]
-    found = summarize([*pairs, line(9, (8.0, False), None)])
+    found = summarize_exposure([*pairs, line(9, (8.0, False), None)])
     gaps = [o - g for g, o in zip(golds, owns, strict=True)]
     expected = ttest_1samp(gaps, 0).confidence_interval(0.95)
     assert found.difference.nll is not None
@@ -41,7 +41,7 @@ def test_the_gap_is_own_less_gold_over_the_items_that_have_both() -> None:
 
 
 def test_nll_per_token_divides_by_the_tokens_of_its_own_text() -> None:
-    found = summarize([line(0, (1.0, True), (6.0, True)), line(1, (3.0, True), (2.0, True))])
+    found = summarize_exposure([line(0, (1.0, True), (6.0, True)), line(1, (3.0, True), (2.0, True))])
     assert found.gold_cot.nll_per_token is not None
     assert found.own_cot.nll_per_token is not None
     assert found.gold_cot.nll_per_token.value == pytest.approx((0.5 + 1.5) / 2)
@@ -50,7 +50,7 @@ def test_nll_per_token_divides_by_the_tokens_of_its_own_text() -> None:
 
 def test_exact_match_of_one_sample_each_has_the_intervals_of_proportions() -> None:
     matches = [(True, True)] * 5 + [(True, False)] * 4 + [(False, True)] + [(False, False)] * 2
-    found = summarize([line(i, (1.0, g), (1.0, o)) for i, (g, o) in enumerate(matches)])
+    found = summarize_exposure([line(i, (1.0, g), (1.0, o)) for i, (g, o) in enumerate(matches)])
     assert found.gold_cot.exact is not None
     assert found.difference.exact is not None
     alone, paired = wilson(9, 12), newcombe_paired(5, 4, 1, 2)
@@ -61,7 +61,7 @@ def test_exact_match_of_one_sample_each_has_the_intervals_of_proportions() -> No
 
 def test_an_item_counts_once_however_many_samples_it_has() -> None:
     many = [line(0, (1.0, True), (float(n), n == 1), sample=n) for n in range(4)]
-    found = summarize([*many, line(1, (1.0, True), (5.5, False))])
+    found = summarize_exposure([*many, line(1, (1.0, True), (5.5, False))])
     assert found.own_cot.nll is not None
     assert found.own_cot.exact is not None
     assert (found.own_cot.nll.value, found.own_cot.exact.value) == pytest.approx(((1.5 + 5.5) / 2, (0.25 + 0) / 2))

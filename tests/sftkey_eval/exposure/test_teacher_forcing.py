@@ -21,7 +21,7 @@ from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.exposure import teacher_forcing
-from sftkey_eval.exposure.exposure_gap import FORCED_FILE, read_lines, summarize, teacher_forced_summary
+from sftkey_eval.exposure.exposure_gap import FORCED_FILE, read_key_lines, summarize_exposure, teacher_forced_summary
 from sftkey_eval.exposure.forced_inputs import ForcedItem, Sample, in_batches, load_forced, within
 from sftkey_eval.exposure.teacher_forcing import SUMMARY_FILE, key_scores, teacher_force
 
@@ -98,7 +98,7 @@ def test_what_is_left_out_is_counted_under_its_code_and_the_sums_add_up(
     num = exposure.num_items
     assert (exposure.num_rows, exposure.gold_cot.num_items) == (num, num)
     assert exposure.own_cot.num_items == exposure.difference.num_items == num - 3
-    lines = read_lines(tmp_path / "run" / FORCED_FILE)
+    lines = read_key_lines(tmp_path / "run" / FORCED_FILE)
     assert [line.id for line in lines] == [row["id"] for row in rows_of(prepared)]
     same = [line for n, line in enumerate(lines) if n not in texts]
     assert all(line.nll_own_cot == line.nll_gold_cot for line in same)  # the gold CoT given as its own
@@ -179,5 +179,5 @@ def test_completions_of_other_data_are_refused(tiny_model: Path, prepared: Path,
 
 def test_nothing_to_compare_is_said() -> None:
     with pytest.raises(SFTKeyError, match="no lines"):
-        read_lines(Path(os.devnull))
-    assert summarize([]).line() == "teacher-forced Key: nothing to compare (0 of 0 items)"
+        read_key_lines(Path(os.devnull))
+    assert summarize_exposure([]).line() == "teacher-forced Key: nothing to compare (0 of 0 items)"

@@ -14,7 +14,7 @@ from sftkey_data.prepared.manifest import read_manifest
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, published_arguments, read_arguments
-from sftkey_eval.generation.prompt_items import load_items
+from sftkey_eval.generation.prompt_items import load_prompt_items
 from sftkey_eval.generation.sampling import Sampling, requests_for
 
 
@@ -148,7 +148,7 @@ def test_a_server_is_sent_what_was_asked_and_no_stop_string(
     with pytest.raises(SFTKeyError, match=rf"^{address}: status 418: no tea$"):
         generate(asked, tmp_path / "completions.jsonl")
     (payload,) = sent  # what the server refuses is not tried again
-    (item,) = load_items(prepared, read_manifest(prepared), limit=1)
+    (item,) = load_prompt_items(prepared, read_manifest(prepared), limit=1)
     (request,) = requests_for([item], 1, 0)
     assert "stop" not in json.dumps(payload)
     assert {item.prompt, 8, 0.7} <= {*flat(payload)}

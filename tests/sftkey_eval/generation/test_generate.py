@@ -23,7 +23,7 @@ from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.hf import text_after
-from sftkey_eval.generation.prompt_items import encode_prompts, load_items
+from sftkey_eval.generation.prompt_items import encode_prompts, load_prompt_items
 from sftkey_eval.records.journal import Journal
 
 torch.set_num_threads(1)
@@ -226,7 +226,7 @@ def test_a_bos_tokenizer_gives_exactly_the_ids_of_the_shards(tmp_path: Path) -> 
     write_tokenizer(tmp_path / "tokenizer", bos=True)
     data = write_data(tmp_path / "data", tmp_path / "tokenizer", num=6)
     tokenizer, manifest = load_tokenizer(str(tmp_path / "tokenizer")), read_manifest(data)
-    items = load_items(data, manifest)
+    items = load_prompt_items(data, manifest)
     encoded = encode_prompts(items, tokenizer, manifest)
     assert encoded == [item.shard_ids for item in items]
     assert [ids.count(tokenizer.bos_token_id) for ids in encoded] == [1] * 6

@@ -12,8 +12,8 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
 from sftkey_eval.analysis.summary import summarize
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.verdicts import COLUMNS, ERROR_CLASSES, Verdict, read_verdicts
-from sftkey_eval.scoring.score import Tally, score_file
+from sftkey_eval.records.verdicts import ERROR_CLASSES, VERDICT_COLUMNS, Verdict, read_verdicts
+from sftkey_eval.scoring.score import ScoreTally, score_file
 
 ROOT = Path(__file__).resolve().parents[3]
 RIGHT = "<Thinking>\n2+2=4\n</Thinking>\n<Answer>\n4\n</Answer>"
@@ -123,7 +123,7 @@ def test_the_levels_of_the_format_stand_side_by_side(tmp_path: Path) -> None:
     levels = [(v.format_valid, v.format_tolerant, v.format_present) for v in verdicts]
     expected = [(1, 1, 1), (0, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0), (0, 0, 0)]
     assert levels == [tuple(map(bool, level)) for level in expected]
-    tally = Tally()
+    tally = ScoreTally()
     for verdict in verdicts:
         tally.add(verdict)
     counts, summary = json.loads(tally.to_json()), summarize(verdicts)
@@ -135,7 +135,7 @@ def test_the_levels_of_the_format_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_an_empty_tally_has_no_rates() -> None:
     with pytest.raises(SFTKeyError, match="no rate"):
-        Tally().to_json()
+        ScoreTally().to_json()
 
 
 def test_a_verdict_holds_the_texts_it_was_made_from(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_verdicts_are_not_written_over_the_completions_or_a_folder(tmp_path: Pat
 def test_reading_refuses_what_is_no_verdicts_file(tmp_path: Path) -> None:
     scored(tmp_path, {})
     table = pq.read_table(tmp_path / "v.parquet")
-    assert table.column_names == list(COLUMNS)
+    assert table.column_names == list(VERDICT_COLUMNS)
     pq.write_table(table.drop_columns(["rule"]), tmp_path / "short.parquet")
     pq.write_table(table.replace_schema_metadata(None), tmp_path / "bare.parquet")
     pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")

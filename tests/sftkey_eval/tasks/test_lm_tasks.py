@@ -23,7 +23,7 @@ from sftkey_data.registry import builtin_names
 from sftkey_eval.cli import app
 from sftkey_eval.logs.import_logs import import_logs
 from sftkey_eval.scoring.score import score_file
-from sftkey_eval.tasks.lm_eval_tasks import FOLDER, PREFIX, all_tasks, load_items, process_results, prompt
+from sftkey_eval.tasks.lm_eval_tasks import FOLDER, TASK_PREFIX, all_tasks, load_items, process_results, prompt
 
 ROOT = Path(__file__).resolve().parents[3]
 WITHOUT_EVALUATION_SPLIT = {
@@ -152,8 +152,8 @@ def test_every_dataset_has_a_task_or_no_evaluation_split() -> None:
     named = [task.dataset for task in all_tasks()]
     assert {*named, *WITHOUT_EVALUATION_SPLIT} == set(builtin_names())
     assert not {*named} & WITHOUT_EVALUATION_SPLIT
-    assert [task.name for task in all_tasks()] == [f"{PREFIX}{name}" for name in named]
-    assert {file.stem for file in FOLDER.glob("*.yaml")} == {"_shared", *(f"{PREFIX}{name}" for name in named)}
+    assert [task.name for task in all_tasks()] == [f"{TASK_PREFIX}{name}" for name in named]
+    assert {file.stem for file in FOLDER.glob("*.yaml")} == {"_shared", *(f"{TASK_PREFIX}{name}" for name in named)}
 
 
 def test_a_task_file_says_nothing_but_its_dataset_and_split() -> None:
@@ -194,9 +194,9 @@ def test_the_real_sets_run_under_lm_evals_own_command(tmp_path: Path, tiny_model
     raw = shared_data / "raw"
     inputs = {"gsm8k": "gsm8k/test.jsonl", "math500": "math/math500.jsonl", "aqua_rat": "aqua/test.json"}
     settings = {"inputs": {name: str(raw / path) for name, path in inputs.items()}, "template": "think-boxed"}
-    names = ",".join(f"{PREFIX}{name}" for name in inputs)
+    names = ",".join(f"{TASK_PREFIX}{name}" for name in inputs)
     results, _ = run_lm_eval(tmp_path / "out", tiny_model, names, settings, 4)
-    sizes = {name: results["n-samples"][f"{PREFIX}{name}"]["effective"] for name in inputs}
+    sizes = {name: results["n-samples"][f"{TASK_PREFIX}{name}"]["effective"] for name in inputs}
     assert sizes == {"gsm8k": 1319, "math500": 500, "aqua_rat": 254}
     logs = sorted((tmp_path / "out").rglob("samples_*.jsonl"))
     assert import_logs(logs, tmp_path / "completions.jsonl").completions == sum(sizes.values())

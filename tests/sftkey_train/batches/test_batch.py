@@ -9,18 +9,18 @@ import torch
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.schema import TOKEN_BORDERS
-from sftkey_train.batches.batch import Example, Examples, Order, collate, micro_batches
+from sftkey_train.batches.batch import Example, ExampleOrder, Examples, collate, micro_batches
 from sftkey_train.batches.region_weights import KEY, NoTarget, RegionBorders
-from sftkey_train.batches.training_set import Prepared
-from sftkey_train.recipe import LOSS_ON, Weights
+from sftkey_train.batches.training_set import TrainingSet
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Weights
 
 # ids 10 11 | 12 13 14 | 15 | 16 17 | 18 | 19, and a shorter one
 LONG = Example("long", torch.arange(10, 20), RegionBorders(2, 5, 6, 8, 9, 10))
 SHORT = Example("short", torch.arange(30, 35), RegionBorders(1, 2, 2, 3, 4, 5))
 
 
-def _order(num: int, batch: int, seen: int, depth: int = 0, seed: int = 0) -> Order:
-    return Order(seed=seed, depth=depth, num_examples=num, batch_size=batch, num_seen=seen)
+def _order(num: int, batch: int, seen: int, depth: int = 0, seed: int = 0) -> ExampleOrder:
+    return ExampleOrder(seed=seed, depth=depth, num_examples=num, batch_size=batch, num_seen=seen)
 
 
 @pytest.mark.parametrize(("num", "batch"), [(10, 3), (10, 5), (3, 8), (7, 1), (1, 4)])
@@ -52,12 +52,12 @@ def test_epochs_seeds_and_depths_are_shuffled_differently_and_forks_alike() -> N
 
 
 def test_inputs_end_before_the_last_weighted_token_and_are_padded_on_the_right() -> None:
-    batch = collate([SHORT, LONG], LOSS_ON["key"], pad_token_id=7)
+    batch = collate([SHORT, LONG], LOSS_ON_WEIGHTS["key"], pad_token_id=7)
     assert batch.input_ids.tolist() == [[30, 31, 7, 7, 7, 7, 7], [10, 11, 12, 13, 14, 15, 16]]
 
 
 def test_each_position_is_that_of_the_token_before_the_label() -> None:
-    batch = collate([SHORT, LONG], LOSS_ON["completion"])
+    batch = collate([SHORT, LONG], LOSS_ON_WEIGHTS["completion"])
     before = batch.input_ids.flatten()[batch.positions]
     assert batch.labels.tolist() == [31, 32, 33, 34, 12, 13, 14, 15, 16, 17, 18, 19]
     assert before.tolist() == [30, 31, 32, 33, 11, 12, 13, 14, 15, 16, 17, 18]
@@ -71,22 +71,22 @@ def test_weights_and_regions_belong_to_the_labels() -> None:
     assert batch.regions.tolist() == [2, 3, 3, 2, 4]
 
 
-def test_key_labels_decode_to_the_key(prepared: Prepared) -> None:
+def test_key_labels_decode_to_the_key(prepared: TrainingSet) -> None:
     import pyarrow.ipc
 
     with pa.memory_map(str(prepared.path / "data-00000.arrow")) as source:
         golds = pyarrow.ipc.open_file(source).read_all()["gold"].to_pylist()
     for example, gold in zip(prepared.examples.first(20), golds, strict=False):
-        labels = collate([example], LOSS_ON["key"]).labels
+        labels = collate([example], LOSS_ON_WEIGHTS["key"]).labels
         assert prepared.tokenizer.decode(labels.tolist()).strip() == gold
 
 
 def test_micro_batches_hold_every_example_once_and_pad_little() -> None:
     examples = [Example(str(n), torch.arange(n), RegionBorders(1, 2, 2, n - 1, n - 1, n)) for n in (9, 4, 8, 5, 7)]
-    batches = micro_batches(examples, LOSS_ON["completion"], size=2)
+    batches = micro_batches(examples, LOSS_ON_WEIGHTS["completion"], size=2)
     assert [batch.ids for batch in batches] == [("4", "5"), ("7", "8"), ("9",)]
     assert [batch.num_tokens for batch in batches] == [9, 15, 9]
-    assert len(micro_batches(examples, LOSS_ON["completion"], size=0)) == 1
+    assert len(micro_batches(examples, LOSS_ON_WEIGHTS["completion"], size=0)) == 1
 
 
 def test_an_example_without_a_target_is_named() -> None:
@@ -118,10 +118,10 @@ def test_the_unpredictable_first_token_is_no_target(borders: tuple[int, ...], we
 def test_borders_out_of_order_are_refused_with_the_example() -> None:
     examples = _examples([(1, 2, 3, 4, 4), (1, 4, 3, 4, 4)], num_tokens=5)
     with pytest.raises(SFTKeyError, match=r"example 'd/train/1': token borders .* are not in order"):
-        examples.check(LOSS_ON["key"], "stage 'a'")
+        examples.check(LOSS_ON_WEIGHTS["key"], "stage 'a'")
 
 
-def test_counted_region_tokens_are_those_that_are_trained_on(prepared: Prepared) -> None:
+def test_counted_region_tokens_are_those_that_are_trained_on(prepared: TrainingSet) -> None:
     everything = Weights(prompt=1, cot=1, tag=1, key=1, eos=1)
     counted = prepared.examples.region_tokens()
     for index in range(10):

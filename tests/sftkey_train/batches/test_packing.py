@@ -14,10 +14,10 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, collate, micro_batches
 from sftkey_train.batches.packing import best_fit, check_budget, forward_passes, pack, padded_groups
 from sftkey_train.batches.region_weights import RegionBorders
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.parity import keeps_documents_apart, packs
 from sftkey_train.loss.token_loss import token_nll, weighted_loss
-from sftkey_train.recipe import LOSS_ON, Stage
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage
 
 Make = Callable[..., PreTrainedModel]
 LEAKS = ("falcon",)  # builds its own attention, without the block mask
@@ -52,11 +52,11 @@ def _assert_same_step(model: PreTrainedModel, batches: Sequence[Batch], expected
 @pytest.mark.parametrize("loss_on", ["completion", "answer"])
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 def test_loss_and_gradients_of_a_step_are_those_of_its_examples_one_by_one(
-    family: str, packed: bool, loss_on: str, tiny_model: Make, prepared: Prepared
+    family: str, packed: bool, loss_on: str, tiny_model: Make, prepared: TrainingSet
 ) -> None:
     if packed and family in LEAKS:
         pytest.skip("does not keep documents apart, which the check at the start finds")
-    model, examples, weights = tiny_model(family), prepared.examples.first(8), LOSS_ON[loss_on]
+    model, examples, weights = tiny_model(family), prepared.examples.first(8), LOSS_ON_WEIGHTS[loss_on]
     stage = _stage(max_tokens=4 * max(len(example.input_ids) for example in examples))
     batches = forward_passes(examples, weights, stage, 0, packed=packed)
     assert 1 < len(batches) < 8
@@ -64,12 +64,12 @@ def test_loss_and_gradients_of_a_step_are_those_of_its_examples_one_by_one(
 
 
 def test_the_check_finds_the_models_that_do_not_keep_documents_apart(
-    family: str, tiny_model: Make, prepared: Prepared
+    family: str, tiny_model: Make, prepared: TrainingSet
 ) -> None:
     assert keeps_documents_apart(tiny_model(family), prepared.examples.first(3)) == (family not in LEAKS)
 
 
-def test_a_leak_is_found_in_a_model_that_has_learned_nothing(tiny_model: Make, prepared: Prepared) -> None:
+def test_a_leak_is_found_in_a_model_that_has_learned_nothing(tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model("falcon")
     with torch.no_grad():
         for parameter in model.parameters():
@@ -78,7 +78,7 @@ def test_a_leak_is_found_in_a_model_that_has_learned_nothing(tiny_model: Make, p
 
 
 def test_the_check_draws_no_random_number_and_leaves_the_model_in_training(
-    tiny_model: Make, prepared: Prepared
+    tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model = tiny_model("gpt2").train()
     before = torch.get_rng_state()
@@ -90,7 +90,7 @@ def test_the_check_draws_no_random_number_and_leaves_the_model_in_training(
 def test_a_packed_row_holds_each_example_whole_and_counts_from_zero() -> None:
     long = Example("long", torch.arange(10, 20), RegionBorders(2, 5, 6, 8, 9, 10))
     short = Example("short", torch.arange(30, 35), RegionBorders(1, 2, 2, 3, 4, 5))
-    batch = pack([collate([example], LOSS_ON["key"]) for example in (long, short)])
+    batch = pack([collate([example], LOSS_ON_WEIGHTS["key"]) for example in (long, short)])
     assert batch.ids == ("long", "short")
     assert batch.input_ids.tolist() == [[10, 11, 12, 13, 14, 15, 16, 30, 31]]
     assert batch.position_ids is not None
@@ -125,7 +125,7 @@ def test_worked_groups() -> None:
 
 
 def test_packing_is_as_the_recipe_says_where_the_model_allows_it(
-    tiny_model: Make, prepared: Prepared, capsys: pytest.CaptureFixture[str]
+    tiny_model: Make, prepared: TrainingSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     llama, falcon, examples = tiny_model("llama"), tiny_model("falcon"), prepared.examples
     assert packs(llama, _stage(packing="on", max_tokens=900), examples)
@@ -137,7 +137,7 @@ def test_packing_is_as_the_recipe_says_where_the_model_allows_it(
     assert capsys.readouterr().err == f"{line} instead\n"
 
 
-def test_an_example_larger_than_the_budget_is_named(prepared: Prepared) -> None:
+def test_an_example_larger_than_the_budget_is_named(prepared: TrainingSet) -> None:
     longest = int(prepared.examples.num_tokens.max())
     check_budget(_stage(max_tokens=longest), prepared.examples)
     with pytest.raises(SFTKeyError, match=rf"stage 's': max_tokens is 20, but example '.*' has {longest} tokens"):

@@ -8,7 +8,7 @@ import torch
 from sftkey_train.batches.batch import Example, collate
 from sftkey_train.batches.placebo import with_placebo
 from sftkey_train.batches.region_weights import COT, EOS, KEY, PROMPT, RegionBorders, token_regions
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.recipe import Weights
 
 # prompt prompt | cot cot cot | tag | key key | tag | eos
@@ -19,7 +19,7 @@ def _drawn(example: Example, seed: int = 0, depth: int = 1) -> list[int]:
     return (with_placebo(example, seed, depth).token_roles == KEY).nonzero().flatten().tolist()
 
 
-def test_as_many_tokens_as_the_key_has_are_drawn_from_the_rest_of_the_completion(prepared: Prepared) -> None:
+def test_as_many_tokens_as_the_key_has_are_drawn_from_the_rest_of_the_completion(prepared: TrainingSet) -> None:
     for example in prepared.examples.first(40):
         borders, drawn = example.borders, _drawn(example)
         assert len(drawn) == borders.key_token_end - borders.key_token_start
@@ -28,7 +28,7 @@ def test_as_many_tokens_as_the_key_has_are_drawn_from_the_rest_of_the_completion
 
 
 @pytest.mark.parametrize("weights", [Weights(key=1), Weights(tag=1, key=1, eos=1), Weights(cot=1, tag=0.5, key=40)])
-def test_the_weights_of_an_example_have_the_same_sum_as_with_the_key(weights: Weights, prepared: Prepared) -> None:
+def test_the_weights_of_an_example_have_the_same_sum_as_with_the_key(weights: Weights, prepared: TrainingSet) -> None:
     for example in prepared.examples.first(20):
         changed = with_placebo(example, 0, 1)
         assert Counter(changed.token_roles.tolist()) == Counter(token_regions(example.borders).tolist())

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from sftkey_train.batches.batch import Order
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.batch import ExampleOrder
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.anchor import anchor_kl, frozen, reference_logits
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
-from sftkey_train.measure.metrics_log import MetricsLog, Row
+from sftkey_train.measure.metrics_log import MetricsLog, MetricsRow
 from sftkey_train.recipe import Stage
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
 
 Make = Callable[..., PreTrainedModel]
 STAGE = Stage(name="a", weights={"key": 1, "eos": 1}, anchor=2.0, steps=3, batch_size=4, lr=1e-3)
-ORDER = Order(seed=0, depth=1, num_examples=10, batch_size=4, num_seen=12)
+ORDER = ExampleOrder(seed=0, depth=1, num_examples=10, batch_size=4, num_seen=12)
 
 
 def test_a_worked_number() -> None:
@@ -49,7 +49,7 @@ def test_value_and_gradient_equal_those_of_torch() -> None:
     torch.testing.assert_close(current.grad, expected)
 
 
-def test_a_reference_has_no_dropout_and_no_gradient(tiny_model: Make, prepared: Prepared) -> None:
+def test_a_reference_has_no_dropout_and_no_gradient(tiny_model: Make, prepared: TrainingSet) -> None:
     reference = frozen(tiny_model("llama", attention_dropout=0.5).train())
     (batch,) = step_batches(STAGE, prepared.examples.first(4), 1, ORDER, 0)
     first = reference_logits(reference, batch)
@@ -58,7 +58,7 @@ def test_a_reference_has_no_dropout_and_no_gradient(tiny_model: Make, prepared: 
     assert not any(parameter.requires_grad for parameter in reference.parameters())
 
 
-def test_each_model_projects_only_the_positions_it_needs(tiny_model: Make, prepared: Prepared) -> None:
+def test_each_model_projects_only_the_positions_it_needs(tiny_model: Make, prepared: TrainingSet) -> None:
     examples = prepared.examples.first(4)
     model, reference = tiny_model("llama"), frozen(tiny_model("llama"))
     projected: dict[str, int] = {}
@@ -75,7 +75,7 @@ def test_each_model_projects_only_the_positions_it_needs(tiny_model: Make, prepa
     assert projected == {"model": completion, "reference": completion - keys_and_eos}
 
 
-def test_the_share_is_the_loss_and_the_anchor_times_the_kl(tiny_model: Make, prepared: Prepared) -> None:
+def test_the_share_is_the_loss_and_the_anchor_times_the_kl(tiny_model: Make, prepared: TrainingSet) -> None:
     model, reference = tiny_model("qwen2"), frozen(tiny_model("qwen2", num_hidden_layers=1))
     (batch,) = step_batches(STAGE, prepared.examples.first(4), 1, ORDER, 0)
     plain = STAGE.model_copy(update={"anchor": 0.0})
@@ -88,7 +88,7 @@ def test_the_share_is_the_loss_and_the_anchor_times_the_kl(tiny_model: Make, pre
     assert float(batch_loss(costs, batch, STAGE)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_in_bf16_costs_are_still_fp32_and_near_those_of_fp32(tiny_model: Make, prepared: Prepared) -> None:
+def test_in_bf16_costs_are_still_fp32_and_near_those_of_fp32(tiny_model: Make, prepared: TrainingSet) -> None:
     model, reference = tiny_model("qwen2"), frozen(tiny_model("qwen2", num_hidden_layers=1))
     (batch,) = step_batches(STAGE, prepared.examples.first(4), 1, ORDER, 0)
     with torch.autocast("cpu", torch.bfloat16):
@@ -100,7 +100,7 @@ def test_in_bf16_costs_are_still_fp32_and_near_those_of_fp32(tiny_model: Make, p
         assert float((part * costs.detach()).sum()) == pytest.approx(float((part * exact).sum()), rel=0.05)
 
 
-def _rows(tables: dict[str, Any], write_recipe: Callable[..., Path], *overrides: str) -> list[Row]:
+def _rows(tables: dict[str, Any], write_recipe: Callable[..., Path], *overrides: str) -> list[MetricsRow]:
     tables["model"]["config"]["attention_dropout"] = 0.0
     recipe = load_recipe(write_recipe(tables), overrides)
     list(run_recipe(recipe, overwrite=True))

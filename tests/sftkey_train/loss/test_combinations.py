@@ -11,8 +11,8 @@ from plain import plain_loss
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sftkey_train.batches.batch import Example, Order
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.batch import Example, ExampleOrder
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.model.lora import add_adapter
@@ -20,7 +20,7 @@ from sftkey_train.model.model import recompute_activations
 from sftkey_train.recipe import Lora, Stage
 
 Make = Callable[..., PreTrainedModel]
-ORDER = Order(seed=3, depth=1, num_examples=60, batch_size=6, num_seen=30)
+ORDER = ExampleOrder(seed=3, depth=1, num_examples=60, batch_size=6, num_seen=30)
 EVERYTHING: dict[str, Any] = {"weights": {"prompt": 0.1, "cot": 1, "tag": 0.5, "key": 10, "eos": 2}}
 ANSWER: dict[str, Any] = {"loss_on": "answer"}
 ANCHORED: dict[str, Any] = {"loss_on": "answer", "anchor": 0.5}
@@ -107,7 +107,7 @@ def _step(
 @pytest.mark.parametrize("combination", COMBINATIONS.values(), ids=COMBINATIONS.keys())
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_loss_and_gradients_are_those_of_the_plain_path(
-    family: str, combination: Combination, tiny_model: Make, prepared: Prepared
+    family: str, combination: Combination, tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, examples = tiny_model(family).train(), prepared.examples.first(6)
     reference = copy.deepcopy(model)

@@ -13,14 +13,16 @@ from transformers import PreTrainedModel
 
 from sftkey_train.batches.batch import Example, collate
 from sftkey_train.batches.region_weights import RegionBorders, region_weights
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss import context_cache
 from sftkey_train.loss.token_loss import selected_logits, token_nll, weighted_loss
-from sftkey_train.recipe import LOSS_ON, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Weights
 
 Make = Callable[..., PreTrainedModel]
 STAGES = pytest.mark.parametrize(
-    "weights", [LOSS_ON["answer"], LOSS_ON["key"], Weights(cot=0.5, key=2)], ids=["answer", "key", "with-cot"]
+    "weights",
+    [LOSS_ON_WEIGHTS["answer"], LOSS_ON_WEIGHTS["key"], Weights(cot=0.5, key=2)],
+    ids=["answer", "key", "with-cot"],
 )
 
 
@@ -59,7 +61,7 @@ def _assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
 
 @STAGES
 def test_gradients_equal_the_whole_graph_with_the_context_detached(
-    family: str, weights: Weights, tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    family: str, weights: Weights, tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context_cache, "CONTEXT_TOKENS", 5 * 23)  # several parts, and a last one that is short
     model, examples = tiny_model(family), prepared.examples.first(5)
@@ -71,22 +73,22 @@ def test_gradients_equal_the_whole_graph_with_the_context_detached(
     _assert_close(_gradients(model, loss), expected)
 
 
-def test_a_batch_equals_its_examples_one_by_one(family: str, tiny_model: Make, prepared: Prepared) -> None:
+def test_a_batch_equals_its_examples_one_by_one(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
     model, examples = tiny_model(family), [*prepared.examples.first(4), _without_context()]
-    batch = collate(examples, LOSS_ON["answer"])
+    batch = collate(examples, LOSS_ON_WEIGHTS["answer"])
     together = selected_logits(model, batch, context_gradient=False)
     for row, example in enumerate(examples):
-        alone = selected_logits(model, collate([example], LOSS_ON["answer"]), context_gradient=False)
+        alone = selected_logits(model, collate([example], LOSS_ON_WEIGHTS["answer"]), context_gradient=False)
         torch.testing.assert_close(together[batch.rows == row], alone, rtol=1e-5, atol=1e-4)
 
 
 def test_the_context_is_read_in_parts_of_bounded_size(
-    tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context_cache, "CONTEXT_TOKENS", 64)
     model, sizes = tiny_model("llama"), list[int]()
     model.get_input_embeddings().register_forward_pre_hook(lambda _, args: sizes.append(args[0].numel()))
-    token_nll(model, collate(prepared.examples.first(4), LOSS_ON["answer"]), context_gradient=False)
+    token_nll(model, collate(prepared.examples.first(4), LOSS_ON_WEIGHTS["answer"]), context_gradient=False)
     assert len(sizes) > 5
     assert max(sizes[1:-1]) == 64  # the first found out about the logits, the last is the answer
 
@@ -96,8 +98,8 @@ def _without_context() -> Example:
     return Example("short", torch.arange(30, 35), RegionBorders(1, 1, 2, 3, 4, 5))
 
 
-def test_the_loss_is_that_of_the_whole_graph_and_the_gradient_is_not(tiny_model: Make, prepared: Prepared) -> None:
-    model, batch = tiny_model("llama"), collate(prepared.examples.first(3), LOSS_ON["key"])
+def test_the_loss_is_that_of_the_whole_graph_and_the_gradient_is_not(tiny_model: Make, prepared: TrainingSet) -> None:
+    model, batch = tiny_model("llama"), collate(prepared.examples.first(3), LOSS_ON_WEIGHTS["key"])
     whole, answer = (token_nll(model, batch, context_gradient=learns) for learns in (True, False))
     torch.testing.assert_close(whole, answer, rtol=1e-5, atol=1e-5)
     name = "model.layers.0.self_attn.k_proj.weight"
@@ -105,27 +107,27 @@ def test_the_loss_is_that_of_the_whole_graph_and_the_gradient_is_not(tiny_model:
 
 
 def test_without_a_context_nothing_changes(tiny_model: Make) -> None:
-    model, batch = tiny_model("qwen2"), collate([_without_context()], LOSS_ON["answer"])
+    model, batch = tiny_model("qwen2"), collate([_without_context()], LOSS_ON_WEIGHTS["answer"])
     whole, answer = (token_nll(model, batch, context_gradient=learns) for learns in (True, False))
     assert torch.equal(whole, answer)
     _assert_close(_gradients(model, answer.sum()), _gradients(model, whole.sum()))
 
 
-def test_gradient_checkpointing_does_not_lose_the_context(tiny_model: Make, prepared: Prepared) -> None:
+def test_gradient_checkpointing_does_not_lose_the_context(tiny_model: Make, prepared: TrainingSet) -> None:
     model, examples = tiny_model("llama").train(), prepared.examples.first(3)
-    expected = _gradients(model, _loss(model, examples, LOSS_ON["key"]))
+    expected = _gradients(model, _loss(model, examples, LOSS_ON_WEIGHTS["key"]))
     model.activation_checkpointing_enable()
-    _assert_close(_gradients(model, _loss(model, examples, LOSS_ON["key"])), expected)
+    _assert_close(_gradients(model, _loss(model, examples, LOSS_ON_WEIGHTS["key"])), expected)
     assert model.is_activation_checkpointing
 
 
 def test_weights_that_were_cast_for_the_context_still_learn_in_half_precision(
-    tiny_model: Make, prepared: Prepared
+    tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, examples = tiny_model("llama"), prepared.examples.first(3)
-    expected = _gradients(model, _loss(model, examples, LOSS_ON["answer"]))
+    expected = _gradients(model, _loss(model, examples, LOSS_ON_WEIGHTS["answer"]))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = _loss(model, examples, LOSS_ON["answer"])
+        loss = _loss(model, examples, LOSS_ON_WEIGHTS["answer"])
     found = _gradients(model, loss)
     for name, gradient in expected.items():
         assert functional.cosine_similarity(found[name].flatten(), gradient.flatten(), dim=0) > 0.9, name
@@ -150,7 +152,7 @@ def _bytes_kept(model: PreTrainedModel, example: Example) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        nll = token_nll(model, collate([example], LOSS_ON["answer"]), context_gradient=False)
+        nll = token_nll(model, collate([example], LOSS_ON_WEIGHTS["answer"]), context_gradient=False)
     assert nll.requires_grad
     return sum(kept.values())
 

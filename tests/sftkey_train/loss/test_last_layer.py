@@ -11,13 +11,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, collate
 from sftkey_train.batches.packing import pack
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.last_layer import last_layer_prunes
 from sftkey_train.loss.output_layer import logits_are_plain
 from sftkey_train.loss.parity import check_pruning
 from sftkey_train.loss.token_loss import selected_logits, token_nll, weighted_loss
 from sftkey_train.model.model import recompute_activations
-from sftkey_train.recipe import LOSS_ON, Stage
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage
 
 Make = Callable[..., PreTrainedModel]
 STAGES = pytest.mark.parametrize("loss_on", ["completion", "answer"])
@@ -43,16 +43,16 @@ def _assert_pruning_changes_nothing(model: PreTrainedModel, batch: Batch) -> Non
         assert difference < 1e-5, f"{name}: relative difference {difference:.1e}"
 
 
-def _packed(prepared: Prepared, loss_on: Any) -> Batch:
-    return pack([collate([example], LOSS_ON[loss_on]) for example in prepared.examples.first(5)])
+def _packed(prepared: TrainingSet, loss_on: Any) -> Batch:
+    return pack([collate([example], LOSS_ON_WEIGHTS[loss_on]) for example in prepared.examples.first(5)])
 
 
 @STAGES
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 def test_loss_and_gradients_are_those_of_the_whole_layer(
-    family: str, packed: bool, loss_on: Any, tiny_model: Make, prepared: Prepared
+    family: str, packed: bool, loss_on: Any, tiny_model: Make, prepared: TrainingSet
 ) -> None:
-    batch = _packed(prepared, loss_on) if packed else collate(prepared.examples.first(5), LOSS_ON[loss_on], 5)
+    batch = _packed(prepared, loss_on) if packed else collate(prepared.examples.first(5), LOSS_ON_WEIGHTS[loss_on], 5)
     _assert_pruning_changes_nothing(tiny_model(family), batch)
 
 
@@ -64,7 +64,7 @@ def _counted(model: PreTrainedModel, part: str) -> list[int]:
     return seen
 
 
-def test_only_keys_and_values_are_computed_elsewhere(tiny_model: Make, prepared: Prepared) -> None:
+def test_only_keys_and_values_are_computed_elsewhere(tiny_model: Make, prepared: TrainingSet) -> None:
     model, batch = tiny_model("llama"), _packed(prepared, "answer")
     logits_are_plain(model)  # tried out once, with one token
     mlp, keys = _counted(model, "mlp"), _counted(model, "self_attn.k_proj")
@@ -75,8 +75,8 @@ def test_only_keys_and_values_are_computed_elsewhere(tiny_model: Make, prepared:
     assert mlp[1:] == [batch.input_ids.numel()]
 
 
-def test_the_layer_is_as_it_was_afterwards(tiny_model: Make, prepared: Prepared) -> None:
-    model, batch = tiny_model("llama").train(), collate(prepared.examples.first(3), LOSS_ON["answer"])
+def test_the_layer_is_as_it_was_afterwards(tiny_model: Make, prepared: TrainingSet) -> None:
+    model, batch = tiny_model("llama").train(), collate(prepared.examples.first(3), LOSS_ON_WEIGHTS["answer"])
     recompute_activations(model)
     layer = model.model.layers[-1]
     before = dict(vars(layer))
@@ -86,8 +86,8 @@ def test_the_layer_is_as_it_was_afterwards(tiny_model: Make, prepared: Prepared)
     assert layer.gradient_checkpointing
 
 
-def test_half_precision_is_near(tiny_model: Make, prepared: Prepared) -> None:
-    model, batch = tiny_model("gemma2"), collate(prepared.examples.first(4), LOSS_ON["answer"])
+def test_half_precision_is_near(tiny_model: Make, prepared: TrainingSet) -> None:
+    model, batch = tiny_model("gemma2"), collate(prepared.examples.first(4), LOSS_ON_WEIGHTS["answer"])
     with torch.autocast("cpu", torch.bfloat16):
         whole, pruned = (selected_logits(model, batch, prune_last_layer=prunes) for prunes in (False, True))
     torch.testing.assert_close(pruned, whole, rtol=0.05, atol=0.1)
@@ -96,13 +96,13 @@ def test_half_precision_is_near(tiny_model: Make, prepared: Prepared) -> None:
 STAGE = Stage(name="s", loss_on="answer", steps=1, batch_size=8, lr=1e-3, prune_last_layer=True)
 
 
-def test_the_check_lets_every_family_through(family: str, tiny_model: Make, prepared: Prepared) -> None:
+def test_the_check_lets_every_family_through(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model(family).train()
     check_pruning(model, STAGE, prepared.examples)
     assert model.training
 
 
-def test_a_layer_that_does_otherwise_is_refused(tiny_model: Make, prepared: Prepared) -> None:
+def test_a_layer_that_does_otherwise_is_refused(tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model("llama")
     model.model.layers[-1].mlp.register_forward_hook(lambda _, args, output: output + args[0].mean(1, keepdim=True))
     check_pruning(model, STAGE.model_copy(update={"prune_last_layer": False}), prepared.examples)
@@ -112,7 +112,7 @@ def test_a_layer_that_does_otherwise_is_refused(tiny_model: Make, prepared: Prep
 
 
 @pytest.mark.parametrize("family", ["mamba", "rwkv"])
-def test_a_model_without_keys_and_values_is_refused(family: str, prepared: Prepared) -> None:
+def test_a_model_without_keys_and_values_is_refused(family: str, prepared: TrainingSet) -> None:
     config = AutoConfig.for_model(
         family, vocab_size=512, hidden_size=32, num_hidden_layers=2, state_size=4, attention_hidden_size=32
     )

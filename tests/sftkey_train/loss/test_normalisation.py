@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sftkey_train.batches.batch import Batch, Example, collate
 from sftkey_train.batches.region_weights import COT, KEY, PROMPT, NoTarget, RegionBorders, weight_by_region
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.normalisation import normalised_weights, weight_sums
 from sftkey_train.recipe import Weights
 
@@ -48,13 +48,13 @@ def test_a_worked_number(kind: Kind, expected: float, split: bool) -> None:
 
 
 @KINDS
-def test_the_factors_of_the_global_batch_add_up_to_one(kind: Kind, prepared: Prepared) -> None:
+def test_the_factors_of_the_global_batch_add_up_to_one(kind: Kind, prepared: TrainingSet) -> None:
     weights = Weights(prompt=0.1, cot=1, tag=0.5, key=10, eos=2)
     batches = [collate(prepared.examples.first(3), weights), collate([prepared.examples[5]], weights)]
     assert float(sum(f.sum() for f in _factors(batches, weights, kind))) == pytest.approx(1, rel=1e-6)
 
 
-def test_with_one_region_the_mean_by_region_is_that_by_token(prepared: Prepared) -> None:
+def test_with_one_region_the_mean_by_region_is_that_by_token(prepared: TrainingSet) -> None:
     batches = [collate(prepared.examples.first(7), Weights(key=3))]
     by_token, by_region = (_factors(batches, Weights(key=3), kind)[0] for kind in ("token", "region"))
     torch.testing.assert_close(by_region, by_token)

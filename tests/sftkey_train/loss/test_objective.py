@@ -12,16 +12,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sftkey_data.schema import REGIONS, TOKEN_BORDERS
-from sftkey_train.batches.batch import Example, Examples, Order
+from sftkey_train.batches.batch import Example, ExampleOrder, Examples
 from sftkey_train.batches.region_weights import NoTarget
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import batch_loss, check_targets, step_batches, token_costs, token_loss
 from sftkey_train.recipe import Stage
 
 Make = Callable[..., PreTrainedModel]
 FAMILIES = ["llama", "qwen2", "gpt2", "gemma2"]
-ORDER = Order(seed=3, depth=1, num_examples=60, batch_size=8, num_seen=40)
+ORDER = ExampleOrder(seed=3, depth=1, num_examples=60, batch_size=8, num_seen=40)
 EVERYTHING: dict[str, Any] = {"prompt": 0.1, "cot": 1, "tag": 0.5, "key": 10, "eos": 2}
 SCALE = {"weights": {"cot": 1, "eos": 1}, "weights_end": {"key": 4, "eos": 0.5}}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -81,7 +81,7 @@ def _assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
 @EVERY_OPTION
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradients_equal_the_full_logits_reference(
-    family: str, options: dict[str, Any], tiny_model: Make, prepared: Prepared
+    family: str, options: dict[str, Any], tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, examples, stage = tiny_model(family), prepared.examples.first(6), _stage(**options)
     reference = _reference_of(model)
@@ -96,7 +96,7 @@ def test_loss_and_gradients_equal_the_full_logits_reference(
 
 @EVERY_OPTION
 def test_splitting_a_batch_changes_nothing_beyond_rounding(
-    options: dict[str, Any], tiny_model: Make, prepared: Prepared
+    options: dict[str, Any], tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, examples = tiny_model("llama"), prepared.examples.first(8)
     reference = _reference_of(model)
@@ -118,7 +118,7 @@ def test_dft_is_a_worked_number_with_a_quarter_of_the_gradient() -> None:
 
 @pytest.mark.parametrize(("kind", "expected"), [("nll", 6.2383), ("dft", 6.2383 / 512)])
 def test_every_mean_of_equal_costs_is_that_cost(
-    kind: str, expected: float, tiny_model: Make, prepared: Prepared
+    kind: str, expected: float, tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, examples = tiny_model("llama"), prepared.examples.first(4)
     torch.nn.init.zeros_(model.get_output_embeddings().weight)  # every token has the probability 1/512, ln 512 = 6.2383
@@ -159,7 +159,7 @@ def test_a_batch_without_a_target_is_an_error_and_not_zero() -> None:
         step_batches(_stage(loss_on="key", anchor=1), [without_key[0]], 1, ORDER, 0)
 
 
-def test_a_region_without_weight_at_one_end_is_a_target_from_the_first_step_to_the_last(prepared: Prepared) -> None:
+def test_a_region_without_weight_at_one_end_is_a_target_from_the_first_step_to_the_last(prepared: TrainingSet) -> None:
     stage = _stage(weights={"cot": 1}, weights_end={"key": 1}, weight_schedule="cosine", anchor=1)
     assert stage.target_regions == ("cot", "key")
     assert stage.anchored_regions == ("tag", "eos")

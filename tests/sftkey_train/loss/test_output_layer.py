@@ -10,11 +10,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from sftkey_train.batches.batch import collate
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss import output_layer
 from sftkey_train.loss.output_layer import linear_nll, logits_are_plain
 from sftkey_train.loss.token_loss import selected_logits, token_nll
-from sftkey_train.recipe import LOSS_ON
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
 
 Make = Callable[..., PreTrainedModel]
 N, H, V = 37, 16, 100
@@ -116,14 +116,14 @@ def test_finding_out_draws_no_random_number_and_leaves_the_model_in_training(tin
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_loss_of_a_model_is_that_of_its_logits(family: str, tiny_model: Make, prepared: Prepared) -> None:
-    model, batch = tiny_model(family), collate(prepared.examples.first(4), LOSS_ON["completion"])
+def test_the_loss_of_a_model_is_that_of_its_logits(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
+    model, batch = tiny_model(family), collate(prepared.examples.first(4), LOSS_ON_WEIGHTS["completion"])
     expected = functional.cross_entropy(selected_logits(model, batch), batch.labels, reduction="none")
     torch.testing.assert_close(token_nll(model, batch), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_half_precision_is_near_and_its_gradients_are_single(tiny_model: Make, prepared: Prepared) -> None:
-    model, batch = tiny_model("gpt_neox"), collate(prepared.examples.first(4), LOSS_ON["completion"])
+def test_half_precision_is_near_and_its_gradients_are_single(tiny_model: Make, prepared: TrainingSet) -> None:
+    model, batch = tiny_model("gpt_neox"), collate(prepared.examples.first(4), LOSS_ON_WEIGHTS["completion"])
     with torch.autocast("cpu", torch.bfloat16):
         expected = functional.cross_entropy(selected_logits(model, batch).float(), batch.labels, reduction="none")
         nll = token_nll(model, batch)

@@ -6,7 +6,7 @@ import pytest
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.loss.schedule import learning_rate, num_stage_examples, num_warmup_steps, step_weights
-from sftkey_train.recipe import LOSS_ON, Stage, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage, Weights
 
 
 def _stage(**changes: Any) -> Stage:
@@ -80,4 +80,4 @@ def test_weights_of_a_step_do_not_depend_on_other_steps_and_one_step_has_those_o
 
 
 def test_without_an_end_the_weights_stay() -> None:
-    assert [step_weights(_stage(), step, 6) for step in (1, 6)] == [LOSS_ON["key"]] * 2
+    assert [step_weights(_stage(), step, 6) for step in (1, 6)] == [LOSS_ON_WEIGHTS["key"]] * 2

@@ -12,15 +12,15 @@ from transformers import PreTrainedModel
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, collate, micro_batches
 from sftkey_train.batches.region_weights import NoTarget, region_weights
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.token_loss import selected_logits, sum_by_region, token_nll, weighted_loss
-from sftkey_train.recipe import LOSS_ON, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Weights
 
 Make = Callable[..., PreTrainedModel]
 EVERY_REGION = Weights(prompt=0.1, cot=1, tag=0.5, key=10, eos=2)
 STAGES = pytest.mark.parametrize(
     "weights",
-    [LOSS_ON["completion"], LOSS_ON["answer"], LOSS_ON["key"], EVERY_REGION],
+    [LOSS_ON_WEIGHTS["completion"], LOSS_ON_WEIGHTS["answer"], LOSS_ON_WEIGHTS["key"], EVERY_REGION],
     ids=["full", "answer", "key", "all"],
 )
 
@@ -67,7 +67,7 @@ def test_a_worked_number() -> None:
     assert float(first + second) == pytest.approx(11 / 5)
 
 
-def test_a_uniform_model_pays_the_logarithm_of_its_vocabulary(tiny_model: Make, prepared: Prepared) -> None:
+def test_a_uniform_model_pays_the_logarithm_of_its_vocabulary(tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model("llama")
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     loss = _step(model, prepared.examples.first(4), EVERY_REGION)
@@ -81,7 +81,7 @@ def test_a_batch_without_weight_is_an_error_and_not_zero() -> None:
 
 @STAGES
 def test_loss_and_gradients_equal_the_full_logits_reference(
-    family: str, weights: Weights, tiny_model: Make, prepared: Prepared
+    family: str, weights: Weights, tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, examples = tiny_model(family), prepared.examples.first(6)
     reference = _reference(model, examples, weights)
@@ -92,7 +92,7 @@ def test_loss_and_gradients_equal_the_full_logits_reference(
     _assert_close(_gradients(model), expected)
 
 
-def test_padding_changes_no_logit(family: str, tiny_model: Make, prepared: Prepared) -> None:
+def test_padding_changes_no_logit(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
     model, examples = tiny_model(family), prepared.examples.first(6)
     assert len({len(example.input_ids) for example in examples}) > 1
     batch = collate(examples, EVERY_REGION, pad_token_id=5)
@@ -102,14 +102,14 @@ def test_padding_changes_no_logit(family: str, tiny_model: Make, prepared: Prepa
         torch.testing.assert_close(padded[batch.rows == row], alone, rtol=1e-5, atol=1e-4)
 
 
-def test_the_padding_token_does_not_matter(tiny_model: Make, prepared: Prepared) -> None:
+def test_the_padding_token_does_not_matter(tiny_model: Make, prepared: TrainingSet) -> None:
     model, examples = tiny_model("qwen2"), prepared.examples.first(6)
     one, other = (token_nll(model, collate(examples, EVERY_REGION, pad_token_id=pad)) for pad in (3, 400))
     assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_splitting_a_batch_changes_nothing_beyond_rounding(size: int, tiny_model: Make, prepared: Prepared) -> None:
+def test_splitting_a_batch_changes_nothing_beyond_rounding(size: int, tiny_model: Make, prepared: TrainingSet) -> None:
     model, examples = tiny_model("llama"), prepared.examples.first(8)
     whole = _step(model, examples, EVERY_REGION)
     expected = _gradients(model)
@@ -122,7 +122,7 @@ def test_splitting_a_batch_changes_nothing_beyond_rounding(size: int, tiny_model
 def test_only_labels_of_the_target_change_the_loss(
     source: str, loss_on: str, tiny_model: Make, request: pytest.FixtureRequest
 ) -> None:
-    data: Prepared = request.getfixturevalue(source)
+    data: TrainingSet = request.getfixturevalue(source)
     model, example = tiny_model("qwen2"), data.examples[0]
     weights = Weights(key=1) if loss_on == "key" else Weights(tag=1, key=1, eos=1)
     start, end = example.borders.key_token_start, example.borders.key_token_end
@@ -150,7 +150,7 @@ def _loss(model: PreTrainedModel, batch: Batch) -> float:
 def test_stage_2_gradients_come_exactly_from_the_positions_that_predict_the_key(
     source: str, tiny_model: Make, request: pytest.FixtureRequest
 ) -> None:
-    data: Prepared = request.getfixturevalue(source)
+    data: TrainingSet = request.getfixturevalue(source)
     model, examples = tiny_model("llama"), data.examples.first(5)
     hidden: list[Tensor] = []
 
@@ -161,7 +161,7 @@ def test_stage_2_gradients_come_exactly_from_the_positions_that_predict_the_key(
 
     model.model.norm.register_forward_hook(keep)
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
-    _step(model, examples, LOSS_ON["key"])
+    _step(model, examples, LOSS_ON_WEIGHTS["key"])
     gradient = hidden[0].grad
     assert gradient is not None
     for row, example in enumerate(by_length):
@@ -169,24 +169,24 @@ def test_stage_2_gradients_come_exactly_from_the_positions_that_predict_the_key(
         assert learning == list(range(example.borders.key_token_start - 1, example.borders.key_token_end - 1))
 
 
-def test_a_straddling_key_is_trained_on_whole(straddling: Prepared) -> None:
+def test_a_straddling_key_is_trained_on_whole(straddling: TrainingSet) -> None:
     for example in straddling.examples.first(20):
-        labels = collate([example], LOSS_ON["key"]).labels.tolist()
+        labels = collate([example], LOSS_ON_WEIGHTS["key"]).labels.tolist()
         text = straddling.tokenizer.decode(labels)
         assert text.startswith(" ")  # the token that straddles the start brings the space before the Key
         assert text.strip().isdigit()
 
 
-def test_an_output_layer_that_is_not_used_is_refused(tiny_model: Make, prepared: Prepared) -> None:
+def test_an_output_layer_that_is_not_used_is_refused(tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model("llama")
     unused = torch.nn.Linear(32, 512)
     model.get_output_embeddings = lambda: unused
     with pytest.raises(SFTKeyError, match=r"returned logits of shape .* expected \(1, \d+, V\)"):
-        token_nll(model, collate(prepared.examples.first(2), LOSS_ON["key"]))
+        token_nll(model, collate(prepared.examples.first(2), LOSS_ON_WEIGHTS["key"]))
 
 
-def test_after_the_loss_the_model_gives_all_logits_again(tiny_model: Make, prepared: Prepared) -> None:
-    model, batch = tiny_model("llama"), collate(prepared.examples.first(2), LOSS_ON["key"])
+def test_after_the_loss_the_model_gives_all_logits_again(tiny_model: Make, prepared: TrainingSet) -> None:
+    model, batch = tiny_model("llama"), collate(prepared.examples.first(2), LOSS_ON_WEIGHTS["key"])
     token_nll(model, batch)
     assert model(input_ids=batch.input_ids).logits.shape == (*batch.input_ids.shape, 512)
 

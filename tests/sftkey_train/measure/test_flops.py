@@ -14,11 +14,11 @@ from sftkey_data.schema import REGIONS
 from sftkey_train.batches.batch import Example, collate
 from sftkey_train.batches.packing import pack
 from sftkey_train.batches.region_weights import RegionBorders
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.token_loss import selected_logits
-from sftkey_train.measure.flops import FlopCount, Work, flop_count, num_context, num_inputs, peak_flops
+from sftkey_train.measure.flops import FlopCount, StepWork, flop_count, num_context, num_inputs, peak_flops
 from sftkey_train.model.lora import add_adapter
-from sftkey_train.recipe import LOSS_ON, Lora, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Lora, Weights
 
 Make = Callable[..., PreTrainedModel]
 
@@ -26,8 +26,10 @@ Make = Callable[..., PreTrainedModel]
 def test_the_cost_of_a_small_llama_by_hand(tiny_model: Make) -> None:
     count = flop_count(tiny_model("llama"))
     # per layer: q, k, v, o of 32 x 32 and three of 32 x 48; two layers; the head is 512 x 32; four heads of 8
-    assert count.learning == Work(tokens=6 * 2 * (4 * 32 * 32 + 3 * 32 * 48), labels=6 * 512 * 32, pairs=12 * 2 * 32)
-    assert count.reading == Work(tokens=2 * 2 * (4 * 32 * 32 + 3 * 32 * 48), labels=2 * 512 * 32, pairs=4 * 2 * 32)
+    assert count.learning == StepWork(
+        tokens=6 * 2 * (4 * 32 * 32 + 3 * 32 * 48), labels=6 * 512 * 32, pairs=12 * 2 * 32
+    )
+    assert count.reading == StepWork(tokens=2 * 2 * (4 * 32 * 32 + 3 * 32 * 48), labels=2 * 512 * 32, pairs=4 * 2 * 32)
 
 
 def test_a_frozen_weight_costs_no_gradient_of_its_own(tiny_model: Make) -> None:
@@ -48,7 +50,7 @@ def test_a_context_that_is_only_read_costs_its_forward_pass_alone() -> None:
     # 28 + 10 pairs, 21 + 6 lie within it.
     batch, count = (
         collate([_numbered(2, 10), _numbered(1, 7)], Weights(key=1)),
-        FlopCount(Work(6, 60, 12), Work(2, 20, 4)),
+        FlopCount(StepWork(6, 60, 12), StepWork(2, 20, 4)),
     )
     assert num_context(batch).tolist() == [6, 3]
     assert count.of([batch]) == 6 * 11 + 60 * 2 + 12 * 38
@@ -56,20 +58,23 @@ def test_a_context_that_is_only_read_costs_its_forward_pass_alone() -> None:
 
 
 def test_the_reference_of_an_anchor_costs_a_forward_pass_and_its_logits() -> None:
-    batch, count = collate([_numbered(2, 10)], Weights(cot=1, key=1)), FlopCount(Work(6, 60, 12), Work(2, 20, 4))
+    batch, count = (
+        collate([_numbered(2, 10)], Weights(cot=1, key=1)),
+        FlopCount(StepWork(6, 60, 12), StepWork(2, 20, 4)),
+    )
     anchored = replace(batch, anchor=(batch.regions == REGIONS.index("cot")).float())  # tokens 2 to 5, beside the Key
     assert count.of([anchored], has_reference=True) == (6 * 7 + 60 * 5 + 12 * 28) + (2 * 7 + 20 * 4 + 4 * 28)
 
 
-def test_padding_and_what_follows_the_last_weighted_token_are_not_counted(prepared: Prepared) -> None:
+def test_padding_and_what_follows_the_last_weighted_token_are_not_counted(prepared: TrainingSet) -> None:
     examples = prepared.examples.first(4)
     batch = collate(examples, Weights(key=1))
     assert num_inputs(batch).tolist() == [example.borders.key_token_end - 1 for example in examples]
     assert len(set(num_inputs(batch).tolist())) > 1
 
 
-def test_packed_examples_cost_what_they_cost_alone(tiny_model: Make, prepared: Prepared) -> None:
-    alone = [collate([example], LOSS_ON["answer"]) for example in prepared.examples.first(4)]
+def test_packed_examples_cost_what_they_cost_alone(tiny_model: Make, prepared: TrainingSet) -> None:
+    alone = [collate([example], LOSS_ON_WEIGHTS["answer"]) for example in prepared.examples.first(4)]
     packed, count = pack(alone), flop_count(tiny_model("llama"))
     assert num_inputs(packed).tolist() == [int(num_inputs(batch)) for batch in alone]
     assert count.of([packed]) == count.of(alone)
@@ -77,10 +82,10 @@ def test_packed_examples_cost_what_they_cost_alone(tiny_model: Make, prepared: P
 
 @pytest.mark.parametrize("loss_on", ["completion", "key"])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
-def test_the_count_agrees_with_torch(family: str, loss_on: Any, tiny_model: Make, prepared: Prepared) -> None:
+def test_the_count_agrees_with_torch(family: str, loss_on: Any, tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model(family)
     model.set_attn_implementation("eager")
-    batch = collate(prepared.examples.first(1), LOSS_ON[loss_on])  # one example: torch counts padding, too
+    batch = collate(prepared.examples.first(1), LOSS_ON_WEIGHTS[loss_on])  # one example: torch counts padding, too
     with FlopCounterMode(display=False) as counter:  # which does not see the products of the fused output layer
         nll = functional.cross_entropy(selected_logits(model, batch), batch.labels, reduction="sum")
         nll.backward()  # type: ignore[no-untyped-call]
@@ -90,10 +95,10 @@ def test_the_count_agrees_with_torch(family: str, loss_on: Any, tiny_model: Make
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_the_count_of_a_read_context_agrees_with_torch(family: str, tiny_model: Make, prepared: Prepared) -> None:
+def test_the_count_of_a_read_context_agrees_with_torch(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model(family)
     model.set_attn_implementation("eager")
-    batch = collate(prepared.examples.first(1), LOSS_ON["answer"])
+    batch = collate(prepared.examples.first(1), LOSS_ON_WEIGHTS["answer"])
     with FlopCounterMode(display=False) as counter:
         logits = selected_logits(model, batch, context_gradient=False)
         functional.cross_entropy(logits, batch.labels, reduction="sum").backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.measure.generated_match import _complete, _outcome, generate_and_read, read_prompts
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
@@ -21,7 +21,7 @@ Make = Callable[..., PreTrainedModel]
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma2"])
 def test_generation_is_greedy_whatever_the_models_settings_and_the_padding(
-    family: str, tiny_model: Make, prepared: Prepared
+    family: str, tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, prompts = tiny_model(family).eval(), read_prompts(prepared, 4, 8, None)
     cut = [ids[: len(ids) - 3 * row] for row, ids in enumerate(prompts.input_ids)]  # of different lengths
@@ -49,12 +49,12 @@ def test_generation_is_greedy_whatever_the_models_settings_and_the_padding(
     ],
 )
 def test_format_and_key_are_read_from_the_raw_completion(
-    completion: str, reason: str, outcome: str, prepared: Prepared
+    completion: str, reason: str, outcome: str, prepared: TrainingSet
 ) -> None:
     assert _outcome(read_prompts(prepared, 1, 4, None), "72", completion, reason) == outcome
 
 
-def test_the_longest_completion_is_twice_the_gold_or_what_the_context_leaves(prepared: Prepared) -> None:
+def test_the_longest_completion_is_twice_the_gold_or_what_the_context_leaves(prepared: TrainingSet) -> None:
     examples = prepared.examples.first(5)
     prompt = max(e.borders.prompt_tokens for e in examples)
     gold = max(len(e.input_ids) - e.borders.prompt_tokens for e in examples)
@@ -64,7 +64,7 @@ def test_the_longest_completion_is_twice_the_gold_or_what_the_context_leaves(pre
         read_prompts(prepared, 5, gold + 1, prompt + gold)
 
 
-def test_a_random_model_writes_no_valid_completion(tiny_model: Make, prepared: Prepared) -> None:
+def test_a_random_model_writes_no_valid_completion(tiny_model: Make, prepared: TrainingSet) -> None:
     model = tiny_model("llama").train()
     measured = generate_and_read(model, read_prompts(prepared, 20, 4, None))
     assert (measured["format_valid"], measured["key_exact_text"], measured["examples"]) == (0.0, 0.0, 20)
@@ -74,7 +74,7 @@ def test_a_random_model_writes_no_valid_completion(tiny_model: Make, prepared: P
 
 @pytest.mark.slow
 def test_a_model_that_knows_its_examples_by_heart_writes_them(
-    tables: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path], prepared: Prepared
+    tables: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path], prepared: TrainingSet
 ) -> None:
     tables |= {"heldout": tables["data"]}
     del tables["model"]["config"]["attention_dropout"]

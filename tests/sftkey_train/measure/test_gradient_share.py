@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from sftkey_train.batches.batch import Batch, micro_batches
 from sftkey_train.batches.region_weights import KEY
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.token_loss import token_nll, weighted_loss
 from sftkey_train.measure.gradient_share import gradient_norms, shares
 from sftkey_train.recipe import Weights
@@ -18,7 +18,7 @@ WEIGHTS = Weights(cot=0.5, key=3.0)
 
 
 def test_each_norm_is_that_of_the_regions_own_loss_and_nothing_is_left_behind(
-    tiny_model: Make, prepared: Prepared
+    tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model = tiny_model("llama", attention_dropout=0.3).train()
     batches = micro_batches(prepared.examples.first(6), WEIGHTS, 4)

@@ -13,25 +13,25 @@ from transformers import PreTrainedModel
 from sftkey_data.schema import REGIONS
 from sftkey_train.batches.batch import Batch
 from sftkey_train.batches.region_weights import KEY
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss import output_layer
 from sftkey_train.loss.output_layer import logits_are_plain
 from sftkey_train.loss.token_loss import nll_and_choice, token_nll
 from sftkey_train.measure.heldout import heldout_batches, measure
-from sftkey_train.measure.loss_tally import Tally
+from sftkey_train.measure.loss_tally import LossTally
 
 Make = Callable[..., PreTrainedModel]
 
 
-def _tally(losses: Iterable[tuple[Batch, Tensor]]) -> Tally:
-    tally = Tally()
+def _tally(losses: Iterable[tuple[Batch, Tensor]]) -> LossTally:
+    tally = LossTally()
     for batch, nll in losses:
         tally.add(batch, nll)
     return tally
 
 
 def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
-    tiny_model: Make, prepared: Prepared
+    tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, batches = tiny_model("llama"), heldout_batches(prepared.examples.first(20), 0)
     measured = measure(model, batches)
@@ -42,19 +42,19 @@ def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
     assert measured["examples"] == 20
 
 
-def test_a_key_is_exact_when_all_its_tokens_are_the_first_choice(prepared: Prepared, tiny_model: Make) -> None:
+def test_a_key_is_exact_when_all_its_tokens_are_the_first_choice(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
     assert measure(_oracle(tiny_model, batches), batches)["key_exact_match"] == 1.0
 
 
-def test_mistakes_outside_the_key_do_not_count_against_it(prepared: Prepared, tiny_model: Make) -> None:
+def test_mistakes_outside_the_key_do_not_count_against_it(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
     outside = {int(token) for b in batches for token in b.labels[b.regions != KEY]}
     inside = {int(token) for b in batches for token in b.labels[b.regions == KEY]}
     assert measure(_oracle(tiny_model, batches, blind_to=outside - inside), batches)["key_exact_match"] == 1.0
 
 
-def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: Prepared, tiny_model: Make) -> None:
+def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
     keys = [b.labels[(b.rows == row) & (b.regions == KEY)].tolist() for b in batches for row in range(len(b.ids))]
     assert any(len(key) > 1 for key in keys)
@@ -66,7 +66,7 @@ def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: Prepa
     assert measure(_oracle(tiny_model, batches, blind_to=every), batches)["key_exact_match"] == 0.0
 
 
-def test_each_region_is_matched_by_itself(prepared: Prepared, tiny_model: Make) -> None:
+def test_each_region_is_matched_by_itself(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
     examples = [(b, b.rows == row) for b in batches for row in range(len(b.ids))]
     tokens = {
@@ -104,7 +104,7 @@ def _oracle(make: Make, batches: list[Batch], blind_to: Iterable[int] = ()) -> P
 
 
 def test_what_is_measured_is_what_plain_logits_say(
-    family: str, tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    family: str, tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batches = tiny_model(family), heldout_batches(prepared.examples.first(20), 0)
     monkeypatch.setattr(output_layer, "CHUNK_LOGITS", 7 * 512)
@@ -121,7 +121,7 @@ def test_what_is_measured_is_what_plain_logits_say(
 
 
 def test_no_more_than_one_chunk_of_logits_is_held(
-    tiny_model: Make, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batches = tiny_model("llama", vocab_size=5000), heldout_batches(prepared.examples.first(8), 0)
     monkeypatch.setattr(output_layer, "CHUNK_LOGITS", 9 * 5000)
@@ -132,7 +132,7 @@ def test_no_more_than_one_chunk_of_logits_is_held(
     assert len(batches[0].labels) * 5000 > 5000 * 32
 
 
-def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make, prepared: Prepared) -> None:
+def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make, prepared: TrainingSet) -> None:
     model, batches = tiny_model("llama"), heldout_batches(prepared.examples.first(4), 0)
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     measured = measure(model, batches)
@@ -140,7 +140,7 @@ def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make,
     assert measured["exact_match_by_region"]["eos"] == 1.0  # the EOS has the id 0
 
 
-def test_measuring_uses_no_dropout_and_leaves_the_model_in_training(tiny_model: Make, prepared: Prepared) -> None:
+def test_measuring_uses_no_dropout_and_leaves_the_model_in_training(tiny_model: Make, prepared: TrainingSet) -> None:
     model, batches = tiny_model("llama", attention_dropout=0.5).train(), heldout_batches(prepared.examples.first(8), 0)
     before = torch.get_rng_state()
     assert measure(model, batches) == measure(model, batches)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sftkey_train.measure.loss_plot import COLOURS, loss_figure, plot_loss
+from sftkey_train.measure.loss_plot import LOSS_COLOURS, loss_figure, plot_loss
 from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_file import load_recipe
 
@@ -29,8 +29,8 @@ def test_each_stage_that_has_begun_has_a_panel_with_a_line_per_region(recipe: Re
     panels = [axes for axes in loss_figure(rows, recipe).axes if axes.get_visible()]
     assert [axes.get_title().splitlines()[0] for axes in panels] == ["full (from the model)", "answer (from full)"]
     assert [[line.get_color() for line in axes.lines] for axes in panels] == [
-        [COLOURS[region] for region in ("cot", "tag", "key", "eos")],
-        [COLOURS[region] for region in ("tag", "key", "eos")],
+        [LOSS_COLOURS[region] for region in ("cot", "tag", "key", "eos")],
+        [LOSS_COLOURS[region] for region in ("tag", "key", "eos")],
     ]
     assert list(panels[0].lines[2].get_xdata()) == [1, 2]
     assert list(panels[0].lines[2].get_ydata()) == [1.0, 1.0]
@@ -50,7 +50,7 @@ def test_regions_without_loss_are_seen_on_heldout_examples(recipe: Recipe) -> No
     rows = [_row("answer", 1, key=1.0), _row("answer", 0, "heldout", cot=0.2), _row("answer", 9, "heldout", cot=0.4)]
     figure = loss_figure(rows, recipe)
     (axes,) = figure.axes
-    cot = next(line for line in axes.lines if line.get_color() == COLOURS["cot"])
+    cot = next(line for line in axes.lines if line.get_color() == LOSS_COLOURS["cot"])
     assert cot.get_linestyle() == ":"
     assert list(cot.get_ydata()) == [0.2, 0.4]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -10,15 +10,15 @@ from transformers import PreTrainedModel
 
 from sftkey_train.batches.batch import Batch, Example, collate
 from sftkey_train.batches.region_weights import RegionBorders
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.measure.memory_estimate import estimate_memory, kept_for_backward, skeleton
 from sftkey_train.model.lora import add_adapter
-from sftkey_train.recipe import LOSS_ON, Lora
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Lora
 
 
 @pytest.fixture
-def batch(prepared: Prepared) -> Batch:
-    return collate(prepared.examples.first(3), LOSS_ON["completion"])
+def batch(prepared: TrainingSet) -> Batch:
+    return collate(prepared.examples.first(3), LOSS_ON_WEIGHTS["completion"])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
@@ -52,11 +52,11 @@ def test_weights_gradients_and_moments_are_four_four_and_eight_bytes_a_parameter
 
 
 def test_logits_are_counted_at_the_positions_with_loss_alone(
-    tiny_model: Callable[..., Any], prepared: Prepared
+    tiny_model: Callable[..., Any], prepared: TrainingSet
 ) -> None:
     config = tiny_model("llama").config
-    answer = collate(prepared.examples.first(3), LOSS_ON["answer"])
-    completion = collate(prepared.examples.first(3), LOSS_ON["completion"])
+    answer = collate(prepared.examples.first(3), LOSS_ON_WEIGHTS["answer"])
+    completion = collate(prepared.examples.first(3), LOSS_ON_WEIGHTS["completion"])
     few, many = (estimate_memory(config, batch, "fp32").logits for batch in (answer, completion))
     assert few == 3 * 4 * len(answer.labels) * 512  # log-probabilities, their gradient, the gradient of the logits
     assert many / few == len(completion.labels) / len(answer.labels)
@@ -108,7 +108,7 @@ def test_a_context_that_is_only_read_keeps_its_keys_and_values_alone(tiny_model:
         example = Example(
             "a", torch.arange(num_context + 8), RegionBorders(8, *[num_context + n for n in (0, 2, 5, 7, 8)])
         )
-        batch = collate([example], LOSS_ON["answer"])
+        batch = collate([example], LOSS_ON_WEIGHTS["answer"])
         return estimate_memory(tiny_model("llama").config, batch, "fp32", **options).activations
 
     # A position more costs its keys and values, and what masks it from 8 of the answer: a byte, and a float per layer.

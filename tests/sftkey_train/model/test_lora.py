@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.model.lora import WEIGHTS, add_adapter, merged_weights, save_adapter
+from sftkey_train.model.lora import ADAPTER_FILE, add_adapter, merged_weights, save_adapter
 from sftkey_train.recipe import Lora
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
@@ -72,10 +72,10 @@ def test_an_adapter_of_other_sizes_is_refused(tiny_model: Make, tmp_path: Path) 
 @pytest.mark.parametrize("content", [b"", b"cut", None], ids=["empty", "cut", "gone"])
 def test_an_adapter_that_cannot_be_read_is_one_line(content: bytes | None, tiny_model: Make, tmp_path: Path) -> None:
     if content is not None:
-        (tmp_path / WEIGHTS).write_bytes(content)
+        (tmp_path / ADAPTER_FILE).write_bytes(content)
     with pytest.raises(SFTKeyError) as caught:
         add_adapter(tiny_model("llama"), Lora(r=4), seed=0, folder=tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / WEIGHTS} cannot be read: ")
+    assert str(caught.value).startswith(f"{tmp_path / ADAPTER_FILE} cannot be read: ")
 
 
 def test_layers_that_are_not_there_are_one_line(tiny_model: Make) -> None:
@@ -115,7 +115,7 @@ def test_two_stages_train_one_adapter_on_a_model_that_stays(
 def test_the_second_stage_goes_on_with_the_adapter_of_the_first(tables: dict[str, Any], write_recipe: Write) -> None:
     tables["lora"] = {"r": 2, "target_modules": ["q_proj"]}
     (full, answer) = run_recipe(load_recipe(write_recipe(tables), ["stage.answer.lr=1e-12"]))
-    first, second = (load_file(Path(summary["final"]) / "adapter" / WEIGHTS) for summary in (full, answer))
+    first, second = (load_file(Path(summary["final"]) / "adapter" / ADAPTER_FILE) for summary in (full, answer))
     assert any(weight.abs().max() > 1e-3 for name, weight in first.items() if "lora_B" in name)
     for name, weight in first.items():
         torch.testing.assert_close(second[name], weight, rtol=0, atol=1e-9, msg=name)

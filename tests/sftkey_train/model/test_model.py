@@ -11,17 +11,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import collate
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.checkpoint.checkpoint import StageFolder, appearing, write_file
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.model.model import check_causal, initial_model, load_model, model_config, recompute_activations
-from sftkey_train.recipe import LOSS_ON, ModelSource
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, ModelSource
 
 TINY = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
 
 
-def test_a_small_model_takes_vocabulary_and_special_ids_from_the_tokenizer(prepared: Prepared) -> None:
+def test_a_small_model_takes_vocabulary_and_special_ids_from_the_tokenizer(prepared: TrainingSet) -> None:
     config = model_config(ModelSource(config={"model_type": "llama", **TINY}), prepared.tokenizer)
     assert config.vocab_size == len(prepared.tokenizer)
     assert config.eos_token_id == prepared.tokenizer.eos_token_id == 0
@@ -29,7 +29,7 @@ def test_a_small_model_takes_vocabulary_and_special_ids_from_the_tokenizer(prepa
     assert config.pad_token_id is None
 
 
-def test_what_the_recipe_says_about_the_vocabulary_wins(prepared: Prepared) -> None:
+def test_what_the_recipe_says_about_the_vocabulary_wins(prepared: TrainingSet) -> None:
     config = model_config(ModelSource(config={"model_type": "llama", "vocab_size": 512, **TINY}), prepared.tokenizer)
     assert config.vocab_size == 512
 
@@ -40,7 +40,7 @@ def test_the_eos_is_never_the_padding_token_of_the_embedding(tokenizer_dir: Path
     assert model_config(ModelSource(config={"model_type": "llama", **TINY}), tokenizer).pad_token_id is None
 
 
-def test_initial_weights_follow_from_the_seed(prepared: Prepared) -> None:
+def test_initial_weights_follow_from_the_seed(prepared: TrainingSet) -> None:
     source = ModelSource(config={"model_type": "qwen2", **TINY, "num_key_value_heads": 1})
     config = model_config(source, prepared.tokenizer)
     one, same, other = (initial_model(source, config, seed) for seed in (1, 1, 2))
@@ -123,7 +123,7 @@ class OwnModel(LlamaForCausalLM):
 
 
 def test_code_that_comes_with_a_model_runs_only_when_asked_for(
-    tiny_model: Callable[..., PreTrainedModel], prepared: Prepared, tmp_path: Path
+    tiny_model: Callable[..., PreTrainedModel], prepared: TrainingSet, tmp_path: Path
 ) -> None:
     folder = tmp_path / "own"
     tiny_model("llama").save_pretrained(folder)
@@ -146,10 +146,10 @@ def test_code_that_comes_with_a_model_runs_only_when_asked_for(
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma2"])
 def test_gradient_checkpointing_changes_no_gradient(
-    family: str, tiny_model: Callable[..., PreTrainedModel], prepared: Prepared
+    family: str, tiny_model: Callable[..., PreTrainedModel], prepared: TrainingSet
 ) -> None:
     dropout = {"attn_pdrop": 0.2} if family == "gpt2" else {"attention_dropout": 0.2}
-    batch, gradients = collate(prepared.examples.first(4), LOSS_ON["completion"]), []
+    batch, gradients = collate(prepared.examples.first(4), LOSS_ON_WEIGHTS["completion"]), []
     for checkpointing in (False, True):
         model = tiny_model(family, **dropout).train()
         if checkpointing:

@@ -93,7 +93,7 @@ class Examples:
         targets = (self.region_tokens() > 0) @ by_region
         if (targets == 0).any():
             ids = [self.id(int(i)) for i in np.flatnonzero(targets == 0)]
-            raise NoTarget(f"{where}: {len(ids)} of {len(self)} examples have no token with a weight: {shown(ids)}")
+            raise NoTarget(f"{where}: {len(ids)} of {len(self)} examples have no token with a weight: {shown_ids(ids)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def micro_batches(examples: Sequence[Example], weights: Weights, size: int, pad_
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExampleOrder:
     """Which examples each optimizer step sees: a pure function of seed, depth of the stage, and epoch.
 
     The epochs follow one another as one stream that is cut into batches, so every example comes exactly once per epoch
@@ -200,7 +200,7 @@ def _permutation(seed: int, depth: int, epoch: int, num: int) -> NDArray[np.int6
     return np.random.default_rng([seed, depth, epoch]).permutation(num)
 
 
-def shown(ids: Sequence[str], most: int = 5) -> str:
+def shown_ids(ids: Sequence[str], most: int = 5) -> str:
     """Some ids for a message, and how many more there are."""
     more = f" and {len(ids) - most} more" if len(ids) > most else ""
     return ", ".join(ids[:most]) + more

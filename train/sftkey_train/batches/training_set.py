@@ -8,7 +8,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import TOKEN_BORDERS
-from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_train.batches.batch import Examples
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TrainingSet:
     """One prepared directory; `sha256` is that of its manifest, which holds the hash of everything else."""
 
     path: Path
@@ -26,7 +26,7 @@ class Prepared:
     examples: Examples
 
 
-def read_prepared(directory: Path) -> Prepared:
+def read_training_set(directory: Path) -> TrainingSet:
     """Open a prepared directory after checking the hash of every shard and the tokenizer beside them.
 
     Raises:
@@ -36,7 +36,7 @@ def read_prepared(directory: Path) -> Prepared:
     if recorded is None:
         raise SFTKeyError(f"{directory} holds no tokens, expected a build with --tokenizer")
     tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
-    if (found := fingerprint(tokenizer)) != recorded.fingerprint:
+    if (found := tokenizer_fingerprint(tokenizer)) != recorded.fingerprint:
         raise SFTKeyError(
             f"{directory / TOKENIZER_FOLDER} is not the tokenizer the shards were made with: "
             f"fingerprint {found[:12]}…, the manifest says {recorded.fingerprint[:12]}…"
@@ -44,4 +44,4 @@ def read_prepared(directory: Path) -> Prepared:
     examples = Examples(open_shards(directory, columns=["id", "input_ids", *TOKEN_BORDERS], verify=True))
     if not len(examples):
         raise SFTKeyError(f"{directory} holds no examples")
-    return Prepared(directory, file_sha256(directory / MANIFEST), found, tokenizer, examples)
+    return TrainingSet(directory, file_sha256(directory / MANIFEST), found, tokenizer, examples)

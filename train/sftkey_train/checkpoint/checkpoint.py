@@ -96,8 +96,10 @@ def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
         SFTKeyError: It was taken by another number of ranks, each of which has random numbers of its own.
     """
     state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
-    if (found := len(state["rng"])) != ranks.size():
-        raise SFTKeyError(f"{checkpoint} was taken by {found} ranks, found {ranks.size()}; expected the same number")
+    if (found := len(state["rng"])) != ranks.num_ranks():
+        raise SFTKeyError(
+            f"{checkpoint} was taken by {found} ranks, found {ranks.num_ranks()}; expected the same number"
+        )
     load_optimizer_state(optimizer, state["optimizer"])
     random_state = state["rng"][ranks.rank()]
     torch.set_rng_state(random_state["cpu"])

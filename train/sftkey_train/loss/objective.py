@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sftkey_train import ranks
-from sftkey_train.batches.batch import Batch, Example, Examples, Order
+from sftkey_train.batches.batch import Batch, Example, ExampleOrder, Examples
 from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.placebo import with_placebo
 from sftkey_train.batches.region_weights import weight_by_region
@@ -38,7 +38,13 @@ def check_targets(stage: Stage, examples: Examples) -> None:
 
 
 def step_batches(
-    stage: Stage, examples: Sequence[Example], step: int, order: Order, pad_token_id: int, *, packed: bool = False
+    stage: Stage,
+    examples: Sequence[Example],
+    step: int,
+    order: ExampleOrder,
+    pad_token_id: int,
+    *,
+    packed: bool = False,
 ) -> list[Batch]:
     """This rank's forward passes of one optimizer step, with normalised weights: over all ranks they add up to 1.
 

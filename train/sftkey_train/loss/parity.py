@@ -12,7 +12,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, Examples, collate
 from sftkey_train.batches.packing import pack
 from sftkey_train.loss.token_loss import token_nll
-from sftkey_train.recipe import LOSS_ON, Stage
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,7 +43,7 @@ def keeps_documents_apart(model: "PreTrainedModel", examples: Sequence[Example])
     """Whether packed examples have the losses they have alone, whatever they are packed with; tried on real ones."""
     was_training = model.training
     model.eval()
-    weights = LOSS_ON["completion"]
+    weights = LOSS_ON_WEIGHTS["completion"]
     alone = [collate([example], weights) for example in examples]
     changed = replace(alone[0], input_ids=alone[0].input_ids.flip(1))
     packed, beside_others = (_losses(model, pack([first, *alone[1:]])) for first in (alone[0], changed))

@@ -29,14 +29,14 @@ PEAKS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H200": 989e12
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StepWork:
     """Tokens put in, tokens predicted, pairs of a token and one that it sees; or operations for one of each."""
 
     tokens: int
     labels: int
     pairs: int
 
-    def at(self, cost: "Work") -> int:
+    def at(self, cost: "StepWork") -> int:
         """Operations of this work."""
         return self.tokens * cost.tokens + self.labels * cost.labels + self.pairs * cost.pairs
 
@@ -45,8 +45,8 @@ class Work:
 class FlopCount:
     """Operations of a training step of one model, per unit of work: where it learns, and where it only reads."""
 
-    learning: Work
-    reading: Work
+    learning: StepWork
+    reading: StepWork
 
     def of(self, batches: Iterable[Batch], *, context_gradient: bool = True, has_reference: bool = False) -> float:
         """Operations of forward and backward passes over `batches`.
@@ -58,19 +58,19 @@ class FlopCount:
         """
         total = 0
         for batch in batches:
-            whole = work(num_inputs(batch), len(batch.labels))
-            read = work(0 if context_gradient else num_context(batch), 0)
-            learned = Work(whole.tokens - read.tokens, whole.labels, whole.pairs - read.pairs)
+            whole = step_work(num_inputs(batch), len(batch.labels))
+            read = step_work(0 if context_gradient else num_context(batch), 0)
+            learned = StepWork(whole.tokens - read.tokens, whole.labels, whole.pairs - read.pairs)
             total += learned.at(self.learning) + read.at(self.reading)
             if has_reference:
-                total += work(num_inputs(batch), int((batch.anchor > 0).sum())).at(self.reading)
+                total += step_work(num_inputs(batch), int((batch.anchor > 0).sum())).at(self.reading)
         return float(total)
 
 
-def work(lengths: torch.Tensor | int, num_labels: int) -> Work:
+def step_work(lengths: torch.Tensor | int, num_labels: int) -> StepWork:
     """What examples of these lengths are, with so many predicted tokens. Lengths 2 and 3: 5 tokens, 3 + 6 pairs."""
     lengths = torch.as_tensor(lengths)
-    return Work(int(lengths.sum()), num_labels, int((lengths * (lengths + 1) // 2).sum()))
+    return StepWork(int(lengths.sum()), num_labels, int((lengths * (lengths + 1) // 2).sum()))
 
 
 def num_inputs(batch: Batch) -> torch.Tensor:
@@ -104,12 +104,12 @@ def flop_count(model: "PreTrainedModel") -> FlopCount:
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     pair = 4 * config.num_hidden_layers * heads * head_size
     return FlopCount(
-        learning=Work(
+        learning=StepWork(
             tokens=sum((6 if p.requires_grad else 4) * p.numel() for p in body),
             labels=(6 if head.requires_grad else 4) * head.numel(),
             pairs=3 * pair,
         ),
-        reading=Work(tokens=sum(2 * p.numel() for p in body), labels=2 * head.numel(), pairs=pair),
+        reading=StepWork(tokens=sum(2 * p.numel() for p in body), labels=2 * head.numel(), pairs=pair),
     )
 
 

@@ -16,7 +16,7 @@ from sftkey_data.format.template import Template
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_train import ranks
-from sftkey_train.batches.training_set import Prepared
+from sftkey_train.batches.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ class Prompts:
     max_new_tokens: int
 
 
-def read_prompts(heldout: Prepared, num: int, max_new_tokens: int, context: int | None) -> Prompts:
+def read_prompts(heldout: TrainingSet, num: int, max_new_tokens: int, context: int | None) -> Prompts:
     """The prompts of the first `num` examples.
 
     Args:

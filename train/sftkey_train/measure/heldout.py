@@ -10,9 +10,9 @@ from sftkey_data.schema import REGIONS
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, Example, micro_batches
 from sftkey_train.loss.token_loss import nll_and_choice
-from sftkey_train.measure.loss_tally import Tally
+from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.model.sharding import keep_pace
-from sftkey_train.recipe import LOSS_ON
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ EXAMPLES_AT_ONCE = 16
 
 def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batch]:
     """The forward passes of one measurement; every token of the completion is predicted, whatever is trained on."""
-    return micro_batches(examples, LOSS_ON["completion"], EXAMPLES_AT_ONCE, pad_token_id)
+    return micro_batches(examples, LOSS_ON_WEIGHTS["completion"], EXAMPLES_AT_ONCE, pad_token_id)
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def measure(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any
     """
     was_training = model.training
     model.eval()
-    tally, matched, present = Tally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
+    tally, matched, present = LossTally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
     keep_pace(model, len(batches))
     for batch in batches:
         on_device = batch.to(model.device)

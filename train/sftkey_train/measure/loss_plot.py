@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_train.checkpoint.checkpoint import write_file
-from sftkey_train.measure.metrics_log import Row
+from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.recipe import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Okabe and Ito: told apart also without colour vision.
-COLOURS = {"prompt": "#999999", "cot": "#0072B2", "tag": "#009E73", "key": "#D55E00", "eos": "#CC79A7"}
+LOSS_COLOURS = {"prompt": "#999999", "cot": "#0072B2", "tag": "#009E73", "key": "#D55E00", "eos": "#CC79A7"}
 TRAINING: Mapping[str, Any] = {"linestyle": "-", "linewidth": 1.6}
 HELDOUT: Mapping[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "o", "markersize": 4}
 MAX_COLUMNS = 3
 SMOOTHED_POINTS = 60
 
 
-def plot_loss(rows: Sequence[Row], recipe: Recipe, path: Path) -> None:
+def plot_loss(rows: Sequence[MetricsRow], recipe: Recipe, path: Path) -> None:
     """Write the loss plot as PNG."""
     buffer = io.BytesIO()
     loss_figure(rows, recipe).savefig(buffer, format="png", dpi=130)
     write_file(path, buffer.getvalue())
 
 
-def loss_figure(rows: Sequence[Row], recipe: Recipe) -> "Figure":
+def loss_figure(rows: Sequence[MetricsRow], recipe: Recipe) -> "Figure":
     """One panel per stage that has begun: lines are training, dots are held-out examples.
 
     The loss of a region is the mean over its tokens in nats, whatever weight they carry; a region without weight has no
@@ -55,10 +55,10 @@ def loss_figure(rows: Sequence[Row], recipe: Recipe) -> "Figure":
     return figure
 
 
-def _plot_stage(rows: Sequence[Row], axes: "Axes") -> None:
+def _plot_stage(rows: Sequence[MetricsRow], axes: "Axes") -> None:
     from matplotlib.ticker import LogFormatter, MaxNLocator
 
-    for region, colour in COLOURS.items():
+    for region, colour in LOSS_COLOURS.items():
         steps, losses = _curve(rows, "train", region)
         if steps:
             axes.plot(*_smoothed(steps, losses), color=colour, **TRAINING)
@@ -73,7 +73,7 @@ def _plot_stage(rows: Sequence[Row], axes: "Axes") -> None:
     axes.grid(visible=True, which="major", alpha=0.3)
 
 
-def _curve(rows: Sequence[Row], kind: str, region: str) -> tuple[list[int], list[float]]:
+def _curve(rows: Sequence[MetricsRow], kind: str, region: str) -> tuple[list[int], list[float]]:
     of_kind = [row for row in rows if row["kind"] == kind and region in row["loss_by_region"]]
     points = [(row["step"], row["loss_by_region"][region]) for row in of_kind]
     return [step for step, _ in points], [loss for _, loss in points]
@@ -103,12 +103,12 @@ def _weights(stage: Stage) -> str:
     return ", ".join(named + ([f"anchor {stage.anchor:g}"] if stage.anchor else []) + ["placebo"] * stage.placebo)
 
 
-def _legend(rows: Sequence[Row]) -> "list[Line2D]":
+def _legend(rows: Sequence[MetricsRow]) -> "list[Line2D]":
     """A line per region that was measured, and what solid and dotted lines mean."""
     from matplotlib.lines import Line2D
 
     measured = {region for row in rows for region in row.get("loss_by_region", ())}
-    regions = [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items() if name in measured]
+    regions = [Line2D([], [], color=colour, label=name) for name, colour in LOSS_COLOURS.items() if name in measured]
     styles = [Line2D([], [], color="black", label="training", **TRAINING)]
     if any(row["kind"] == "heldout" for row in rows):
         styles.append(Line2D([], [], color="black", label="held-out", **HELDOUT))

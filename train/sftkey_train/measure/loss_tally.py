@@ -13,7 +13,7 @@ from sftkey_train.loss.token_loss import sum_by_region
 
 
 @dataclass
-class Tally:
+class LossTally:
     """Sums over the forward passes of one step or one measurement; `add` each, then read."""
 
     loss: float = 0.0

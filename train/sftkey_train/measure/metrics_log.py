@@ -10,7 +10,7 @@ from sftkey_data.errors import Interrupted
 from sftkey_train import ranks
 from sftkey_train.checkpoint.checkpoint import write_file
 
-Row = Mapping[str, Any]
+MetricsRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class MetricsLog:
     """The rows of a run, in the order they were measured; the first rank writes, `also` is called with each new row."""
 
     path: Path
-    also: Callable[[Row], None] | None = None
+    also: Callable[[MetricsRow], None] | None = None
 
-    def append(self, row: Row) -> None:
+    def append(self, row: MetricsRow) -> None:
         """Add one row; it is in the file when this returns.
 
         Raises:
@@ -36,7 +36,7 @@ class MetricsLog:
         if self.also is not None:
             self.also(row)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MetricsRow]:
         """All whole rows; a last line that a killed run left unfinished is no row."""
         if not self.path.exists():
             return []

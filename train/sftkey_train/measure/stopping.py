@@ -6,11 +6,11 @@ Both are functions of the rows alone, which a resumed run reads back, so it deci
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sftkey_train.measure.metrics_log import Row
+from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.recipe import EarlyStopping, Metric
 
 # Kind of row, how to read the value, and +1 where more is better.
-METRICS: Mapping[Metric, tuple[str, Callable[[Row], float], int]] = {
+METRICS: Mapping[Metric, tuple[str, Callable[[MetricsRow], float], int]] = {
     "key_nll": ("heldout", lambda row: float(row["loss_by_region"]["key"]), -1),
     "key_exact_match": ("heldout", lambda row: float(row["key_exact_match"]), 1),
     "generated_key_match": ("generated", lambda row: float(row["key_exact_text"]), 1),
@@ -21,9 +21,9 @@ METRICS: Mapping[Metric, tuple[str, Callable[[Row], float], int]] = {
 class Measurements:
     """The held-out and generated rows of one stage, in order; the one before the first step counts like the others."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[MetricsRow] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: MetricsRow) -> None:
         """Count one more measurement."""
         self.rows.append(row)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extras import require
-from sftkey_train.measure.metrics_log import Row
+from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.recipe import Recipe
 
 
@@ -63,7 +63,7 @@ class Trackers:
                 tracker.store_init_configuration(dict(_flat("", recipe.resolved())))
             self._open.append(tracker)
 
-    def log(self, row: Row) -> None:
+    def log(self, row: MetricsRow) -> None:
         """Send one row of metrics.jsonl; its values are called `STAGE/KIND/NAME`, the steps of all stages count on."""
         prefix = f"{row['stage']}/{row['kind']}/"
         numbers = {name: value for name, value in _flat(prefix, row) if isinstance(value, (int, float))}

@@ -21,9 +21,9 @@ from sftkey_train.recipe import Lora
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NAME = "default"
-WEIGHTS = "adapter_model.safetensors"
-PREFIX = "base_model.model."  # before every name in peft's files
+ADAPTER_NAME = "default"
+ADAPTER_FILE = "adapter_model.safetensors"
+PEFT_PREFIX = "base_model.model."  # before every name in peft's files
 
 
 def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | None = None) -> None:
@@ -50,7 +50,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
     try:
         with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
             warnings.simplefilter("ignore")
-            inject_adapter_in_model(config, model, NAME)
+            inject_adapter_in_model(config, model, ADAPTER_NAME)
     except ValueError as error:
         raise SFTKeyError(f"lora: target_modules {targets!r}: {str(error).splitlines()[0]}") from None
     if folder is not None:
@@ -67,12 +67,14 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    weights = get_peft_model_state_dict(model, state, adapter_name=NAME, save_embedding_layers=False)
+    weights = get_peft_model_state_dict(model, state, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
-    config: Any = copy(model.peft_config[NAME])
+    config: Any = copy(model.peft_config[ADAPTER_NAME])
     config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
     config.save_pretrained(str(folder))
-    save_file({PREFIX + k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(
+        {PEFT_PREFIX + k: v.contiguous() for k, v in weights.items()}, folder / ADAPTER_FILE, metadata={"format": "pt"}
+    )
 
 
 def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,8 +84,8 @@ def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dic
     weights = dict(state)
     layers: dict[str, Any] = {name: m for name, m in model.named_modules() if isinstance(m, LoraLayer)}
     for name, layer in layers.items():
-        product = state[f"{name}.lora_B.{NAME}.weight"] @ state[f"{name}.lora_A.{NAME}.weight"]
-        update = (product.T if layer.fan_in_fan_out else product) * layer.scaling[NAME]
+        product = state[f"{name}.lora_B.{ADAPTER_NAME}.weight"] @ state[f"{name}.lora_A.{ADAPTER_NAME}.weight"]
+        update = (product.T if layer.fan_in_fan_out else product) * layer.scaling[ADAPTER_NAME]
         weights[f"{name}.base_layer.weight"] = state[f"{name}.base_layer.weight"] + update
     return {k.replace(".base_layer.", "."): v.detach() for k, v in weights.items() if ".lora_" not in k}
 
@@ -101,11 +103,11 @@ def _load(model: "PreTrainedModel", folder: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        loaded = load_file(folder / WEIGHTS)
+        loaded = load_file(folder / ADAPTER_FILE)
     except (OSError, SafetensorError) as error:
-        raise SFTKeyError(f"{folder / WEIGHTS} cannot be read: {str(error).splitlines()[0]}") from None
-    weights = {name.removeprefix(PREFIX): weight for name, weight in loaded.items()}
-    own = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
+        raise SFTKeyError(f"{folder / ADAPTER_FILE} cannot be read: {str(error).splitlines()[0]}") from None
+    weights = {name.removeprefix(PEFT_PREFIX): weight for name, weight in loaded.items()}
+    own = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
-        raise SFTKeyError(f"{folder / WEIGHTS} holds another adapter than the recipe describes in 'lora'")
-    set_peft_model_state_dict(model, weights, NAME)
+        raise SFTKeyError(f"{folder / ADAPTER_FILE} holds another adapter than the recipe describes in 'lora'")
+    set_peft_model_state_dict(model, weights, ADAPTER_NAME)

@@ -15,13 +15,13 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.tokens.tokenizer import fingerprint, load_tokenizer
+from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_train.recipe import ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from sftkey_train.batches.training_set import Prepared
+    from sftkey_train.batches.training_set import TrainingSet
 
 # Old names that configurations still take beside `rope_parameters`.
 ROPE_FIELDS = ("rope_theta", "rope_scaling")
@@ -133,7 +133,7 @@ def check_compiler(device: torch.device) -> None:
         raise SFTKeyError(f"compile = true needs a C++ compiler on a CPU, found no {' or '.join(wanted)}")
 
 
-def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
+def check_fit(config: "PreTrainedConfig", data: "TrainingSet") -> None:
     """Refuse a model that cannot hold the data: vocabulary too small, or an example longer than its context.
 
     Raises:
@@ -152,7 +152,7 @@ def check_fit(config: "PreTrainedConfig", data: "Prepared") -> None:
         )
 
 
-def check_tokenizer(source: ModelSource, data: "Prepared") -> None:
+def check_tokenizer(source: ModelSource, data: "TrainingSet") -> None:
     """Refuse shards made with another tokenizer than a pretrained model's; a small new model takes that of the data.
 
     Raises:
@@ -166,7 +166,7 @@ def check_tokenizer(source: ModelSource, data: "Prepared") -> None:
         raise SFTKeyError(
             f"model {source.path!r} has no tokenizer to compare with that of {data.path}: {error}"
         ) from None
-    if fingerprint(own) != data.fingerprint:
+    if tokenizer_fingerprint(own) != data.fingerprint:
         raise SFTKeyError(
             f"{data.path} was made with another tokenizer than that of model {source.path!r}; "
             f"build it again with --tokenizer {source.path}"

@@ -47,7 +47,9 @@ def naming(path: Path, deed: str, kind: type[SFTKeyError], only: tuple[int, ...]
     except OSError as error:
         if only and error.errno not in only:
             raise
-        raise kind(f"{path} cannot be {deed}: {error.strerror or error}") from None
+        # the number's own words: pyarrow's are longer
+        said = os.strerror(error.errno) if error.errno else str(error)
+        raise kind(f"{path} cannot be {deed}: {said}") from None
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.storage.appearing import make_folder
 from sftkey_eval.generation.backends import check_backend, open_backend
 from sftkey_eval.generation.completion_cache import Cache
 from sftkey_eval.generation.generate_options import DTYPES, GenerateOptions
@@ -195,7 +196,7 @@ def _settle(out: Path, record: RunRecord, *, overwrite: bool) -> None:
         for path in (*ours, record_path):
             path.unlink(missing_ok=True)
         ours = []
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     if record_path.exists() and (ours or read_record(record_path).completions != out.name):
         if differences := record.differences(read_record(record_path)):
             raise SFTKeyError(f"{record_path} belongs to another run: {differences[0]}; another --out, or --overwrite")

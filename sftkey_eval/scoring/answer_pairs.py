@@ -37,9 +37,10 @@ class Pair:
 class _Job:
     policy: Policy
 
-    def __call__(self, pairs: list[Pair]) -> list[Decision]:
+    def __call__(self, pairs: list[Pair]) -> list[tuple[str | None, Decision]]:
+        """The id of each pair and how it is graded."""
         return [
-            grade(pair.gold, pair.predicted, pair.answer_type, choices=pair.choices, policy=self.policy)
+            (pair.id, grade(pair.gold, pair.predicted, pair.answer_type, choices=pair.choices, policy=self.policy))
             for pair in pairs
         ]
 
@@ -88,12 +89,12 @@ def grade_file(
     make_folder(out.parent)
     graded = closing(in_order(_Job(policy), _batches(read_pairs(path, default)), workers))
     with appearing(out, "w") as file, progress("grading", num_pairs) as bar, graded as batches:
-        for pairs, decisions in batches:
-            for pair, decision in zip(pairs, decisions, strict=True):
-                known = {} if pair.id is None else {"id": pair.id}
+        for decisions in batches:
+            for id_, decision in decisions:
+                known = {} if id_ is None else {"id": id_}
                 file.write(json.dumps({**known, "verdict": decision.verdict, "rule": decision.rule}) + "\n")
                 tally.verdicts[decision.verdict] += 1
-            bar.advance(bar.task_ids[0], len(pairs))
+            bar.advance(bar.task_ids[0], len(decisions))
     return tally
 
 

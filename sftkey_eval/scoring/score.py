@@ -128,7 +128,7 @@ def score_file(
         progress("scoring", survey.num_rows) as bar,
         closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
     ):
-        for _, verdicts in batches:
+        for verdicts in batches:
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)

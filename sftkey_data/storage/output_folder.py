@@ -72,21 +72,26 @@ class Folder:
             with _named(target), appearing_path(target) as partial:
                 yield partial
             return
-        with tempfile.TemporaryDirectory(suffix=PARTIAL) as scratch:
+        # an object store has no renaming: the file is finished here first, then sent
+        temporary = Path(tempfile.gettempdir())
+        with naming(temporary, "written", Interrupted), tempfile.TemporaryDirectory(suffix=PARTIAL) as scratch:
             local = Path(scratch) / Path(name).name
-            with naming(local, "written", Interrupted):
-                yield local
+            yield local
             self.put_file(local, name)
 
     def put_file(self, local: Path, name: str) -> None:
-        """Move a finished local file to its place here."""
+        """Move a finished local file to its place here.
+
+        Raises:
+            Interrupted: It could not be written; the local file is still there.
+        """
         if local_path(self._at(name)) is None:
             with naming(local, "read", SFTKeyError):
                 expected = local.stat().st_size
             self._put(name, expected, lambda fs, path: fs.put_file(str(local), path))
         else:
             with self.appearing_path(name) as partial:
-                shutil.copyfile(local, partial)
+                shutil.copyfile(local, partial)  # not renamed: it may lie on another disk
         local.unlink()
 
     def delete(self, name: str) -> None:

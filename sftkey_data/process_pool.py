@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 
 from sftkey_data.errors import Interrupted
 
-Piece = TypeVar("Piece")
-Result = TypeVar("Result")
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
 
 # `fork` shares what was loaded before (a tokenizer, a model of it, hashes of an evaluation set) and needs no pickling
 # of it. `spawn` is for a process that has threads (of pyarrow, of the symbolic rule's watch): a lock that one of them
@@ -28,8 +28,8 @@ _task: Callable[[Any], Any] | None = None  # what this worker does
 
 
 def run_processes(
-    task: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int, *, start: Start, hint: str
-) -> Generator[Result, None, None]:
+    task: Callable[[_Piece], _Result], pieces: Iterable[_Piece], workers: int, *, start: Start, hint: str
+) -> Generator[_Result, None, None]:
     """Results in the order of the pieces, the same for any number of workers. Close it to end the workers early.
 
     Args:

@@ -32,6 +32,7 @@ from sftkey_data.prepared.manifest import (
     file_sha256,
 )
 from sftkey_data.prepared.unit_tally import UnitTally
+from sftkey_data.process_pool import run_processes
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
 from sftkey_data.storage.filesystems import naming
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 SLICE_HASHES = 2**22
 TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
+GOES_ON = "the same command goes on from the finished shards; fewer --workers need less memory"
 PLAN, REFERENCE_ONLY = "plan.sha256", "reference-only"
 
 
@@ -62,7 +64,8 @@ class Machinery:
             return engine.run_ray(make_task, pieces)
         if self.workers == 1:
             return engine.run_here(task, pieces)
-        return engine.run_processes(task, pieces, self.workers)
+        # fork: tokenizer and evaluation questions are loaded by now, and shared
+        return run_processes(task, pieces, self.workers, start="fork", hint=GOES_ON)
 
 
 def build(

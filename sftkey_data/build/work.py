@@ -3,22 +3,18 @@
 import gc
 import json
 import math
-import os
-import secrets
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepare.rendered_rows import Preparation, question_hashes
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.schema import shard_schema
 from sftkey_data.sources.pieces import Piece
-from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
 
 if TYPE_CHECKING:
@@ -58,17 +54,12 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
 
     gc.disable()  # millions of small objects and no cycles: collecting costs a tenth of the time
     tally = UnitTally(file=shard_name(piece.number))
-    scratch = _scratch(folder, tally.file)
     try:
-        rejects, hashes = _write_shard(piece, recipe, scratch, tally)
-        tally.sha256, tally.bytes = file_sha256(scratch), scratch.stat().st_size
-        folder.put_file(scratch, tally.file)
-    except OSError as error:  # a full disk, most of all
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise Interrupted(f"{scratch} cannot be written: {reason}") from None
+        with folder.appearing_path(tally.file) as path:
+            rejects, hashes = _write_shard(piece, recipe, path, tally)
+            tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
     finally:
         gc.enable()
-        scratch.unlink(missing_ok=True)
     folder.write_bytes(rejects_name(piece.number), rejects)
     folder.write_bytes(hashes_name(piece.number), np.sort(hashes).tobytes())
     folder.write_bytes(tally_name(piece.number), tally.model_dump_json().encode())
@@ -116,12 +107,6 @@ def _refuse_other_number(piece: Piece, found: int) -> None:
 def _batches(records: Iterator[Any]) -> Iterator[list[Any]]:
     while batch := list(islice(records, BATCH_ROWS)):
         yield batch
-
-
-def _scratch(folder: Folder, name: str) -> Path:
-    """A place for an unfinished shard: beside the finished ones, or, for a remote folder, on this machine's disk."""
-    home = Path(tempfile.gettempdir()) if is_url(folder.url) else Path(folder.url)
-    return home / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.partial"
 
 
 def _as_json(reject: dict[str, Any]) -> bytes:

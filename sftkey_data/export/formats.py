@@ -7,7 +7,6 @@ Sources of the forms: `trl`: SFTTrainer's pre-tokenised datasets (`input_ids`, `
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from sftkey_data.export.exported import Exported
 from sftkey_data.prepared.labels import label_column, parse_loss_on
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, local_folder, open_prepared
-from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
 
 if TYPE_CHECKING:
@@ -110,18 +108,9 @@ def _write_shards(prepared: Prepared, half: Folder, done: Exported) -> None:
 
         for number, shard in enumerate(manifest.shards):
             name = form.file.format(split=done.split, number=number)
-            with tempfile.TemporaryDirectory(suffix=".partial", dir=_scratch(half)) as scratch:
-                form.write(Path(scratch) / "shard", parts(shard))
-                half.put_file(Path(scratch) / "shard", name)
+            with half.appearing_path(name) as path:
+                form.write(path, parts(shard))
             done.files.append(name)
-
-
-def _scratch(half: Folder) -> str | None:
-    """Beside the finished files; for a remote folder, this machine's disk."""
-    if is_url(half.url):
-        return None
-    Path(half.url).mkdir(parents=True, exist_ok=True)
-    return half.url
 
 
 def _labelled(part: "pa.Table", regions: tuple[str, ...], columns: tuple[str, ...]) -> "pa.Table":

@@ -3,16 +3,17 @@
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
 from sftkey_data.errors import Interrupted, SFTKeyError
 
 TRIES = 6
-FIRST_WAIT_SECONDS = 0.2  # doubled after every failure
+FIRST_WAIT_SECONDS = 0.2
 HTTP = ("http", "https")
 DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 DRIVERS |= dict.fromkeys(HTTP, "aiohttp")
@@ -47,7 +48,9 @@ def naming(path: Path, deed: str, kind: type[SFTKeyError], only: tuple[int, ...]
     except OSError as error:
         if only and error.errno not in only:
             raise
-        raise kind(f"{path} cannot be {deed}: {error.strerror or error}") from None
+        # the number's own words: pyarrow's are longer
+        said = os.strerror(error.errno) if error.errno else str(error)
+        raise kind(f"{path} cannot be {deed}: {said}") from None
 
 
 @cache
@@ -77,28 +80,34 @@ def filesystem(url: str) -> tuple[Any, str]:
     return fs, str(fs._strip_protocol(url))
 
 
-def may_pass(error: Exception) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Whether it may go well another time."""
+    if isinstance(error, SFTKeyError) or not isinstance(error, Exception):
+        return False  # said already, or Ctrl-C
     if isinstance(error, FileNotFoundError) and type(error.__cause__).__module__.startswith("aiohttp"):
         return getattr(error.__cause__, "status", None) not in (401, 403, 404, 410)  # fsspec calls a 503 not found
     return not isinstance(error, (*SETTLED, PermissionError)) and type(error).__name__ not in REFUSED
 
 
 def tried(action: Callable[[], T], what: str) -> T:
-    """Do it, again after a failure that may pass, and say in one line what kept failing."""
-    wait = FIRST_WAIT_SECONDS
-    for attempt in range(1, TRIES + 1):
-        try:
-            return action()
-        except SFTKeyError:
-            raise
-        except Exception as error:  # noqa: BLE001 - each driver has its own classes for what may pass
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            if not may_pass(error):
-                # A right that ran out is no reason to drop what is done.
-                raise (SFTKeyError if isinstance(error, SETTLED) else Interrupted)(f"{what}: {said}") from None
-            if attempt == TRIES:
-                raise Interrupted(f"{what} failed {TRIES} times: {said}") from None
-            time.sleep(wait)
-            wait *= 2
-    raise AssertionError("unreachable")
+    """What an action returns, tried again after failures that may pass.
+
+    Raises:
+        SFTKeyError: `what` was being done and it is not there or not possible; what the action raised as one.
+        Interrupted: It kept failing, or was not allowed: a right that ran out is no reason to drop what is done.
+    """
+    again = Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=wait_exponential(multiplier=FIRST_WAIT_SECONDS),  # doubled after every failure
+        retry=retry_if_exception(may_pass),
+        reraise=True,
+    )
+    try:
+        return again(action)
+    except SFTKeyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each driver has its own classes for what may pass
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if may_pass(error):
+            raise Interrupted(f"{what} failed {TRIES} times: {said}") from None
+        raise (SFTKeyError if isinstance(error, SETTLED) else Interrupted)(f"{what}: {said}") from None

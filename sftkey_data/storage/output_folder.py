@@ -1,9 +1,8 @@
 """A folder to write, local or by fsspec URL: no file is seen half-written, and none arrives short without an error."""
 
 import contextlib
-import os
-import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.storage.appearing import (
+    PARTIAL,
+    appearing,
+    appearing_path,
+    make_folder,
+    replace_folder,
+    write_bytes,
+)
 from sftkey_data.storage.file_bytes import COPY_BYTES, exists, file_size, find_info, open_read
 from sftkey_data.storage.filesystems import ShortError, filesystem, local_path, naming, tried
 
@@ -29,7 +36,7 @@ class Folder:
         """All files in it and below, sorted, unfinished ones aside."""
         if (root := local_path(self.url)) is not None:
             found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-            return sorted(name for name in found if not name.endswith(".partial"))
+            return sorted(name for name in found if not name.endswith(PARTIAL))
         fs, path = filesystem(self.url)
 
         def find() -> list[str]:
@@ -55,19 +62,37 @@ class Folder:
         if (target := local_path(self._at(name))) is None:
             self._put(name, len(content), lambda fs, path: fs.pipe_file(path, content))
             return
-        with whole(target) as half:
-            half.write_bytes(content)
+        with _named(target):
+            write_bytes(target, content)
+
+    @contextlib.contextmanager
+    def appearing_path(self, name: str) -> Iterator[Path]:
+        """A path on this machine to write, whose file gets its place here when all went well."""
+        if (target := local_path(self._at(name))) is not None:
+            with _named(target), appearing_path(target) as partial:
+                yield partial
+            return
+        # an object store has no renaming: the file is finished here first, then sent
+        temporary = Path(tempfile.gettempdir())
+        with naming(temporary, "written", Interrupted), tempfile.TemporaryDirectory(suffix=PARTIAL) as scratch:
+            local = Path(scratch) / Path(name).name
+            yield local
+            self.put_file(local, name)
 
     def put_file(self, local: Path, name: str) -> None:
-        """Move a finished local file to its place here."""
-        if (target := local_path(self._at(name))) is None:
+        """Move a finished local file to its place here.
+
+        Raises:
+            Interrupted: It could not be written; the local file is still there.
+        """
+        if local_path(self._at(name)) is None:
             with naming(local, "read", SFTKeyError):
                 expected = local.stat().st_size
             self._put(name, expected, lambda fs, path: fs.put_file(str(local), path))
-            local.unlink()
-            return
-        with whole(target) as half:
-            shutil.move(local, half)  # a copy where the disk is another
+        else:
+            with self.appearing_path(name) as partial:
+                shutil.copyfile(local, partial)  # not renamed: it may lie on another disk
+        local.unlink()
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is gone already is no error."""
@@ -100,7 +125,10 @@ class Folder:
         """
         root, place = local_path(self.url), local_path(final.url)
         if root is not None and place is not None:
-            _rename(root, place)
+            with naming(place, "replaced", Interrupted):
+                for unfinished in root.rglob(f"*{PARTIAL}"):  # of a worker that was killed
+                    unfinished.unlink(missing_ok=True)
+                replace_folder(root, place)
             return
         names = sorted(self.names(), key=lambda name: (name == last, name))
         if last not in names:
@@ -119,7 +147,7 @@ class Folder:
     def fetch(self, to: Path) -> None:
         """Copy everything to a local folder."""
         for name in self.names():
-            with whole(to / name) as half, open_read(self._at(name)) as source, half.open("wb") as target:
+            with _named(to / name), appearing(to / name) as target, open_read(self._at(name)) as source:
                 shutil.copyfileobj(source, target, COPY_BYTES)
 
     def child(self, name: str) -> "Folder":
@@ -150,30 +178,9 @@ def _copy_there(source: str, fs: Any, path: str) -> None:
     fs.cp_file(source, path)
 
 
-def _rename(root: Path, place: Path) -> None:
-    """Put a local folder at a place, at once; what was there is removed after it."""
-    replaced = place.with_name(f".{place.name}.replaced")
-    with naming(place, "replaced", Interrupted):
-        for unfinished in root.rglob("*.partial"):  # of a worker that was killed
-            unfinished.unlink(missing_ok=True)
-        if replaced.exists():
-            shutil.rmtree(replaced)
-        if place.exists():
-            place.rename(replaced)
-        root.rename(place)
-        if replaced.exists():
-            shutil.rmtree(replaced)
-
-
 @contextlib.contextmanager
-def whole(target: Path) -> Iterator[Path]:
-    """A name of one's own to write, which takes the target's place when all went well."""
-    half = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
-        with naming(target, "written", Interrupted):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield half
-            half.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            half.unlink()
+def _named(target: Path) -> Iterator[None]:
+    """The folder above a local target is there, and whatever a disk says is one line that names the target."""
+    with naming(target, "written", Interrupted):
+        make_folder(target.parent)
+        yield

@@ -60,7 +60,8 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
 
     _refuse_missing_directory(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        # None, the default of `trust_remote_code`, would ask on the terminal
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SFTKeyError(f"tokenizer {name!r} could not be loaded: {first_line}") from None

@@ -10,16 +10,17 @@ user's cache under a hash of the files and of the versions, so that it is asked 
 import hashlib
 import json
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import sftkey_data
+from sftkey_data.errors import Interrupted
+from sftkey_data.storage.appearing import make_folder, write_bytes
 from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, load_tokenizer, tokenizer_fingerprint
 
 
@@ -127,13 +128,9 @@ def _cache() -> Path:
 
 
 def _keep(path: Path, content: bytes) -> None:
-    half = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_bytes(content)
-        half.replace(path)
-    except OSError:  # a home that cannot be written: it is asked again next time
-        return
+    with suppress(OSError, Interrupted):  # a home that cannot be written: it is asked again next time
+        make_folder(path.parent)
+        write_bytes(path, content)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.prepared.unit_tally import UnitTally
+from sftkey_data.process_pool import run_processes
 from sftkey_data.schema import STRADDLE_NAMES, TOKEN_BORDERS, shard_schema
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.batch_proof import proven_rows
@@ -93,7 +94,10 @@ def _run(checker: Checker, workers: int) -> Iterator[Checked]:
     shards = checker.prepared.manifest.shards
     task = partial(check_shard, checker=checker)
     workers = min(workers, len(shards))
-    return engine.run_here(task, shards) if workers < 2 else engine.run_processes(task, shards, workers)
+    if workers < 2:
+        return engine.run_here(task, shards)
+    # fork: the tokenizer is loaded by now, and shared
+    return run_processes(task, shards, workers, start="fork", hint="fewer --workers need less memory")
 
 
 def check_shard(shard: ShardInfo, checker: Checker) -> Checked:

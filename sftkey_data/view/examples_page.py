@@ -15,10 +15,11 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 import sftkey_data
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.prepared.manifest import REJECTS, Manifest
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
+from sftkey_data.storage.appearing import write_bytes
 from sftkey_data.storage.file_bytes import open_read
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.view.show import token_ends
@@ -55,12 +56,10 @@ def write_page(directory: Path | str, file: Path, num: int | None = None) -> Wri
     """
     data = page_data(directory, num)
     content = _render(data).encode("utf-8", "backslashreplace")  # a lone surrogate of a reject becomes its JSON escape
-    partial = file.with_name(f"{file.name}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(file)
-    except OSError as error:
-        raise SFTKeyError(f"--html {file} cannot be written: {error.strerror or error}") from None
+        write_bytes(file, content)
+    except Interrupted as error:
+        raise SFTKeyError(f"--html {error}") from None
     return Written(len(data["examples"]["id"]), len(data["rejects"]), len(content))
 
 

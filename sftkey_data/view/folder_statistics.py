@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
+from sftkey_data.storage.appearing import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,12 +184,10 @@ def draw(statistics: Statistics, path: Path) -> None:
     figure.suptitle(f"{manifest.dataset} ({manifest.split}): {manifest.counts.written:,} examples", fontsize=12)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        raise SFTKeyError(f"--plot {path} cannot be written: {error.strerror or error}") from None
+        write_bytes(path, buffer.getvalue())
+    except Interrupted as error:
+        raise SFTKeyError(f"--plot {error}") from None
 
 
 def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:

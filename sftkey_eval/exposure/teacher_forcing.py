@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.model_loading import refuse_unsafe
+from sftkey_data.storage.appearing import write_json
 from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
 from sftkey_eval.generation.hf import load_model
 from sftkey_eval.generation.model_files import find_model
 from sftkey_eval.records.completions import Fields, survey_completions
 from sftkey_eval.records.journal import Journal, partial_path
-from sftkey_eval.records.line_files import write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -70,6 +71,7 @@ def teacher_force(
     from sftkey_data.tokens.tokenizer import load_tokenizer
 
     manifest = read_manifest(data)
+    refuse_unsafe(model)  # before its files are hashed and its tokenizer is asked
     of_what = {
         "model": find_model(model).fingerprint,
         "data": file_sha256(data / MANIFEST),

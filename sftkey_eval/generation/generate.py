@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.model_loading import refuse_unsafe
+from sftkey_data.storage.appearing import make_folder
 from sftkey_eval.generation.backends import check_backend, open_backend
 from sftkey_eval.generation.completion_cache import Cache
 from sftkey_eval.generation.generate_options import DTYPES, GenerateOptions
@@ -118,6 +120,8 @@ def _check(options: GenerateOptions) -> None:
 
 def _find_model(options: GenerateOptions) -> ModelFiles:
     """The model's files; for a server that holds them elsewhere, its address and name stand for them."""
+    if options.backend in HF:
+        refuse_unsafe(options.model)  # before its files are hashed and its tokenizer is asked
     if options.backend in HF or Path(options.model).is_dir() or not is_server(options.backend):
         return find_model(options.model)
     return name_server_model(options.model, str(read_arguments(options.backend_args).get("base_url", options.backend)))
@@ -195,7 +199,7 @@ def _settle(out: Path, record: RunRecord, *, overwrite: bool) -> None:
         for path in (*ours, record_path):
             path.unlink(missing_ok=True)
         ours = []
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     if record_path.exists() and (ours or read_record(record_path).completions != out.name):
         if differences := record.differences(read_record(record_path)):
             raise SFTKeyError(f"{record_path} belongs to another run: {differences[0]}; another --out, or --overwrite")

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.model_loading import load_causal_model
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 from sftkey_eval.generation.seeded_sampling import SeededSampling
 
@@ -27,18 +28,10 @@ def load_model(name: str, *, device: str | None = None, dtype: str = "auto") -> 
         dtype: `auto` (as stored), `float32`, `bfloat16` or `float16`.
 
     Raises:
-        SFTKeyError: No such device, it cannot be loaded, or the checkpoint lacks weights that the architecture needs.
+        SFTKeyError: No such device, or what `load_causal_model` refuses.
     """
     place = find_device(device)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SFTKeyError(f"model {name!r} could not be loaded: {first_line}") from None
-    model, info = loaded
-    absent = sorted([*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])])
-    if absent:  # transformers would fill them at random and go on
-        raise SFTKeyError(f"model {name!r}: {len(absent)} weights are missing or misshapen, the first is {absent[0]!r}")
+    model: Any = load_causal_model(name, dtype=dtype)  # Any: transformers' decorator hides self of `to`
     placed: PreTrainedModel = model.to(place).eval()
     return placed
 

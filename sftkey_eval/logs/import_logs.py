@@ -8,10 +8,10 @@ from typing import Any
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
+from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.logs.inspect_logs import read_eval_log, read_json_log
 from sftkey_eval.logs.lm_eval_logs import read_samples
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine
-from sftkey_eval.records.lines import write_lines
 
 ALWAYS = ("completion", "gold")
 """Columns that every line has, as null where there is none: such a row stays in the denominator."""
@@ -37,8 +37,8 @@ def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None)
             raise SFTKeyError(f"log not found: {path}")
         if out.exists() and out.samefile(path):
             raise SFTKeyError(f"{out}: the completions would replace a log, name another file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with write_lines(out) as file:
+    make_folder(out.parent)
+    with appearing(out, "w") as file:
         for path in paths:
             count.files += 1
             for line in _read(path, count, golds):

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.appearing import PARTIAL, appearing, sync_folder
 
 
 class Journal:
@@ -34,6 +35,7 @@ class Journal:
         except OSError:
             self._file.close()
             raise SFTKeyError(f"{self.partial} is being written by another run") from None
+        sync_folder(self.partial.parent)  # what is appended needs a name that survives too
         self._recover()
         return self
 
@@ -60,20 +62,16 @@ class Journal:
         return len(new)
 
     def finish(self) -> None:
-        """Write the final file in order and drop the partial one.
+        """Write the final file, in order, and drop the partial one.
 
         Raises:
             SFTKeyError: An id has no line.
         """
         if missing := self.missing:
             raise SFTKeyError(f"{self.partial}: {len(missing)} items are missing, the first is {missing[0]!r}")
-        ordered = self.path.with_name(f"{self.path.name}.ordered")
-        with ordered.open("wb") as file:
+        with appearing(self.path) as file:
             file.writelines(self._lines[id_] for id_ in self._ids)
-            file.flush()
-            os.fsync(file.fileno())
-        ordered.replace(self.path)
-        self.partial.unlink()
+        self.partial.unlink()  # after the final file has its name: a kill between the two loses nothing
 
     def _recover(self) -> None:
         self._file.seek(0)
@@ -92,7 +90,7 @@ class Journal:
 
 def partial_path(path: Path) -> Path:
     """Where unfinished completions of `path` are kept."""
-    return path.with_name(f"{path.name}.partial")
+    return path.with_name(f"{path.name}{PARTIAL}")
 
 
 def _id_of(line: bytes) -> str:

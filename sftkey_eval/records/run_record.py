@@ -1,13 +1,12 @@
 """The run record (`run.json`): what produced a file of completions, beside that file."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.appearing import write_json
 
 RECORD_FILE = "run.json"
 
@@ -97,9 +96,4 @@ def read_record(path: Path) -> RunRecord:
 
 def write_record(record: RunRecord, path: Path) -> None:
     """Write a `run.json`, complete or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(record.model_dump(), indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_json(path, record.model_dump())

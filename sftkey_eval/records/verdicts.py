@@ -1,7 +1,6 @@
 """Verdict rows: one scored completion each, and the parquet file that keeps them with their provenance."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.storage.appearing import appearing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,16 +135,8 @@ def open_verdicts(path: Path, provenance: Mapping[str, Any]) -> Iterator[Verdict
     import pyarrow.parquet as pq
 
     schema = verdict_schema().with_metadata({METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                yield VerdictWriter(writer, schema)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with appearing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        yield VerdictWriter(writer, schema)
 
 
 def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:

@@ -5,13 +5,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.comparability import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Comparison, changes, compare_runs
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
-from sftkey_eval.records.line_files import write_json, write_text
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import paired_examples
 from sftkey_eval.report.glossary import terms
@@ -40,7 +40,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     before, now = load_runs([first, second])
     comparison = compare_runs(before, now, allowed)
     summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     tables = _tables(comparison, summaries)
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")

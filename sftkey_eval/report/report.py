@@ -8,6 +8,7 @@ from typing import Any
 
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.arms import ArmComparison, compare_arms
 from sftkey_eval.analysis.comparability import Allowed
 from sftkey_eval.analysis.disagreements import Opinions, opinions
@@ -16,7 +17,6 @@ from sftkey_eval.analysis.loaded_runs import Run, load_runs
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, compare_runs
 from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
-from sftkey_eval.records.line_files import write_json, write_text
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import CLASS_LABELS, single_examples
 from sftkey_eval.report.glossary import terms
@@ -72,7 +72,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
     if not specs:
         raise SFTKeyError("no runs given, expected at least one run directory or verdicts file")
     made = make_report(load_runs(specs), allowed)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     values = _values(made)
     figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
     drawn = report_plots.write_plots(figures, out / "plots")

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Rate, Summary
 from sftkey_eval.report.charts import Forest, Scatter, curve
@@ -75,15 +76,20 @@ def write_plots(figures: Mapping[str, tuple[str, "Draw"]], folder: Path) -> dict
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a label in a script that the font lacks
         for name, (title, draw) in figures.items():
             figure = Figure(layout="constrained")
             draw(figure)
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None, "Title": title})
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None, "Title": title})
+            _save(figure, folder / f"{name}.png", {"Software": None, "Title": title})
+            _save(figure, folder / f"{name}.svg", {"Date": None, "Creator": None, "Title": title})
     return {name: title for name, (title, _) in figures.items()}
+
+
+def _save(figure: "Figure", path: Path, metadata: dict[str, Any]) -> None:
+    with appearing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], metadata=metadata)
 
 
 def _rates(figure: "Figure", summaries: Mapping[str, Summary]) -> None:

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_eval.analysis.paired_comparison import PairedEstimate, PairedRate
 from sftkey_eval.analysis.summary import Rate
-from sftkey_eval.records.line_files import write_text
 from sftkey_eval.report.printed import cell, counts, interval, percent, points, visible
 from sftkey_eval.statistics.resampling import Estimate
 
@@ -50,7 +50,7 @@ class Table:
 
 def write_tables(tables: list[Table], folder: Path) -> None:
     """Write `NAME.csv` and `NAME.tex` of every table."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for table in tables:
         write_text(folder / f"{table.name}.csv", csv_text(table))
         write_text(folder / f"{table.name}.tex", latex(table))

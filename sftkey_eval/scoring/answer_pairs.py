@@ -12,11 +12,11 @@ from typing import Any
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import AnswerType
+from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.grading.decision import Decision
 from sftkey_eval.grading.ladder import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.completions import check_answer_type, read_choices, read_completion_rows, read_gold, read_text
-from sftkey_eval.records.lines import write_lines
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 
 PAIR_COLUMNS = ("gold", "predicted", "answer_type")
@@ -37,9 +37,10 @@ class Pair:
 class _Job:
     policy: Policy
 
-    def __call__(self, pairs: list[Pair]) -> list[Decision]:
+    def __call__(self, pairs: list[Pair]) -> list[tuple[str | None, Decision]]:
+        """The id of each pair and how it is graded."""
         return [
-            grade(pair.gold, pair.predicted, pair.answer_type, choices=pair.choices, policy=self.policy)
+            (pair.id, grade(pair.gold, pair.predicted, pair.answer_type, choices=pair.choices, policy=self.policy))
             for pair in pairs
         ]
 
@@ -85,15 +86,15 @@ def grade_file(
     if out.exists() and out.samefile(path):
         raise SFTKeyError(f"{out}: the verdicts would replace the pairs, name another file")
     tally = PairTally()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     graded = closing(in_order(_Job(policy), _batches(read_pairs(path, default)), workers))
-    with write_lines(out) as file, progress("grading", num_pairs) as bar, graded as batches:
-        for pairs, decisions in batches:
-            for pair, decision in zip(pairs, decisions, strict=True):
-                known = {} if pair.id is None else {"id": pair.id}
+    with appearing(out, "w") as file, progress("grading", num_pairs) as bar, graded as batches:
+        for decisions in batches:
+            for id_, decision in decisions:
+                known = {} if id_ is None else {"id": id_}
                 file.write(json.dumps({**known, "verdict": decision.verdict, "rule": decision.rule}) + "\n")
                 tally.verdicts[decision.verdict] += 1
-            bar.advance(bar.task_ids[0], len(pairs))
+            bar.advance(bar.task_ids[0], len(decisions))
     return tally
 
 

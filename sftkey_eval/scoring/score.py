@@ -17,13 +17,13 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
+from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
 from sftkey_eval.grading.ladder import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
-from sftkey_eval.records.lines import write_lines
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
@@ -121,14 +121,14 @@ def score_file(
     job = _Job(used, forced, policy, second_grader is not None)
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
     tally = ScoreTally()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with (
         open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_grader) as differing,
         progress("scoring", survey.num_rows) as bar,
         closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
     ):
-        for _, verdicts in batches:
+        for verdicts in batches:
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)
@@ -175,7 +175,7 @@ def _provenance(job: _Job) -> dict[str, Any]:
 
 def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:
     path = out.parent / DISAGREEMENTS_FILE
-    return nullcontext() if second_grader is None else write_lines(path)
+    return nullcontext() if second_grader is None else appearing(path, "w")
 
 
 def score_completion(

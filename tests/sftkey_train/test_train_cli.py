@@ -177,7 +177,7 @@ def test_a_model_with_missing_weights(fail: Fail, tables: dict[str, Any], model_
     del weights["model.norm.weight"]
     save_file(weights, model_dir / "model.safetensors", metadata={"format": "pt"})
     tables["model"] = {"path": str(model_dir)}
-    assert fail() == f"model '{model_dir}': 1 weights are missing, first 'model.norm.weight'"
+    assert fail() == f"model '{model_dir}': 1 weights are missing or misshapen, the first is 'model.norm.weight'"
 
 
 def test_a_warm_up_longer_than_the_stage(fail: Fail) -> None:

@@ -19,6 +19,7 @@ import typer
 from sftkey_data import console
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.shards import open_shards
+from sftkey_data.storage.appearing import appearing_folder
 
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 ALPHABET_SIZE = 256  # byte-level: every byte is a token, so every text can be encoded
@@ -61,7 +62,8 @@ def train(texts: Iterator[str], vocab_size: int, out: Path) -> None:
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD)  # type: ignore[no-untyped-call]
-    fast.save_pretrained(str(out))
+    with appearing_folder(out) as partial:
+        fast.save_pretrained(str(partial))
 
 
 if __name__ == "__main__":

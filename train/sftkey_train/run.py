@@ -13,11 +13,12 @@ import transformers
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
+from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder
 from sftkey_train.batches.packing import check_budget
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
-from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, write_file
+from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish, keep_best
@@ -211,8 +212,8 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
 def _prepare_out(run: _Run, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
     out, folder = run.recipe.out, run.folder(stage)
-    out.mkdir(parents=True, exist_ok=True)
-    write_file(out / RUN, as_json(run.record()))
+    make_folder(out)
+    write_text(out / RUN, as_json(run.record()))
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, folder.latest_step)
 

@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_no_file_and_no_process(tmp_path: Path) -> None:
     default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731 - a shell may ignore it
     process = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=default, start_new_session=True)
     for _ in range(600):
-        if out.with_name("out.jsonl.partial").exists():
+        if list(tmp_path.glob(".out.jsonl.*.partial")):
             break
         time.sleep(0.1)
     time.sleep(1)

@@ -32,20 +32,20 @@ def test_files_and_rows_that_cannot_be_written_are_one_line_and_the_old_ones_sta
 import resource, sys
 from pathlib import Path
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.checkpoint.checkpoint import write_file
+from sftkey_data.storage.appearing import write_text
 from sftkey_train.measure.metrics_log import MetricsLog
 
 path = Path(sys.argv[1])
-write_file(path, "old\\n")
+write_text(path, "old\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))
-for write in (lambda: write_file(path, "new" * 9), lambda: MetricsLog(path).append({"kind": "train"})):
+for write in (lambda: write_text(path, "new" * 9), lambda: MetricsLog(path).append({"kind": "train"})):
     try:
         write()
     except SFTKeyError as error:
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{tmp_path / 'f'} could not be written: File too large\n" * 2
+    assert done.stdout == f"{tmp_path / 'f'} cannot be written: File too large\n" * 2
     assert (tmp_path / "f").read_text().startswith("old\n")
 
 
@@ -68,7 +68,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_limit)
     checkpoint = out / "full" / "checkpoint-4"
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {checkpoint} could not be written: ")
+    assert done.stderr.startswith(f"error: {checkpoint} cannot be written: ")
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1
     assert [path.name for path in (out / "full").iterdir()] == ["checkpoint-2"]

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import collate
 from sftkey_train.batches.training_set import TrainingSet
-from sftkey_train.checkpoint.checkpoint import StageFolder, appearing, write_file
+from sftkey_train.checkpoint.checkpoint import StageFolder, saving
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.model.model import check_causal, initial_model, load_model, model_config, recompute_activations
@@ -65,14 +64,14 @@ def test_a_half_precision_model_is_trained_in_single_precision(
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     def write_half() -> None:
-        with appearing(tmp_path / "final") as partial:
+        with saving(tmp_path / "final") as partial:
             (partial / "one").write_text("1")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(SFTKeyError, match="final could not be written: No space left on device; what was there"):
+    with pytest.raises(SFTKeyError, match="final cannot be written: No space left on device; what was there"):
         write_half()
     assert list(tmp_path.iterdir()) == []
-    with appearing(tmp_path / "final") as partial:
+    with saving(tmp_path / "final") as partial:
         (partial / "two").write_text("2")
         assert not (tmp_path / "final").exists()
     assert [path.name for path in (tmp_path / "final").iterdir()] == ["two"]
@@ -85,14 +84,6 @@ def test_the_latest_checkpoint_is_that_of_the_highest_step(tmp_path: Path) -> No
     for name in ("checkpoint-9", "checkpoint-10", "checkpoint-11.partial"):
         (tmp_path / name).mkdir()
     assert folder.latest == tmp_path / "checkpoint-10"
-
-
-@pytest.mark.parametrize("content", ["text", b"bytes"])
-def test_a_file_is_replaced_whole(tmp_path: Path, content: Any) -> None:
-    write_file(tmp_path / "file", "old")
-    write_file(tmp_path / "file", content)
-    assert (tmp_path / "file").read_text() == (content if isinstance(content, str) else content.decode())
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])

@@ -1,6 +1,5 @@
 """Checkpoints in Hugging Face layout, complete under their final name or not there at all."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.storage.appearing import PARTIAL, appearing_folder
 from sftkey_train import ranks
 from sftkey_train.checkpoint.origin import Origin, check_origin, write_origin
 from sftkey_train.model.lora import save_weights
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TRAINING_STATE = "training.pt"
-PREFIX, BEST, PARTIAL = "checkpoint-", "best-", ".partial"
+PREFIX, BEST = "checkpoint-", "best-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def save_checkpoint(
     optimizer_state = whole_optimizer_state(optimizer)
     if not ranks.is_main():
         return
-    with appearing(folder.checkpoint(step)) as partial:
+    with saving(folder.checkpoint(step)) as partial:
         save_weights(model, weights, partial)
         state = {"step": step, "optimizer": optimizer_state, "rng": random_states}
         torch.save(state, partial / TRAINING_STATE)
@@ -135,28 +135,21 @@ def _random_state() -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """A directory to fill that takes the name `target` only once everything in it is on the disk.
+def saving(target: Path) -> Iterator[Path]:
+    """A folder to save weights to, which takes the name `target` once everything in it is on the disk.
 
     Raises:
-        SFTKeyError: Something in it could not be written; what was written is deleted again.
+        Interrupted: Something in it could not be written; what was written is deleted again.
     """
-    partial = target.with_name(target.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        for path in [*partial.rglob("*"), partial]:
-            _sync(path)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        _sync(target.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
-        shutil.rmtree(partial, ignore_errors=True)
-        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
-        raise Interrupted(
-            f"{target} could not be written: {reason}; what was there before is kept, the same command goes on from it"
-        ) from error
+        with appearing_folder(target) as partial:
+            try:
+                yield partial
+            except (RuntimeError, SafetensorError) as error:  # of torch and safetensors, for a full disk too
+                said = (str(error) or type(error).__name__).splitlines()[0]
+                raise Interrupted(f"{target} cannot be written: {said}") from error
+    except Interrupted as error:
+        raise Interrupted(f"{error}; what was there before is kept, the same command goes on from it") from error
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -171,26 +164,3 @@ def refuse_unwritable(path: Path) -> None:
             pass
     except OSError as error:
         raise SFTKeyError(f"out {path} cannot be written: {existing}: {error.strerror or error}") from None
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Replace a file by new content, so that a reader sees the old or the new one, whole.
-
-    Raises:
-        Interrupted: It could not be written, for example as the disk is full; the old one is still there.
-    """
-    partial = path.with_name(path.name + PARTIAL)
-    try:
-        partial.write_bytes(content if isinstance(content, bytes) else content.encode())
-        _sync(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise Interrupted(f"{path} could not be written: {error.strerror}") from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.checkpoint.checkpoint import PARTIAL, StageFolder, check_folder, refuse_unwritable
+from sftkey_data.storage.appearing import PARTIAL
+from sftkey_train.checkpoint.checkpoint import StageFolder, check_folder, refuse_unwritable
 
 RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sftkey_train import ranks
-from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, appearing, drop_checkpoints
+from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, drop_checkpoints, saving
 from sftkey_train.checkpoint.origin import write_origin
 from sftkey_train.model.lora import has_adapter, merged_weights, save_adapter
 from sftkey_train.model.sharding import whole_state
@@ -52,7 +52,7 @@ def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> 
         return
     if model.generation_config is not None:
         model.generation_config.eos_token_id = outputs.tokenizer.eos_token_id  # what the completions end with
-    with appearing(target) as partial:
+    with saving(target) as partial:
         if has_adapter(model):
             save_adapter(model, state, partial / ADAPTER)
             model.save_pretrained(partial, state_dict=merged_weights(model, state))

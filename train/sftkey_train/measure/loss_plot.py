@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftkey_train.checkpoint.checkpoint import write_file
+from sftkey_data.storage.appearing import write_bytes
 from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.recipe import Recipe, Stage
 
@@ -27,7 +27,7 @@ def plot_loss(rows: Sequence[MetricsRow], recipe: Recipe, path: Path) -> None:
     """Write the loss plot as PNG."""
     buffer = io.BytesIO()
     loss_figure(rows, recipe).savefig(buffer, format="png", dpi=130)
-    write_file(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def loss_figure(rows: Sequence[MetricsRow], recipe: Recipe) -> "Figure":

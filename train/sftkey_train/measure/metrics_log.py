@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import Interrupted
+from sftkey_data.storage.appearing import write_text
+from sftkey_data.storage.filesystems import naming
 from sftkey_train import ranks
-from sftkey_train.checkpoint.checkpoint import write_file
 
 MetricsRow = Mapping[str, Any]
 
@@ -28,11 +29,8 @@ class MetricsLog:
         """
         if not ranks.is_main():
             return
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, allow_nan=False) + "\n")
-        except OSError as error:
-            raise Interrupted(f"{self.path} could not be written: {error.strerror}") from None
+        with naming(self.path, "written", Interrupted), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
         if self.also is not None:
             self.also(row)
 
@@ -52,4 +50,4 @@ class MetricsLog:
         kept = [
             r for r in self.rows() if r["stage"] in finished or (r["stage"] == stage and r["step"] <= step and step)
         ]
-        write_file(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))

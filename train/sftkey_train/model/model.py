@@ -1,20 +1,17 @@
 """The model of a run: from a checkpoint, a directory, the hub, or a small configuration in the recipe."""
 
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_train.recipe import ModelSource
 
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from sftkey_train.batches.training_set import TrainingSet
+
+READ_THEN_TRUST = "read it, then set model.trust_remote_code = true"
 
 # Old names that configurations still take beside `rope_parameters`.
 ROPE_FIELDS = ("rope_theta", "rope_scaling")
@@ -34,10 +33,8 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
         SFTKeyError: The model is not there, is of no known type, is no causal language model, or has unknown fields.
     """
     if source.path is not None:
-        with _one_line(f"model {source.path!r} could not be loaded"):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(
-                _existing(source.path), trust_remote_code=_trusted(source.path, source.trust_remote_code)
-            )
+        trust = source.trust_remote_code
+        config = load_config(_existing(source.path), trust_remote_code=trust, instead=READ_THEN_TRUST)
     else:
         config = _small_config(source.config or {}, tokenizer)
     own_code = source.trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
@@ -56,8 +53,8 @@ def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) ->
 
 def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
     """A model of this configuration in fp32, with weights from torch's random generator."""
-    with _one_line("model: config"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=_attention(config))
+    with as_one_line("model: config"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention(config))
     return _causal_model(model)
 
 
@@ -69,23 +66,10 @@ def load_model(name: str | Path, *, trust_remote_code: bool = False) -> "PreTrai
         trust_remote_code: Run the Python files that come with the model.
 
     Raises:
-        SFTKeyError: It could not be loaded, has no safetensors files, or weights are missing and would be random.
+        SFTKeyError: What `load_causal_model` refuses, or a model without an output layer.
     """
-    _refuse_pickles(Path(name))
-    with _one_line(f"model {str(name)!r} could not be loaded"):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=_trusted(name, trust_remote_code))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=torch.float32,
-            attn_implementation=_attention(config),
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-        )
-    model, loading = loaded
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise SFTKeyError(f"model {str(name)!r}: {len(missing)} weights are missing, first {missing[0]!r}")
+    # fp32: optimizer steps are smaller than what bf16 weights can take up
+    model = load_causal_model(name, dtype=torch.float32, trust_remote_code=trust_remote_code, instead=READ_THEN_TRUST)
     return _causal_model(model)
 
 
@@ -177,7 +161,7 @@ def _small_config(fields: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase
     model_type, fields = fields["model_type"], {k: v for k, v in fields.items() if k != "model_type"}
     if model_type not in CONFIG_MAPPING:
         raise SFTKeyError(f"model: config: unknown model_type {model_type!r}{nearest(model_type, CONFIG_MAPPING)}")
-    with _one_line(f"model: config: {model_type}"):
+    with as_one_line(f"model: config: {model_type}"):
         default = CONFIG_MAPPING[model_type]()
         known = {*default.to_dict(), *default.attribute_map, *ROPE_FIELDS}
         for name in fields:
@@ -197,11 +181,6 @@ def _vocabulary(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
     }
 
 
-def _attention(config: "PreTrainedConfig") -> str | None:
-    """Scaled-dot-product attention leaves soft-capping out without a word; such models need the eager one."""
-    return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None
-
-
 def _causal_model(model: Any) -> "PreTrainedModel":
     if model.get_output_embeddings() is None:
         raise SFTKeyError(f"model {type(model).__name__} names no output layer, expected a causal language model")
@@ -215,35 +194,3 @@ def _existing(name: str) -> str:
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
         raise SFTKeyError(f"model {name!r} is not there: no such folder{nearest(path.name, siblings)}")
     return name
-
-
-def _trusted(name: str | Path, trust: bool) -> bool:
-    """`trust`, after refusing a folder whose model cannot be loaded without; transformers would ask at length."""
-    path = Path(name) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not trust else {}
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
-        raise SFTKeyError(
-            f"model {str(name)!r} comes with Python code of its own (model_type {config.get('model_type')!r}), which "
-            "is not run unless asked for: read it, then set model.trust_remote_code = true"
-        )
-    return trust
-
-
-def _refuse_pickles(folder: Path) -> None:
-    """Loading a pickle can run any code; a folder that has weights in no other form is refused by its file's name."""
-    pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt")]) if folder.is_dir() else []
-    if pickles and not any(folder.glob("*.safetensors")):
-        raise SFTKeyError(
-            f"model {str(folder)!r} has its weights only as {pickles[0].name}, expected *.safetensors: load it once "
-            "with transformers, from a source you trust, and write it with save_pretrained"
-        )
-
-
-@contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Faults of a model's files and fields, which transformers reports at length, as one line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise SFTKeyError(f"{what}: {lines[-1] if isinstance(error, StrictDataclassError) else lines[0]}") from None

@@ -1,0 +1,93 @@
+"""A pool of processes: results in order, a bounded number of pieces in flight, and an end to its own processes only."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Literal, TypeVar
+
+from sftkey_data.errors import Interrupted
+
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
+
+# `fork` shares what was loaded before (a tokenizer, a model of it, hashes of an evaluation set) and needs no pickling
+# of it. `spawn` is for a process that has threads (of pyarrow, of the symbolic rule's watch): a lock that one of them
+# holds during a fork is never released in the child.
+Start = Literal["fork", "spawn"]
+
+AHEAD = 2  # pieces handed out per worker, one in work and one waiting: busy workers, bounded memory
+PARENT_POLL_SECONDS = 0.5
+
+_task: Callable[[Any], Any] | None = None  # what this worker does
+
+
+def run_processes(
+    task: Callable[[_Piece], _Result], pieces: Iterable[_Piece], workers: int, *, start: Start, hint: str
+) -> Generator[_Result, None, None]:
+    """Results in the order of the pieces, the same for any number of workers. Close it to end the workers early.
+
+    Args:
+        task: Inherited with `fork`; picklable with `spawn`, and sent once for each worker.
+        pieces: Read as they are needed; each is pickled, and so is its result.
+        workers: Processes.
+        start: How they begin.
+        hint: What a user can do when a worker has died.
+
+    Raises:
+        Interrupted: A worker died (killed, or out of memory).
+    """
+    context = multiprocessing.get_context(start)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), task))
+    try:
+        yield from _flow(pool, pieces, AHEAD * workers)
+    except BrokenProcessPool:
+        raise Interrupted(f"a worker process died (killed, or out of memory): {hint}") from None
+    except BaseException:  # an error, Ctrl-C, or a reader that went away: nobody waits for what is in flight
+        _end(pool)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _flow(pool: ProcessPoolExecutor, pieces: Iterable[Any], limit: int) -> Iterator[Any]:
+    waiting: deque[Future[Any]] = deque()
+    for piece in pieces:
+        waiting.append(pool.submit(_work, piece))
+        if len(waiting) >= limit:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Kill the pool's own processes; `multiprocessing.active_children` would name those of others too."""
+    for process in list((pool._processes or {}).values()):  # as its `kill_workers` does, which came with Python 3.14
+        process.kill()
+
+
+def _work(piece: Any) -> Any:
+    if _task is None:
+        raise RuntimeError("a worker without a task")
+    return _task(piece)
+
+
+def _begin(parent: int, task: Callable[[Any], Any]) -> None:
+    """Take the task: as an argument, since another pool may begin while `pieces` of this one are being made."""
+    global _task
+    _task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent says what there is to say
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End with the parent, however it ends: one that was killed cannot tell its pool, which would wait for ever."""
+    # Its sentinel (`multiprocessing.parent_process`) would stay open in workers forked after this one.
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_SECONDS)
+    os._exit(1)

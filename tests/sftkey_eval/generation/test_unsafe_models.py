@@ -1,0 +1,101 @@
+"""Models that would run what comes with them are refused by the verb, in one line, and nothing of theirs has run."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+OWN_CODE = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+class _Touch:
+    """What a pickle can do: this one makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self._path,)
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def only_a_pickle(folder: Path) -> str:
+    torch.save({**load_file(folder / "model.safetensors"), "x": _Touch(folder / "ran")}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return (
+        f"error: model '{folder}' has its weights only as pytorch_model.bin, expected *.safetensors: load it once "
+        "with transformers, from a source you trust, and write it with save_pretrained\n"
+    )
+
+
+def code_of_its_own(folder: Path) -> str:
+    (folder / "own.py").write_text(OWN_CODE)
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    change(folder / "config.json", model_type="own", auto_map=auto_map)
+    return (
+        f"error: model '{folder}' comes with Python code of its own (model_type 'own'), which is not run unless asked "
+        "for: serve it elsewhere and name its address with --backend local-completions\n"
+    )
+
+
+def a_tokenizer_of_its_own(folder: Path) -> str:
+    (folder / "own.py").write_text(OWN_CODE)
+    auto_map = {"AutoTokenizer": [None, "own.OwnTokenizer"]}
+    change(folder / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=auto_map)
+    return f"error: tokenizer '{folder}' could not be loaded: "
+
+
+def a_known_type_with_code_beside(folder: Path) -> None:
+    (folder / "own.py").write_text(OWN_CODE)
+    change(folder / "config.json", auto_map={"AutoModelForCausalLM": "own.OwnModel"})
+
+
+def generate(model: Path, data: Path, out: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "sftkey_eval.cli", "generate", "--model", str(model), "--data", str(data)]
+    command += ["--out", str(out), "--device", "cpu", "--limit", "2", "--max-new-tokens", "4"]
+    yes = "y\n" * 5  # to whoever asks on the terminal
+    return subprocess.run(command, input=yes, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("spoil", [only_a_pickle, code_of_its_own, a_tokenizer_of_its_own])
+def test_a_model_that_would_run_what_comes_with_it_is_refused_in_one_line(
+    spoil: Callable[[Path], str], tiny_model: Path, prepared: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    expected = spoil(model)
+    done = generate(model, prepared, tmp_path / "out" / "completions.jsonl")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(expected)
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("ran"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_beside_a_model_that_is_known_does_not_run(tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    a_known_type_with_code_beside(model)
+    done = generate(model, prepared, tmp_path / "out" / "completions.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("ran"))

@@ -1,12 +1,11 @@
 """Which rows of a batch are certainly in order, by arithmetic on whole columns.
 
-"Certainly" means that `faults.row_faults` would find nothing; whatever is not proven here is decided there.
+"Certainly" means that `row_faults.row_faults` would find nothing; whatever is not proven here is decided there.
 """
 
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-from sftkey_data.extract.parts import Reject
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_data.schema import CHARACTER_SPANS, PROMPT_NOT_PREFIX, TOKEN_BORDERS
@@ -41,7 +40,7 @@ def proven_rows(
         return np.zeros(batch.num_rows, bool)
     prompts, completions = (batch.column(name).to_pylist() for name in ("prompt", "completion"))
     spans = np.stack([batch.column(name).to_numpy() for name in CHARACTER_SPANS], axis=1).astype(np.int64)
-    tag_ends = _cot_tag_ends(completions, batch.column("gold").to_pylist(), spans, template, full=full)
+    tag_ends = _cot_tag_ends(completions, batch.column("gold").to_pylist(), spans, template)
     proven: Bools = tag_ends >= 0
     if encoder is None or alphabet is None:
         return proven
@@ -53,26 +52,18 @@ def proven_rows(
     return proven & tokens.encoded_again(texts, prompts) if full else proven
 
 
-def _cot_tag_ends(
-    completions: list[str], golds: list[str], spans: "Int64s", template: Template, *, full: bool
-) -> "Int64s":
-    """Where each closing CoT tag ends, where completion, gold and spans agree with the template; else -1.
-
-    A completion that the template writes from its own CoT and Key reads back, that is `render`'s promise; `full` reads.
-    """
+def _cot_tag_ends(completions: list[str], golds: list[str], spans: "Int64s", template: Template) -> "Int64s":
+    """Where each closing CoT tag ends, where completion, gold and spans agree with what the template reads; else -1."""
     import numpy as np
 
     ends = np.full(len(completions), -1, np.int64)
     for row, (completion, gold, span) in enumerate(zip(completions, golds, spans.tolist(), strict=True)):
         try:
-            if full:
-                written, found = completion, template.locate(completion)
-            else:
-                written, found = template.render(completion[span[0] : span[1]], gold)
-        except (Reject, Malformed):
+            found = template.locate(completion)  # not `render`, whose short cuts the build relies on
+        except Malformed:
             continue
         agrees = span == [found.cot_start, found.cot_end, found.key_start, found.key_end]
-        if agrees and written == completion and completion[found.key_start : found.key_end] == gold:
+        if agrees and completion[found.key_start : found.key_end] == gold:
             ends[row] = found.cot_tag_end
     return ends
 
@@ -117,8 +108,11 @@ class _Tokens:
         audible[silent] = False
         token_ends = np.cumsum(sizes)
         begins = np.concatenate(([0], token_ends))[self.offsets]
-        same = _same_bytes(texts, begins, self.alphabet.join(self.ids[audible]))
-        borders, straddle = self._found(token_ends, sizes, _in_bytes(texts, positions) + begins[:-1, None])
+        lead = self.alphabet.lead
+        decoded = self.alphabet.join(self.ids[audible])
+        same = _same_bytes([f"{lead.decode()}{text}" for text in texts] if lead else texts, begins, decoded)
+        places = _in_bytes(texts, positions) + begins[:-1, None] + len(lead)
+        borders, straddle = self._found(token_ends, sizes, places)
         same &= (borders == self.borders).all(axis=1) & (straddle == (self.straddle & ~PROMPT_NOT_PREFIX))
         prompt, cot, first, last = borders[:, 0], borders[:, 1], borders[:, 2], borders[:, 3]
         sound: Bools = ends_right & same & (prompt > 0) & (prompt <= cot) & (first < last)
@@ -143,7 +137,7 @@ class _Tokens:
         return inside
 
     def _found(self, ends: "Int64s", sizes: "Int64s", positions: "Int64s") -> "tuple[Int64s, Int64s]":
-        """`borders.token_borders` of every row, in bytes of all texts joined."""
+        """The borders of every row and the bits of its `straddle`, in bytes of all texts joined."""
         import numpy as np
 
         starts, inside = ends - sizes, len(ends) - 1

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import sftkey_data
 from sftkey_data import engine
-from sftkey_data.build.dataset_card import dataset_card, first_example
+from sftkey_data.build.dataset_card import dataset_card
 from sftkey_data.build.plan import BuildConfig, Plan, make_plan, proven
+from sftkey_data.build.preview import first_example
 from sftkey_data.build.work import hash_questions, hashes_name, tally_name, work_piece
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError

@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 import sftkey_data
 from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, load_tokenizer, tokenizer_fingerprint
 
@@ -27,8 +29,6 @@ class TokenizerFile:
     """What a build needs of a tokenizer; a `FastTokenizer` as transformers' are, without chat template."""
 
     def __init__(self, directory: Path, eos_token: str) -> None:
-        from tokenizers import Tokenizer
-
         self.name_or_path = str(directory)
         self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.backend_tokenizer.no_padding()

@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sftkey_data import engine
 from sftkey_data.console import progress
@@ -26,11 +30,6 @@ from sftkey_data.verify.manifest_facts import fact_faults
 from sftkey_data.verify.row_faults import row_faults
 from sftkey_data.verify.shard_statistics import Measured, measure, shard_statistics
 from sftkey_data.verify.token_bytes import CheckedBytes, checked_bytes
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 CHECKED_ROWS = 2_000
 
@@ -116,10 +115,7 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
     return Checked(ends[0], ends[-1], measured)
 
 
-def _check_table(table: "pa.Table", name: str, *, tokenized: bool) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _check_table(table: pa.Table, name: str, *, tokenized: bool) -> None:
     if table.schema != shard_schema(tokenized=tokenized):
         raise SFTKeyError(f"{name}: its columns are not those of the schema")
     try:
@@ -134,10 +130,8 @@ def _check_table(table: "pa.Table", name: str, *, tokenized: bool) -> None:
         raise SFTKeyError(f"{name}: one of the input_ids is null")
 
 
-def _check_batch(batch: "pa.RecordBatch", first: int, before: int, name: str, checker: Checker) -> "NDArray[np.int64]":
+def _check_batch(batch: pa.RecordBatch, first: int, before: int, name: str, checker: Checker) -> NDArray[np.int64]:
     """Check rows; returns the numbers in their ids. `first` is the number of the first row, `before` the last id's."""
-    import numpy as np
-
     manifest = checker.prepared.manifest
     facts, numbers = fact_faults(batch, before, manifest)
     suspected = ~proven_rows(batch, manifest.template, checker.encoder, checker.alphabet, full=checker.full)

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from sftkey_data.arrays import Ints
 from sftkey_data.schema import STRADDLE_NAMES, TOKEN_BORDERS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from sftkey_data.arrays import Ints
 
 QUANTILES = {"min": 0.0, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
@@ -20,16 +18,14 @@ QUANTILES = {"min": 0.0, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 class Measured:
     """One shard's rows, an entry per row; lengths in tokens, or code points where there are none (nor straddles)."""
 
-    example: "Ints"
-    completion: "Ints"
-    key: "Ints"
-    straddle: "Ints"
+    example: Ints
+    completion: Ints
+    key: Ints
+    straddle: Ints
 
 
-def measure(table: "pa.Table") -> Measured:
+def measure(table: pa.Table) -> Measured:
     """The lengths of a shard's rows; nothing of it points into the shard's memory."""
-    import pyarrow.compute as pc
-
     if "input_ids" in table.column_names:
         example = pc.list_value_length(table["input_ids"]).to_numpy()
         prompt, _, key_start, key_end, _ = (table[name].to_numpy() for name in TOKEN_BORDERS)
@@ -54,7 +50,7 @@ def shard_statistics(shards: Sequence[Measured], unit: str) -> dict[str, Any]:
     }
 
 
-def _quantiles(lengths: "Ints") -> dict[str, float]:
+def _quantiles(lengths: Ints) -> dict[str, float]:
     if not len(lengths):
         return {}
     # `inverted_cdf`: a length that occurs, the smallest that at least this share does not exceed
@@ -62,5 +58,5 @@ def _quantiles(lengths: "Ints") -> dict[str, float]:
     return {"mean": round(_sum(lengths) / len(lengths), 3), **dict(zip(QUANTILES, found.tolist(), strict=True))}
 
 
-def _sum(lengths: "Ints") -> int:
+def _sum(lengths: Ints) -> int:
     return int(lengths.sum(dtype=np.int64))

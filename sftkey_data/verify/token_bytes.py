@@ -6,17 +6,15 @@ The build has arithmetic of its own, see `tokens.id_sources`; what checks a buil
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Int64s
 from sftkey_data.tokens.tokenizer import Encoder
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Int64s
-
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")  # how a SentencePiece vocabulary writes a byte that no other token holds
 WORD_START = "\u2581"  # how it writes a space
@@ -28,9 +26,7 @@ class CheckedBytes:
     `lead` is what the tokenizer puts before a text: the space of SentencePiece, where the text begins with none.
     """
 
-    def __init__(self, tokens: "pa.BinaryArray", lead: bytes = b"") -> None:
-        import pyarrow.compute as pc
-
+    def __init__(self, tokens: pa.BinaryArray, lead: bytes = b"") -> None:
         self.lead = lead
         self._tokens = tokens
         self._sizes: NDArray[np.int64] = pc.binary_length(tokens).to_numpy().astype("int64")
@@ -38,16 +34,13 @@ class CheckedBytes:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def sizes(self, ids: "NDArray[np.int32]") -> "Int64s":
+    def sizes(self, ids: NDArray[np.int32]) -> Int64s:
         """Bytes of each token."""
         sizes: Int64s = self._sizes[ids]
         return sizes
 
-    def join(self, ids: "NDArray[np.int32]") -> "NDArray[np.uint8]":
+    def join(self, ids: NDArray[np.int32]) -> NDArray[np.uint8]:
         """The bytes of all tokens, one after the other."""
-        import numpy as np
-        import pyarrow as pa
-
         joined = self._tokens.take(pa.array(ids))
         _, offsets, data = joined.buffers()
         if data is None:
@@ -58,8 +51,6 @@ class CheckedBytes:
 
 def checked_bytes(encoder: Encoder) -> CheckedBytes | None:
     """The bytes of a tokenizer's tokens, byte-level or SentencePiece's; None where decoding has rules of its own."""
-    import pyarrow as pa
-
     parts: dict[str, Any] = encoder.parts
     if parts["model"]["type"] != "BPE":
         return None

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.text import Text
 
 from sftkey_data.build.plan import BuildConfig, make_plan
@@ -89,8 +90,6 @@ def _first(prepared: Prepared, num: int) -> list[dict[str, Any]]:
 
 
 def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
-    import pyarrow.compute as pc
-
     known: list[str] = []
     for table in prepared.tables():
         if (index := pc.index(table.column("id"), wanted).as_py()) >= 0:

@@ -1,12 +1,11 @@
-"""Types of the integer arrays that positions, lengths and ids are kept in; for annotations alone."""
+"""Types of the integer arrays that positions, lengths and ids are kept in."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Ints = NDArray[Any]
-    """Of int32 or int64: what comes from an encoder or goes into a column."""
-    Int64s = NDArray[np.int64]
-    """What positions and counts are computed with."""
+Ints = NDArray[Any]
+"""Of int32 or int64: what comes from an encoder or goes into a column."""
+Int64s = NDArray[np.int64]
+"""What positions and counts are computed with."""

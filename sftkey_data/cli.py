@@ -83,7 +83,7 @@ def build(
     """
     values = locals()
     if tokenizer is not None and not chat and (Path(tokenizer) / "tokenizer.json").is_file():
-        from sftkey_data.tokens.id_sources import prefetch
+        from sftkey_data.tokens.fastokens_prefetch import prefetch
 
         prefetch(tokenizer)  # before anything else, as it takes longest
     from sftkey_data.build.build import Machinery

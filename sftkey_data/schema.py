@@ -1,9 +1,6 @@
 """Schema version 1 of the prepared shards. Spans, not masks: one tokenisation serves every loss."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 SCHEMA_VERSION = 1
 
@@ -28,10 +25,8 @@ PROMPT_NOT_PREFIX = 8
 """The prompt encoded alone gives other tokens than the first `prompt_tokens` of `input_ids`."""
 
 
-def shard_schema(*, tokenized: bool) -> "pa.Schema":
+def shard_schema(*, tokenized: bool) -> pa.Schema:
     """Arrow schema of a shard; the token columns exist only in a build with a tokenizer."""
-    import pyarrow as pa
-
     fields = [
         pa.field(name, pa.string(), nullable=False) for name in ("id", "dataset", "split", "prompt", "completion")
     ]

@@ -5,50 +5,36 @@ manifest is written last, then the folder gets its name. The same command after 
 that are done and gives the same bytes. Folders may be local or URLs.
 """
 
-import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import sftkey_data
+import numpy as np
+from numpy.typing import NDArray
+
 from sftkey_data import engine
-from sftkey_data.build.dataset_card import dataset_card, first_example
-from sftkey_data.build.plan import BuildConfig, Plan, make_plan, proven
-from sftkey_data.build.work import hash_questions, hashes_name, tally_name, work_piece
+from sftkey_data.build.finish import finish, make_manifest, refuse_rejects
+from sftkey_data.build.plan import BuildConfig, Plan, make_plan, make_recipe, proven
+from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hash_questions, tally_name, work_piece
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.format.template import load_template
+from sftkey_data.prepare.contamination import duplicates
 from sftkey_data.prepare.rendered_rows import DROPPED, Preparation
-from sftkey_data.prepared.manifest import (
-    MANIFEST,
-    REJECTS,
-    TOKENIZER_FOLDER,
-    Counts,
-    Manifest,
-    ShardInfo,
-    file_sha256,
-)
+from sftkey_data.prepared.manifest import MANIFEST, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.process_pool import run_processes
+from sftkey_data.registry import bind, load_dataset, parse_options
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
-from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.output_folder import Folder
-from sftkey_data.tokens.fast_encoder import Mismatch
-from sftkey_data.tokens.tokenizer import save_tokenizer
+from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-SLICE_HASHES = 2**22
-TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 GOES_ON = "the same command goes on from the finished shards; fewer --workers need less memory"
-PLAN, REFERENCE_ONLY = "plan.sha256", "reference-only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +93,16 @@ def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion |
         tallies = _work(plan, half, machinery)
         if opinion is not None and plan.unconfirmed is not None:
             opinion.confirm(plan.unconfirmed)
-        manifest = _manifest(plan, tallies, half)
+        manifest = make_manifest(plan, tallies, half)
         for source in plan.inputs:
             refuse_changed(source)
-        _refuse_rejects(manifest, half, DROPPED | plan.recipe.dataset.expected_rejects)
+        refuse_rejects(manifest, half, DROPPED | plan.recipe.dataset.expected_rejects)
     except Interrupted:
         raise
     except SFTKeyError:
         half.clear()
         raise
-    return _finish(plan, manifest, half)
+    return finish(plan, manifest, half)
 
 
 def _refuse_output(out: Folder, *, overwrite: bool) -> None:
@@ -197,28 +183,19 @@ def _remake(
 
 
 def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Preparation:
-    from sftkey_data.build.plan import make_recipe
-    from sftkey_data.format.template import load_template
-    from sftkey_data.registry import bind, load_dataset, parse_options
-    from sftkey_data.tokens.fast_encoder import find_fast_encoder
-
     dataset = load_dataset(config.source)
     dataset = bind(dataset, parse_options(dataset, config.options))
     recipe, _ = make_recipe(config, dataset, load_template(config.template), split, from_file=from_file)
     return replace(recipe, fast=find_fast_encoder(recipe.encoder) if fast and recipe.encoder is not None else None)
 
 
-def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], "NDArray[np.uint64]"]:
+def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], NDArray[np.uint64]]:
     plain = {"tokenizer": None, "chat": False, "max_tokens": None, "decontaminate": ()}
     return partial(hash_questions, recipe=_remake_recipe(config.model_copy(update=plain), split))
 
 
 def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -> Iterator[Piece]:
     """The pieces, each told which of its rows repeat an earlier question: one pass more over the input."""
-    import numpy as np
-
-    from sftkey_data.prepare.contamination import duplicates
-
     with progress("looking for duplicates", plan.num_rows()) as bar:
         hashes: list[NDArray[np.uint64]] = []
         make_task = partial(_remake_hashing, plan.config, plan.recipe.split)
@@ -228,97 +205,3 @@ def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -
     _, repeated = duplicates(hashes)
     for piece, rows in zip(plan.pieces(), repeated, strict=True):
         yield replace(piece, dropped=frozenset((rows + piece.first).tolist()))
-
-
-def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
-    """How many questions written repeat another one; a slice of all hashes at a time, so that memory is bounded."""
-    import numpy as np
-
-    with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
-        names = [hashes_name(int(tally.file[5:10])) for tally in tallies if tally.written]
-        pieces = [np.memmap(half.local_copy(name, Path(scratch)), np.uint64, "r") for name in names]  # each sorted
-        num_slices = 1 + sum(map(len, pieces)) // SLICE_HASHES  # hashes are spread evenly
-        borders = [int(n * 2**64 / num_slices) for n in range(1, num_slices)]
-        bounds = [np.searchsorted(piece, np.array(borders, np.uint64)) for piece in pieces]
-        found = 0
-        for parts in zip(*(np.split(piece, cuts) for piece, cuts in zip(pieces, bounds, strict=True)), strict=True):
-            hashes = np.concatenate(parts)
-            found += len(hashes) - len(np.unique(hashes))
-    return found
-
-
-def _manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifest:
-    total = UnitTally.sum(tallies)
-    return Manifest(
-        code_version=sftkey_data.__version__,
-        fingerprint=plan.fingerprint,
-        dataset=plan.recipe.dataset.name,
-        split=plan.recipe.split,
-        config=plan.config.model_dump(mode="json"),
-        tokenizer=plan.tokenizer,
-        template=plan.recipe.template,
-        inputs=plan.input_infos(total.rows_by_source),
-        counts=Counts(rows_read=total.read, written=total.written, rejected=total.rejected),
-        rejects=dict(sorted(total.reasons.items())),
-        shards=[ShardInfo(file=t.file, rows=t.written, sha256=t.sha256) for t in tallies if t.written],
-        statistics={
-            **total.statistics(unit="tokens" if plan.tokenizer else "characters"),
-            "duplicate_questions": _count_duplicates(half, tallies),
-        },
-    )
-
-
-def _refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -> None:
-    """Fail where more rows are rejected than allowed; `expected` reasons are no fault of the input and do not count."""
-    counts = manifest.counts
-    if counts.rows_read != counts.written + counts.rejected:
-        raise SFTKeyError(
-            f"rows do not add up: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected"
-        )
-    limit = manifest.config["max_reject_rate"]
-    unusable = counts.rejected - sum(manifest.rejects.get(reason, 0) for reason in expected)
-    if counts.written and unusable <= limit * counts.rows_read:
-        return
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(manifest.rejects.items(), key=lambda item: -item[1]))
-    first = next(_rejects(half), None)
-    example = (
-        f"; the first: {first['source']}:{first['position']}: {first['reason']}: {first['detail']}" if first else ""
-    )
-    found = f"{counts.rejected} of {counts.rows_read} rows rejected ({reasons}{example})"
-    raise SFTKeyError(f"{found}, at most {limit:.0%} allowed: mend the input or raise --max-reject-rate")
-
-
-def _rejects(half: Folder) -> Iterator[dict[str, Any]]:
-    for name in half.names():
-        if name.startswith("rejects-"):
-            yield from map(json.loads, half.read_bytes(name).splitlines())
-
-
-def _finish(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
-    """Join the rejects, add tokenizer and card, drop what only a resumption needs; the manifest comes last."""
-    names, files = half.names(), dict[str, str]()
-
-    def put(path: Path, name: str) -> None:
-        files[name] = file_sha256(path)
-        half.put_file(path, name)
-
-    with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
-        joined = Path(scratch) / REJECTS
-        with joined.open("wb") as file:
-            for name in names:
-                if name.startswith("rejects-"):
-                    file.write(half.read_bytes(name))
-        put(joined, REJECTS)
-        if plan.recipe.encoder is not None:
-            save_tokenizer(plan.recipe.encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER)
-            for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
-                put(path, f"{TOKENIZER_FOLDER}/{path.name}")
-    manifest = manifest.model_copy(update={"files": files})
-    half.write_bytes("README.md", dataset_card(manifest, first_example(plan)).encode("utf-8", "backslashreplace"))
-    half.write_bytes(MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
-    written = {shard.file for shard in manifest.shards}
-    for name in names:
-        leftover = name.startswith(("unit-", "rejects-", "questions-", ".data-")) or name in (PLAN, REFERENCE_ONLY)
-        if leftover or (name.startswith("data-") and name not in written):
-            half.delete(name)
-    return manifest

@@ -5,15 +5,11 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.registry import builtin_names
-
-if TYPE_CHECKING:
-    from sftkey_data.build.plan import Plan
 
 CARD_QUANTILES = ("mean", "min", "p50", "p95", "p99", "max")
 HUB_LICENCES = {
@@ -27,7 +23,6 @@ HUB_LICENCES = {
 """What a docstring calls a licence, in small letters with spaces, and the hub's identifier; any other is `other`."""
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 EXAMPLE_CHARACTERS = 1200
-EXAMPLE_TRIES = 100
 TEXT_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
@@ -36,7 +31,7 @@ def dataset_card(manifest: Manifest, example: Mapping[str, Any] | None = None) -
 
     Args:
         manifest: Of the folder.
-        example: One row of the shards to show, see `first_example`.
+        example: One row of the shards to show, see `preview.first_example`.
     """
     facts = origin(str(manifest.config["source"]))
     sections = [
@@ -49,17 +44,6 @@ def dataset_card(manifest: Manifest, example: Mapping[str, Any] | None = None) -
         _use(manifest),
     ]
     return "\n".join(sections)
-
-
-def first_example(plan: "Plan") -> dict[str, Any] | None:
-    """The first row of the input that becomes an example, as the shards hold it; None if none of the first 100 does."""
-    from sftkey_data.prepare.unit import prepare
-
-    for index, record in enumerate(islice(plan.records(), EXAMPLE_TRIES)):
-        rows: list[dict[str, Any]] = prepare([(index, record)], plan.recipe).table.to_pylist()
-        if rows:
-            return rows[0]
-    return None
 
 
 def origin(source: str) -> dict[str, str]:

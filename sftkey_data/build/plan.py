@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
+from sftkey_data.prepare.contamination import load_evaluation_sets
 from sftkey_data.prepare.prompts import ChatFormat
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import prepare
@@ -22,7 +23,7 @@ from sftkey_data.sources import source as sources
 from sftkey_data.sources.pieces import Piece, cut
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
-from sftkey_data.tokens.id_sources import prefetch
+from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
 
@@ -188,8 +189,6 @@ def make_recipe(
     encoder, info, chat = _load_encoder(config, from_file=from_file)
     evaluation = None
     if config.decontaminate:
-        from sftkey_data.prepare.contamination import load_evaluation_sets
-
         evaluation = load_evaluation_sets(config.decontaminate, dataset)
     recipe = Preparation(
         dataset=dataset,

@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepare.rendered_rows import Preparation, question_hashes
@@ -17,11 +21,9 @@ from sftkey_data.schema import shard_schema
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.storage.output_folder import Folder
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-BATCH_ROWS = 2_000
+BATCH_ROWS = 2_000  # enough for arithmetic on whole columns, little enough that memory does not grow with the shard
+PLAN = "plan.sha256"  # of the plan that the pieces in a partial folder belong to
+REFERENCE_ONLY = "reference-only"  # there once the fast encoder was found wrong: no resumption tries it again
 
 
 def shard_name(number: int) -> str:
@@ -50,8 +52,6 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
     until they are whole.
     """
-    import numpy as np
-
     gc.disable()  # millions of small objects and no cycles: collecting costs a tenth of the time
     tally = UnitTally(file=shard_name(piece.number))
     try:
@@ -66,17 +66,14 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
     return tally
 
 
-def hash_questions(piece: Piece, recipe: Preparation) -> "NDArray[np.uint64]":
+def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
     """The hash of each row's question, 0 where the extractor rejects the row."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
     return question_hashes(records, recipe.dataset)
 
 
-def _write_shard(piece: Piece, recipe: Preparation, path: Path, tally: UnitTally) -> "tuple[bytes, NDArray[np.uint64]]":
-    import numpy as np
-    import pyarrow as pa
-
+def _write_shard(piece: Piece, recipe: Preparation, path: Path, tally: UnitTally) -> tuple[bytes, NDArray[np.uint64]]:
     schema = shard_schema(tokenized=recipe.encoder is not None)
     rejects, hashes = list[bytes](), [np.empty(0, np.uint64)]
     records = piece.read()

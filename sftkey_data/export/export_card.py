@@ -1,15 +1,12 @@
 """What lies beside exported files: a card that says how to load them, and a configuration for axolotl."""
 
 import json
-from typing import TYPE_CHECKING
 
+from sftkey_data.export.exported import Exported
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest
 
-if TYPE_CHECKING:
-    from sftkey_data.export.exported import Exported
 
-
-def export_card(manifest: Manifest, out: str, done: "Exported") -> str:
+def export_card(manifest: Manifest, out: str, done: Exported) -> str:
     """A README in the hub's format: front matter that names the files, then how to use them."""
     pattern = done.files[0].replace("00000", "*")
     how = {"trl": _trl, "axolotl": _axolotl}.get(done.to, _columns)(out, done)
@@ -41,7 +38,7 @@ datasets:
 """
 
 
-def _trl(out: str, done: "Exported") -> str:
+def _trl(out: str, done: Exported) -> str:
     return f"""{_labels(done)}
 ```python
 from datasets import load_from_disk
@@ -62,7 +59,7 @@ example has {done.longest} tokens. `datasets.load_dataset({json.dumps(out)})` op
 """
 
 
-def _axolotl(out: str, done: "Exported") -> str:
+def _axolotl(out: str, done: Exported) -> str:
     return f"""{_labels(done)}
 Copy the lines of `axolotl.yaml` into the configuration of a run; it names this folder as {json.dumps(out)},
 relative to where the run starts. The longest example has {done.longest} tokens: with a smaller `sequence_len`
@@ -70,14 +67,14 @@ axolotl drops or cuts it.
 """
 
 
-def _columns(out: str, done: "Exported") -> str:
+def _columns(out: str, done: Exported) -> str:
     tokens = f" {done.tokens} tokens." if done.tokens else ""
     return f"""All columns of the shards (schema version 1).{tokens}
 Load it: `datasets.load_dataset({json.dumps(out)})`.
 """
 
 
-def _labels(done: "Exported") -> str:
+def _labels(done: Exported) -> str:
     return f"""`labels` are the token's id in {", ".join(done.regions)} and -100 elsewhere: {done.target_tokens} of
 {done.tokens} tokens carry loss. They are aligned with `input_ids`, the trainer does the shift.
 """

@@ -1,12 +1,11 @@
 """What was written of an export, as its card tells it."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sftkey_data.prepared.labels import IGNORED
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(slots=True)
@@ -22,10 +21,8 @@ class Exported:
     target_tokens: int = 0
     longest: int = 0
 
-    def count(self, part: "pa.Table") -> "pa.Table":
+    def count(self, part: pa.Table) -> pa.Table:
         """The same part, counted."""
-        import pyarrow.compute as pc
-
         self.rows += part.num_rows
         if "input_ids" in part.column_names:
             lengths = pc.list_value_length(part["input_ids"])

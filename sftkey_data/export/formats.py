@@ -5,12 +5,17 @@ Sources of the forms: `trl`: SFTTrainer's pre-tokenised datasets (`input_ids`, `
 `labels`, an empty `type:`).
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
@@ -21,14 +26,11 @@ from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, local_folder, open_prepared
 from sftkey_data.storage.output_folder import Folder
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 PART_ROWS = 20_000
 SOURCE_MANIFEST = "source-manifest.json"
 """Not `manifest.json`: an export is no prepared folder."""
 
-Write = Callable[[Path, Iterator["pa.Table"]], None]
+Write = Callable[[Path, Iterator[pa.Table]], None]
 
 
 def export(
@@ -99,7 +101,7 @@ def _write_shards(prepared: Prepared, half: Folder, done: Exported) -> None:
     form, manifest = FORMS[done.to], prepared.manifest
     with progress(f"exporting {prepared.title}", manifest.counts.written) as bar:
 
-        def parts(shard: ShardInfo) -> Iterator["pa.Table"]:
+        def parts(shard: ShardInfo) -> Iterator[pa.Table]:
             with prepared.shard(shard, verify=True) as table:
                 for start in range(0, table.num_rows, PART_ROWS):
                     part = table.slice(start, PART_ROWS)
@@ -113,10 +115,7 @@ def _write_shards(prepared: Prepared, half: Folder, done: Exported) -> None:
             done.files.append(name)
 
 
-def _labelled(part: "pa.Table", regions: tuple[str, ...], columns: tuple[str, ...]) -> "pa.Table":
-    import numpy as np
-    import pyarrow as pa
-
+def _labelled(part: pa.Table, regions: tuple[str, ...], columns: tuple[str, ...]) -> pa.Table:
     batches = []
     for batch in part.to_batches():
         labels = label_column(batch, regions)
@@ -130,10 +129,8 @@ def _labelled(part: "pa.Table", regions: tuple[str, ...], columns: tuple[str, ..
     return pa.Table.from_batches(batches)
 
 
-def _write_stream(path: Path, parts: Iterator["pa.Table"]) -> None:
+def _write_stream(path: Path, parts: Iterator[pa.Table]) -> None:
     """Arrow's stream format, the one that `load_from_disk` maps into memory."""
-    import pyarrow as pa
-
     first = next(parts)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first.schema) as writer:
         writer.write_table(first)
@@ -141,9 +138,7 @@ def _write_stream(path: Path, parts: Iterator["pa.Table"]) -> None:
             writer.write_table(part)
 
 
-def _write_parquet(path: Path, parts: Iterator["pa.Table"]) -> None:
-    import pyarrow.parquet as pq
-
+def _write_parquet(path: Path, parts: Iterator[pa.Table]) -> None:
     first = next(parts)
     with pq.ParquetWriter(str(path), first.schema, compression="zstd") as writer:
         writer.write_table(first)
@@ -151,9 +146,7 @@ def _write_parquet(path: Path, parts: Iterator["pa.Table"]) -> None:
             writer.write_table(part)
 
 
-def _write_jsonl(path: Path, parts: Iterator["pa.Table"]) -> None:
-    import msgspec
-
+def _write_jsonl(path: Path, parts: Iterator[pa.Table]) -> None:
     encode = msgspec.json.Encoder().encode_lines
     with path.open("wb") as file:
         for part in parts:
@@ -197,8 +190,6 @@ def _write_beside(prepared: Prepared, half: Folder, out: str, done: Exported) ->
 
 def _dataset_dict(prepared: Prepared, done: Exported) -> dict[str, object]:
     """The JSON files of `DatasetDict.save_to_disk`; with one split below, `load_dataset` opens the folder as well."""
-    import hashlib
-
     from datasets import Features, List, Value
 
     features = Features(dict.fromkeys(FORMS["trl"].labels, List(Value("int32"))))

@@ -10,20 +10,20 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unicodedata import normalize
 
+import numpy as np
 import regex
+from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts
+from sftkey_data.prepare.prompts import ChatFormat, plain_question
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, read_manifest
+from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import Dataset
 from sftkey_data.sources import source as sources
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from sftkey_data.tokens.tokenizer import load_tokenizer
 
 RUN_WORDS = 13
 BLOCK_WORDS = (RUN_WORDS + 1) // 2
@@ -133,10 +133,6 @@ def load_evaluation_sets(paths: Sequence[str], dataset: Dataset, split: str | No
 
 def _add_folder(found: EvaluationSets, directory: Path) -> None:
     """A prepared folder's questions: the prompts, less what a chat template or a system prompt put around them."""
-    from sftkey_data.prepare.prompts import ChatFormat, plain_question
-    from sftkey_data.prepared.shards import open_shards
-    from sftkey_data.tokens.tokenizer import load_tokenizer
-
     config, chat = read_manifest(directory).config, None
     if config.get("chat"):
         chat = ChatFormat(load_tokenizer(str(directory / TOKENIZER_FOLDER)), config.get("system"))
@@ -181,7 +177,7 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def duplicates(hashes: "Iterable[NDArray[np.uint64]]") -> "tuple[int, list[NDArray[np.int64]]]":
+def duplicates(hashes: Iterable[NDArray[np.uint64]]) -> tuple[int, list[NDArray[np.int64]]]:
     """Which rows repeat an earlier question.
 
     Args:
@@ -190,8 +186,6 @@ def duplicates(hashes: "Iterable[NDArray[np.uint64]]") -> "tuple[int, list[NDArr
     Returns:
         How many repeat one, and per piece the indices (within the piece) of those; the first of each is kept.
     """
-    import numpy as np
-
     pieces = list(hashes)
     joined = np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
     _, first = np.unique(joined, return_index=True)

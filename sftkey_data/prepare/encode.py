@@ -1,8 +1,11 @@
 """From rendered rows to tokens and borders: a batch at a time where the fast encoder is sure, else by the reference."""
 
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Ints
 from sftkey_data.extract.parts import Reject
 from sftkey_data.format.marks import Spans
 from sftkey_data.prepare.rendered_rows import Columns, Preparation, Refuse, render_row
@@ -13,27 +16,19 @@ from sftkey_data.tokens.borders import Borders, token_borders, with_prompt_bit
 from sftkey_data.tokens.fast_encoder import Encoding
 from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Ints
-
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Tokens of rows: `ids[offsets[i]:offsets[i + 1]]`, EOS included; `numbers`: a column per border, then straddle."""
 
-    rows: "Ints"
-    ids: "Ints"
-    offsets: "Ints"
-    numbers: "Ints"
+    rows: Ints
+    ids: Ints
+    offsets: Ints
+    numbers: Ints
 
 
 def tokenize(columns: Columns, recipe: Preparation, refuse: Refuse) -> Tokens:
     """Tokens of all rows that keep them, the others go to the rejects; in the rows' order."""
-    import numpy as np
-
     texts = columns.texts()
     fast_rows = np.array([] if recipe.fast is None else recipe.fast.eligible(texts), np.int64)
     sure, encoding = _encode_fast(columns, texts, fast_rows, recipe)
@@ -52,15 +47,13 @@ def tokenize(columns: Columns, recipe: Preparation, refuse: Refuse) -> Tokens:
 
 
 def _compare_sample(
-    columns: Columns, texts: list[str], fast_rows: "Ints", encoding: Encoding, recipe: Preparation
+    columns: Columns, texts: list[str], fast_rows: Ints, encoding: Encoding, recipe: Preparation
 ) -> None:
     """Encode a seeded share of the rows, and every one that the fast encoder was not sure of, by the reference too.
 
     Raises:
         Mismatch: The fast encoding differs.
     """
-    import numpy as np
-
     indices = np.array(columns.indices, np.uint64)[fast_rows]
     mixed = (indices * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)  # Fibonacci hashing: no pattern of the input
     chosen = np.flatnonzero((mixed % np.uint64(recipe.reference_share) == 0) | ~encoding.sure).tolist()
@@ -76,11 +69,9 @@ def _compare_sample(
 
 
 def _encode_fast(
-    columns: Columns, texts: list[str], rows: "Ints", recipe: Preparation
-) -> "tuple[NDArray[np.bool_], Encoding | None]":
+    columns: Columns, texts: list[str], rows: Ints, recipe: Preparation
+) -> tuple[NDArray[np.bool_], Encoding | None]:
     """Which of the rows are settled by the fast encoder, and its encoding of all of them."""
-    import numpy as np
-
     if recipe.fast is None or not len(rows):
         return np.zeros(len(rows), bool), None
     everything = len(rows) == len(texts)
@@ -96,10 +87,8 @@ def _encode_fast(
     return sure, encoding
 
 
-def _from_encoding(encoding: Encoding, rows: "Ints", sure: "NDArray[np.bool_]", recipe: Preparation) -> Tokens:
+def _from_encoding(encoding: Encoding, rows: Ints, sure: NDArray[np.bool_], recipe: Preparation) -> Tokens:
     """The sure rows of an encoding, an EOS put after each."""
-    import numpy as np
-
     lengths = np.diff(encoding.offsets)
     ids = encoding.ids if sure.all() else encoding.ids[np.repeat(sure, lengths)]
     kept = lengths[sure]
@@ -112,8 +101,6 @@ def _from_encoding(encoding: Encoding, rows: "Ints", sure: "NDArray[np.bool_]", 
 
 def _reference_row(columns: Columns, row: int, recipe: Preparation, encoded: Encoded) -> Tokens:
     """The tokens of one row, or a `Reject`."""
-    import numpy as np
-
     encoder = _encoder(recipe)
     if recipe.max_tokens is not None and len(encoded.ids) + 1 > recipe.max_tokens:
         encoded = _shortened(columns, row, recipe, encoder, len(encoded.ids) + 1)
@@ -177,8 +164,6 @@ def _shortened(columns: Columns, row: int, recipe: Preparation, encoder: Encoder
 
 def _in_order(parts: list[Tokens]) -> Tokens:
     """Runs of rows as one, sorted by row."""
-    import numpy as np
-
     if len(parts) == 1:
         return parts[0]
     width = len(TOKEN_BORDERS) + 1

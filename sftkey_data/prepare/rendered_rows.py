@@ -3,27 +3,23 @@
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
+from sftkey_data.arrays import Ints
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
+from sftkey_data.prepare.contamination import EvaluationSets
 from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
 from sftkey_data.sources.source import Record
 from sftkey_data.tokens.fast_encoder import FastEncoder
 from sftkey_data.tokens.tokenizer import Encoder
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Ints
-    from sftkey_data.prepare.contamination import EvaluationSets
 
 Refuse = Callable[[int, Record, Reject], None]
 
@@ -45,7 +41,7 @@ class Preparation:
     system: str | None = None
     max_tokens: int | None = None
     too_long: str = "reject"  # or "shorten-cot"
-    evaluation: "EvaluationSets | None" = None
+    evaluation: EvaluationSets | None = None
     reference_share: int = 100  # one row in so many is encoded by the reference too
 
 
@@ -58,7 +54,7 @@ class Columns:
     parts: list[Parts]
     prompts: list[str]
     completions: list[str]
-    spans: "NDArray[np.int64]"
+    spans: NDArray[np.int64]
     shortened: int = 0
 
     def text(self, row: int) -> str:
@@ -73,12 +69,10 @@ class Columns:
         """The spans of one row."""
         return Spans(*self.spans[row].tolist())
 
-    def positions(self, rows: "Ints") -> "Ints":
+    def positions(self, rows: Ints) -> Ints:
         """What becomes token borders, in code points of `text`, shape (len(rows), 4): end of the prompt, end of the
         closing CoT tag, start and end of the Key.
         """
-        import numpy as np
-
         prompts = np.fromiter(map(len, self.prompts), np.int64, len(self.prompts))[rows, None]
         return np.concatenate([prompts, self.spans[rows, 2:] + prompts], axis=1)
 
@@ -105,10 +99,8 @@ def question_hash(parts: Parts) -> int:
     return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass")))
 
 
-def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> "NDArray[np.uint64]":
+def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> NDArray[np.uint64]:
     """The hash of every record's question; 0 for a record that the extractor rejects."""
-    import numpy as np
-
     hashes = np.zeros(len(records), np.uint64)
     for row, (_, record) in enumerate(records):
         try:

@@ -5,20 +5,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Ints
 from sftkey_data.extract.parts import Reject
 from sftkey_data.prepare.encode import Tokens, tokenize
 from sftkey_data.prepare.rendered_rows import Columns, Preparation, extracted, question_hash, render
 from sftkey_data.schema import TOKEN_BORDERS, shard_schema
 from sftkey_data.sources.source import Record
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +26,10 @@ class Unit:
     `lengths` has shape (num_rows, 3): example, completion, Key; in tokens, or code points without a tokenizer.
     """
 
-    table: "pa.Table"
+    table: pa.Table
     rejects: list[dict[str, Any]]
-    lengths: "Ints"
-    hashes: "NDArray[np.uint64]"  # of the questions written, for counting duplicates
+    lengths: Ints
+    hashes: NDArray[np.uint64]  # of the questions written, for counting duplicates
     shortened: int
 
 
@@ -60,9 +58,6 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped:
 
 def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]], recipe: Preparation) -> Unit:
     """The kept rows as a table of the schema."""
-    import numpy as np
-    import pyarrow as pa
-
     if tokens is not None:
         columns = columns.take(tokens.rows.tolist())
     parts, num_rows = columns.parts, len(columns.parts)

@@ -1,15 +1,13 @@
 """From region borders to labels, the form in which other trainers take the choice of what to train on."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.schema import REGIONS, TOKEN_BORDERS
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 IGNORED = -100
 """The label that PyTorch's cross entropy skips."""
@@ -39,7 +37,7 @@ def parse_loss_on(text: str) -> tuple[str, ...]:
     return tuple(region for region in REGIONS if region in chosen)
 
 
-def label_column(batch: "pa.RecordBatch", regions: tuple[str, ...]) -> "pa.ListArray":
+def label_column(batch: pa.RecordBatch, regions: tuple[str, ...]) -> pa.ListArray:
     """Labels of every example of a batch, aligned with `input_ids`: the trainer does the shift.
 
     Args:
@@ -53,9 +51,6 @@ def label_column(batch: "pa.RecordBatch", regions: tuple[str, ...]) -> "pa.ListA
         SFTKeyError: Names an example whose borders are out of order, or with no token to learn. An example's first
             token does not count: nothing precedes it, so no trainer predicts it.
     """
-    import numpy as np
-    import pyarrow as pa
-
     column = batch.column("input_ids")
     ids = column.flatten().to_numpy()
     offsets = column.offsets.to_numpy() - column.offsets[0].as_py()
@@ -66,10 +61,8 @@ def label_column(batch: "pa.RecordBatch", regions: tuple[str, ...]) -> "pa.ListA
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(np.where(mask, ids, np.int32(IGNORED))))
 
 
-def _segment_lengths(batch: "pa.RecordBatch", num_tokens: "NDArray[np.int32]") -> "NDArray[np.int32]":
+def _segment_lengths(batch: pa.RecordBatch, num_tokens: NDArray[np.int32]) -> NDArray[np.int32]:
     """Tokens of each of the six `SEGMENTS`, shape (rows, 6)."""
-    import numpy as np
-
     borders = [batch.column(name).to_numpy() for name in TOKEN_BORDERS]
     lengths = np.diff(np.stack([np.zeros_like(num_tokens), *borders, num_tokens], axis=1), axis=1)
     if (wrong := (lengths < 0).any(axis=1)).any():
@@ -80,10 +73,8 @@ def _segment_lengths(batch: "pa.RecordBatch", num_tokens: "NDArray[np.int32]") -
 
 
 def _refuse_untrained(
-    batch: "pa.RecordBatch", mask: "NDArray[np.bool_]", offsets: "NDArray[np.int32]", regions: tuple[str, ...]
+    batch: pa.RecordBatch, mask: NDArray[np.bool_], offsets: NDArray[np.int32], regions: tuple[str, ...]
 ) -> None:
-    import numpy as np
-
     chosen_before = np.concatenate([[0], np.cumsum(mask)])
     seconds = np.minimum(offsets[:-1] + 1, offsets[1:])
     untrained = chosen_before[offsets[1:]] == chosen_before[seconds]

@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import (
@@ -23,11 +25,7 @@ from sftkey_data.prepared.shards import open_shard
 from sftkey_data.storage.file_bytes import COPY_BYTES, exists, open_read
 from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from sftkey_data.tokens.tokenizer import Encoder
+from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer, tokenizer_fingerprint
 
 
 def local_folder(name: str) -> Path | None:
@@ -85,7 +83,7 @@ class Prepared:
             yield copy
 
     @contextlib.contextmanager
-    def shard(self, shard: ShardInfo, *, verify: bool = False) -> "Iterator[pa.Table]":
+    def shard(self, shard: ShardInfo, *, verify: bool = False) -> Iterator[pa.Table]:
         """A shard as a memory-mapped table, of the length that the manifest says.
 
         Args:
@@ -104,7 +102,7 @@ class Prepared:
                 raise SFTKeyError(f"{name}: holds {table.num_rows} rows, the manifest says {shard.rows}")
             yield table
 
-    def tables(self, num: int | None = None) -> "Iterator[pa.Table]":
+    def tables(self, num: int | None = None) -> Iterator[pa.Table]:
         """The shards in order, up to `num` rows together; each is good until the next one is asked for."""
         left = self.manifest.counts.written if num is None else num
         for shard in self.manifest.shards:
@@ -127,14 +125,12 @@ class Prepared:
             source.fetch(Path(folder))
             yield Path(folder)
 
-    def encoder(self) -> "Encoder | None":
+    def encoder(self) -> Encoder | None:
         """The reference encoder, from the copy of the tokenizer in the folder; None where it has text only.
 
         Raises:
             SFTKeyError: The copy is missing, does not load, or is not the tokenizer that the manifest names.
         """
-        from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer, tokenizer_fingerprint
-
         if (info := self.manifest.tokenizer) is None:
             return None
         where = self.at(TOKENIZER_FOLDER)

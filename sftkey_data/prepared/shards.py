@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepared.manifest import file_sha256, read_manifest
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
-
-def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify: bool = False) -> "pa.Table":
+def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify: bool = False) -> pa.Table:
     """All rows of a prepared folder as one memory-mapped table.
 
     Args:
@@ -22,8 +20,6 @@ def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify
     Raises:
         SFTKeyError: A shard is missing, damaged or of another length; a column does not exist.
     """
-    import pyarrow as pa
-
     tables = []
     for shard in read_manifest(directory).shards:
         table = open_shard(directory / shard.file)
@@ -37,10 +33,8 @@ def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify
     return pa.concat_tables(tables)
 
 
-def open_shard(path: Path, name: str | None = None) -> "pa.Table":
+def open_shard(path: Path, name: str | None = None) -> pa.Table:
     """One shard as a memory-mapped table; `name` is what messages call it, where it is a copy."""
-    import pyarrow as pa
-
     name = name or str(path)
     try:
         with pa.memory_map(str(path)) as source:
@@ -51,7 +45,7 @@ def open_shard(path: Path, name: str | None = None) -> "pa.Table":
         raise SFTKeyError(f"shard {name} is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
-def _select(table: "pa.Table", columns: Sequence[str] | None, directory: Path) -> "pa.Table":
+def _select(table: pa.Table, columns: Sequence[str] | None, directory: Path) -> pa.Table:
     if columns is None:
         return table
     for column in columns:

@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
+from sftkey_data.arrays import Ints
 from sftkey_data.schema import (
     STRADDLE_NAMES,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from sftkey_data.arrays import Ints
 
 PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
 """Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
@@ -39,7 +38,7 @@ class UnitTally(BaseModel):
     key_lengths: Counter[int] = Field(default_factory=Counter)
 
     def add(
-        self, table: "pa.Table", lengths: "Ints", *, sources: Sequence[str], reasons: Sequence[str], shortened: int
+        self, table: pa.Table, lengths: Ints, *, sources: Sequence[str], reasons: Sequence[str], shortened: int
     ) -> None:
         """Count a batch of records and what became of them.
 
@@ -50,8 +49,6 @@ class UnitTally(BaseModel):
             reasons: Of every record that was rejected.
             shortened: How many of the examples were.
         """
-        import numpy as np
-
         self.read += len(sources)
         self.written += table.num_rows
         self.rejected += len(reasons)
@@ -67,10 +64,8 @@ class UnitTally(BaseModel):
             for value, n in zip(values.tolist(), counts.tolist(), strict=True):
                 counted[value] += n
 
-    def _add_odd_numbers(self, table: "pa.Table") -> None:
+    def _add_odd_numbers(self, table: pa.Table) -> None:
         """Keys of type number that are more than a number: most often a column taken whole, or a regex too wide."""
-        import pyarrow.compute as pc
-
         is_number = pc.equal(table["answer_type"], "number")
         odd = table.filter(pc.and_not(is_number, pc.match_substring_regex(table["gold"], PLAIN_NUMBER)))
         if odd.num_rows:

@@ -1,22 +1,19 @@
 """Reading Parquet: rows as Python values, without decoding pictures and sounds."""
 
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources.readers import BrokenRow, Record
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 PARQUET_ROWS = 4_096  # converted at a time
 
 
 def read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
     """Rows of a Parquet file that can be sought."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         content = pq.ParquetFile(file)
         names = content.schema_arrow.names
@@ -40,20 +37,18 @@ def media_columns(schema: Any) -> list[str]:
     Of these a row holds the path alone, under `path`. Decoding would need libraries that nothing here uses, and the
     bytes would fill the rejects.
     """
-    import pyarrow as pa
-
     structs = [field for field in schema if pa.types.is_struct(field.type)]
     return [field.name for field in structs if {part.name for part in field.type} == {"bytes", "path"}]
 
 
-def _rows(batch: "pa.RecordBatch") -> list[Any]:
+def _rows(batch: pa.RecordBatch) -> list[Any]:
     try:
         return batch.to_pylist()  # type: ignore[no-any-return]
     except (UnicodeDecodeError, OverflowError, ValueError):
         return [_one_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
 
 
-def _one_row(batch: "pa.RecordBatch") -> Any:
+def _one_row(batch: pa.RecordBatch) -> Any:
     """The row of a batch of one. A date that Python cannot hold is no reason to lose the row's other columns."""
     row = dict[str, Any]()
     for column in batch.schema.names:

@@ -8,13 +8,13 @@ travel with the piece.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+import numpy as np
+
+from sftkey_data.arrays import Int64s
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.source import Record, Source
-
-if TYPE_CHECKING:
-    from sftkey_data.arrays import Int64s
 
 CUT_BYTES = 2**22
 
@@ -137,10 +137,8 @@ def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -
         yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=tail, line=first_line)
 
 
-def _lines(file: IO[bytes]) -> "Iterator[tuple[Int64s, Int64s]]":
+def _lines(file: IO[bytes]) -> Iterator[tuple[Int64s, Int64s]]:
     """Block by block: where each line ends (the byte after its break), and whether it holds a row (1) or is blank."""
-    import numpy as np
-
     rest, position = b"", 0
     while True:
         chunk = file.read(CUT_BYTES)

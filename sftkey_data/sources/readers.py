@@ -11,15 +11,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import msgspec
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
-
-if TYPE_CHECKING:
-    pass
 
 MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 MAX_ROW_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it

@@ -7,18 +7,15 @@ sure of (`eligible`, `Encoding.sure`) is left to the reference in `tokenizer`; `
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Ints
 from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_PROMPT
 from sftkey_data.tokens.borders import Borders
 from sftkey_data.tokens.id_sources import IdSource, VocabularyBytes, find_id_source, tokenizers_source, vocabulary_bytes
 from sftkey_data.tokens.tokenizer import Encoder
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Ints
 
 COMPOSITIONS = ("NFC", "NFD", "NFKC", "NFKD")  # normalisers that leave ASCII as it is
 NFC_CHANGES = re.compile(r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u22ff]")
@@ -37,11 +34,11 @@ class Encoding:
     `sure` is false for a row that the reference must decide.
     """
 
-    ids: "Ints"
-    offsets: "Ints"
-    borders: "Ints"
-    straddle: "Ints"
-    sure: "NDArray[np.bool_]"
+    ids: Ints
+    offsets: Ints
+    borders: Ints
+    straddle: Ints
+    sure: NDArray[np.bool_]
 
 
 class FastEncoder:
@@ -85,10 +82,8 @@ class FastEncoder:
             return True
         return self.reference.normalized(text) == text
 
-    def ids(self, texts: list[str]) -> "tuple[Ints, Ints]":
+    def ids(self, texts: list[str]) -> tuple[Ints, Ints]:
         """Ids and offsets of a batch, BOS included where the tokenizer adds one."""
-        import numpy as np
-
         ids, offsets = self._source.encode(texts)
         if not self._prefix:
             return ids, offsets
@@ -96,7 +91,7 @@ class FastEncoder:
         ids = np.insert(ids, np.repeat(offsets[:-1], len(self._prefix)), np.tile(self._prefix, len(lengths)))
         return ids, offsets + np.arange(len(offsets)) * len(self._prefix)
 
-    def encode(self, texts: list[str], positions: "Ints") -> Encoding:
+    def encode(self, texts: list[str], positions: Ints) -> Encoding:
         """Encode a batch of eligible texts.
 
         Args:
@@ -104,8 +99,6 @@ class FastEncoder:
             positions: Shape (num_rows, 4), in code points of the text: end of the prompt, end of the closing CoT tag,
                 start and end of the Key.
         """
-        import numpy as np
-
         ids, offsets = self.ids(texts)
         lead = self._alphabet.lead
         blob = "".join(f"{lead}{text}" for text in texts).encode() if lead else "".join(texts).encode()
@@ -122,14 +115,12 @@ class FastEncoder:
         sure[rows[ended >= offsets[rows] + prompt[rows]]] = False
         return Encoding(ids, offsets, borders, straddle, sure)
 
-    def prompts_are_prefixes(self, prompts: list[str], encoding: Encoding) -> "NDArray[np.bool_]":
+    def prompts_are_prefixes(self, prompts: list[str], encoding: Encoding) -> NDArray[np.bool_]:
         """Whether each prompt, encoded alone, gives exactly the first `prompt_tokens` ids of its row.
 
         Where no pattern looks ahead (SentencePiece), a border between two tokens of the row answers it: tokens only
         grow by merging, so no merge ever crossed that place, and what stands before it was merged as if alone.
         """
-        import numpy as np
-
         if self._alphabet.lead:
             whole: NDArray[np.bool_] = encoding.straddle & STRADDLES_PROMPT == 0
             return whole
@@ -180,10 +171,8 @@ def compare_encodings(encoding: Encoding, row: int, text: str, ids: list[int], b
         raise Mismatch(f"other straddle bits for {text[:80]!r}")
 
 
-def _in_bytes(texts: list[str], positions: "Ints", num_bytes: int, lead: int) -> "tuple[Ints, Ints]":
+def _in_bytes(texts: list[str], positions: Ints, num_bytes: int, lead: int) -> tuple[Ints, Ints]:
     """Length of each row and its positions in bytes; a position is of the text, a length counts the lead too."""
-    import numpy as np
-
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + lead
     if int(lengths.sum()) == num_bytes:
         return lengths, positions
@@ -195,10 +184,8 @@ def _in_bytes(texts: list[str], positions: "Ints", num_bytes: int, lead: int) ->
     return lengths, positions
 
 
-def _decoded_rows(begins: "Ints", decoded: "NDArray[np.uint8]", row_starts: "Ints", blob: bytes) -> "NDArray[np.bool_]":
+def _decoded_rows(begins: Ints, decoded: NDArray[np.uint8], row_starts: Ints, blob: bytes) -> NDArray[np.bool_]:
     """Which rows' tokens join to exactly the row's bytes; one comparison where all do."""
-    import numpy as np
-
     text = np.frombuffer(blob, np.uint8)
     if np.array_equal(begins, row_starts) and np.array_equal(decoded, text):
         return np.ones(len(begins) - 1, bool)
@@ -210,10 +197,8 @@ def _decoded_rows(begins: "Ints", decoded: "NDArray[np.uint8]", row_starts: "Int
     )
 
 
-def _borders(token_ends: "Ints", offsets: "Ints", positions: "Ints") -> "tuple[Ints, Ints]":
+def _borders(token_ends: Ints, offsets: Ints, positions: Ints) -> tuple[Ints, Ints]:
     """`borders.token_borders` for a batch, in bytes of the joined text."""
-    import numpy as np
-
     starts = np.concatenate(([0], token_ends[:-1])) if len(token_ends) else token_ends
     prompt, cot, first, last = (
         np.searchsorted(starts, positions[:, 0]),

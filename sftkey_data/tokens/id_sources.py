@@ -1,24 +1,22 @@
-"""Where the fast encoder's ids come from: quicker implementations of a vocabulary; and the bytes of its tokens."""
+"""Where the fast encoder's ids come from: quicker implementations of a vocabulary; and the bytes of its tokens.
+
+fastokens and tiktoken are imported where they are tried: neither runs on every platform.
+"""
 
 import re
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
-from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Ints
+from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.tokens.tokenizer_file import TokenizerFile
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Ints
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
@@ -47,7 +45,7 @@ class IdSource:
     """
 
     name: str
-    encode: "Callable[[list[str]], tuple[Ints, Ints]]"
+    encode: Callable[[list[str]], tuple[Ints, Ints]]
     missing: bytes = b""
 
 
@@ -57,15 +55,12 @@ class VocabularyBytes:
     `lead` is what decoding puts before a text (the space of SentencePiece vocabularies).
     """
 
-    def __init__(self, tokens: "pa.BinaryArray", lead: str) -> None:
+    def __init__(self, tokens: pa.BinaryArray, lead: str) -> None:
         self.lead = lead
         self._tokens = tokens
 
-    def join(self, ids: "Ints") -> "tuple[Ints, NDArray[np.uint8]]":
+    def join(self, ids: Ints) -> tuple[Ints, NDArray[np.uint8]]:
         """End of every token in the joined bytes, and the joined bytes."""
-        import numpy as np
-        import pyarrow as pa
-
         taken = self._tokens.take(pa.array(ids))
         _, ends, data = taken.buffers()
         ends = np.frombuffer(ends, np.int32)[: len(ids) + 1]
@@ -78,28 +73,8 @@ def find_id_source(reference: Encoder) -> IdSource | None:
     return fastokens_source(reference) or tiktoken_source(reference)
 
 
-@cache
-def prefetch(directory: str) -> "Future[Any]":
-    """Begin to load fastokens from a folder's `tokenizer.json`: it takes a second, without the interpreter's lock."""
-    loaded: Future[Any] = Future()
-
-    def load() -> None:
-        try:
-            import fastokens
-
-            content = (Path(directory) / "tokenizer.json").read_text(encoding="utf-8")
-            loaded.set_result(fastokens.Tokenizer.from_json_str(content))
-        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
-            loaded.set_exception(error)
-
-    Thread(target=load, daemon=True).start()  # an error elsewhere must not wait for it
-    return loaded
-
-
 def fastokens_source(reference: Encoder) -> IdSource | None:
     """By fastokens; None where it refuses the tokenizer."""
-    import numpy as np
-
     try:
         if isinstance(reference.tokenizer, TokenizerFile):
             encoder = prefetch(reference.tokenizer.name_or_path).result()
@@ -110,7 +85,7 @@ def fastokens_source(reference: Encoder) -> IdSource | None:
     except (ImportError, OSError, ValueError):  # not on this platform, or a part that it does not know
         return None
 
-    def encode(texts: list[str]) -> "tuple[Ints, Ints]":
+    def encode(texts: list[str]) -> tuple[Ints, Ints]:
         ids, offsets = encoder.encode_batch_flat(texts)
         return np.frombuffer(ids, np.int32), np.frombuffer(offsets, np.uint64).astype(np.int64)
 
@@ -152,15 +127,13 @@ def _single_pattern(pre_tokenizer: dict[str, Any] | None) -> str | None:
 def tokenizers_source(reference: Encoder) -> IdSource:
     """The reference's own library without its offsets, which cost a third of its time."""
 
-    def encode(texts: list[str]) -> "tuple[Ints, Ints]":
+    def encode(texts: list[str]) -> tuple[Ints, Ints]:
         return _flat(e.ids for e in reference.backend.encode_batch_fast(texts, add_special_tokens=False))
 
     return IdSource("tokenizers", encode)
 
 
-def _flat(rows: Any) -> "tuple[Ints, Ints]":
-    import numpy as np
-
+def _flat(rows: Any) -> tuple[Ints, Ints]:
     rows = list(rows)
     offsets = np.concatenate(([0], np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))))
     return np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])), offsets
@@ -168,8 +141,6 @@ def _flat(rows: Any) -> "tuple[Ints, Ints]":
 
 def vocabulary_bytes(reference: Encoder) -> VocabularyBytes | None:
     """Bytes by id for byte-level vocabularies and for SentencePiece ones with byte fallback; None for others."""
-    import pyarrow as pa
-
     parts = reference.parts
     pre = parts["pre_tokenizer"] or {}
     kinds = [part["type"] for part in pre.get("pretokenizers", [pre] if pre else [])]
@@ -188,11 +159,8 @@ def vocabulary_bytes(reference: Encoder) -> VocabularyBytes | None:
     return None
 
 
-def _byte_level(tokens: list[str]) -> "pa.BinaryArray":
+def _byte_level(tokens: list[str]) -> pa.BinaryArray:
     """A byte per character. An added token is not written in this alphabet: what it becomes here is never looked at."""
-    import numpy as np
-    import pyarrow as pa
-
     joined = "".join(tokens).translate(_byte_alphabet()).encode("latin-1", "replace")
     ends = np.cumsum([0, *map(len, tokens)], dtype=np.int32)
     return pa.BinaryArray.from_buffers(pa.binary(), len(tokens), [None, pa.py_buffer(ends), pa.py_buffer(joined)])

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import msgspec
+from tokenizers import Tokenizer
+
 from sftkey_data.errors import SFTKeyError, nearest
 
 if TYPE_CHECKING:
@@ -169,8 +172,6 @@ class Encoder:
         add_special_tokens: bool = True,
         eos_token_id: int | None = None,
     ) -> None:
-        from tokenizers import Tokenizer
-
         self.tokenizer = tokenizer
         self.eos_token_id = int(tokenizer.eos_token_id if eos_token_id is None else eos_token_id)
         self.add_special_tokens = add_special_tokens
@@ -183,8 +184,6 @@ class Encoder:
     @cached_property
     def parts(self) -> dict[str, Any]:
         """The content of `tokenizer.json`, see `backend_json`; the merges, which are many, stay undecoded."""
-        import msgspec
-
         parts = msgspec.json.decode(self.backend_json, type=dict[str, msgspec.Raw])
         content: dict[str, Any] = {name: msgspec.json.decode(part) for name, part in parts.items() if name != "model"}
         model = msgspec.json.decode(parts["model"], type=dict[str, msgspec.Raw])

@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 import sftkey_data
 from sftkey_data.errors import Interrupted
 from sftkey_data.storage.appearing import make_folder, write_bytes
@@ -28,8 +30,6 @@ class TokenizerFile:
     """What a build needs of a tokenizer; a `FastTokenizer` as transformers' are, without chat template."""
 
     def __init__(self, directory: Path, eos_token: str) -> None:
-        from tokenizers import Tokenizer
-
         self.name_or_path = str(directory)
         self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.backend_tokenizer.no_padding()

@@ -1,31 +1,27 @@
 """Which rows of a batch are certainly in order, by arithmetic on whole columns.
 
-"Certainly" means that `faults.row_faults` would find nothing; whatever is not proven here is decided there.
+"Certainly" means that `row_faults.row_faults` would find nothing; whatever is not proven here is decided there.
 """
 
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING
 
-from sftkey_data.extract.parts import Reject
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Int64s
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_data.schema import CHARACTER_SPANS, PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.token_bytes import CheckedBytes
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Int64s
-
-    Bools = NDArray[np.bool_]
+Bools = NDArray[np.bool_]
 
 
 def proven_rows(
-    batch: "pa.RecordBatch", template: Template, encoder: Encoder | None, alphabet: CheckedBytes | None, *, full: bool
-) -> "Bools":
+    batch: pa.RecordBatch, template: Template, encoder: Encoder | None, alphabet: CheckedBytes | None, *, full: bool
+) -> Bools:
     """Whether each row is proven to be in order.
 
     Args:
@@ -35,13 +31,11 @@ def proven_rows(
         alphabet: The bytes of its tokens; None proves no row that has tokens.
         full: Also encode every row and every prompt again, and compare.
     """
-    import numpy as np
-
     if encoder is not None and alphabet is None:
         return np.zeros(batch.num_rows, bool)
     prompts, completions = (batch.column(name).to_pylist() for name in ("prompt", "completion"))
     spans = np.stack([batch.column(name).to_numpy() for name in CHARACTER_SPANS], axis=1).astype(np.int64)
-    tag_ends = _cot_tag_ends(completions, batch.column("gold").to_pylist(), spans, template, full=full)
+    tag_ends = _cot_tag_ends(completions, batch.column("gold").to_pylist(), spans, template)
     proven: Bools = tag_ends >= 0
     if encoder is None or alphabet is None:
         return proven
@@ -53,26 +47,16 @@ def proven_rows(
     return proven & tokens.encoded_again(texts, prompts) if full else proven
 
 
-def _cot_tag_ends(
-    completions: list[str], golds: list[str], spans: "Int64s", template: Template, *, full: bool
-) -> "Int64s":
-    """Where each closing CoT tag ends, where completion, gold and spans agree with the template; else -1.
-
-    A completion that the template writes from its own CoT and Key reads back, that is `render`'s promise; `full` reads.
-    """
-    import numpy as np
-
+def _cot_tag_ends(completions: list[str], golds: list[str], spans: Int64s, template: Template) -> Int64s:
+    """Where each closing CoT tag ends, where completion, gold and spans agree with what the template reads; else -1."""
     ends = np.full(len(completions), -1, np.int64)
     for row, (completion, gold, span) in enumerate(zip(completions, golds, spans.tolist(), strict=True)):
         try:
-            if full:
-                written, found = completion, template.locate(completion)
-            else:
-                written, found = template.render(completion[span[0] : span[1]], gold)
-        except (Reject, Malformed):
+            found = template.locate(completion)  # not `render`, whose short cuts the build relies on
+        except Malformed:
             continue
         agrees = span == [found.cot_start, found.cot_end, found.key_start, found.key_end]
-        if agrees and written == completion and completion[found.key_start : found.key_end] == gold:
+        if agrees and completion[found.key_start : found.key_end] == gold:
             ends[row] = found.cot_tag_end
     return ends
 
@@ -80,9 +64,7 @@ def _cot_tag_ends(
 class _Tokens:
     """The token columns of a batch. `ids[offsets[i]:offsets[i + 1]]` are row i's, EOS included."""
 
-    def __init__(self, batch: "pa.RecordBatch", alphabet: CheckedBytes, encoder: Encoder) -> None:
-        import numpy as np
-
+    def __init__(self, batch: pa.RecordBatch, alphabet: CheckedBytes, encoder: Encoder) -> None:
         column = batch.column("input_ids")
         self.ids: NDArray[np.int32] = column.flatten().to_numpy()
         self.offsets: Int64s = column.offsets.to_numpy().astype(np.int64) - column.offsets[0].as_py()
@@ -93,15 +75,13 @@ class _Tokens:
         self.alphabet = alphabet
         self.encoder = encoder
 
-    def stand_for(self, texts: list[str], positions: "Int64s") -> "Bools":
+    def stand_for(self, texts: list[str], positions: Int64s) -> Bools:
         """Whether each row's tokens are its text and an EOS, with borders and straddle bits where its text has them.
 
         Args:
             texts: Prompt + completion of each row.
             positions: Shape (rows, 4), code points: end of prompt and of the closing CoT tag, start and end of the Key.
         """
-        import numpy as np
-
         lengths = np.diff(self.offsets)
         known = len(self.ids) > 0 and self.ids.min() >= 0 and self.ids.max() < len(self.alphabet)
         if not known or lengths.min() <= len(self.encoder.prefix):
@@ -117,24 +97,23 @@ class _Tokens:
         audible[silent] = False
         token_ends = np.cumsum(sizes)
         begins = np.concatenate(([0], token_ends))[self.offsets]
-        same = _same_bytes(texts, begins, self.alphabet.join(self.ids[audible]))
-        borders, straddle = self._found(token_ends, sizes, _in_bytes(texts, positions) + begins[:-1, None])
+        lead = self.alphabet.lead
+        decoded = self.alphabet.join(self.ids[audible])
+        same = _same_bytes([f"{lead.decode()}{text}" for text in texts] if lead else texts, begins, decoded)
+        places = _in_bytes(texts, positions) + begins[:-1, None] + len(lead)
+        borders, straddle = self._found(token_ends, sizes, places)
         same &= (borders == self.borders).all(axis=1) & (straddle == (self.straddle & ~PROMPT_NOT_PREFIX))
         prompt, cot, first, last = borders[:, 0], borders[:, 1], borders[:, 2], borders[:, 3]
         sound: Bools = ends_right & same & (prompt > 0) & (prompt <= cot) & (first < last)
         return sound
 
-    def _holds_prefix(self) -> "Bools":
-        import numpy as np
-
+    def _holds_prefix(self) -> Bools:
         prefix = np.array(self.encoder.prefix, np.int32)
         at = self.offsets[:-1, None] + np.arange(len(prefix))
         held: Bools = (self.ids[at] == prefix).all(axis=1)
         return held
 
-    def _eos_inside(self) -> "Bools":
-        import numpy as np
-
+    def _eos_inside(self) -> Bools:
         inside = np.zeros(len(self.straddle), bool)
         places = np.flatnonzero(self.ids == self.encoder.eos_token_id)
         rows = np.searchsorted(self.offsets, places, side="right") - 1
@@ -142,10 +121,8 @@ class _Tokens:
         inside[rows[early]] = True
         return inside
 
-    def _found(self, ends: "Int64s", sizes: "Int64s", positions: "Int64s") -> "tuple[Int64s, Int64s]":
-        """`borders.token_borders` of every row, in bytes of all texts joined."""
-        import numpy as np
-
+    def _found(self, ends: Int64s, sizes: Int64s, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """The borders of every row and the bits of its `straddle`, in bytes of all texts joined."""
         starts, inside = ends - sizes, len(ends) - 1
         prompt, cot, last = (np.searchsorted(starts, positions[:, column]) for column in (0, 1, 3))
         first = np.searchsorted(ends, positions[:, 2], side="right")
@@ -157,10 +134,8 @@ class _Tokens:
             :-1, None
         ], straddle
 
-    def encoded_again(self, texts: list[str], prompts: list[str]) -> "Bools":
+    def encoded_again(self, texts: list[str], prompts: list[str]) -> Bools:
         """Whether the reference gives each row's ids, and the prompt's bit of `straddle`."""
-        import numpy as np
-
         own = [self.ids[start : stop - 1] for start, stop in pairwise(self.offsets.tolist())]
         same = np.array([np.array_equal(a, b) for a, b in zip(own, _encode(self.encoder, texts), strict=True)], bool)
         alone = _encode(self.encoder, prompts)
@@ -171,10 +146,8 @@ class _Tokens:
         return same & agrees
 
 
-def _encode(encoder: Encoder, texts: list[str]) -> "list[NDArray[np.int32]]":
+def _encode(encoder: Encoder, texts: list[str]) -> list[NDArray[np.int32]]:
     """Ids by the reference's tokenizer, whose offsets would cost a fifth more: the tokens' bytes give the same."""
-    import numpy as np
-
     encodings = encoder.backend.encode_batch_fast(texts, add_special_tokens=encoder.add_special_tokens)
     ids = [encoding.ids for encoding in encodings]
     lengths = np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)))
@@ -182,10 +155,8 @@ def _encode(encoder: Encoder, texts: list[str]) -> "list[NDArray[np.int32]]":
     return np.split(flat, lengths[:-1])
 
 
-def _same_bytes(texts: list[str], begins: "Int64s", joined: "NDArray[np.uint8]") -> "Bools":
+def _same_bytes(texts: list[str], begins: Int64s, joined: NDArray[np.uint8]) -> Bools:
     """Whether the tokens of each row join to exactly its text; one comparison where all do."""
-    import numpy as np
-
     text = np.frombuffer("".join(texts).encode(), np.uint8)
     if len(text) == len(joined) and np.array_equal(text, joined):
         lengths = _byte_lengths(texts, len(text))
@@ -201,16 +172,14 @@ def _same_bytes(texts: list[str], begins: "Int64s", joined: "NDArray[np.uint8]")
     )
 
 
-def _byte_lengths(texts: list[str], total: int) -> "Int64s":
-    import numpy as np
-
+def _byte_lengths(texts: list[str], total: int) -> Int64s:
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     if int(lengths.sum()) == total:
         return lengths
     return np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
 
 
-def _in_bytes(texts: list[str], positions: "Int64s") -> "Int64s":
+def _in_bytes(texts: list[str], positions: Int64s) -> Int64s:
     """Positions in code points as positions in bytes of UTF-8."""
     positions = positions.copy()
     for row, text in enumerate(texts):

@@ -11,31 +11,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sftkey_data import engine
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
-from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.process_pool import run_processes
-from sftkey_data.schema import STRADDLE_NAMES, TOKEN_BORDERS, shard_schema
+from sftkey_data.schema import shard_schema
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.batch_proof import proven_rows
 from sftkey_data.verify.check_files import check_files
 from sftkey_data.verify.manifest_facts import fact_faults
 from sftkey_data.verify.row_faults import row_faults
+from sftkey_data.verify.shard_statistics import Measured, measure, shard_statistics
 from sftkey_data.verify.token_bytes import CheckedBytes, checked_bytes
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
 CHECKED_ROWS = 2_000
-RECOUNTED = ("unit", "example_length", "completion_length", "key_length", "key_share", "straddle")
-"""The statistics that the shards alone decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Checked:
 
     first: int
     last: int
-    tally: UnitTally
+    measured: Measured
 
 
 def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Manifest:
@@ -75,7 +72,7 @@ def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Man
         encoder = prepared.encoder()
         alphabet = checked_bytes(encoder) if encoder is not None else None
         checker = Checker(prepared, encoder, alphabet, full)
-        tallies, before = [], -1
+        measured, before = [], -1
         with progress(f"checking {prepared.title}", manifest.counts.written) as bar:
             for shard, done in zip(manifest.shards, _run(checker, workers), strict=True):
                 if done.first <= before:
@@ -84,9 +81,9 @@ def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Man
                         f"{before}"
                     )
                 before = done.last
-                tallies.append(done.tally)
+                measured.append(done.measured)
                 bar.advance(bar.task_ids[0], shard.rows)
-    _check_statistics(prepared, UnitTally.sum(tallies))
+    _check_statistics(prepared, measured)
     return manifest
 
 
@@ -106,7 +103,7 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
     Raises:
         SFTKeyError: Names the first row that is off.
     """
-    prepared, tally = checker.prepared, UnitTally()
+    prepared = checker.prepared
     name = prepared.at(shard.file)
     ends: list[int] = []
     with prepared.shard(shard, verify=True) as table:
@@ -116,16 +113,13 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
             numbers = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
             ends += numbers[[0, -1]].tolist() if len(numbers) else []
             first += batch.num_rows
-            _count(batch, tally)
+        measured = measure(table)
     if not ends:
         raise SFTKeyError(f"{name}: holds no rows")
-    return Checked(ends[0], ends[-1], tally)
+    return Checked(ends[0], ends[-1], measured)
 
 
-def _check_table(table: "pa.Table", name: str, *, tokenized: bool) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _check_table(table: pa.Table, name: str, *, tokenized: bool) -> None:
     if table.schema != shard_schema(tokenized=tokenized):
         raise SFTKeyError(f"{name}: its columns are not those of the schema")
     try:
@@ -140,10 +134,8 @@ def _check_table(table: "pa.Table", name: str, *, tokenized: bool) -> None:
         raise SFTKeyError(f"{name}: one of the input_ids is null")
 
 
-def _check_batch(batch: "pa.RecordBatch", first: int, before: int, name: str, checker: Checker) -> "NDArray[np.int64]":
+def _check_batch(batch: pa.RecordBatch, first: int, before: int, name: str, checker: Checker) -> NDArray[np.int64]:
     """Check rows; returns the numbers in their ids. `first` is the number of the first row, `before` the last id's."""
-    import numpy as np
-
     manifest = checker.prepared.manifest
     facts, numbers = fact_faults(batch, before, manifest)
     suspected = ~proven_rows(batch, manifest.template, checker.encoder, checker.alphabet, full=checker.full)
@@ -160,33 +152,8 @@ def _check_batch(batch: "pa.RecordBatch", first: int, before: int, name: str, ch
     return numbers
 
 
-def _count(batch: "pa.RecordBatch", tally: UnitTally) -> None:
-    """Add a batch to what the statistics are made of."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    tally.written += batch.num_rows
-    if "input_ids" in batch.schema.names:
-        total = pc.list_value_length(batch.column("input_ids")).to_numpy()
-        prompt, _, key_start, key_end, _ = (batch.column(name).to_numpy() for name in TOKEN_BORDERS)
-        lengths = (total, total - prompt, key_end - key_start)
-        bits = batch.column("straddle").to_numpy()
-    else:
-        prompt, completion, gold = (
-            pc.utf8_length(batch.column(name)).to_numpy() for name in ("prompt", "completion", "gold")
-        )
-        lengths, bits = (prompt + completion, completion, gold), np.zeros(0, np.int8)
-    for bit, name in STRADDLE_NAMES.items():
-        tally.straddles[name] += int(np.count_nonzero(bits & bit))
-    for counter, column in zip((tally.lengths, tally.completion_lengths, tally.key_lengths), lengths, strict=True):
-        values, counts = np.unique(column, return_counts=True)
-        counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-
-
-def _check_statistics(prepared: Prepared, total: UnitTally) -> None:
+def _check_statistics(prepared: Prepared, shards: list[Measured]) -> None:
     manifest = prepared.manifest
-    found = total.statistics("tokens" if manifest.tokenizer else "characters")
-    for name in RECOUNTED:
-        if manifest.statistics.get(name) != found[name]:
-            said = manifest.statistics.get(name)
-            raise SFTKeyError(f"{prepared.at(MANIFEST)}: statistics.{name} is {said}, the shards give {found[name]}")
+    for name, found in shard_statistics(shards, "tokens" if manifest.tokenizer else "characters").items():
+        if (said := manifest.statistics.get(name)) != found:
+            raise SFTKeyError(f"{prepared.at(MANIFEST)}: statistics.{name} is {said}, the shards give {found}")

@@ -1,19 +1,17 @@
 """What the manifest alone says about a row: its id, its data set and split, what kinds of values it may hold."""
 
-from typing import TYPE_CHECKING
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from sftkey_data.arrays import Int64s
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.prepared.manifest import Manifest
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from sftkey_data.arrays import Int64s
 
 NUMBER = r"^(0|[1-9][0-9]{0,17})$"
 
 
-def fact_faults(batch: "pa.RecordBatch", before: int, manifest: Manifest) -> "tuple[dict[int, str], Int64s]":
+def fact_faults(batch: pa.RecordBatch, before: int, manifest: Manifest) -> tuple[dict[int, str], Int64s]:
     """The first fault of every row that has one, and the number in every row's id.
 
     Ids are `dataset/split/N`, where N counts the rows read and so grows from row to row: none can stand twice.
@@ -40,22 +38,15 @@ def fact_faults(batch: "pa.RecordBatch", before: int, manifest: Manifest) -> "tu
     return faults, numbers
 
 
-def _numbers(ids: "pa.StringArray", prefix: str) -> "Int64s":
+def _numbers(ids: pa.StringArray, prefix: str) -> Int64s:
     """The number in each id; -1 where an id has another form."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     tails = pc.utf8_slice_codeunits(ids, len(prefix))
     formed = pc.and_(pc.starts_with(ids, prefix), pc.match_substring_regex(tails, NUMBER))
     numbers: Int64s = pc.cast(pc.if_else(formed, tails, "-1"), pa.int64()).to_numpy()
     return numbers
 
 
-def _value_faults(batch: "pa.RecordBatch", manifest: Manifest) -> dict[int, str]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _value_faults(batch: pa.RecordBatch, manifest: Manifest) -> dict[int, str]:
     faults: dict[int, str] = {}
     known = {"answer_type": list(ANSWER_TYPES), "dataset": [manifest.dataset], "split": [manifest.split]}
     for name, values in known.items():

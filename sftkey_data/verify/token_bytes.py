@@ -1,42 +1,46 @@
-"""Byte-level tokens as bytes: a batch of ids joined and cut by arithmetic, without decoding row by row.
+"""Tokens as bytes: a batch of ids joined and cut by arithmetic, without decoding row by row.
 
-The build has arithmetic of its own, see `fast`; what checks a build must not share it.
+The build has arithmetic of its own, see `tokens.id_sources`; what checks a build must not share it.
 """
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Int64s
 from sftkey_data.tokens.tokenizer import Encoder
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from sftkey_data.arrays import Int64s
+BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")  # how a SentencePiece vocabulary writes a byte that no other token holds
+WORD_START = "\u2581"  # how it writes a space
 
 
 class CheckedBytes:
-    """The bytes of every token of a byte-level vocabulary; an added token stands for its text."""
+    """The bytes of every token of a vocabulary; an added token stands for its text.
 
-    def __init__(self, tokens: "pa.BinaryArray") -> None:
-        import pyarrow.compute as pc
+    `lead` is what the tokenizer puts before a text: the space of SentencePiece, where the text begins with none.
+    """
 
+    def __init__(self, tokens: pa.BinaryArray, lead: bytes = b"") -> None:
+        self.lead = lead
         self._tokens = tokens
         self._sizes: NDArray[np.int64] = pc.binary_length(tokens).to_numpy().astype("int64")
 
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def sizes(self, ids: "NDArray[np.int32]") -> "Int64s":
+    def sizes(self, ids: NDArray[np.int32]) -> Int64s:
         """Bytes of each token."""
         sizes: Int64s = self._sizes[ids]
         return sizes
 
-    def join(self, ids: "NDArray[np.int32]") -> "NDArray[np.uint8]":
+    def join(self, ids: NDArray[np.int32]) -> NDArray[np.uint8]:
         """The bytes of all tokens, one after the other."""
-        import numpy as np
-        import pyarrow as pa
-
         joined = self._tokens.take(pa.array(ids))
         _, offsets, data = joined.buffers()
         if data is None:
@@ -46,23 +50,39 @@ class CheckedBytes:
 
 
 def checked_bytes(encoder: Encoder) -> CheckedBytes | None:
-    """The bytes of a tokenizer's tokens; None where it is not byte-level, and decoding has rules of its own."""
-    import pyarrow as pa
-
+    """The bytes of a tokenizer's tokens, byte-level or SentencePiece's; None where decoding has rules of its own."""
     parts: dict[str, Any] = encoder.parts
-    decoder = parts.get("decoder") or {}
-    if decoder.get("type") != "ByteLevel" or parts["model"]["type"] != "BPE":
+    if parts["model"]["type"] != "BPE":
         return None
-    alphabet = _byte_alphabet()
-    tokens: dict[int, bytes] = {}
-    for token, index in parts["model"]["vocab"].items():
-        try:
-            tokens[index] = token.translate(alphabet).encode("latin-1")
-        except UnicodeEncodeError:  # a token that no text gives
-            tokens[index] = b""
+    if (parts.get("decoder") or {}).get("type") == "ByteLevel":
+        lead = b""
+        read: Callable[[str], bytes] = partial(_byte_level, alphabet=_byte_alphabet())
+    elif _puts_space_first(parts["pre_tokenizer"] or {}):
+        read, lead = _sentence_piece, b" "
+    else:
+        return None
+    tokens = {index: read(token) for token, index in parts["model"]["vocab"].items()}
     for added in parts["added_tokens"]:
         tokens[added["id"]] = str(added["content"]).encode()
-    return CheckedBytes(pa.array([tokens.get(index, b"") for index in range(max(tokens) + 1)], pa.binary()))
+    return CheckedBytes(pa.array([tokens.get(index, b"") for index in range(max(tokens) + 1)], pa.binary()), lead)
+
+
+def _puts_space_first(pre_tokenizer: dict[str, Any]) -> bool:
+    kind, first = pre_tokenizer.get("type"), pre_tokenizer.get("prepend_scheme")
+    return kind == "Metaspace" and first in ("first", "always") and pre_tokenizer["replacement"] == WORD_START
+
+
+def _byte_level(token: str, alphabet: dict[int, int]) -> bytes:
+    try:
+        return token.translate(alphabet).encode("latin-1")
+    except UnicodeEncodeError:  # a token that no text gives
+        return b""
+
+
+def _sentence_piece(token: str) -> bytes:
+    if byte := BYTE_TOKEN.fullmatch(token):
+        return bytes.fromhex(byte[1])
+    return token.replace(WORD_START, " ").encode()
 
 
 def _byte_alphabet() -> dict[int, int]:

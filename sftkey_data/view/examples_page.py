@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 import sftkey_data
 from sftkey_data.errors import Interrupted, SFTKeyError
@@ -23,11 +27,6 @@ from sftkey_data.storage.appearing import write_bytes
 from sftkey_data.storage.file_bytes import open_read
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.view.show import token_ends
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 MAX_TEXT_BYTES = 200 * 2**20  # a browser refuses strings of 2**29 characters; tokens and spans come on top
 MAX_REJECT_CHARACTERS = 20_000
@@ -91,7 +90,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _bounded(prepared: Prepared, num: int | None) -> "Iterator[pa.Table]":
+def _bounded(prepared: Prepared, num: int | None) -> Iterator[pa.Table]:
     """The tables of the examples wanted, as long as a browser can hold their text."""
     size = rows = 0
     for table in prepared.tables(num):
@@ -105,7 +104,7 @@ def _bounded(prepared: Prepared, num: int | None) -> "Iterator[pa.Table]":
         yield table
 
 
-def _columns(tables: "Iterator[pa.Table]", encoder: Encoder | None) -> dict[str, list[Any]]:
+def _columns(tables: Iterator[pa.Table], encoder: Encoder | None) -> dict[str, list[Any]]:
     names = ["id", "prompt", "completion", "answer_type", "choices", "spans"]
     names += ["widths", "borders", "straddle"] if encoder is not None else []
     columns: dict[str, list[Any]] = {name: [] for name in names}
@@ -135,17 +134,13 @@ def _spans(row: dict[str, Any]) -> list[int]:
 
 def _widths(text: str, ends: list[int]) -> list[int]:
     """UTF-16 units of each token."""
-    import numpy as np
-
     reached = np.array(ends) if text.isascii() else _utf16_positions(text)[ends]
     widths: list[int] = np.diff(reached, prepend=0).tolist()
     return widths
 
 
-def _utf16_positions(text: str) -> "NDArray[np.int64]":
+def _utf16_positions(text: str) -> NDArray[np.int64]:
     """Position in UTF-16 units of every code point of a text, and of its end; shape (len(text) + 1,)."""
-    import numpy as np
-
     astral = np.frombuffer(text.encode("utf-32-le"), np.uint32) > 0xFFFF
     return np.concatenate(([0], np.cumsum(astral + np.int64(1))))
 

@@ -11,6 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sftkey_data.arrays import Int64s
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.prepared_folder import open_prepared
@@ -18,14 +24,9 @@ from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.storage.appearing import write_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
-    from sftkey_data.arrays import Int64s
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 TABLE_QUANTILES = {"min": 0.0, "p5": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 MAX_REASONS = 8
@@ -42,19 +43,19 @@ class Statistics:
 
     manifest: Manifest
     unit: str  # "tokens" or "characters"
-    example: "Int64s"
-    completion: "Int64s"
-    cot: "Int64s"
-    key: "Int64s"
+    example: Int64s
+    completion: Int64s
+    cot: Int64s
+    key: Int64s
     straddles: dict[str, int]  # examples per kind; empty where lengths are characters
 
     @property
-    def key_share(self) -> "Floats":
+    def key_share(self) -> Floats:
         """The Key's part of each completion, in [0, 1]."""
         return self.key / self.completion
 
     @property
-    def cot_ratio(self) -> "Floats":
+    def cot_ratio(self) -> Floats:
         """How often the Key fits into each CoT."""
         return self.cot / self.key
 
@@ -65,8 +66,6 @@ def read_statistics(directory: Path | str) -> Statistics:
     Raises:
         SFTKeyError: Not a prepared folder, or a shard that is missing or damaged.
     """
-    import numpy as np
-
     prepared = open_prepared(directory)
     tokenized = prepared.manifest.tokenizer is not None
     measure = _token_lengths if tokenized else _character_lengths
@@ -81,25 +80,19 @@ def read_statistics(directory: Path | str) -> Statistics:
     return Statistics(prepared.manifest, unit, example, completion, cot, key, dict(straddles))
 
 
-def _token_lengths(table: "pa.Table") -> "tuple[Int64s, Int64s, Int64s, Int64s]":
-    import pyarrow.compute as pc
-
+def _token_lengths(table: pa.Table) -> tuple[Int64s, Int64s, Int64s, Int64s]:
     example = pc.list_value_length(table["input_ids"]).to_numpy().astype("int64")
     prompt, cot_end, key_start, key_end, _ = (table[name].to_numpy().astype("int64") for name in TOKEN_BORDERS)
     return example, example - prompt, cot_end - prompt, key_end - key_start
 
 
-def _character_lengths(table: "pa.Table") -> "tuple[Int64s, Int64s, Int64s, Int64s]":
-    import pyarrow.compute as pc
-
+def _character_lengths(table: pa.Table) -> tuple[Int64s, Int64s, Int64s, Int64s]:
     prompt, completion = (pc.utf8_length(table[name]).to_numpy().astype("int64") for name in ("prompt", "completion"))
     cot_start, cot_end, key_start, key_end = (table[name].to_numpy().astype("int64") for name in CHARACTER_SPANS)
     return prompt + completion, completion, cot_end - cot_start, key_end - key_start
 
 
-def _straddles(table: "pa.Table") -> dict[str, int]:
-    import numpy as np
-
+def _straddles(table: pa.Table) -> dict[str, int]:
     bits = table["straddle"].to_numpy()
     return {name: int(np.count_nonzero(bits & bit)) for bit, name in STRADDLE_NAMES.items()}
 
@@ -142,8 +135,6 @@ def _length_rows(statistics: Statistics) -> list[list[str]]:
 
 def _quantiles(values: Any) -> Any:
     """As in the manifest: the smallest value that at least this share of the examples does not exceed."""
-    import numpy as np
-
     return np.quantile(values, list(TABLE_QUANTILES.values()), method="inverted_cdf")
 
 
@@ -191,8 +182,6 @@ def draw(statistics: Statistics, path: Path) -> None:
 
 
 def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
-    import numpy as np
-
     series = {name: getattr(statistics, name) for name in REGION_COLOURS}
     bins = _logarithmic_bins(np.concatenate([_ends(values) for values in series.values()]))
     for name, values in series.items():
@@ -211,8 +200,6 @@ def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
 
 
 def _draw_share(axes: "Axes", statistics: Statistics) -> None:
-    import numpy as np
-
     shares = 100 * statistics.key_share
     bins = np.linspace(0, max(1.0, float(shares.max()) * 1.02), 51)
     axes.stairs(np.histogram(shares, bins)[0], bins, fill=True, color=REGION_COLOURS["key"], alpha=0.75)
@@ -223,8 +210,6 @@ def _draw_share(axes: "Axes", statistics: Statistics) -> None:
 
 
 def _draw_ratio(axes: "Axes", statistics: Statistics) -> None:
-    import numpy as np
-
     ratios = statistics.cot_ratio
     bins = _logarithmic_bins(_ends(ratios), whole=False)
     axes.stairs(np.histogram(ratios, bins)[0], bins, fill=True, color=REGION_COLOURS["cot"], alpha=0.75)
@@ -256,15 +241,11 @@ def _draw_rejects(axes: "Axes", manifest: Manifest) -> None:
 
 
 def _ends(values: Any) -> Any:
-    import numpy as np
-
     return np.array([values.min(), values.max()], np.float64)
 
 
 def _logarithmic_bins(values: Any, *, whole: bool = True) -> Any:
     """About 60 bin borders over positive values; `whole` numbers get no bin that can hold none of them."""
-    import numpy as np
-
     low, high = max(float(values.min()), 0.5 if whole else 1e-3), max(float(values.max()), 1.0)
     bins = np.geomspace(low, high * 1.02, 61)
     return np.unique(np.concatenate([np.floor(bins) - 0.5, [np.ceil(high) + 0.5]]).clip(0.5)) if whole else bins

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.text import Text
 
 from sftkey_data.build.plan import BuildConfig, make_plan
+from sftkey_data.build.preview import preview
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
@@ -37,12 +37,12 @@ def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator
 def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
     """The first rows of a source as the build would write them; a rejected row shows its reason."""
     plan = make_plan(config)
-    for index, record in enumerate(islice(plan.records(), num)):
-        unit = prepare([(index, record)], plan.recipe)
+    for unit in preview(plan, num):
         for row in unit.table.to_pylist():
             yield _example(row, plan.recipe.encoder)
         for reject in unit.rejects:
-            yield Text(f"{record.where}: rejected: {reject['reason']}: {_short(reject['detail'])}\n", style="red")
+            place = f"{reject['source']}:{reject['position']}"
+            yield Text(f"{place}: rejected: {reject['reason']}: {_short(reject['detail'])}\n", style="red")
 
 
 def legend() -> Text:
@@ -90,8 +90,6 @@ def _first(prepared: Prepared, num: int) -> list[dict[str, Any]]:
 
 
 def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
-    import pyarrow.compute as pc
-
     known: list[str] = []
     for table in prepared.tables():
         if (index := pc.index(table.column("id"), wanted).as_py()) >= 0:

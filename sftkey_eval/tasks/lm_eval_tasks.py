@@ -93,7 +93,8 @@ def load_items(
     import pyarrow as pa
 
     from sftkey_data.build.plan import BuildConfig, make_plan
-    from sftkey_data.prepare.unit import prepare
+    from sftkey_data.build.preview import preview
+    from sftkey_data.build.work import BATCH_ROWS
 
     settings = validate(sftkey or {}, Settings, where="metadata sftkey")
     for name in (*settings.inputs, *settings.options):
@@ -111,9 +112,10 @@ def load_items(
             }
         )
     )
-    unit = prepare(list(enumerate(plan.records())), plan.recipe)
-    _tell(dataset, split, unit.table.num_rows, unit.rejects)
-    table = unit.table.select(["id", "dataset", "split", "prompt", "gold", "answer_type", "choices"])
+    units = list(preview(plan, at_a_time=BATCH_ROWS))
+    table = pa.concat_tables(unit.table for unit in units)
+    _tell(dataset, split, table.num_rows, [reject for unit in units for reject in unit.rejects])
+    table = table.select(["id", "dataset", "split", "prompt", "gold", "answer_type", "choices"])
     template = pa.repeat(settings.template, table.num_rows)
     items = datasets.Dataset(table.append_column("template", template))
     # a plain prompt ends in a line break, which a chat template would leave in the user's turn

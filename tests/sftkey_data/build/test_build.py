@@ -189,7 +189,7 @@ def test_a_text_that_the_tokenizer_loses_is_rejected(tmp_path: Path, shared_data
 def test_questions_that_repeat_another_are_counted_over_all_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_hashes: int
 ) -> None:
-    monkeypatch.setattr("sftkey_data.build.build.SLICE_HASHES", slice_hashes)
+    monkeypatch.setattr("sftkey_data.build.finish.SLICE_HASHES", slice_hashes)
     rows = [good(n) for n in (0, 1, 2, 0, 3, 1, 0, 4)]  # 8 rows, 5 questions
     path = write_rows(tmp_path / "rows.jsonl", rows)
     manifest = build(config(inputs=(path,), shard_rows=3), tmp_path / "out")

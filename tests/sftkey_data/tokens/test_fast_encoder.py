@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sftkey_data.build import build as building
 from sftkey_data.build.build import build
 from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.work import REFERENCE_ONLY
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import Unit, prepare
@@ -209,4 +209,4 @@ def test_a_mismatch_brings_back_the_reference_from_the_first_shard(
     said = capfd.readouterr().err
     assert "reference encoder" in said
     assert ("beginning again" in said) == (place > 0)
-    assert building.REFERENCE_ONLY not in {p.name for p in (tmp_path / "out").iterdir()}
+    assert REFERENCE_ONLY not in {p.name for p in (tmp_path / "out").iterdir()}

@@ -1,0 +1,32 @@
+"""Rows of a source as a build would write them, without writing anything."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from sftkey_data.build.plan import Plan
+from sftkey_data.prepare.unit import Unit, prepare
+
+EXAMPLE_TRIES = 100  # rows among which an example is looked for: a source may begin with rows that are rejected
+
+
+def preview(plan: Plan, num: int | None = None, *, at_a_time: int = 1) -> Iterator[Unit]:
+    """What becomes of a source's rows, in order.
+
+    Args:
+        plan: Of the build.
+        num: Only so many rows; all when None.
+        at_a_time: Rows of a unit. One by one, examples and rejects come as the rows stand; many are quicker.
+
+    Raises:
+        SFTKeyError: The extractor itself failed, or a row's file is broken.
+    """
+    records = enumerate(islice(plan.records(), num))
+    while batch := list(islice(records, at_a_time)):
+        yield prepare(batch, plan.recipe)
+
+
+def first_example(plan: Plan) -> dict[str, Any] | None:
+    """The first row of the input that becomes an example, as the shards hold it; None if none of the first 100 does."""
+    rows = (row for unit in preview(plan, EXAMPLE_TRIES) for row in unit.table.to_pylist())
+    return next(rows, None)

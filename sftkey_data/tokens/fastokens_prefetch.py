@@ -1,0 +1,25 @@
+"""Loading fastokens beside everything else a build begins with; this module imports nothing that would delay it."""
+
+from concurrent.futures import Future
+from functools import cache
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+
+@cache
+def prefetch(directory: str) -> "Future[Any]":
+    """Begin to load fastokens from a folder's `tokenizer.json`: it takes a second, without the interpreter's lock."""
+    loaded: Future[Any] = Future()
+
+    def load() -> None:
+        try:
+            import fastokens
+
+            content = (Path(directory) / "tokenizer.json").read_text(encoding="utf-8")
+            loaded.set_result(fastokens.Tokenizer.from_json_str(content))
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            loaded.set_exception(error)
+
+    Thread(target=load, daemon=True).start()  # an error elsewhere must not wait for it
+    return loaded

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import sftkey_data
 from sftkey_data import engine
+from sftkey_data.build.build_config import BuildConfig, config_json
 from sftkey_data.build.dataset_card import dataset_card, first_example
-from sftkey_data.build.plan import BuildConfig, Plan, make_plan, proven
+from sftkey_data.build.plan import Plan, make_plan, proven
 from sftkey_data.build.work import hash_questions, hashes_name, tally_name, work_piece
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
@@ -206,8 +207,8 @@ def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_
 
 
 def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], "NDArray[np.uint64]"]:
-    plain = {"tokenizer": None, "chat": False, "max_tokens": None, "decontaminate": ()}
-    return partial(hash_questions, recipe=_remake_recipe(config.model_copy(update=plain), split))
+    plain = replace(config, tokenizer=None, chat=False, max_tokens=None, decontaminate=())
+    return partial(hash_questions, recipe=_remake_recipe(plain, split))
 
 
 def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -> Iterator[Piece]:
@@ -251,7 +252,7 @@ def _manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifest:
         fingerprint=plan.fingerprint,
         dataset=plan.recipe.dataset.name,
         split=plan.recipe.split,
-        config=plan.config.model_dump(mode="json"),
+        config=config_json(plan.config),
         tokenizer=plan.tokenizer,
         template=plan.recipe.template,
         inputs=plan.input_infos(total.rows_by_source),

@@ -92,7 +92,8 @@ def load_items(
     import datasets
     import pyarrow as pa
 
-    from sftkey_data.build.plan import BuildConfig, make_plan
+    from sftkey_data.build.build_config import BuildConfig
+    from sftkey_data.build.plan import make_plan
     from sftkey_data.prepare.unit import prepare
 
     settings = validate(sftkey or {}, Settings, where="metadata sftkey")
@@ -101,14 +102,12 @@ def load_items(
             raise SFTKeyError(f"metadata sftkey: unknown dataset {name!r}{nearest(name, builtin_names())}")
     inputs = (settings.inputs[dataset],) if dataset in settings.inputs else ()
     plan = make_plan(
-        BuildConfig.model_validate(
-            {
-                "source": dataset,
-                "inputs": inputs,
-                "split": split,
-                "template": settings.template,
-                "options": settings.options.get(dataset, {}),
-            }
+        BuildConfig(
+            source=dataset,
+            inputs=inputs,
+            split=split,
+            template=settings.template,
+            options=settings.options.get(dataset, {}),
         )
     )
     unit = prepare(list(enumerate(plan.records())), plan.recipe)

@@ -37,7 +37,7 @@ def gsm8k(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
             "template": template,
             "limit": 24,
         }
-        build(BuildConfig.model_validate(values), out)
+        build(BuildConfig(**values), out)
         return read_training_set(out)
 
     return make

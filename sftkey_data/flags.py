@@ -41,7 +41,7 @@ def _flags(kind: Any) -> Iterator[inspect.Parameter]:
         elif option is not None:
             known, default = _as_typer_knows(hint), _default(field)
             if get_origin(known) is list and default is not REQUIRED:
-                known, default = known | None, None  # `--help` names no default
+                default = None  # of which `--help` says nothing
             annotation = Annotated[known, _parameter(option)]  # type: ignore[valid-type]
             yield inspect.Parameter(field.name, KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -55,9 +55,8 @@ def _default(field: Field[Any]) -> Any:
 def _as_typer_knows(hint: Any) -> Any:
     if get_origin(hint) in (tuple, dict):
         return list[get_args(hint)[0]]  # type: ignore[misc]
-    if choices_of(hint):  # text to typer: what it is not one of, `check_values` says in our words, with exit 1
-        return str | None if type(None) in get_args(hint) else str
-    return hint
+    # A choice is text to it; what is none, `check_values` says in our words and with exit 1.
+    return str if choices_of(hint) else hint
 
 
 def _parameter(option: Option) -> Any:

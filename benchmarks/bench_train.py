@@ -152,7 +152,7 @@ def parse() -> argparse.Namespace:
 def prepare(options: argparse.Namespace, scratch: Path) -> list[int]:
     """Shards, exports, a model of random weights and our recipes; the lengths of the examples."""
     from sftkey_data.build.build import build
-    from sftkey_data.build.plan import BuildConfig
+    from sftkey_data.build.build_config import BuildConfig
     from sftkey_data.export.formats import export
     from sftkey_data.prepared.shards import open_shards
 

@@ -3,27 +3,22 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sftkey_data import console
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.flags import takes_options
+from sftkey_data.view.show_options import SourceOptions
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 app.info.help = __doc__
 
-InputOption = Annotated[
-    list[str] | None, typer.Option("--input", help="File, URL or hub id (`org/name:subset`); repeatable.")
-]
 FolderArgument = Annotated[str, typer.Argument(help="Prepared folder, local or a URL.")]
-SplitOption = Annotated[str | None, typer.Option(help="Split to read from a hub id, or the label of a file's rows.")]
-TemplateOption = Annotated[str, typer.Option(help="Built-in template or a .toml file.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
-]
 
 
 @app.command("list")
@@ -47,52 +42,27 @@ def list_datasets() -> None:
 
 
 @app.command()
+@takes_options
 def build(
-    source: Annotated[str, typer.Argument(help="Built-in dataset, ./mine.py or ./mine.toml.")],
+    config: BuildConfig,
     out: Annotated[str, typer.Option(help="Folder or URL to write; must not exist or be empty.")],
-    inputs: InputOption = None,
-    split: SplitOption = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name; without it, only text columns.")] = None,
-    template: TemplateOption = "sftkey",
-    straddle: Annotated[
-        str, typer.Option(help="Tokens that touch the Key: `cover` (theirs is the Key) or `strict`.")
-    ] = "cover",
-    chat: Annotated[bool, typer.Option("--chat/--no-chat", help="Prompts by the tokenizer's chat template.")] = False,
-    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=8, help="Tokens of an example at most.")] = None,
-    too_long: Annotated[
-        str, typer.Option(help="`reject`, or `shorten-cot`: cut the CoT's middle. A Key is never cut.")
-    ] = "reject",
-    limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many rows.")] = None,
-    decontaminate: Annotated[
-        list[str] | None, typer.Option(help="Evaluation set whose questions are dropped; file, folder or hub id.")
-    ] = None,
-    dedup: Annotated[bool, typer.Option("--dedup", help="Drop rows that repeat an earlier question.")] = False,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a shard at most.")] = 200_000,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
     engine: Annotated[
         str, typer.Option(help="`local` processes, or `ray`: tasks on the cluster of $RAY_ADDRESS.")
     ] = "local",
-    max_reject_rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="More rejects fail the build.")] = 0.05,
-    options: SetOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is in --out once the build is complete.")] = False,
 ) -> None:
     """Build a prepared folder: shards, manifest, rejects, card. Running it again after an interruption resumes.
 
     Example: `sftkey-data build gsm8k --input train.jsonl --tokenizer Qwen/Qwen2.5-0.5B --out data/gsm8k`
     """
-    values = locals()
-    if tokenizer is not None and not chat and (Path(tokenizer) / "tokenizer.json").is_file():
+    if config.tokenizer is not None and not config.chat and (Path(config.tokenizer) / "tokenizer.json").is_file():
         from sftkey_data.tokens.fastokens_prefetch import prefetch
 
-        prefetch(tokenizer)  # before anything else, as it takes longest
+        prefetch(config.tokenizer)  # before anything else, as it takes longest
     from sftkey_data.build.build import Machinery
     from sftkey_data.build.build import build as run_build
 
-    names = ["source", "split", "tokenizer", "template", "straddle", "chat", "system", "max_tokens", "too_long"]
-    names += ["limit", "dedup", "shard_rows", "max_reject_rate"]
-    chosen = {name: values[name] for name in names} | {"decontaminate": tuple(decontaminate or ())}
-    config = _config(chosen, inputs, options)
     manifest = run_build(config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), _engine(engine)))
     counts = manifest.counts
     typer.echo(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected")
@@ -104,6 +74,7 @@ def build(
 
 
 @app.command()
+@takes_options
 def show(
     source: Annotated[str, typer.Argument(help="Prepared folder (local or a URL), or a source as for `build`.")],
     num: Annotated[
@@ -114,11 +85,8 @@ def show(
     html: Annotated[
         Path | None, typer.Option(help="Write a page to filter and search the examples and rejects of a folder.")
     ] = None,
-    inputs: InputOption = None,
-    split: SplitOption = None,
-    template: TemplateOption = "sftkey",
-    tokenizer: Annotated[str | None, typer.Option(help="Show the rows of a source as its tokens.")] = None,
-    options: SetOption = None,
+    *,
+    rows: SourceOptions,
 ) -> None:
     """Show examples in colour by region, with the borders of their tokens where there is a tokenizer.
 
@@ -138,8 +106,7 @@ def show(
     if is_folder:
         examples = list(shows.show_folder(source, num or 3, wanted))
     else:
-        chosen = {"source": source, "split": split, "template": template, "tokenizer": tokenizer}
-        examples = list(shows.show_source(_config(chosen, inputs, options), num or 3))
+        examples = list(shows.show_source(BuildConfig(source=source, **vars(rows)), num or 3))
     output.print(shows.legend())
     for example in examples:
         output.print(example)
@@ -229,21 +196,6 @@ def export(
     done = run_export(directory, out, to=to, loss_on=loss_on, overwrite=overwrite)
     labels = f", loss on {done.target_tokens} of {done.tokens} tokens ({', '.join(done.regions)})"
     typer.echo(f"{out}: {done.rows} examples in {len(done.files)} files{labels if done.regions else ''}")
-
-
-def _config(values: dict[str, Any], inputs: list[str] | None, options: list[str] | None) -> Any:
-    from sftkey_data.build.plan import BuildConfig
-    from sftkey_data.config import validate
-
-    values |= {"inputs": tuple(inputs or ()), "options": dict(map(_assignment, options or ()))}
-    return validate(values, BuildConfig, where="sftkey-data")
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise SFTKeyError(f"--set {text!r}: expected NAME=VALUE")
-    return name, value
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
-from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.options import Option, check_values
 
 MAX_ROUNDING = 50
 
@@ -14,16 +15,23 @@ MAX_ROUNDING = 50
 class Policy:
     """The choices a grader cannot avoid making; every field changes some verdict."""
 
-    percent: Literal["either", "strict"] = "either"
-    """`either`: `50%` equals `0.5` and `50`. `strict`: `50%` equals `0.5` only. `0.5` never equals `50`."""
-    units: Literal["forgive_missing", "strict"] = "forgive_missing"
-    """Whether a unit on one side only is forgiven. A different unit is always wrong."""
-    case: Literal["fold", "keep"] = "fold"
-    """Whether the case of words counts. In mathematics the case of a symbol always does."""
-    order: Literal["by_kind", "keep"] = "by_kind"
-    """`by_kind`: tuples and intervals keep their order, sets and comma lists do not. `keep`: all do."""
-    rounding: int | None = None
-    """Decimal places to which numbers are rounded before they are compared; None compares exactly."""
+    percent: Annotated[Literal["either", "strict"], Option(help="either: 50% equals 0.5 and 50; strict: 0.5 only.")] = (
+        "either"
+    )
+    """`0.5` never equals `50`."""
+    units: Annotated[
+        Literal["forgive_missing", "strict"],
+        Option(help="forgive_missing or strict; a different unit is always wrong."),
+    ] = "forgive_missing"
+    """Whether a unit on one side only is forgiven."""
+    case: Annotated[Literal["fold", "keep"], Option(help="fold or keep: whether the case of words counts.")] = "fold"
+    """In mathematics the case of a symbol always counts."""
+    order: Annotated[
+        Literal["by_kind", "keep"], Option(help="by_kind: sets and comma lists have no order; keep: all do.")
+    ] = "by_kind"
+    """Tuples and intervals always keep their order."""
+    rounding: Annotated[int | None, Option(help="Decimal places to which numbers are rounded; default: exact.")] = None
+    """Before they are compared."""
 
     @property
     def digest(self) -> str:
@@ -34,19 +42,12 @@ class Policy:
 DEFAULT_POLICY = Policy()
 
 
-def read_policy(**fields: Any) -> Policy:
-    """A policy from what a user wrote.
+def check_policy(policy: Policy) -> None:
+    """Refuse a value that a field does not have.
 
     Raises:
-        SFTKeyError: A value that a field does not have.
+        SFTKeyError: Names the flag, what was found and what is expected.
     """
-    for name, kind in get_type_hints(Policy).items():
-        allowed = [choice for choice in get_args(kind) if isinstance(choice, str)]
-        value = fields.get(name)
-        if allowed and name in fields and value not in allowed:
-            raise SFTKeyError(
-                f"--{name}: found {value!r}, expected {' or '.join(allowed)}{nearest(str(value), allowed)}"
-            )
-    if (places := fields.get("rounding")) is not None and not 0 <= places <= MAX_ROUNDING:
-        raise SFTKeyError(f"--rounding: found {places}, expected 0 to {MAX_ROUNDING} decimal places")
-    return Policy(**fields)
+    check_values(policy)
+    if policy.rounding is not None and not 0 <= policy.rounding <= MAX_ROUNDING:
+        raise SFTKeyError(f"--rounding: found {policy.rounding}, expected 0 to {MAX_ROUNDING} decimal places")

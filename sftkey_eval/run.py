@@ -7,9 +7,10 @@ from pathlib import Path
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.exposure.exposure_gap import Exposure
 from sftkey_eval.generation.generate import GenerateResult, generate
-from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.report.report import Report, report
+from sftkey_eval.run_options import RunOptions
 from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.second_grader import check_second_grader
 
 COMPLETIONS_FILE = "completions.jsonl"
@@ -35,34 +36,25 @@ class RunResult:
         return json.dumps(facts)
 
 
-def run(
-    options: GenerateOptions,
-    out: Path,
-    *,
-    workers: int = 1,
-    second_grader: str | None = None,
-    teacher_forced: bool = False,
-) -> RunResult:
+def run(options: RunOptions, out: Path) -> RunResult:
     """Evaluate a model on prepared data; called again after an interruption, it continues.
 
     Args:
-        options: Model, data and sampling.
+        options: Model, data, sampling, and what else to measure.
         out: Folder for `completions.jsonl`, `run.json`, `verdicts.parquet` and `report/`.
-        workers: Processes that score.
-        second_grader: As of `score_file`.
-        teacher_forced: Also measure the gold Key given the gold CoT and given the model's own, see `teacher_force`.
 
     Raises:
         SFTKeyError: What `generate`, `score_file`, `teacher_force` and `report` refuse.
     """
-    check_second_grader(second_grader)
+    check_second_grader(options.second_grader)
     generated = generate(options, out / COMPLETIONS_FILE)
-    score_file(generated.path, out / VERDICTS_FILE, workers=workers, second_grader=second_grader)
-    exposure = _teacher_force(options, generated.path) if teacher_forced else None
+    scoring = ScoreOptions(workers=options.workers, second_grader=options.second_grader)
+    score_file(generated.path, out / VERDICTS_FILE, scoring)
+    exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
     return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out, exposure)
 
 
-def _teacher_force(options: GenerateOptions, completions: Path) -> Exposure:
+def _teacher_force(options: RunOptions, completions: Path) -> Exposure:
     from sftkey_eval.exposure.teacher_forcing import teacher_force
 
     return teacher_force(options.model, options.data, completions, device=options.device, dtype=options.dtype)

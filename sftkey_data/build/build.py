@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftkey_data import engine
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.build.finish import finish, make_manifest, refuse_rejects
-from sftkey_data.build.plan import BuildConfig, Plan, make_plan, make_recipe, proven
+from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
 from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hash_questions, tally_name, work_piece
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
@@ -190,8 +191,8 @@ def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_
 
 
 def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], NDArray[np.uint64]]:
-    plain = {"tokenizer": None, "chat": False, "max_tokens": None, "decontaminate": ()}
-    return partial(hash_questions, recipe=_remake_recipe(config.model_copy(update=plain), split))
+    plain = replace(config, tokenizer=None, chat=False, max_tokens=None, decontaminate=())
+    return partial(hash_questions, recipe=_remake_recipe(plain, split))
 
 
 def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -> Iterator[Piece]:

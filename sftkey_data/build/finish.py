@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import sftkey_data
+from sftkey_data.build.build_config import config_json
 from sftkey_data.build.dataset_card import dataset_card
 from sftkey_data.build.plan import Plan
 from sftkey_data.build.preview import first_example
@@ -40,7 +41,7 @@ def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifes
         fingerprint=plan.fingerprint,
         dataset=plan.recipe.dataset.name,
         split=plan.recipe.split,
-        config=plan.config.model_dump(mode="json"),
+        config=config_json(plan.config),
         tokenizer=plan.tokenizer,
         template=plan.recipe.template,
         inputs=plan.input_infos(total.rows_by_source),

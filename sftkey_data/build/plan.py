@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 import sftkey_data
+from sftkey_data.build.build_config import BuildConfig, checked, config_json
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.contamination import load_evaluation_sets
@@ -27,37 +27,12 @@ from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
 
-SHARD_ROWS = 200_000
 SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
 MIN_SHARD_BYTES = 4 * 2**20
 WANTED_SHARDS = 32  # of a smaller input, so that many workers have work
 SELF_TEST_ROWS = 16
 PROOF_ROWS = 128  # that both encoders see before the first row is written …
 PROOF_STRIDE = 16  # … one in so many of the first rows
-
-
-class BuildConfig(BaseModel):
-    """What a build was asked for; recorded in the manifest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str = Field(description="Built-in dataset, ./mine.py or ./mine.toml.")
-    inputs: tuple[str, ...] = Field((), description="Files, URLs or hub ids; empty: the dataset's own.")
-    split: str | None = None
-    template: str = "sftkey"
-    tokenizer: str | None = None
-    straddle: Literal["cover", "strict"] = "cover"
-    limit: int | None = Field(None, ge=1)
-    max_reject_rate: float = Field(0.05, ge=0.0, le=1.0)
-    shard_rows: int = Field(SHARD_ROWS, ge=1)
-    shard_bytes: int | None = Field(None, ge=1, description="Bytes of input per shard; None: by the input's size.")
-    chat: bool = Field(False, description="Prompts through the tokenizer's chat template.")
-    system: str | None = Field(None, description="System prompt.")
-    max_tokens: int | None = Field(None, ge=8, description="Tokens of an example at most, EOS included.")
-    too_long: Literal["reject", "shorten-cot"] = "reject"
-    decontaminate: tuple[str, ...] = Field((), description="Evaluation sets whose questions must not be trained on.")
-    dedup: bool = False
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +60,7 @@ class Plan:
         source_file = self.recipe.dataset.source_file
         facts = {
             "code_version": sftkey_data.__version__,
-            "config": self.config.model_dump(mode="json"),
+            "config": config_json(self.config),
             "inputs": self.hashes,
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
@@ -138,9 +113,10 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
         from_file: See `make_recipe`.
 
     Raises:
-        SFTKeyError: Unknown dataset, template or option; missing file, column or tokenizer; a tokenizer whose offsets
-            fail the self-test on the probes or on the first rows.
+        SFTKeyError: A value outside its limits; unknown dataset, template or option; missing file, column or tokenizer;
+            a tokenizer whose offsets fail the self-test on the probes or on the first rows.
     """
+    config = checked(config)
     if from_file and config.tokenizer is not None:
         prefetch(config.tokenizer)
     dataset = load_dataset(config.source)

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from sftkey_data.build.plan import BuildConfig, make_plan
+from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.build.plan import make_plan
 from sftkey_data.build.preview import preview
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sftkey_eval.analysis.comparability import Allowed, refuse_unlike
+from sftkey_eval.analysis.allowed_differences import Allowed
+from sftkey_eval.analysis.comparability import refuse_unlike
 from sftkey_eval.analysis.item_samples import by_item
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import PAIRED_OUTCOMES, PairedEstimate

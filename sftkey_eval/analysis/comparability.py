@@ -1,18 +1,9 @@
 """Which two runs can be compared item by item: the same items, graded alike; else refused in one line."""
 
-from dataclasses import dataclass
-
 from sftkey_data.errors import SFTKeyError
+from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.records.verdicts import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """Differences between two runs that the reader asked to accept."""
-
-    template: bool = False
-    prompts: bool = False
 
 
 def pair_up(first: Run, second: Run) -> list[tuple[Verdict, Verdict]]:

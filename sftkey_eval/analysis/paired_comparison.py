@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from sftkey_eval.analysis.comparability import Allowed, pair_up, refuse_unlike
+from sftkey_eval.analysis.allowed_differences import Allowed
+from sftkey_eval.analysis.comparability import pair_up, refuse_unlike
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT
 from sftkey_eval.records.verdicts import Verdict

@@ -35,11 +35,11 @@ class Cache:
 
     def __init__(self, folder: Path | None, record: RunRecord, encoded: dict[str, list[int]]) -> None:
         self._path = folder / CACHE_FILE if folder is not None else None
-        sampling = record.sampling.model_dump()
+        sampling = dict(record.sampling)
         self._greedy = sampling["temperature"] == 0
         for name in ("num_samples", "seed"):  # each request has its own
             del sampling[name]
-        model = (record.model.fingerprint, record.model.tokenizer_fingerprint, record.model.dtype)
+        model = (record.model.fingerprint, record.model.tokenizer_fingerprint, *record.model.options.values())
         self._same = json.dumps([model, sampling, record.versions], sort_keys=True)
         self._encoded = encoded
 

@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.errors import SFTKeyError
 from sftkey_data.model_loading import refuse_unsafe
+from sftkey_data.options import recorded
 from sftkey_data.storage.appearing import make_folder
 from sftkey_eval.generation.backends import check_backend, open_backend
 from sftkey_eval.generation.completion_cache import Cache
-from sftkey_eval.generation.generate_options import DTYPES, GenerateOptions
+from sftkey_eval.generation.generate_options import DATA, MODEL, GenerateOptions, check_options
 from sftkey_eval.generation.lm_eval_models import HF, Backend, is_server, published_arguments, read_arguments
 from sftkey_eval.generation.model_files import ModelFiles, find_model, name_server_model
 from sftkey_eval.generation.prompt_items import load_prompt_items, prompt_ids
-from sftkey_eval.generation.sampling import Request, requests_for
+from sftkey_eval.generation.sampling import SAMPLING, Request, requests_for
 from sftkey_eval.records.journal import Journal, partial_path
 from sftkey_eval.records.run_record import (
     RECORD_FILE,
     DataRecord,
     ModelRecord,
     RunRecord,
-    SamplingRecord,
     read_record,
     write_record,
 )
@@ -80,7 +80,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     tokenizer = _find_tokenizer(options)
     encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
     record = _record(options, out, files, tokenizer, manifest, len(items))
-    _settle(out, record, overwrite=options.overwrite)
+    _settle(options, out, record)
     num_new, num_cached, speed = 0, 0, None
     if not out.exists():
         requests = requests_for(items, options.num_samples, options.seed)
@@ -100,16 +100,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
 
 
 def _check(options: GenerateOptions) -> None:
-    if options.batch_size < 1:
-        raise SFTKeyError(f"batch_size is {options.batch_size}, expected at least 1")
-    options.sampling.check(options.num_samples)
-    if options.limit is not None and options.limit < 1:
-        raise SFTKeyError(f"limit is {options.limit}, expected at least 1")
-    if options.dtype not in DTYPES:
-        known = ", ".join(DTYPES)
-        raise SFTKeyError(f"dtype {options.dtype!r} is not known{nearest(options.dtype, DTYPES)}; known: {known}")
-    if options.concurrency < 1:
-        raise SFTKeyError(f"concurrency is {options.concurrency}, expected at least 1")
+    check_options(options)
     check_backend(options)
     if options.cache is not None and options.backend not in HF:
         raise SFTKeyError(
@@ -160,7 +151,7 @@ def _record(
     from sftkey_data.prepared.manifest import MANIFEST, file_sha256
     from sftkey_data.tokens.tokenizer import tokenizer_fingerprint
 
-    recipe = files.recipe
+    recipe, parts = files.recipe, _recorded_options(options)
     return RunRecord(
         name=options.name or files.short_name,
         completions=out.name,
@@ -168,40 +159,46 @@ def _record(
             path=options.model,
             fingerprint=files.fingerprint,
             tokenizer_fingerprint=tokenizer_fingerprint(tokenizer) if tokenizer is not None else None,
-            dtype=options.dtype,
             recipe=recipe.get("name"),
             seed=recipe.get("seed"),
+            **parts[MODEL],
         ),
         data=DataRecord(
             path=str(options.data),
             manifest_sha256=file_sha256(options.data / MANIFEST),
-            split=options.split,
-            limit=options.limit,
             num_items=num_items,
+            **parts[DATA],
         ),
         template=asdict(manifest.template),
-        sampling=SamplingRecord(
-            backend=options.backend,
-            backend_args=published_arguments(options.backend_args),
-            num_samples=options.num_samples,
-            seed=options.seed,
-            **asdict(options.sampling),
-        ),
+        sampling=parts[SAMPLING],
         versions={name: version(name) for name in ("sftkey", "lm_eval", "torch", "transformers")},
     )
 
 
-def _settle(out: Path, record: RunRecord, *, overwrite: bool) -> None:
+def _recorded_options(options: GenerateOptions) -> dict[str, dict[str, Any]]:
+    """The options that a record holds, by its part."""
+    parts = {part: recorded(options, part) for part in (MODEL, DATA, SAMPLING)}
+    parts[SAMPLING]["backend_args"] = published_arguments(options.backend_args)
+    return parts
+
+
+def _older_values(options: GenerateOptions) -> dict[str, Any]:
+    """What a run did whose record is older than an option: what the option does by default."""
+    parts = _recorded_options(type(options)(model=options.model, data=options.data))
+    return {name: value for part in parts.values() for name, value in part.items()}
+
+
+def _settle(options: GenerateOptions, out: Path, record: RunRecord) -> None:
     """Make sure that what lies at `out` is this run's own, or nothing."""
     record_path = out.parent / RECORD_FILE
     ours = [path for path in (out, partial_path(out)) if path.exists() and path.stat().st_size]
-    if overwrite:
+    if options.overwrite:
         for path in (*ours, record_path):
             path.unlink(missing_ok=True)
         ours = []
     make_folder(out.parent)
     if record_path.exists() and (ours or read_record(record_path).completions != out.name):
-        if differences := record.differences(read_record(record_path)):
+        if differences := record.differences(read_record(record_path), _older_values(options)):
             raise SFTKeyError(f"{record_path} belongs to another run: {differences[0]}; another --out, or --overwrite")
     elif ours:
         raise SFTKeyError(f"{out} is there without its {RECORD_FILE}: name another --out, or --overwrite")
@@ -235,7 +232,7 @@ def _complete(
     num_tokens, num_done, started = 0, 0, time.perf_counter()
     with progress("generate", total=len(requests)) as bar:
         bar.advance(bar.task_ids[0], len(requests) - len(journal.missing))
-        for batch in backend.complete_all(requests, set(journal.missing), options.sampling):
+        for batch in backend.complete_all(requests, set(journal.missing), options):
             num_new = journal.append(request.row(generated) for request, generated in batch)
             cache.keep(batch)
             num_tokens += sum(generated.num_tokens for _, generated in batch)

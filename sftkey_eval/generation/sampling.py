@@ -3,39 +3,33 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.options import Option
 from sftkey_eval.generation.prompt_items import Item
 
+SAMPLING = "sampling"
+"""The part of the run record with all that decides the text, given model and prompt."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How tokens are chosen; temperature 0 is greedy, `top_p` 1 and `top_k` 0 cut nothing off."""
 
-    max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-
-    def check(self, num_samples: int) -> None:
-        """Refuse what cannot work or would be ignored.
-
-        Raises:
-            SFTKeyError: A value is out of range, or means nothing to greedy decoding.
-        """
-        for name, least in (("max_new_tokens", 1), ("temperature", 0), ("top_k", 0)):
-            if not getattr(self, name) >= least:
-                raise SFTKeyError(f"{name} is {getattr(self, name)}, expected at least {least}")
-        if not 0 < self.top_p <= 1:
-            raise SFTKeyError(f"top_p is {self.top_p}, expected more than 0 and at most 1")
-        if num_samples < 1:
-            raise SFTKeyError(f"num_samples is {num_samples}, expected at least 1")
-        sampled = {"num_samples": num_samples > 1, "top_p": self.top_p < 1, "top_k": self.top_k > 0}
-        if self.temperature == 0 and (named := [name for name, asked in sampled.items() if asked]):
-            raise SFTKeyError(
-                f"{named[0]} means nothing at temperature 0, which is greedy; expected a temperature above 0"
-            )
+    max_new_tokens: Annotated[
+        int,
+        Option(help="Limit per completion; with the prompt it must fit the context.", min=1, record=SAMPLING),
+    ] = 512
+    temperature: Annotated[float, Option(help="0 is greedy.", min=0, record=SAMPLING)] = 0.0
+    top_p: Annotated[
+        float,
+        Option(
+            help="Sample from the likeliest tokens that hold this share; 1: from all.", above=0, max=1, record=SAMPLING
+        ),
+    ] = 1.0
+    top_k: Annotated[
+        int, Option(help="Sample from the likeliest tokens, so many; 0: from all.", min=0, record=SAMPLING)
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,30 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import ANSWER_TYPES, AnswerType
+from sftkey_data.options import Option
 
 CHOICES = "choices"
+COLUMN = "Column of the completions file."  # help of a flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
     """Which column of a completions file holds what; `choices` None means the column `choices` where there is one."""
 
-    id: str = "id"
-    completion: str = "completion"
-    gold: str = "gold"
-    choices: str | None = None
+    completion: Annotated[str, Option(flag="--completion-field", help=COLUMN)] = "completion"
+    gold: Annotated[str, Option(flag="--gold-field", help=COLUMN)] = "gold"
+    id: Annotated[str, Option(flag="--id-field", help=COLUMN)] = "id"
+    choices: Annotated[
+        str | None,
+        Option(
+            flag="--choices-field",
+            help="Column with the list of option texts; default: choices, where the file has it.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

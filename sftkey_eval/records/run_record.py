@@ -1,5 +1,6 @@
 """The run record (`run.json`): what produced a file of completions, beside that file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,71 +12,74 @@ from sftkey_data.storage.appearing import write_json
 RECORD_FILE = "run.json"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Part(BaseModel):
+    """Facts that were found out, as fields, and beside them the options of this part, whichever there are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name."""
+        return self.model_extra or {}
 
 
-class ModelRecord(_Record):
+class ModelRecord(_Part):
     """The model: where it was found, what its files hash to, and the training seed where its recipe is known."""
 
     path: str
     fingerprint: str
     tokenizer_fingerprint: str | None
-    dtype: str
     recipe: str | None = None
     seed: int | None = None
 
 
-class DataRecord(_Record):
-    """The prepared data, by the hash of its manifest, and which of its rows were asked for."""
+class DataRecord(_Part):
+    """The prepared data, by the hash of its manifest, and how many of its rows were asked for."""
 
     path: str
     manifest_sha256: str
-    split: str | None = None
-    limit: int | None = None
     num_items: int
 
 
-class SamplingRecord(_Record):
-    """Everything that decides the text given model and prompt."""
-
-    backend: str = "hf"
-    backend_args: dict[str, str] = {}
-    max_new_tokens: int
-    temperature: float
-    top_p: float = 1.0
-    top_k: int = 0
-    num_samples: int = 1
-    seed: int
-
-
-class RunRecord(_Record):
+class RunRecord(BaseModel):
     """Contents of `run.json`. `versions` and the names are for the reader; the rest is the identity of the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     completions: str
     model: ModelRecord
     data: DataRecord
     template: dict[str, Any]
-    sampling: SamplingRecord
+    sampling: dict[str, Any]
+    """The options that decide the text, given model and prompt."""
     versions: dict[str, str]
 
-    def differences(self, other: "RunRecord") -> list[str]:
-        """What makes `other` a different run, as `field: found, expected`; empty when one may continue the other."""
-        mine, theirs = self._identity(), other._identity()
-        return [f"{key} is {theirs[key]!r}, expected {mine[key]!r}" for key in mine if mine[key] != theirs[key]]
+    def differences(self, other: "RunRecord", older: Mapping[str, Any]) -> list[str]:
+        """What makes `other` a different run, as `field: found, expected`; empty when one may continue the other.
+
+        Args:
+            other: The record that was found.
+            older: Values of the options that it may be too old to hold.
+        """
+        mine, theirs = self._identity(), {**older, **other._identity()}
+        keys = {**mine, **theirs}
+        return [
+            f"{key} is {theirs.get(key)!r}, expected {mine.get(key)!r}"
+            for key in keys
+            if mine.get(key) != theirs.get(key)
+        ]
 
     def _identity(self) -> dict[str, Any]:
         return {
             "completions": self.completions,
             "model": self.model.fingerprint,
             "tokenizer": self.model.tokenizer_fingerprint,
-            "dtype": self.model.dtype,
+            **self.model.options,
             "data": self.data.manifest_sha256,
-            "split": self.data.split,
-            "limit": self.data.limit,
+            **self.data.options,
             "template": self.template,
-            **self.sampling.model_dump(),
+            **self.sampling,
         }
 
 

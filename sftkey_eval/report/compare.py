@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
-from sftkey_eval.analysis.comparability import Allowed
+from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
 from sftkey_eval.analysis.loaded_runs import load_runs

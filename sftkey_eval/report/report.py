@@ -9,8 +9,8 @@ from typing import Any
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
+from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.arms import ArmComparison, compare_arms
-from sftkey_eval.analysis.comparability import Allowed
 from sftkey_eval.analysis.disagreements import Opinions, opinions
 from sftkey_eval.analysis.groups import Breakdown, breakdowns
 from sftkey_eval.analysis.loaded_runs import Run, load_runs

@@ -15,9 +15,10 @@ from sftkey_data.extract.parts import AnswerType
 from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.grading.decision import Decision
 from sftkey_eval.grading.ladder import grade
-from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.policy import Policy, check_policy
 from sftkey_eval.records.completions import check_answer_type, read_choices, read_completion_rows, read_gold, read_text
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
+from sftkey_eval.scoring.score_options import GradeOptions
 
 PAIR_COLUMNS = ("gold", "predicted", "answer_type")
 
@@ -57,27 +58,20 @@ class PairTally:
         return json.dumps({"n": self.verdicts.total(), **{name: self.verdicts[name] for name in names}})
 
 
-def grade_file(
-    path: Path,
-    out: Path,
-    *,
-    answer_type: str | None = None,
-    policy: Policy = DEFAULT_POLICY,
-    workers: int = 1,
-) -> PairTally:
+def grade_file(path: Path, out: Path, options: GradeOptions | None = None) -> PairTally:
     """Grade a file of pairs.
 
     Args:
         path: JSON lines with `gold`, `predicted`, `answer_type`, and for type `choice` the option texts in `choices`.
         out: JSON lines with `verdict` and `rule`, and `id` where the pair has one; it appears when it is complete.
-        answer_type: For lines that do not say.
-        policy: What counts as equal.
-        workers: Processes that grade.
+        options: Policy and workers, and the type of lines that do not say.
 
     Raises:
         SFTKeyError: No such file, no rows, broken JSON, a missing column, an unknown answer type, an unusable `out`.
     """
-    default = None if answer_type is None else check_answer_type(answer_type)
+    options = options or GradeOptions()
+    check_policy(options.policy)
+    default = None if options.answer_type is None else check_answer_type(options.answer_type)
     num_pairs = sum(1 for _ in read_pairs(path, default))  # every fault is found before the first pair is graded
     if num_pairs == 0:
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
@@ -87,7 +81,7 @@ def grade_file(
         raise SFTKeyError(f"{out}: the verdicts would replace the pairs, name another file")
     tally = PairTally()
     make_folder(out.parent)
-    graded = closing(in_order(_Job(policy), _batches(read_pairs(path, default)), workers))
+    graded = closing(in_order(_Job(options.policy), _batches(read_pairs(path, default)), options.workers))
     with appearing(out, "w") as file, progress("grading", num_pairs) as bar, graded as batches:
         for decisions in batches:
             for id_, decision in decisions:

@@ -22,11 +22,12 @@ from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
 from sftkey_eval.grading.ladder import grade
-from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.records.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
+from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
+from sftkey_eval.records.completions import Completion, check_answer_type, read_completions, survey_completions
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
+from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.second_grader import check_second_grader, disagreement, disagreement_line, with_second_opinion
 
 DEFAULT_TEMPLATE = "sftkey"
@@ -84,41 +85,29 @@ class ScoreTally:
         return json.dumps(summary)
 
 
-def score_file(
-    path: Path,
-    out: Path,
-    *,
-    template: str | None = None,
-    answer_type: str | None = None,
-    fields: Fields | None = None,
-    policy: Policy = DEFAULT_POLICY,
-    workers: int = 1,
-    second_grader: str | None = None,
-) -> ScoreTally:
+def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> ScoreTally:
     """Score a file of completions into a verdicts file.
 
     Args:
         path: JSON lines.
-        out: Parquet file; it appears under its name when it is complete.
-        template: Name or TOML file; None means that of `run.json` beside the completions, else `sftkey`.
-        answer_type: Overrides what the rows say.
-        fields: Where the columns are.
-        policy: What counts as equal.
-        workers: Processes that score; the file is the same for any number.
-        second_grader: `math-verify`, to have its opinion beside ours; where they differ, `disagreements.jsonl` beside
-            `out` lists it.
+        out: Parquet file; it appears under its name when it is complete. With a second grader, `disagreements.jsonl`
+            beside it lists where the two differ.
+        options: Template, columns, policy and workers; the file is the same for any number of these.
 
     Raises:
-        SFTKeyError: What `survey_completions` refuses, an unknown template or answer type, an unusable `out`.
+        SFTKeyError: What `survey_completions` and `check_policy` refuse, an unknown template or answer type, an
+            unusable `out`.
     """
-    fields = fields or Fields()
-    forced = None if answer_type is None else check_answer_type(answer_type)
+    options = options or ScoreOptions()
+    fields, second_grader = options.fields, options.second_grader
+    check_policy(options.policy)
+    forced = None if options.answer_type is None else check_answer_type(options.answer_type)
     check_second_grader(second_grader)
     run = _read_run(path)
     survey = survey_completions(path, fields)
-    used = _template(template, run, path.parent / RUN_FILE)
+    used = _template(options.template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
-    job = _Job(used, forced, policy, second_grader is not None)
+    job = _Job(used, forced, options.policy, second_grader is not None)
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
     tally = ScoreTally()
     make_folder(out.parent)
@@ -126,7 +115,7 @@ def score_file(
         open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_grader) as differing,
         progress("scoring", survey.num_rows) as bar,
-        closing(in_order(job, _batches(read_completions(path, fields)), workers)) as batches,
+        closing(in_order(job, _batches(read_completions(path, fields)), options.workers)) as batches,
     ):
         for verdicts in batches:
             writer.write(verdicts)

@@ -92,7 +92,8 @@ def load_items(
     import datasets
     import pyarrow as pa
 
-    from sftkey_data.build.plan import BuildConfig, make_plan
+    from sftkey_data.build.build_config import BuildConfig
+    from sftkey_data.build.plan import make_plan
     from sftkey_data.build.preview import preview
     from sftkey_data.build.work import BATCH_ROWS
 
@@ -102,14 +103,12 @@ def load_items(
             raise SFTKeyError(f"metadata sftkey: unknown dataset {name!r}{nearest(name, builtin_names())}")
     inputs = (settings.inputs[dataset],) if dataset in settings.inputs else ()
     plan = make_plan(
-        BuildConfig.model_validate(
-            {
-                "source": dataset,
-                "inputs": inputs,
-                "split": split,
-                "template": settings.template,
-                "options": settings.options.get(dataset, {}),
-            }
+        BuildConfig(
+            source=dataset,
+            inputs=inputs,
+            split=split,
+            template=settings.template,
+            options=settings.options.get(dataset, {}),
         )
     )
     units = list(preview(plan, at_a_time=BATCH_ROWS))

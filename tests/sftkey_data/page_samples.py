@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\u202egnp \"'&amp; <!--"
 DATASET = """\"\"\"Mixed.\"\"\"

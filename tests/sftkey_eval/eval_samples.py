@@ -60,7 +60,7 @@ def write_model(folder: Path, *, seed: int = 0) -> None:
 def write_data(folder: Path, tokenizer: Path | None, *, num: int = 24) -> Path:
     """Prepared arithmetic."""
     from sftkey_data.build.build import build
-    from sftkey_data.build.plan import BuildConfig
+    from sftkey_data.build.build_config import BuildConfig
 
     name = str(tokenizer) if tokenizer else None
     build(BuildConfig(source="arithmetic", split="test", tokenizer=name, options={"num": num}), folder)
@@ -78,6 +78,7 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], *, template: str 
 
     from sftkey_data.format.template import BUILTIN
     from sftkey_eval.scoring.score import score_file
+    from sftkey_eval.scoring.score_options import ScoreOptions
 
     folder.mkdir(parents=True)
     defaults = {"prompt": "What is 20 + 22?\n", "gold": "42", "answer_type": "number", "dataset": "sums"}
@@ -86,7 +87,7 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], *, template: str 
     if name:
         record = {"name": name, "model": {"path": "m", "seed": 7}, "template": asdict(BUILTIN[template])}
         (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    score_file(folder / "completions.jsonl", folder / "verdicts.parquet", template=template)
+    score_file(folder / "completions.jsonl", folder / "verdicts.parquet", ScoreOptions(template=template))
     return folder
 
 

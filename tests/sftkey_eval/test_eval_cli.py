@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eval_samples import RIGHT, SLIP, write_run
@@ -12,6 +13,8 @@ from typer.testing import CliRunner, Result
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_eval.cli import app
+from sftkey_eval.policy import Policy
+from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "lm_eval", "pandas", "pyarrow", "matplotlib", "scipy", "statsmodels", "jinja2"}
@@ -32,6 +35,15 @@ def test_every_verb_has_help(verb: str) -> None:
     result = call(verb, "--help")
     assert result.exit_code == 0
     assert "--out" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind"), [("score", ScoreOptions), ("score", Policy), ("grade", GradeOptions), ("grade", Policy)]
+)
+def test_every_option_of_scoring_is_a_flag(verb: str, kind: type[Any]) -> None:
+    said = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "120"}).stdout
+    flags = [f"--{name.replace('_', '-')} " for name in kind.__dataclass_fields__ if name not in ("fields", "policy")]
+    assert [flag for flag in flags if flag not in said] == []
 
 
 def test_run_goes_from_a_model_to_a_report_and_again_without_generating(

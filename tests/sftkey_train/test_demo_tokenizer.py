@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer
 
@@ -25,7 +25,7 @@ def run_script(*arguments: str, hash_seed: int = 0) -> subprocess.CompletedProce
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "data"
-    build(BuildConfig.model_validate({"source": "arithmetic", "options": OPTIONS}), folder)
+    build(BuildConfig(source="arithmetic", options=OPTIONS), folder)
     return folder
 
 
@@ -76,7 +76,7 @@ def test_digits_stay_apart_and_tags_stay_whole(trained: Path) -> None:
 
 
 def test_no_token_straddles_a_border_of_a_build(trained: Path, tmp_path: Path) -> None:
-    config = BuildConfig.model_validate({"source": "arithmetic", "options": OPTIONS, "tokenizer": str(trained)})
+    config = BuildConfig(source="arithmetic", options=OPTIONS, tokenizer=str(trained))
     build(config, tmp_path / "data")
     table = open_shards(tmp_path / "data", columns=["straddle"])
     assert set(table["straddle"].to_pylist()) == {0}

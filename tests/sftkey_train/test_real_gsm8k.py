@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.prepared.shards import open_shards
 from sftkey_train.batches.batch import collate
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
@@ -37,7 +37,7 @@ def gsm8k(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
             "template": template,
             "limit": 24,
         }
-        build(BuildConfig.model_validate(values), out)
+        build(BuildConfig(**values), out)
         return read_training_set(out)
 
     return make

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_train.cli import main
 from sftkey_train.recipe_file import load_recipe

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import SOURCE_MANIFEST, export
 from sftkey_data.prepared.labels import IGNORED, LOSS_ON_REGIONS, label_column, parse_loss_on

@@ -9,7 +9,7 @@ from flaky_proxy import FlakyProxy, Rule
 from page_samples import prepared_folder
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import export
 from sftkey_data.prepared.prepared_folder import open_prepared

@@ -15,7 +15,7 @@ import pytest
 from wrong_samples import GOOD, NUM_GOOD, PLACE, as_csv, as_list, as_parquet, built, lines, rejects, sftkey_data
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources import source as sources
 from sftkey_data.verify.check import check

@@ -24,7 +24,7 @@ import fsspec
 from flaky_proxy import FlakyProxy, Rule
 
 from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.storage import filesystems
 from sftkey_data.storage.file_bytes import exists, file_size, open_read, read_range

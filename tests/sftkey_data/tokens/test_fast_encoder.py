@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.build.work import REFERENCE_ONLY
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepare.rendered_rows import Preparation

@@ -15,7 +15,7 @@ import pytest
 from page_samples import prepared_folder
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template

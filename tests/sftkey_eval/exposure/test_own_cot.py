@@ -8,7 +8,7 @@ import pytest
 from eval_samples import AFTER, CUT, RIGHT, completion
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepared.manifest import read_manifest

@@ -16,6 +16,7 @@ import pytest
 
 from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.score_options import ScoreOptions
 
 JUDGED = [
     json.loads(line)
@@ -53,7 +54,7 @@ def test_our_error_on_the_judged_set_is_below_that_of_math_verify(shared_data: P
     rows = judged_rows(shared_data / "outputs")
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     (tmp_path / "completions.jsonl").write_text(lines, encoding="utf-8")
-    score_file(tmp_path / "completions.jsonl", tmp_path / "v.parquet", answer_type="math")
+    score_file(tmp_path / "completions.jsonl", tmp_path / "v.parquet", ScoreOptions(answer_type="math"))
     ours = [verdict.lenient_verdict for verdict in read_verdicts(tmp_path / "v.parquet")[0]]
     command = [sys.executable, "-c", SECOND_GRADER]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=900)

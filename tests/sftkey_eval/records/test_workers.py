@@ -12,6 +12,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.records.workers import in_order
 from sftkey_eval.scoring.score import DISAGREEMENTS_FILE, score_file
+from sftkey_eval.scoring.score_options import ScoreOptions
 
 ROWS_100K = 100_000
 PEAK_MIB = 300  # measured: 168
@@ -29,7 +30,7 @@ def _completions(path: Path, num: int) -> Path:
 def test_two_workers_score_to_the_same_bytes_as_one(tmp_path: Path) -> None:
     completions = _completions(tmp_path / "completions.jsonl", 1_200)
     for workers in (1, 2):
-        score_file(completions, tmp_path / f"{workers}.parquet", template="boxed", workers=workers)
+        score_file(completions, tmp_path / f"{workers}.parquet", ScoreOptions(template="boxed", workers=workers))
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
     verdicts, _ = read_verdicts(tmp_path / "2.parquet")
     assert [verdict.correct for verdict in verdicts] == [n % 3 > 0 for n in range(1_200)]
@@ -51,7 +52,7 @@ def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp
     rows.append({"id": "loose", "completion": "The answer is 0.3333333.", "gold": "1/3", "answer_type": "math"})
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    tally = score_file(path, tmp_path / "v.parquet", template="boxed", second_grader="math-verify")
+    tally = score_file(path, tmp_path / "v.parquet", ScoreOptions(template="boxed", second_grader="math-verify"))
     verdicts, provenance = read_verdicts(tmp_path / "v.parquet")
     assert [verdict.second_verdict for verdict in verdicts] == ["correct", "correct", "wrong", None, None, "correct"]
     assert [verdict.verdict for verdict in verdicts[:3]] == ["wrong", "correct", "wrong"]
@@ -65,7 +66,7 @@ def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp
 
 
 def test_a_grader_that_was_not_asked_says_nothing(tmp_path: Path) -> None:
-    tally = score_file(_completions(tmp_path / "c.jsonl", 3), tmp_path / "v.parquet", template="boxed")
+    tally = score_file(_completions(tmp_path / "c.jsonl", 3), tmp_path / "v.parquet", ScoreOptions(template="boxed"))
     verdicts, _ = read_verdicts(tmp_path / "v.parquet")
     assert {(verdict.second_verdict, verdict.second_rule) for verdict in verdicts} == {(None, None)}
     assert "disagreements" not in tally.to_json()
@@ -73,8 +74,9 @@ def test_a_grader_that_was_not_asked_says_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_second_grader_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    options = ScoreOptions(second_grader="math_verify")
     with pytest.raises(SFTKeyError, match="math-verify"):
-        score_file(_completions(tmp_path / "c.jsonl", 3), tmp_path / "v.parquet", second_grader="math_verify")
+        score_file(_completions(tmp_path / "c.jsonl", 3), tmp_path / "v.parquet", options)
     assert not (tmp_path / "v.parquet").exists()
 
 

@@ -11,12 +11,13 @@ from scipy.stats import binomtest
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
-from sftkey_eval.analysis.comparability import Allowed
+from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.paired_comparison import CHANGES, compare_runs
 from sftkey_eval.policy import Policy
 from sftkey_eval.report.compare import compare
 from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.score_options import ScoreOptions
 
 BEFORE = [RIGHT] * 6 + [SLIP] * 12 + [AFTER] * 3 + [WRONG] * 3
 NOW = [RIGHT] * 4 + [SLIP] * 2 + [RIGHT] * 9 + [WRONG] * 3 + [RIGHT] * 2 + [AFTER] + [WRONG] * 2 + [AFTER]
@@ -116,7 +117,7 @@ def test_runs_on_other_items_are_refused(pair: tuple[str, str], tmp_path: Path, 
 
 def test_another_policy_is_refused(pair: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "strict.parquet"
-    score_file(Path(pair[1]) / "completions.jsonl", out, policy=Policy(units="strict", case="keep"))
+    score_file(Path(pair[1]) / "completions.jsonl", out, ScoreOptions(policy=Policy(units="strict", case="keep")))
     with pytest.raises(SFTKeyError, match=r"were graded by different policies \(case, units\)"):
         compare(pair[0], str(out), tmp_path / "out", Allowed(template=True, prompts=True))
 

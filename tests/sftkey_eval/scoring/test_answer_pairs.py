@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.cli import app
+from sftkey_eval.policy import Policy
 from sftkey_eval.scoring.answer_pairs import grade_file
+from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
 
 PAIRS: list[dict[str, Any]] = [
     {"id": "a", "gold": "1,234", "predicted": "1234", "answer_type": "number"},
@@ -44,7 +47,7 @@ def test_two_workers_write_the_same_bytes_as_one(tmp_path: Path) -> None:
     rows = [{"gold": str(n % 50), "predicted": str(n % 47), "answer_type": "number"} for n in range(1_700)]
     pairs = _write(tmp_path / "pairs.jsonl", rows)
     for workers in (1, 2):
-        grade_file(pairs, tmp_path / f"{workers}.jsonl", workers=workers)
+        grade_file(pairs, tmp_path / f"{workers}.jsonl", GradeOptions(workers=workers))
     assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
     expected = ["correct" if row["gold"] == row["predicted"] else "wrong" for row in rows]
     assert [json.loads(line)["verdict"] for line in (tmp_path / "1.jsonl").open()] == expected
@@ -79,7 +82,7 @@ def test_a_fault_is_one_line_and_leaves_no_file(tmp_path: Path, content: str, me
 
 def test_the_answer_type_of_lines_that_do_not_say_can_be_given(tmp_path: Path) -> None:
     pairs = _write(tmp_path / "pairs.jsonl", [{"gold": "1/2", "predicted": "0.5"}])
-    assert grade_file(pairs, tmp_path / "out.jsonl", answer_type="math").verdicts["correct"] == 1
+    assert grade_file(pairs, tmp_path / "out.jsonl", GradeOptions(answer_type="math")).verdicts["correct"] == 1
 
 
 def test_the_verb_takes_the_policy_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
@@ -91,6 +94,27 @@ def test_the_verb_takes_the_policy_and_refuses_what_it_does_not_know(tmp_path: P
     refused = CliRunner().invoke(app, ["grade", pairs, "--out", out, "--percent", "strikt"])
     assert isinstance(refused.exception, SFTKeyError)
     assert "strict" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Policy(case="kep"), "--case: found 'kep', expected fold or keep (did you mean 'keep'?)"),
+        (Policy(rounding=51), "--rounding: found 51, expected 0 to 50 decimal places"),
+        (Policy(rounding=-1), "--rounding: found -1, expected 0 to 50 decimal places"),
+    ],
+    ids=["choice", "many places", "negative"],
+)
+def test_a_policy_that_cannot_be_is_refused_before_any_file_is_read(
+    tmp_path: Path, policy: Policy, message: str
+) -> None:
+    for refused in (
+        lambda: grade_file(tmp_path / "absent", tmp_path / "out", GradeOptions(policy=policy)),
+        lambda: score_file(tmp_path / "absent", tmp_path / "out", ScoreOptions(policy=policy)),
+    ):
+        with pytest.raises(SFTKeyError) as caught:
+            refused()
+        assert str(caught.value) == message
 
 
 def test_ctrl_c_leaves_no_file_and_no_process(tmp_path: Path) -> None:

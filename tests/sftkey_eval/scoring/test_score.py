@@ -14,6 +14,7 @@ from sftkey_eval.analysis.summary import summarize
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.verdicts import ERROR_CLASSES, VERDICT_COLUMNS, Verdict, read_verdicts
 from sftkey_eval.scoring.score import ScoreTally, score_file
+from sftkey_eval.scoring.score_options import ScoreOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 RIGHT = "<Thinking>\n2+2=4\n</Thinking>\n<Answer>\n4\n</Answer>"
@@ -34,7 +35,7 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
 def scored(tmp_path: Path, *rows: dict[str, Any], **options: Any) -> list[Verdict]:
     """Verdicts of rows, each given at least an id."""
     named = [{"id": str(i), "gold": "4", "completion": RIGHT} | row for i, row in enumerate(rows)]
-    score_file(write(tmp_path / "completions.jsonl", *named), tmp_path / "v.parquet", **options)
+    score_file(write(tmp_path / "completions.jsonl", *named), tmp_path / "v.parquet", ScoreOptions(**options))
     return read_verdicts(tmp_path / "v.parquet")[0]
 
 

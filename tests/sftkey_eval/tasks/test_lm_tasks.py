@@ -15,7 +15,7 @@ from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completio
 from typer.testing import CliRunner
 
 from sftkey_data.build.build import build
-from sftkey_data.build.plan import BuildConfig
+from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Parts
 from sftkey_data.prepared.shards import open_shards
@@ -90,7 +90,7 @@ def test_the_items_are_what_a_build_writes(
 ) -> None:
     folder = gsm8k_folder(tmp_path / "hub")
     config = {"source": "gsm8k", "inputs": (folder,), "split": "test", "max_reject_rate": 0.5}
-    build(BuildConfig.model_validate(config), tmp_path / "built")
+    build(BuildConfig(**config), tmp_path / "built")
     columns = ("id", "dataset", "split", "prompt", "gold", "answer_type", "choices")
     monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)  # its own handler shows it otherwise
     with caplog.at_level(logging.WARNING, "lm_eval"):  # a generation in this process has silenced it

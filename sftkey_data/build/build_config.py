@@ -1,0 +1,77 @@
+"""What a build is asked for: each field is a flag of `sftkey-data build` and is recorded in the manifest."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.options import Option, check_values
+
+SHARD_ROWS = 200_000
+
+Inputs = Annotated[tuple[str, ...], Option(flag="--input", help="File, URL or hub id (`org/name:subset`); repeatable.")]
+Split = Annotated[str | None, Option(help="Split to read from a hub id, or the label of a file's rows.")]
+TemplateName = Annotated[str, Option(help="Built-in template or a .toml file.")]
+DatasetOptions = Annotated[
+    dict[str, Any], Option(flag="--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """What a build was asked for; recorded in the manifest."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    source: Annotated[str, Option(argument=True, help="Built-in dataset, ./mine.py or ./mine.toml.")]
+    inputs: Inputs = ()
+    """Empty: the dataset's own."""
+    split: Split = None
+    tokenizer: Annotated[str | None, Option(help="Folder or hub name; without it, only text columns.")] = None
+    template: TemplateName = "sftkey"
+    straddle: Annotated[
+        Literal["cover", "strict"],
+        Option(help="Tokens that touch the Key: `cover` (theirs is the Key) or `strict`."),
+    ] = "cover"
+    chat: Annotated[bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.")] = False
+    system: Annotated[str | None, Option(help="System prompt.")] = None
+    max_tokens: Annotated[int | None, Option(help="Tokens of an example at most.", min=8, range_shown=True)] = None
+    """EOS included."""
+    too_long: Annotated[
+        Literal["reject", "shorten-cot"],
+        Option(help="`reject`, or `shorten-cot`: cut the CoT's middle. A Key is never cut."),
+    ] = "reject"
+    limit: Annotated[int | None, Option(help="Read at most this many rows.", min=1, range_shown=True)] = None
+    decontaminate: Annotated[
+        tuple[str, ...], Option(help="Evaluation set whose questions are dropped; file, folder or hub id.")
+    ] = ()
+    dedup: Annotated[bool, Option(flag="--dedup", help="Drop rows that repeat an earlier question.")] = False
+    shard_rows: Annotated[int, Option(help="Rows of a shard at most.", min=1, range_shown=True)] = SHARD_ROWS
+    shard_bytes: int | None = None
+    """Bytes of input per shard, no flag; None: by the input's size."""
+    max_reject_rate: Annotated[
+        float, Option(help="More rejects fail the build.", min=0.0, max=1.0, range_shown=True)
+    ] = 0.05
+    options: DatasetOptions = field(default_factory=dict)
+
+
+def checked(config: BuildConfig) -> BuildConfig:
+    """The configuration with every value of its type, within its choices and limits.
+
+    Raises:
+        SFTKeyError: Names the first value that is not.
+    """
+    from sftkey_data.config import validate  # pydantic, which `--help` does without
+
+    config = validate(vars(config), BuildConfig, where="sftkey-data")
+    check_values(config)
+    if config.shard_bytes is not None and config.shard_bytes < 1:
+        raise SFTKeyError(f"shard_bytes is {config.shard_bytes}, expected at least 1")
+    return config
+
+
+def config_json(config: BuildConfig) -> dict[str, Any]:
+    """The configuration as the manifest holds it."""
+    from pydantic import TypeAdapter
+
+    found: dict[str, Any] = TypeAdapter(BuildConfig).dump_python(config, mode="json")
+    return found

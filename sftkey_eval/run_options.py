@@ -1,0 +1,20 @@
+"""How to run a whole evaluation: the options of `generate` and, of the other steps, those that `run` has too."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from sftkey_data.options import Option
+from sftkey_eval.generation.generate_options import GenerateOptions
+from sftkey_eval.scoring.score_options import SecondGrader, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(GenerateOptions):
+    """How to evaluate a model on prepared data; see `sftkey-eval run --help` for each."""
+
+    workers: Workers = 1
+    second_grader: SecondGrader = None
+    teacher_forced: Annotated[
+        bool,
+        Option(flag="--teacher-forced", help="Also the gold Key's NLL given the gold CoT and given the model's own."),
+    ] = False

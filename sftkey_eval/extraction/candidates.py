@@ -8,16 +8,14 @@ is linear.
 
 import re
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.boxes import Box, find_boxes
 from sftkey_data.format.template import Template
 from sftkey_eval.answers.numbers import find_numbers, read_number
-from sftkey_eval.answers.option_letters import find_options, find_truths, read_options
+from sftkey_eval.answers.option_letters import Choices, find_options, find_truths, read_options
 from sftkey_eval.extraction.sentences import FILLERS, HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after
 from sftkey_eval.extraction.stated_values import stated_values
 
@@ -49,7 +47,7 @@ class _Split:
 def find_candidate(
     completion: str,
     answer_type: AnswerType,
-    choices: Sequence[str] | None = None,
+    choices: Choices | None = None,
     template: Template | None = None,
 ) -> Candidate | None:
     """The best candidate in a completion that did not parse, None where there is none.
@@ -57,7 +55,7 @@ def find_candidate(
     Args:
         completion: Raw text.
         answer_type: What the answer looks like.
-        choices: Option texts in the order A, B, C, …
+        choices: The options of the question.
         template: Adds a user's own tags to the usual ones.
     """
     split = _split_cot(completion, template)
@@ -84,7 +82,7 @@ Marked = tuple[str, CandidateSource, int]
 
 
 def find_marked(
-    text: str, answer_type: AnswerType, choices: Sequence[str] | None = None, template: Template | None = None
+    text: str, answer_type: AnswerType, choices: Choices | None = None, template: Template | None = None
 ) -> Marked | None:
     r"""The last answer that the text marks as one: boxed, after `####`, or after "the answer is"."""
     return (
@@ -109,7 +107,6 @@ def _split_cot(completion: str, template: Template | None) -> _Split:
     return _Split("\n".join(inside), "\n".join([*outside, "" if opened else rest]), rest if opened else "")
 
 
-@lru_cache(maxsize=16)
 def _cot_tag(template: Template | None) -> re.Pattern[str]:
     before, after = (template.before_cot.strip(), template.after_cot.strip()) if template else ("", "")
     own = before and after
@@ -118,7 +115,7 @@ def _cot_tag(template: Template | None) -> re.Pattern[str]:
     return re.compile(f"(?P<close>{closing})|(?P<open>{opening})", re.IGNORECASE)
 
 
-def _boxed(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Marked | None:
+def _boxed(text: str, answer_type: AnswerType, choices: Choices | None) -> Marked | None:
     r"""The last box, joined with the boxes right before it: `\boxed{3} or \boxed{4}` is one hedged answer."""
     boxes = _outermost(find_boxes(text))
     group: list[Box] = []
@@ -155,7 +152,6 @@ _MARK = (
 )
 
 
-@lru_cache(maxsize=16)
 def _answer_mark(template: Template | None) -> re.Pattern[str]:
     # Only a user's own tag is added: the chain must not depend on the arm, and it already knows the built-in marks.
     tagged = template is not None and not (template.balanced or template.to_end)
@@ -164,7 +160,7 @@ def _answer_mark(template: Template | None) -> re.Pattern[str]:
 
 
 def _after_mark(
-    text: str, mark: re.Pattern[str], source: CandidateSource, answer_type: AnswerType, choices: Sequence[str] | None
+    text: str, mark: re.Pattern[str], source: CandidateSource, answer_type: AnswerType, choices: Choices | None
 ) -> Marked | None:
     for found in reversed(deque(mark.finditer(text, _first_possible(text, mark)), maxlen=MAX_MARKS)):
         if answer_type == "choice" and found.group().strip("*_") == "A:":
@@ -213,7 +209,7 @@ def _is_whole(answer: str | None, sentence: str) -> bool:
     return answer is not None and answer == sentence
 
 
-def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Marked | None:
+def _last_value(text: str, answer_type: AnswerType, choices: Choices | None) -> Marked | None:
     offset = max(0, len(text) - MAX_TAIL)
     tail = text[offset:]
     if answer_type == "math" and (found := _last_stated(tail, offset)):
@@ -247,7 +243,7 @@ def _last_number(tail: str, offset: int) -> Marked | None:
     return tail[start:end].strip(), "last_number", offset + start
 
 
-def _last_option(tail: str, offset: int, choices: Sequence[str] | None) -> Marked | None:
+def _last_option(tail: str, offset: int, choices: Choices | None) -> Marked | None:
     whole = tail.strip()
     if len(whole) <= MAX_ANSWER_LINE and not _JUDGED.search(whole) and read_options(whole, choices):
         return whole, "last_option", offset
@@ -258,6 +254,6 @@ def _last_option(tail: str, offset: int, choices: Sequence[str] | None) -> Marke
 _JUDGED = re.compile(r"\b(?:is|are|was|wrong|right|true|false|correct|incorrect)\b", re.IGNORECASE)
 
 
-def _as_letter(text: str, choices: Sequence[str] | None) -> str:
+def _as_letter(text: str, choices: Choices | None) -> str:
     letters = read_options(text, choices)
     return letters[0] if len(letters) == 1 else text

@@ -1,12 +1,11 @@
 """The last value a CoT states: what the analysis of slips compares with the gold."""
 
 import re
-from collections.abc import Sequence
 from itertools import islice
 
 from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.answers.markup import fold, plain, strip_markup
-from sftkey_eval.answers.option_letters import LETTERS, find_options, find_truths, letter_of_value
+from sftkey_eval.answers.option_letters import Choices, find_options, find_truths, letter_of_value
 from sftkey_eval.extraction.candidates import MAX_TAIL, find_marked
 from sftkey_eval.extraction.stated_values import after_is, finished, last_side, sentences, stated_values
 
@@ -14,7 +13,7 @@ MAX_CHECKED = 8
 """Sentences before a check that are looked at for the value it checks."""
 
 
-def find_cot_value(cot: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> str | None:
+def find_cot_value(cot: str, answer_type: AnswerType, choices: Choices | None = None) -> str | None:
     """The last value a CoT states, None where it states none.
 
     For choices the letter of the option named, or of the one option whose text or number is stated, whichever comes
@@ -46,12 +45,12 @@ _MAX_CHECK_CHARS = 1_000
 _CHECK = re.compile(r"\b(?:check|verif|confirm|valid|satisf|plug|substitut)", re.IGNORECASE)
 
 
-def _last_choice(text: str, choices: Sequence[str] | None) -> str | None:
+def _last_choice(text: str, choices: Choices | None) -> str | None:
     named = [found for found in find_options(text, choices) if _is_mention(text, found[0])]
     position, letter = named[-1] if named else (-1, None)
     if letter and (other := _TOGETHER.search(text[max(0, position - 20) : position])) and other[1] != letter:
         letter = None
-    if not choices:
+    if choices is None or not choices.texts:
         return letter
     sentence = next(sentences(text), "")
     later = text.rfind(sentence) > position
@@ -70,7 +69,7 @@ def _is_mention(text: str, position: int) -> bool:
 _DIGITS = frozenset("0123456789}")
 
 
-def _equated(sentence: str, choices: Sequence[str]) -> str | None:
+def _equated(sentence: str, choices: Choices) -> str | None:
     """The option that a sentence computes, or names after `is`."""
     side, rest = last_side(sentence)
     number = _MEASURED.sub("", side)
@@ -87,13 +86,13 @@ _NEGATION = re.compile(r"\b(?:not|cannot|no|never|nor)\b|n't\b", re.IGNORECASE)
 _WHOLE = r"(?<![\w.,)\]}^/*-])"  # `x` does not end `2x`
 
 
-def _choice_at_end(text: str, choices: Sequence[str]) -> str | None:
+def _choice_at_end(text: str, choices: Choices) -> str | None:
     """The one option whose text ends the CoT; of two that do, the longer one (`red` and `dark red`)."""
     end = fold(plain(strip_markup(text[-1_000:])))
     ending = [
         (len(wanted), letter)
-        for letter, choice in zip(LETTERS, choices, strict=False)
-        if (wanted := fold(plain(strip_markup(choice)))) and re.search(rf"{_WHOLE}{re.escape(wanted)}$", end)
+        for letter, wanted in zip(choices.letters, choices.folded, strict=False)
+        if wanted and re.search(rf"{_WHOLE}{re.escape(wanted)}$", end)
     ]
     ending.sort(reverse=True)
     if not ending or (len(ending) > 1 and ending[0][0] == ending[1][0]):

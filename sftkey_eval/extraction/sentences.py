@@ -1,13 +1,13 @@
 """What a sentence such as `18 dollars, because …` gives as its answer, by answer type."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.answers.markup import strip_markup
 from sftkey_eval.answers.number_words import split_number_words
 from sftkey_eval.answers.numbers import find_numbers, read_number
-from sftkey_eval.answers.option_letters import find_options, find_truths, read_options, read_truth
+from sftkey_eval.answers.option_letters import Choices, find_options, find_truths, read_options, read_truth
 
 MAX_ANSWER_LINE = 300  # code points after a mark in which its answer must stand
 
@@ -40,10 +40,10 @@ def sentence_after(text: str, start: int, *, same_line: bool) -> str:
     return strip_markup(_EMPHASIS.sub("", rest[: end.start()] if end else rest))
 
 
-Reader = Callable[[str, Sequence[str] | None], str | None]
+Reader = Callable[[str, Choices | None], str | None]
 
 
-def _read_number(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def _read_number(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - a reader
     if read_number(sentence) is not None:
         return sentence
     last_side = sentence.rpartition("=")[2]
@@ -63,7 +63,7 @@ _MATH_SEGMENT = re.compile(r"\$([^$]{1,200})\$|\\\((.{1,200}?)\\\)")
 _PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 
 
-def _read_math(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def _read_math(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - a reader
     sentence = sentence[found.end() :] if (found := _FILLED.match(sentence)) else sentence
     if read_number(sentence) is not None:
         return sentence
@@ -86,19 +86,19 @@ def _counted(sentence: str) -> str | None:
 MIN_PREDICATE = 3  # words behind a number word that make a sentence
 
 
-def _read_choice(sentence: str, choices: Sequence[str] | None) -> str | None:
+def _read_choice(sentence: str, choices: Choices | None) -> str | None:
     if read_options(sentence, choices):
         return sentence
     return next((letter for _, letter in find_options(sentence, choices)), None)
 
 
-def _read_truth(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def _read_truth(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - a reader
     if read_truth(sentence) is not None:
         return sentence
     return next((found.group() for found in find_truths(sentence)), None)
 
 
-def _read_text(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def _read_text(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - a reader
     return sentence or None
 
 
@@ -112,6 +112,6 @@ _READERS: dict[AnswerType, Reader] = {
 }
 
 
-def read_answer(sentence: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> str | None:
+def read_answer(sentence: str, answer_type: AnswerType, choices: Choices | None = None) -> str | None:
     """The answer that a sentence after a mark gives, None where it gives none of that type."""
     return _READERS[answer_type](sentence, choices)

@@ -1,22 +1,22 @@
 """Is the predicted answer the gold answer: a verdict, and the rule that decided.
 
 A rule is a plain function `(gold, predicted, policy) -> Decision | None`; None passes the question on. The rules of an
-answer type run in order, cheapest first, and each sees the texts without the markup around them. Text of a model is
-only ever compared, never evaluated.
+answer type run in order, cheapest first. Text of a model is only ever compared, never evaluated.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 
 from sftkey_data.extract.parts import AnswerType
-from sftkey_eval.answers.markup import compact, fold, plain, strip_markup
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.markup import fold, plain, strip_markup
 from sftkey_eval.answers.number_words import split_number_words
 from sftkey_eval.answers.numbers import Number, read_number
-from sftkey_eval.answers.option_letters import read_options, read_truth
-from sftkey_eval.answers.sequences import Elements, read_elements, read_list, same_kind
+from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.answers.sequences import Elements, read_list, same_kind
 from sftkey_eval.answers.units import read_unit
 from sftkey_eval.grading.decision import Decision, Rule, decide
 from sftkey_eval.grading.exact_rules import EXACT_RULES, same_subject
@@ -47,17 +47,19 @@ def grade(
     Returns:
         Never raises on any text. Whether an item is scored depends on the gold alone.
     """
-    gold, predicted = (gold or "").strip(), (predicted or "").strip()
-    if not is_usable(gold, answer_type, choices):
-        return Decision("unscored", "unusable_gold" if gold else "empty_gold")
-    if max(len(gold), len(predicted)) > MAX_ANSWER_CHARS:
-        return Decision("correct", "same_text") if gold == predicted else Decision("undecided", "too_long")
-    stripped = strip_markup(predicted)
-    if not stripped or (_SILENT.fullmatch(stripped) and not _SILENT.fullmatch(gold)):
+    known = Choices.of(choices)
+    return compare(Answer.of(gold, known), Answer.of(predicted, known), answer_type, policy)
+
+
+def compare(gold: Answer, predicted: Answer, answer_type: AnswerType, policy: Policy = DEFAULT_POLICY) -> Decision:
+    """`grade` for answers that were made before: what has been read from them is not read again."""
+    if not gold.read(_USABLE[answer_type]):
+        return Decision("unscored", "unusable_gold" if gold.text else "empty_gold")
+    if max(len(gold.text), len(predicted.text)) > MAX_ANSWER_CHARS:
+        return Decision("correct", "same_text") if gold.text == predicted.text else Decision("undecided", "too_long")
+    if not predicted.stripped or (_SILENT.fullmatch(predicted.stripped) and not _SILENT.fullmatch(gold.text)):
         return Decision("wrong", "no_answer")
-    if answer_type == "choice":
-        return _same_option(gold, predicted, choices)
-    return _first_decision(RULES[answer_type], strip_markup(gold), stripped, policy)
+    return _first_decision(RULES[answer_type], gold, predicted, policy)
 
 
 _SILENT = re.compile(r"[\s?!.,;:_…]+")  # a question mark, a blank to fill in
@@ -65,13 +67,23 @@ _SILENT = re.compile(r"[\s?!.,;:_…]+")  # a question mark, a blank to fill in
 
 def is_usable(gold: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> bool:
     """Whether a gold can decide anything: not empty, and of its type."""
-    if not strip_markup(gold[: MAX_ANSWER_CHARS + 1]).strip("${} "):
-        return False
-    if answer_type == "number":
-        return read_number(gold) is not None
-    if answer_type == "choice":
-        return len(gold) <= MAX_ANSWER_CHARS and len(read_options(gold, choices)) == 1
-    return answer_type != "boolean" or (len(gold) <= MAX_ANSWER_CHARS and read_truth(gold) is not None)
+    return Answer.of(gold, choices).read(_USABLE[answer_type])
+
+
+def _says_something(gold: Answer) -> bool:
+    return bool(strip_markup(gold.text[: MAX_ANSWER_CHARS + 1]).strip("${} "))
+
+
+def _is_number(gold: Answer) -> bool:
+    return _says_something(gold) and gold.number is not None
+
+
+def _is_option(gold: Answer) -> bool:
+    return _says_something(gold) and len(gold.text) <= MAX_ANSWER_CHARS and len(gold.letters) == 1
+
+
+def _is_truth(gold: Answer) -> bool:
+    return _says_something(gold) and len(gold.text) <= MAX_ANSWER_CHARS and gold.truth is not None
 
 
 def same_number(gold: Number, predicted: Number, policy: Policy) -> bool:
@@ -89,7 +101,7 @@ def same_number(gold: Number, predicted: Number, policy: Policy) -> bool:
     return units_agree and _equal(gold.value, predicted.value, policy)
 
 
-def _first_decision(rules: Sequence[Rule], gold: str, predicted: str, policy: Policy) -> Decision:
+def _first_decision(rules: Sequence[Rule], gold: Answer, predicted: Answer, policy: Policy) -> Decision:
     for rule in rules:
         if decision := rule(gold, predicted, policy):
             return decision
@@ -102,41 +114,41 @@ def _equal(gold: Fraction, predicted: Fraction, policy: Policy) -> bool:
     return round(gold, policy.rounding) == round(predicted, policy.rounding)
 
 
-def _same_symbols(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001 - a rule's signature
-    return Decision("correct", "same_text") if compact(gold) == compact(predicted) else None
+def _same_symbols(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001 - a rule's signature
+    return Decision("correct", "same_text") if gold.compact == predicted.compact else None
 
 
-def _same_words(gold: str, predicted: str, policy: Policy) -> Decision | None:
-    return Decision("correct", "same_text") if _words(gold, policy) == _words(predicted, policy) else None
+def _same_words(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
+    return Decision("correct", "same_text") if _words(gold.plain, policy) == _words(predicted.plain, policy) else None
 
 
 def _words(text: str, policy: Policy) -> str:
-    text = " ".join(plain(text).split())
+    """A plain text, as words for comparison."""
+    text = " ".join(text.split())
     return fold(text) if policy.case == "fold" else text
 
 
 _OR = re.compile(r"\bor\b", re.IGNORECASE)
 
 
-def _hedged(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+def _hedged(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001
     """`3 or 4` where one number is asked for."""
-    hedges = _OR.search(plain(predicted)) and not _OR.search(plain(gold)) and read_number(gold) is not None
+    hedges = _OR.search(predicted.plain) and not _OR.search(gold.plain) and gold.number is not None
     return Decision("wrong", "hedged") if hedges else None
 
 
-def _numbers(gold: str, predicted: str, policy: Policy) -> Decision | None:
-    gold_number, predicted_number = _number(gold), _number(predicted)
+def _numbers(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
+    gold_number, predicted_number = gold.read(_number), predicted.read(_number)
     if gold_number is None or predicted_number is None:
         return None
     return decide(same_number(gold_number, predicted_number, policy), "number")
 
 
-def _number(text: str) -> Number | None:
+def _number(answer: Answer) -> Number | None:
     """A number in digits or, as all of the answer, in words."""
-    number = read_number(text)
-    if number is not None:
-        return number
-    value, rest = split_number_words(plain(text))
+    if answer.number is not None:
+        return answer.number
+    value, rest = split_number_words(answer.plain)
     unit = read_unit(rest, spaced=True) if value is not None else None
     return None if value is None or unit is None else Number(value, unit=unit)
 
@@ -144,22 +156,22 @@ def _number(text: str) -> Number | None:
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s'’-]+[^\W\d_]+)*+")
 
 
-def _plain_words(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def _plain_words(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     r"""Two answers in words, as `\text{Evelyn}` and `Evan`; symbols such as `ab` are left to later rules."""
-    pair = [" ".join(plain(text).split()) for text in (gold, predicted)]
+    pair = [" ".join(answer.plain.split()) for answer in (gold, predicted)]
     if not all(_WORDS.fullmatch(text) for text in pair) or max(len(word) for text in pair for word in text.split()) < 4:
         return None
-    if any(nothing_kind(text) or text.casefold() == "infinity" for text in pair):
+    if any(map(nothing_kind, (gold, predicted))) or any(text.casefold() == "infinity" for text in pair):
         return None  # these have synonyms
     return decide(_words(pair[0], policy) == _words(pair[1], policy), "words")
 
 
-def _elements(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def _elements(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """Tuples, intervals, sets and comma lists of numbers."""
-    left, right = read_elements(gold), read_elements(predicted)
+    left, right = gold.elements, predicted.elements
     if left is None or right is None or (left.single and right.single):
         return None
-    golds, predicteds = _all_numbers(left), _all_numbers(right)
+    golds, predicteds = gold.read(_all_numbers), predicted.read(_all_numbers)
     kind = same_kind(left.brackets, right.brackets)
     if golds is None or predicteds is None or kind is None:
         return None
@@ -171,19 +183,19 @@ def _elements(gold: str, predicted: str, policy: Policy) -> Decision | None:
     return decide(kind and equal, "elements")
 
 
-def _all_numbers(elements: Elements) -> list[Number] | None:
-    numbers = [read_number(part) for part in elements.parts]
-    return [number for number in numbers if number] if all(numbers) else None
+def _all_numbers(answer: Answer) -> tuple[Number, ...] | None:
+    numbers = [read_number(part) for part in answer.elements.parts] if answer.elements else []
+    return tuple(number for number in numbers if number) if all(numbers) else None
 
 
-def _unordered(numbers: list[Number], as_set: bool) -> list[Number]:
-    members = list(dict.fromkeys(numbers)) if as_set else numbers  # {1, 1, 2} is {1, 2}; the list 1, 1, 2 is not 1, 2
-    return sorted(members, key=lambda number: number.value)
+def _unordered(numbers: tuple[Number, ...], as_set: bool) -> tuple[Number, ...]:
+    members = tuple(dict.fromkeys(numbers)) if as_set else numbers  # {1, 1, 2} is {1, 2}; the list 1, 1, 2 is not 1, 2
+    return tuple(sorted(members, key=lambda number: number.value))
 
 
-def _list(gold: str, predicted: str, policy: Policy) -> Decision:
+def _list(gold: Answer, predicted: Answer, policy: Policy) -> Decision:
     """Elements of two lists one by one, as numbers or as words."""
-    left, right = read_list(gold), read_list(predicted)
+    left, right = gold.read(_listed), predicted.read(_listed)
     if left is None or right is None:
         return Decision("wrong", "list")
     golds, predicteds = ([_element(part, policy) for part in side.parts] for side in (left, right))
@@ -191,24 +203,29 @@ def _list(gold: str, predicted: str, policy: Policy) -> Decision:
     return decide(golds == predicteds if in_order else Counter(golds) == Counter(predicteds), "list")
 
 
+def _listed(answer: Answer) -> Elements | None:
+    return read_list(answer.stripped)
+
+
 def _element(text: str, policy: Policy) -> Fraction | str:
     number = read_number(text)
-    return number.value if number and not (number.unit or number.percent or number.variable) else _words(text, policy)
+    bare = number is not None and not (number.unit or number.percent or number.variable)
+    return number.value if number and bare else _words(plain(text), policy)
 
 
-def _same_truth(gold: str, predicted: str, policy: Policy) -> Decision:  # noqa: ARG001
-    truth = read_truth(predicted)
-    return Decision("wrong", "not_a_boolean") if truth is None else decide(read_truth(gold) == truth, "boolean")
+def _same_truth(gold: Answer, predicted: Answer, policy: Policy) -> Decision:  # noqa: ARG001
+    if predicted.truth is None:
+        return Decision("wrong", "not_a_boolean")
+    return decide(gold.truth == predicted.truth, "boolean")
 
 
-def _same_option(gold: str, predicted: str, choices: Sequence[str] | None) -> Decision:
-    letters = read_options(predicted, choices)
-    if len(letters) > 1:
+def _same_option(gold: Answer, predicted: Answer, policy: Policy) -> Decision:  # noqa: ARG001
+    if len(predicted.letters) > 1:
         return Decision("wrong", "hedged")
-    return decide(letters == read_options(gold, choices), "option") if letters else Decision("wrong", "no_option")
+    return decide(predicted.letters == gold.letters, "option") if predicted.letters else Decision("wrong", "no_option")
 
 
-def _symbolic(gold: str, predicted: str, policy: Policy) -> Decision:
+def _symbolic(gold: Answer, predicted: Answer, policy: Policy) -> Decision:
     return Decision(*same_expression(gold, predicted, policy))
 
 
@@ -220,9 +237,21 @@ RULES: Mapping[AnswerType, tuple[Rule, ...]] = MappingProxyType(
     {
         "number": (_same_symbols, _hedged, _numbers, _wrong("not_a_number")),
         "math": (_same_symbols, _hedged, _numbers, same_subject, _plain_words, _elements, *EXACT_RULES, _symbolic),
+        "choice": (_same_option,),
         "boolean": (_same_truth,),
         "text": (_same_words, _wrong("different_text")),
         "list": (_same_words, _list),
     }
 )
-"""The ladder of each answer type but `choice`, whose one rule needs the option texts."""
+"""The ladder of each answer type."""
+_USABLE: Mapping[AnswerType, Callable[[Answer], bool]] = MappingProxyType(
+    {
+        "number": _is_number,
+        "math": _says_something,
+        "choice": _is_option,
+        "boolean": _is_truth,
+        "text": _says_something,
+        "list": _says_something,
+    }
+)
+"""Whether a gold of each answer type can decide anything."""

@@ -6,7 +6,6 @@ Text is read, never evaluated: what the grammar does not know (a word, a call, a
 import math
 import re
 from fractions import Fraction
-from functools import lru_cache
 
 from sftkey_eval.answers.markup import plain
 from sftkey_eval.answers.units import read_unit
@@ -50,7 +49,6 @@ _GREEK_NAMES = "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu
 _GREEK = frozenset(_GREEK_NAMES.split())
 
 
-@lru_cache(maxsize=4096)
 def read_value(text: str) -> Quotient | None:
     r"""The exact value that makes up all of `text`, with `x`, `\pi`, roots, powers; None where it is anything else."""
     if len(text) > MAX_EXPRESSION_CHARS:

@@ -3,8 +3,8 @@ r"""Exact values with what stands around them: `x = 2\sqrt{3}\text{ cm}`, lists 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.markup import plain, strip_markup
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.sequences import split_top_level, unbracket
@@ -57,8 +57,12 @@ class Quantities:
         return self.brackets not in ("", "{}")
 
 
-def read_quantity(text: str) -> Quantity | None:
-    """The value with its name and unit that makes up all of `text`, None where it is anything else."""
+def read_quantity(answer: Answer) -> Quantity | None:
+    """The value with its name and unit that makes up all of an answer, None where it is anything else."""
+    return _quantity(answer.stripped)
+
+
+def _quantity(text: str) -> Quantity | None:
     text = strip_markup(text)
     found = _NAMED.match(text)
     name = "".join(found.group(1).split()) if found else ""
@@ -72,15 +76,14 @@ def read_quantity(text: str) -> Quantity | None:
     return None if value is None else Quantity(value, "", name)
 
 
-@lru_cache(maxsize=4096)
-def read_quantities(text: str) -> Quantities | None:
+def read_quantities(answer: Answer) -> Quantities | None:
     r"""The members of a tuple, interval, set or list, with `\pm` written out; a lone value is a list of one."""
+    text = answer.stripped
     if len(text) > MAX_QUANTITIES_CHARS:
         return None
-    text = strip_markup(text)
     if member := _MEMBER.match(text):
         text = text[member.end() :]
-    lone = read_quantity(text)
+    lone = _quantity(text) if member else answer.read(read_quantity)
     if lone is not None:
         return Quantities("", (lone,))
     named = _NAMED.match(text)
@@ -89,22 +92,22 @@ def read_quantities(text: str) -> Quantities | None:
     parts = _parts(brackets, inside)
     if not parts or len(parts) > MAX_MEMBERS:
         return None
-    found = [read_quantity(part) for part in parts]
+    found = [_quantity(part) for part in parts]
     members = [member for member in found if member is not None]
     if len(members) < len(found):
         return None
     return Quantities(brackets, tuple(Quantity(m.value, m.unit, m.name or name) for m in members))
 
 
-def read_points(text: str) -> tuple[Quantities, ...] | None:
+def read_points(answer: Answer) -> tuple[Quantities, ...] | None:
     """The tuples of a list or set of tuples; a lone tuple is a list of one. None where any part is something else."""
-    if len(text) > MAX_QUANTITIES_CHARS:
+    if len(answer.stripped) > MAX_QUANTITIES_CHARS:
         return None
-    brackets, inside = unbracket(plain(strip_markup(text)).strip())
-    parts = _parts("", inside) if brackets in ("", "{}") else [text]
+    brackets, inside = unbracket(answer.plain)
+    parts = [Answer(part.strip()) for part in _parts("", inside)] if brackets in ("", "{}") else [answer]
     if not 0 < len(parts) <= MAX_MEMBERS:
         return None
-    points = [read_quantities(part.strip()) for part in parts]
+    points = [part.read(read_quantities) for part in parts]
     found = tuple(point for point in points if point is not None and point.ordered and len(point.members) > 1)
     return found if len(found) == len(parts) else None
 

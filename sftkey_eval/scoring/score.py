@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -17,10 +17,13 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.numbers import read_number
+from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.grading.decision import Decision
+from sftkey_eval.grading.ladder import compare
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.completions import Completion, Fields, check_answer_type, read_completions, survey_completions
 from sftkey_eval.records.lines import write_lines
@@ -183,15 +186,20 @@ def score_completion(
 ) -> Verdict:
     """Score one completion: strict, lenient, and where the error comes from. Never raises on any text."""
     kind = answer_type or row.answer_type or infer_answer_type(row)
-    text = row.completion or ""
+    text, choices = row.completion or "", Choices.of(row.choices)
     reading = template.read(text, row.finish_reason)
     key = _key(text, reading.spans)
-    candidate = key or find_candidate(text, kind, row.choices, template)
+    candidate = key or find_candidate(text, kind, choices, template)
     cot = candidate.cot if candidate else find_cot(text, template)
-    cot_value = find_cot_value(cot, kind, row.choices)
+    cot_value = find_cot_value(cot, kind, choices)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
-    judge = cache(partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy))
+    gold = Answer.of(row.gold, choices)
+
+    @cache  # the Key, the candidate and the CoT's value are often the same text
+    def judge(text: str | None) -> Decision:
+        return compare(gold, Answer.of(text, choices), kind, policy)
+
     strict, lenient = judge(predicted), judge(lenient_predicted)
     error_class, lucky = classify(
         strict,

@@ -7,9 +7,9 @@ order, ratios. Only single expressions go to the worker process, and only those 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Literal
 
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.markup import compact, plain
 from sftkey_eval.answers.sequences import read_elements
 from sftkey_eval.answers.units import read_unit
@@ -76,17 +76,17 @@ class _Side:
         return len(self.parts) == 1 and bool(_SET_WORK.search(self.parts[0]))
 
 
-def same_expression(gold: str, predicted: str, policy: Policy) -> RuledVerdict:
+def same_expression(gold: Answer, predicted: Answer, policy: Policy) -> RuledVerdict:
     """Verdict and rule for two mathematical answers that no cheaper rule could decide.
 
     Returns:
         `undecided` where a limit was hit or an answer is no mathematics that can be read; the rule says which.
     """
-    if reason := refusal(gold) or refusal(predicted):
+    if reason := gold.read(_refusal) or predicted.read(_refusal):
         return "undecided", f"symbolic_costly_{reason}"
-    if _OR.search(plain(predicted)) and len(_comma_parts(gold)) < 2 and not _OR.search(plain(gold)):
+    if _OR.search(predicted.plain) and len(_comma_parts(gold)) < 2 and not _OR.search(gold.plain):
         return "wrong", "hedged"
-    left, right = _take_apart(gold), _take_apart(predicted)
+    left, right = gold.read(_take_apart), predicted.read(_take_apart)
     if left is None or right is None:
         return "undecided", "symbolic_unreadable"
     left, right = _named_alike(left, right)
@@ -103,12 +103,17 @@ def second_opinion(gold: str, predicted: str) -> RuledVerdict:
     return _verdict(SYMBOLIC.ask({"opinion": [gold, predicted]}), "math_verify")
 
 
-def _comma_parts(text: str) -> tuple[str, ...]:
-    elements = read_elements(_PLUS_MINUS.sub(",", _AND.sub(",", plain(text))))
+def _refusal(answer: Answer) -> str | None:
+    return refusal(answer.stripped)
+
+
+def _comma_parts(answer: Answer) -> tuple[str, ...]:
+    elements = read_elements(_PLUS_MINUS.sub(",", _AND.sub(",", answer.plain)))
     return elements.parts if elements else ()
 
 
-def _take_apart(text: str) -> _Side | None:
+def _take_apart(answer: Answer) -> _Side | None:
+    text = answer.stripped
     matrix = bool(_MATRIX.search(text))
     text = _ROW_END.sub(_ROW_MARK, text) if matrix else _ESCAPED_TWICE.sub(r"\\\1", text)
     text = _INFINITY.sub(r"\\infty ", plain(text).translate(_UNICODE))
@@ -234,7 +239,7 @@ def _ask(gold: _Side, predicted: _Side, policy: Policy) -> RuledVerdict:
         golds, predicteds = map(_nested, gold.parts), map(_nested, predicted.parts)
         ordered = gold.ordered or policy.order == "keep"
     as_set = not ordered and "{}" in (gold.brackets, predicted.brackets)
-    return _verdict(_outcome(tuple(golds), tuple(predicteds), ordered, as_set, policy.rounding), "symbolic")
+    return _verdict(_outcome(list(golds), list(predicteds), ordered, as_set, policy.rounding), "symbolic")
 
 
 def _nested(part: str) -> Element:
@@ -250,10 +255,7 @@ def _written(side: _Side) -> str:
     return f"{opening}{','.join(side.parts)}{closing}"
 
 
-@lru_cache(maxsize=4_096)  # one completion asks for its Key, its candidate and its CoT's value, often the same text
-def _outcome(
-    golds: tuple[Element, ...], predicteds: tuple[Element, ...], ordered: bool, as_set: bool, rounding: int | None
-) -> str:
+def _outcome(golds: list[Element], predicteds: list[Element], ordered: bool, as_set: bool, rounding: int | None) -> str:
     request: dict[str, Any] = {"golds": golds, "predicteds": predicteds, "ordered": ordered, "as_set": as_set}
     return SYMBOLIC.ask({**request, "rounding": rounding})
 

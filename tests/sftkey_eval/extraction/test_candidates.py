@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.template import BUILTIN, Template
-from sftkey_eval.answers.option_letters import read_options
+from sftkey_eval.answers.option_letters import Choices, read_options
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.grading.ladder import grade
 
@@ -138,7 +138,7 @@ def test_equal_boxes_are_no_hedge_and_several_are_a_list() -> None:
 
 
 def test_a_choice_may_be_given_as_the_text_or_value_of_an_option() -> None:
-    found = find_candidate("So 2b = 18. The answer is (9).", "choice", ("8", "9", "10"))
+    found = find_candidate("So 2b = 18. The answer is (9).", "choice", Choices(("8", "9", "10")))
     assert found is not None
     assert found.text == "B"
 
@@ -169,8 +169,8 @@ def test_real_mmlu_pro_completions_give_their_authors_letter(shared_data: Path) 
     lines = (shared_data / "outputs" / "mmlu_pro_phi-3-mini.jsonl").read_text(encoding="utf-8").splitlines()
     agree = 0
     for row in map(json.loads, lines):
-        found = find_candidate(row["completion"], "choice", row["choices"])
-        letters = read_options(found.text, row["choices"]) if found else ()
+        found = find_candidate(row["completion"], "choice", Choices.of(row["choices"]))
+        letters = read_options(found.text, Choices.of(row["choices"])) if found else ()
         agree += (letters[0] if len(letters) == 1 else None) == row["extracted"]
     assert agree / len(lines) >= MIN_MMLU_AGREEMENT
 
@@ -182,7 +182,7 @@ PIECES += [" 4", "\n", "The answer is ", "or", " B", "(A)", "=", "$", "**", "not
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=25), st.sampled_from(get_args(AnswerType)))
 def test_extraction_never_raises_and_never_returns_blank(pieces: list[str], answer_type: AnswerType) -> None:
-    for choices in (None, ("4", "5")):
+    for choices in (None, Choices(("4", "5"))):
         found = find_candidate("".join(pieces), answer_type, choices, BUILTIN["sftkey"])
         assert found is None or found.text.strip()
 

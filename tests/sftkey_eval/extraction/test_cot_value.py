@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftkey_data.extract.parts import AnswerType
+from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.cot_value import find_checked_values, find_cot_value
 
 OPTIONS = ("10", "12", "14")
@@ -84,7 +85,7 @@ COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
 def test_the_last_value_a_cot_states_is_found(
     answer_type: AnswerType, cot: str, choices: tuple[str, ...] | None, value: str | None
 ) -> None:
-    assert find_cot_value(cot, answer_type, choices) == value
+    assert find_cot_value(cot, answer_type, Choices.of(choices)) == value
 
 
 def test_the_values_before_a_check_are_those_it_may_be_about() -> None:
@@ -114,7 +115,7 @@ PIECES = [
 @given(cot=st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_no_text_is_too_strange_for_it(cot: str) -> None:
     for answer_type in TYPES:
-        value = find_cot_value(cot, answer_type, OPTIONS)
+        value = find_cot_value(cot, answer_type, Choices.of(OPTIONS))
         assert value is None or value.strip()
         assert all(find_checked_values(cot, answer_type))
 

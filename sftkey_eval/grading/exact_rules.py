@@ -3,9 +3,9 @@ r"""Rules of the ladder over exact values: proven equal is correct, proven diffe
 import re
 
 from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.decision import Decision, Rule, decide
 from sftkey_eval.answers.number_words import NUMBER_WORDS
 from sftkey_eval.answers.sequences import same_kind
-from sftkey_eval.grading.decision import Decision, Rule, decide
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.notations import (
     nothing_kind,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sftkey_eval.answers.answer import Answer
-from sftkey_eval.grading.decision import Decision
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.answers.decision import Decision
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.symbolic import symbolic_process
 from sftkey_eval.symbolic.cost_guard import refusal

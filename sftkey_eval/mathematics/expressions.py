@@ -12,6 +12,7 @@ from sftkey_eval.answers.units import read_unit
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import NotExact, Quotient
 from sftkey_eval.mathematics.exact_equality import FUNCTIONS
+from sftkey_eval.mathematics.front_end import INFINITY
 
 MAX_EXPRESSION_CHARS = 400
 MAX_EXPRESSION_DEPTH = 20
@@ -28,7 +29,7 @@ _RESPELLED = (
     (re.compile(r"\\div(?![A-Za-z])"), "/"),
     (re.compile(r"\\(?:lvert|rvert|vert|mid)(?![A-Za-z])"), "|"),
     (re.compile(r"(?<!\\)\bsqrt\s*(?=\()"), r"\\sqrt"),
-    (re.compile(r"(?<!\\)\b(?:infinity|oo|inf)\b", re.IGNORECASE), r"\\infty "),
+    (INFINITY, r"\\infty "),
     (re.compile(r"(?<!\\)(?<![A-Za-z])pi(?![A-Za-z])"), r"\\pi "),
     (re.compile(r"\\arc(sin|cos|tan)"), r"\\a\1"),
     (re.compile(r"\\var(?=theta|phi|epsilon)"), r"\\"),

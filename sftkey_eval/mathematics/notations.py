@@ -9,6 +9,7 @@ from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import NotExact, Quotient
 from sftkey_eval.mathematics.exact_equality import equal
 from sftkey_eval.mathematics.expressions import read_value
+from sftkey_eval.mathematics.front_end import ROW_END
 
 MAX_NOTATION_CHARS = 2_000
 MAX_CELLS = 100
@@ -28,7 +29,6 @@ _RATIO = re.compile(r"[^:]{1,60}(?::[^:]{1,60}){1,4}+")
 _TIME = re.compile(r"\d{1,2}(?::0\d)+")  # 1:00 and 12:00 are times of day
 _MATRIX = re.compile(r"\\begin\s*\{([pbB]?matrix|array)\}\s*(?:\{[clr|\s]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 _AROUND_MATRIX = re.compile(r"\\(?:left|right)\s*[\[\]().|]|^[\[(]|[\])]$")
-_ROW = re.compile(r"\\\\(?:\s*\[[^\]]{0,10}\])?|\\cr(?![A-Za-z])")
 
 
 def nothing_kind(answer: Answer) -> str | None:
@@ -106,7 +106,7 @@ def read_identity(answer: Answer, size: int) -> tuple[tuple[Quotient, ...], ...]
 
 
 def _matrix_rows(text: str) -> list[list[str]]:
-    return [row.split("&") for row in _ROW.split(text) if row.strip()]
+    return [row.split("&") for row in ROW_END.split(text) if row.strip()]
 
 
 def _nested_rows(text: str) -> list[list[str]]:

@@ -57,12 +57,13 @@ def grade(row):
     return score_completion(row, template).lenient_correct
 """,
     "sftkey answer": """
-from sftkey_eval.grading.ladder import grade as compare
+from sftkey_eval.kinds.grade import grade as compare
+from sftkey_eval.kinds.math_kind import MATH
 from sftkey_eval.extraction.candidates import find_candidate
 def prepare(row):
     return row
 def grade(row):
-    found = find_candidate(row["completion"], "math")
+    found = find_candidate(row["completion"], MATH)
     return compare(row["gold"], found and found.text, "math").verdict == "correct"
 """,
     "math-verify": """

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract.parts import AnswerType
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.statistics.resampling import Estimate, mean_of_items
 
@@ -102,5 +101,6 @@ def majority_is_correct(samples: Sequence["Verdict"], policy: Policy = DEFAULT_P
 def _same(one: "Verdict", other: "Verdict", policy: Policy) -> bool:
     if one.predicted == other.predicted:
         return True
-    kind = cast(AnswerType, one.answer_type)
-    return grade(one.predicted, other.predicted, kind, choices=one.choices, policy=policy).verdict == "correct"
+    return (
+        grade(one.predicted, other.predicted, one.answer_type, choices=one.choices, policy=policy).verdict == "correct"
+    )

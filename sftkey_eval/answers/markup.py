@@ -46,7 +46,7 @@ _SPELLINGS = (
 _DASHES = "−－﹣‐‑‒–"
 _FULLWIDTH = dict(zip("＋％٪．٫，٬（）＝⁄∕÷＄", "+%%..,,()=///$", strict=True))
 _SIGNS = str.maketrans(dict.fromkeys(_DASHES, "-") | _FULLWIDTH)
-_SIMPLE = re.compile(r"[A-Za-z0-9 .,:()+-]*+")  # nothing to respell: skips the many substitutions
+_BARE = re.compile(r"[^\\{~\x80-\U0010ffff]*+")  # no command, brace or tie: skips the many substitutions
 _LOOSE_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])|(?<=\\sqrt) |(?<=\\frac) ")
 _BRACED_DIGIT = re.compile(r"(?:(?<=[\^_])|(?<=\\sqrt))\{(\d)\}")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -66,8 +66,8 @@ def strip_markup(text: str) -> str:
 
 def plain(text: str) -> str:
     r"""One spelling for what LaTeX and unicode write in several ways: digits, signs, fractions, spaces, `\text`."""
-    if _SIMPLE.fullmatch(text):
-        return text.strip()
+    if _BARE.fullmatch(text):
+        return (_INNER_MATH.sub(r" \1 ", text) if "$" in text else text).strip()
     text = ascii_digits(text)
     text = _INNER_MATH.sub(r" \1 ", _INNER_TEXT.sub(r" \1 ", text))
     for pattern, spelling in _SPELLINGS:
@@ -77,8 +77,12 @@ def plain(text: str) -> str:
 
 def compact(text: str) -> str:
     r"""`plain` less the white space and braces that change nothing: `\sqrt{2}` is `\sqrt 2`, but `1 2` is not 12."""
-    text = _LOOSE_SPACE.sub("", " ".join(plain(text).split()))
-    return _BRACED_DIGIT.sub(r"\1", text)
+    return tighten(plain(text))
+
+
+def tighten(text: str) -> str:
+    """The second half of `compact`, for a text that is plain already; a second `plain` may change it."""
+    return _BRACED_DIGIT.sub(r"\1", _LOOSE_SPACE.sub("", " ".join(text.split())))
 
 
 def fold(text: str) -> str:

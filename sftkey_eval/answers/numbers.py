@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
 from sftkey_eval.answers.markup import plain, strip_markup
 from sftkey_eval.answers.units import read_unit, split_scale
@@ -86,12 +85,9 @@ class Number:
 
 def read_number(text: str) -> Number | None:
     """The number that makes up all of `text`, None where it is anything else."""
-    return _read_number(text) if len(text) <= MAX_NUMBER_CHARS else _read_number.__wrapped__(text)
-
-
-@lru_cache(maxsize=4_096)  # one completion has the same few texts read by many rules
-def _read_number(text: str) -> Number | None:
     text = strip_markup(text)
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_CHARS:
+        return Number(Fraction(int(text)))  # most answers; the pattern takes four times as long
     inside = _PARENTHESISED.fullmatch(text)
     if inside and len(inside[2]) == len(inside[4]):
         text = inside[1] + inside[3].strip()
@@ -108,9 +104,7 @@ def find_numbers(text: str) -> Iterator[re.Match[str]]:
 
 def _number(found: re.Match[str]) -> Number | None:
     magnitude = _magnitude(found)
-    scale, rest = split_scale(found["unit"])
-    spaced = bool(found["gap"]) or rest != found["unit"]
-    unit = read_unit(rest, spaced=spaced)
+    scale, unit = _scale_and_unit(found["unit"], spaced=bool(found["gap"])) if found["unit"] else (_ONE, "")
     both_signs = bool(found["sign"] and found["inner_sign"])
     if magnitude is None or unit is None or both_signs:
         return None
@@ -118,7 +112,17 @@ def _number(found: re.Match[str]) -> Number | None:
     if currency and (found["percent"] or unit not in ("", currency)):
         return None
     sign = -1 if (found["sign"] or found["inner_sign"] or "+").strip() == "-" else 1
-    return Number(sign * magnitude * scale, bool(found["percent"]), currency or unit, found["variable"] or "")
+    if sign < 0 or scale != _ONE:
+        magnitude = sign * magnitude * scale
+    return Number(magnitude, bool(found["percent"]), currency or unit, found["variable"] or "")
+
+
+_ONE = Fraction(1)
+
+
+def _scale_and_unit(text: str, *, spaced: bool) -> tuple[Fraction, str | None]:
+    scale, rest = split_scale(text)
+    return scale, read_unit(rest, spaced=spaced or rest != text)
 
 
 def _currency(text: str | None) -> str:
@@ -139,7 +143,9 @@ def _magnitude(found: re.Match[str]) -> Fraction | None:
         return _mixed(found["mixed"], _ratio(_value(found["above"]), _value(found["below"])))
     if found["over"]:
         return _ratio(_value(found["over"]), _value(found["under"]))
-    power = _ten_to(int(found["exponent"]) if found["exponent"] else _exponent(found["power"] or "10^0"))
+    if not (found["exponent"] or found["power"]):
+        return _value(found["decimal"])
+    power = _ten_to(int(found["exponent"]) if found["exponent"] else _exponent(found["power"]))
     return None if power is None else _value(found["decimal"]) * power
 
 
@@ -171,6 +177,8 @@ def _ratio(above: Fraction, below: Fraction) -> Fraction | None:
 def _value(text: str) -> Fraction:
     # Fraction() also accepts "1/2" and "1_000"; the pattern has let through digits, commas, sign and point only.
     text = text.replace(",", "").replace(" ", "")
+    if text.isdecimal():
+        return Fraction(int(text))  # a third of the time that Fraction takes for a text
     return Fraction(f"{text}0" if text.endswith(".") else text)
 
 

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from sftkey_eval.answers.markup import fold, plain, strip_markup
 from sftkey_eval.answers.numbers import Number, read_number
@@ -35,17 +37,48 @@ MAX_OPTION_CHARS = 2_000  # longer texts are no answer to a choice
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def read_options(text: str, choices: Sequence[str] | None = None) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Choices:
+    """Option texts in the order A, B, C, …, each read once."""
+
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, choices: "Sequence[str] | Choices | None") -> "Choices | None":
+        """The options of a question; None for a question without."""
+        return choices if choices is None or isinstance(choices, Choices) else cls(tuple(choices))
+
+    @cached_property
+    def letters(self) -> str:
+        """A letter for each, as far as the alphabet goes."""
+        return LETTERS[: len(self.texts)]
+
+    @cached_property
+    def folded(self) -> tuple[str, ...]:
+        """The texts as `fold` leaves them."""
+        return tuple(map(_folded, self.texts))
+
+    @cached_property
+    def numbers(self) -> tuple[Number | None, ...]:
+        """The number that makes up each text."""
+        return tuple(map(read_number, self.texts))
+
+
+def _folded(text: str) -> str:
+    return fold(plain(strip_markup(text)))
+
+
+def read_options(text: str, choices: Choices | None = None) -> tuple[str, ...]:
     """Letters an answer commits to: none, one, or several where it hedges.
 
     Args:
         text: A whole answer, not running text: `B`, `(b)`, `B. Paris`, `Option B`, or with `choices` an option's text.
-        choices: Option texts in the order A, B, C, …
+        choices: The options there are; None where any letter may be one.
     """
     if len(text) > MAX_OPTION_CHARS:
         return ()
     text = strip_markup(plain(strip_markup(text)))
-    named_by_text = letter_of_value(text, choices) if choices and len(text) > 1 else None
+    named_by_text = letter_of_value(text, choices) if choices and choices.texts and len(text) > 1 else None
     found = _LABEL.match(text)
     if named_by_text or found is None:  # an option that reads `E. coli` names itself, not option E
         return (named_by_text,) if named_by_text else ()
@@ -60,7 +93,7 @@ def read_options(text: str, choices: Sequence[str] | None = None) -> tuple[str, 
     return tuple(dict.fromkeys([letter, *others]))
 
 
-def find_options(text: str, choices: Sequence[str] | None = None) -> Iterator[tuple[int, str]]:
+def find_options(text: str, choices: Choices | None = None) -> Iterator[tuple[int, str]]:
     """Position and letter of every option that running text names, in order."""
     for found in _MENTION.finditer(text):
         letter = _letter(found)
@@ -68,16 +101,16 @@ def find_options(text: str, choices: Sequence[str] | None = None) -> Iterator[tu
             yield found.start(), letter
 
 
-def letter_of_value(text: str, choices: Sequence[str]) -> str | None:
+def letter_of_value(text: str, choices: Choices) -> str | None:
     """The letter of the one option whose text or number equals `text`; None for none and for several."""
-    wanted = fold(plain(strip_markup(text)))
-    number = read_number(text)
-    equal = [
-        letter
-        for letter, choice in zip(LETTERS, choices, strict=False)
-        if fold(plain(strip_markup(choice))) == wanted or _same_value(number, read_number(choice))
-    ]
-    return equal[0] if len(equal) == 1 and wanted else None
+    wanted, number = _folded(text), read_number(text)
+    if not wanted:
+        return None
+    equal = [letter for letter, choice in zip(choices.letters, choices.folded, strict=False) if choice == wanted]
+    if number is not None:
+        numbers = zip(choices.letters, choices.numbers, strict=False)
+        equal += [letter for letter, other in numbers if other and _same_value(number, other)]
+    return equal[0] if len(set(equal)) == 1 else None
 
 
 def read_truth(text: str) -> bool | None:
@@ -98,15 +131,12 @@ def _letter(found: re.Match[str]) -> str:
     return next(value for value in found.groupdict().values() if value and value.isalpha()).upper()
 
 
-def _is_option(letter: str, choices: Sequence[str] | None) -> bool:
-    return choices is None or LETTERS.index(letter) < len(choices)
+def _is_option(letter: str, choices: Choices | None) -> bool:
+    return choices is None or letter in choices.letters
 
 
-def _names(text: str, letter: str, choices: Sequence[str] | None) -> bool:
-    if choices is None:
-        return False
-    choice = choices[LETTERS.index(letter)]
-    return fold(plain(strip_markup(choice))) == fold(plain(strip_markup(text)))
+def _names(text: str, letter: str, choices: Choices | None) -> bool:
+    return choices is not None and choices.folded[choices.letters.index(letter)] == _folded(text)
 
 
 def _may_be_a_word(found: re.Match[str]) -> bool:
@@ -114,7 +144,9 @@ def _may_be_a_word(found: re.Match[str]) -> bool:
     return found["bare"] in ("A", "I") and not found["mark"]
 
 
-def _same_value(one: Number | None, other: Number | None) -> bool:
-    if one is None or other is None or one.percent != other.percent:
-        return False
-    return one.value == other.value and (one.unit == other.unit or not (one.unit and other.unit))
+def _same_value(one: Number, other: Number) -> bool:
+    return (
+        one.percent == other.percent
+        and one.value == other.value
+        and (one.unit == other.unit or not (one.unit and other.unit))
+    )

@@ -31,7 +31,11 @@ class Elements:
 
 def read_elements(text: str) -> Elements | None:
     r"""The elements of a mathematical sequence; a lone value is a list of one. None where an element is missing."""
-    text = compact(text)
+    return split_elements(compact(text))
+
+
+def split_elements(text: str) -> Elements | None:
+    """`read_elements` of a text that is compact already."""
     brackets, inside = unbracket(text)
     parts = tuple(split_top_level(inside))
     return Elements(brackets, parts) if all(parts) else None

@@ -71,6 +71,8 @@ def read_unit(text: str, *, spaced: bool) -> str | None:
         return ""
     if len(text) > MAX_UNIT_CHARS:
         return None
+    if (known := _ALIASES.get(text)) and not text.isalpha():
+        return known  # currency signs, which stand before most sums of money
     parts = re.split(r"\s*/\s*|\s+per\s+|\s+an?\s+(?=hour|day|week|minute|second)", text)
     names = [_one_unit(part.strip(), spaced=spaced or index > 0) for index, part in enumerate(parts)]
     return "/".join(str(name) for name in names) if all(names) else None

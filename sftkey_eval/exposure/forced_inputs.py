@@ -12,7 +12,7 @@ from sftkey_data.format.template import Template
 from sftkey_data.tokens.borders import token_borders
 from sftkey_eval.exposure.own_cot import with_gold_key
 from sftkey_eval.generation.prompt_items import built_with, model_encoder
-from sftkey_eval.grading.ladder import is_usable
+from sftkey_eval.kinds.grade import is_usable
 from sftkey_eval.records.completions import Completion, Fields, read_completions
 
 if TYPE_CHECKING:

@@ -8,20 +8,14 @@ is linear.
 
 import re
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
 
-from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.boxes import Box, find_boxes
 from sftkey_data.format.template import Template
-from sftkey_eval.answers.numbers import find_numbers, read_number
-from sftkey_eval.answers.option_letters import find_options, find_truths, read_options
-from sftkey_eval.extraction.sentences import FILLERS, HEDGE, MAX_ANSWER_LINE, OR, read_answer, sentence_after
-from sftkey_eval.extraction.stated_values import stated_values
-
-CandidateSource = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option"]
+from sftkey_eval.answers.answer_kind import AnswerKind, CandidateSource, Found
+from sftkey_eval.answers.numbers import read_number
+from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.extraction.sentences import FILLERS, OR, sentence_after
 
 MAX_TAIL = 20_000  # code points at the end in which the last number or option must stand
 MAX_MARKED = 200_000  # code points at the end in which marks are looked for
@@ -48,21 +42,21 @@ class _Split:
 
 def find_candidate(
     completion: str,
-    answer_type: AnswerType,
-    choices: Sequence[str] | None = None,
+    kind: AnswerKind,
+    choices: Choices | None = None,
     template: Template | None = None,
 ) -> Candidate | None:
     """The best candidate in a completion that did not parse, None where there is none.
 
     Args:
         completion: Raw text.
-        answer_type: What the answer looks like.
-        choices: Option texts in the order A, B, C, …
+        kind: What the answer looks like.
+        choices: The options of the question.
         template: Adds a user's own tags to the usual ones.
     """
     split = _split_cot(completion, template)
     marked = f"{split.outside}\n{split.unclosed}"[-MAX_MARKED:]
-    found = find_marked(marked, answer_type, choices, template) or _last_value(split.outside, answer_type, choices)
+    found = find_marked(marked, kind, choices, template) or _last_value(split.outside, kind, choices)
     if found is None or not found[0]:
         return None
     text, source, start = found
@@ -70,7 +64,7 @@ def find_candidate(
     in_unclosed = start - (len(marked) - len(split.unclosed))  # position of the mark in an unclosed CoT, if >= 0
     unclosed = split.unclosed[:in_unclosed] if in_unclosed >= 0 else split.unclosed
     cot = split.inside + unclosed or before[:start]
-    return Candidate(_as_letter(text, choices) if answer_type == "choice" else text, source, cot)
+    return Candidate(kind.finish(text, choices) if kind.finish else text, source, cot)
 
 
 def find_cot(completion: str, template: Template | None = None) -> str:
@@ -79,18 +73,17 @@ def find_cot(completion: str, template: Template | None = None) -> str:
     return split.inside + split.unclosed or completion
 
 
-Marked = tuple[str, CandidateSource, int]
-"""A candidate's text, its source, and where its mark begins; the text is empty where the mark says there is none."""
-
-
 def find_marked(
-    text: str, answer_type: AnswerType, choices: Sequence[str] | None = None, template: Template | None = None
-) -> Marked | None:
-    r"""The last answer that the text marks as one: boxed, after `####`, or after "the answer is"."""
+    text: str, kind: AnswerKind, choices: Choices | None = None, template: Template | None = None
+) -> Found | None:
+    r"""The last answer that the text marks as one: boxed, after `####`, or after "the answer is".
+
+    Its text is empty where the mark says that there is none.
+    """
     return (
-        _boxed(text, answer_type, choices)
-        or _after_mark(text, _HASH, "hash", answer_type, choices)
-        or _after_mark(text, _answer_mark(template), "the_answer_is", answer_type, choices)
+        _boxed(text, kind, choices)
+        or _after_mark(text, _HASH, "hash", kind, choices)
+        or _after_mark(text, _answer_mark(template), "the_answer_is", kind, choices)
     )
 
 
@@ -109,7 +102,6 @@ def _split_cot(completion: str, template: Template | None) -> _Split:
     return _Split("\n".join(inside), "\n".join([*outside, "" if opened else rest]), rest if opened else "")
 
 
-@lru_cache(maxsize=16)
 def _cot_tag(template: Template | None) -> re.Pattern[str]:
     before, after = (template.before_cot.strip(), template.after_cot.strip()) if template else ("", "")
     own = before and after
@@ -118,7 +110,7 @@ def _cot_tag(template: Template | None) -> re.Pattern[str]:
     return re.compile(f"(?P<close>{closing})|(?P<open>{opening})", re.IGNORECASE)
 
 
-def _boxed(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Marked | None:
+def _boxed(text: str, kind: AnswerKind, choices: Choices | None) -> Found | None:
     r"""The last box, joined with the boxes right before it: `\boxed{3} or \boxed{4}` is one hedged answer."""
     boxes = _outermost(find_boxes(text))
     group: list[Box] = []
@@ -131,7 +123,7 @@ def _boxed(text: str, answer_type: AnswerType, choices: Sequence[str] | None) ->
         return None
     joint = " or " if OR.search(text, group[0].end, group[-1].start) else ", "
     answer = joint.join({read_number(content) or content: content for content in contents}.values())
-    if answer_type == "choice" and not read_options(answer, choices):
+    if kind.may_be_boxed is not None and not kind.may_be_boxed(answer, choices):
         return None
     return answer, "boxed", group[0].start
 
@@ -155,7 +147,6 @@ _MARK = (
 )
 
 
-@lru_cache(maxsize=16)
 def _answer_mark(template: Template | None) -> re.Pattern[str]:
     # Only a user's own tag is added: the chain must not depend on the arm, and it already knows the built-in marks.
     tagged = template is not None and not (template.balanced or template.to_end)
@@ -164,17 +155,17 @@ def _answer_mark(template: Template | None) -> re.Pattern[str]:
 
 
 def _after_mark(
-    text: str, mark: re.Pattern[str], source: CandidateSource, answer_type: AnswerType, choices: Sequence[str] | None
-) -> Marked | None:
+    text: str, mark: re.Pattern[str], source: CandidateSource, kind: AnswerKind, choices: Choices | None
+) -> Found | None:
     for found in reversed(deque(mark.finditer(text, _first_possible(text, mark)), maxlen=MAX_MARKS)):
-        if answer_type == "choice" and found.group().strip("*_") == "A:":
-            continue  # `A: 12` lists an option
+        if kind.other_marks and found.group().strip("*_") in kind.other_marks:
+            continue
         sentence = sentence_after(text, found.end(), same_line=source == "hash")
         names_none = _DENIED.match(sentence) or _PRAISED.fullmatch(sentence)
-        if answer_type in _VALUES and (names_none or (source == "hash" and _HEADING.match(sentence))):
+        if not kind.none_is_an_answer and (names_none or (source == "hash" and _HEADING.match(sentence))):
             continue
-        answer = read_answer(sentence, answer_type, choices)
-        if answer_type in _VALUES and _NO_ANSWER.match(sentence) and not _is_whole(answer, sentence):
+        answer = kind.read_sentence(sentence, choices)
+        if not kind.none_is_an_answer and _NO_ANSWER.match(sentence) and not _is_whole(answer, sentence):
             return "", source, found.start()
         if answer:
             return answer, source, found.start()
@@ -193,7 +184,6 @@ def _first_possible(text: str, mark: re.Pattern[str]) -> int:
 
 
 _MAX_BEFORE = 10  # `final` and three spaces, or `<`, before `answer`
-_VALUES = frozenset({"number", "math", "choice"})  # in words, "unknown" and "none of them" may be the answer
 _HEADING = re.compile(r"(?:\d{1,3}[.):]\s+)?[A-Za-z]{3,}\b[^\n]*\d")  # markdown's `#### Step 1`
 # "The answer is not (B)" denies one value; "the answer is not listed, the closest option is (E)" commits to none.
 _NO_ANSWER = re.compile(
@@ -213,51 +203,7 @@ def _is_whole(answer: str | None, sentence: str) -> bool:
     return answer is not None and answer == sentence
 
 
-def _last_value(text: str, answer_type: AnswerType, choices: Sequence[str] | None) -> Marked | None:
+def _last_value(text: str, kind: AnswerKind, choices: Choices | None) -> Found | None:
     offset = max(0, len(text) - MAX_TAIL)
-    tail = text[offset:]
-    if answer_type == "math" and (found := _last_stated(tail, offset)):
-        return found
-    if answer_type in ("number", "math"):
-        return _last_number(tail, offset)
-    if answer_type == "choice":
-        return _last_option(tail, offset, choices)
-    if answer_type == "boolean":
-        truths = list(find_truths(tail))
-        return (truths[-1].group(), "last_option", offset + truths[-1].start()) if truths else None
-    return None
-
-
-def _last_stated(tail: str, offset: int) -> Marked | None:
-    r"""The last value a text states, as a whole: `\(\frac{3}{4}\)`, not its 4. None where it is put together."""
-    value = next(stated_values(tail, "math"), "")
-    start = tail.rfind(value) if value else -1
-    return (value, "last_number", offset + start) if start >= 0 else None
-
-
-def _last_number(tail: str, offset: int) -> Marked | None:
-    numbers = list(find_numbers(tail))
-    if not numbers:
-        return None
-    start, end = numbers[-1].span()
-    if end - start >= MAX_ANSWER_LINE:
-        return None  # digits without end
-    if len(numbers) > 1 and HEDGE.fullmatch(tail, numbers[-2].end(), start):
-        start = numbers[-2].start()
-    return tail[start:end].strip(), "last_number", offset + start
-
-
-def _last_option(tail: str, offset: int, choices: Sequence[str] | None) -> Marked | None:
-    whole = tail.strip()
-    if len(whole) <= MAX_ANSWER_LINE and not _JUDGED.search(whole) and read_options(whole, choices):
-        return whole, "last_option", offset
-    options = list(find_options(tail, choices))
-    return (options[-1][1], "last_option", offset + options[-1][0]) if options else None
-
-
-_JUDGED = re.compile(r"\b(?:is|are|was|wrong|right|true|false|correct|incorrect)\b", re.IGNORECASE)
-
-
-def _as_letter(text: str, choices: Sequence[str] | None) -> str:
-    letters = read_options(text, choices)
-    return letters[0] if len(letters) == 1 else text
+    found = kind.find_last(text[offset:], choices)
+    return (found[0], found[1], offset + found[2]) if found else None

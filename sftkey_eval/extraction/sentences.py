@@ -1,13 +1,12 @@
-"""What a sentence such as `18 dollars, because …` gives as its answer, by answer type."""
+"""What a sentence such as `18 dollars, because …` gives as its answer."""
 
 import re
-from collections.abc import Callable, Sequence
 
-from sftkey_data.extract.parts import AnswerType
+from sftkey_eval.answers.answer_kind import Found
 from sftkey_eval.answers.markup import strip_markup
 from sftkey_eval.answers.number_words import split_number_words
 from sftkey_eval.answers.numbers import find_numbers, read_number
-from sftkey_eval.answers.option_letters import find_options, find_truths, read_options, read_truth
+from sftkey_eval.answers.option_letters import Choices
 
 MAX_ANSWER_LINE = 300  # code points after a mark in which its answer must stand
 
@@ -40,10 +39,8 @@ def sentence_after(text: str, start: int, *, same_line: bool) -> str:
     return strip_markup(_EMPHASIS.sub("", rest[: end.start()] if end else rest))
 
 
-Reader = Callable[[str, Sequence[str] | None], str | None]
-
-
-def _read_number(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def number_in(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - as a kind asks for it
+    """The number a sentence gives: all of it, the last side of an equation, or the first number."""
     if read_number(sentence) is not None:
         return sentence
     last_side = sentence.rpartition("=")[2]
@@ -63,7 +60,8 @@ _MATH_SEGMENT = re.compile(r"\$([^$]{1,200})\$|\\\((.{1,200}?)\\\)")
 _PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 
 
-def _read_math(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def mathematics_in(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - as a kind asks for it
+    """The mathematics a sentence gives: what is set as such, the number that words follow, or all of it."""
     sentence = sentence[found.end() :] if (found := _FILLED.match(sentence)) else sentence
     if read_number(sentence) is not None:
         return sentence
@@ -71,7 +69,7 @@ def _read_math(sentence: str, choices: Sequence[str] | None = None) -> str | Non
     if segments:
         return " or ".join(segments) if OR.search(sentence) else segments[0]
     wordy = len(_PLAIN_WORD.findall(sentence)) > 1
-    return ((_read_number(sentence) or _counted(sentence)) if wordy else None) or sentence or None
+    return ((number_in(sentence) or _counted(sentence)) if wordy else None) or sentence or None
 
 
 def _counted(sentence: str) -> str | None:
@@ -86,32 +84,24 @@ def _counted(sentence: str) -> str | None:
 MIN_PREDICATE = 3  # words behind a number word that make a sentence
 
 
-def _read_choice(sentence: str, choices: Sequence[str] | None) -> str | None:
-    if read_options(sentence, choices):
-        return sentence
-    return next((letter for _, letter in find_options(sentence, choices)), None)
+def find_last_number(tail: str, choices: Choices | None) -> Found | None:  # noqa: ARG001 - as a kind asks for it
+    """The last number of a text, with the one it is hedged with: `3 or 4`."""
+    numbers = list(find_numbers(tail))
+    if not numbers:
+        return None
+    start, end = numbers[-1].span()
+    if end - start >= MAX_ANSWER_LINE:
+        return None  # digits without end
+    if len(numbers) > 1 and HEDGE.fullmatch(tail, numbers[-2].end(), start):
+        start = numbers[-2].start()
+    return tail[start:end].strip(), "last_number", start
 
 
-def _read_truth(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
-    if read_truth(sentence) is not None:
-        return sentence
-    return next((found.group() for found in find_truths(sentence)), None)
-
-
-def _read_text(sentence: str, choices: Sequence[str] | None = None) -> str | None:  # noqa: ARG001 - a reader
+def whole_sentence(sentence: str, choices: Choices | None) -> str | None:  # noqa: ARG001 - as a kind asks for it
+    """The sentence, where it says anything."""
     return sentence or None
 
 
-_READERS: dict[AnswerType, Reader] = {
-    "number": _read_number,
-    "math": _read_math,
-    "choice": _read_choice,
-    "boolean": _read_truth,
-    "text": _read_text,
-    "list": _read_text,
-}
-
-
-def read_answer(sentence: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> str | None:
-    """The answer that a sentence after a mark gives, None where it gives none of that type."""
-    return _READERS[answer_type](sentence, choices)
+def find_only_marked(tail: str, choices: Choices | None) -> Found | None:  # noqa: ARG001 - as a kind asks for it
+    """Nothing: of an answer in words only a mark tells where it stands."""
+    return None

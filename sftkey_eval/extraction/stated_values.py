@@ -7,14 +7,13 @@ cut into sentences once, so the cost is linear.
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.boxes import find_boxes
 from sftkey_eval.answers.markup import strip_markup
 from sftkey_eval.answers.numbers import find_numbers, read_number
 from sftkey_eval.answers.sequences import read_elements
-from sftkey_eval.extraction.sentences import FILLERS, MAX_ANSWER_LINE, read_answer
+from sftkey_eval.extraction.sentences import FILLERS, MAX_ANSWER_LINE, mathematics_in
 
 _MAX_IS = 20  # occurrences of `is` tried in a sentence
 _FIRST_LINES = 500  # code points
@@ -81,10 +80,19 @@ def finished(text: str) -> str:
     return text[: borders[-1]] if borders else ""
 
 
-def stated_values(text: str, answer_type: AnswerType) -> Iterator[str]:
-    """Every value of type `number` or `math` that a text states, last one first."""
+def stated_numbers(text: str) -> Iterator[str]:
+    """Every number a text states, last one first."""
+    return _stated_values(text, _stated_number)
+
+
+def stated_mathematics(text: str) -> Iterator[str]:
+    """Every mathematical value a text states, last one first."""
+    return _stated_values(text, _stated_math)
+
+
+def _stated_values(text: str, read: Callable[[str], str | None]) -> Iterator[str]:
     for sentence in sentences(text):
-        if value := _stated(sentence, answer_type):
+        if value := _stated(sentence, read):
             yield value
 
 
@@ -103,11 +111,11 @@ _SEGMENT = re.compile(r"\$([^$\n]{1,200})\$|\\\((.{1,200}?)\\\)")
 _LISTED = re.compile(r"[\s,]*(?:and|or)?[\s,]*")
 
 
-def _stated(sentence: str, answer_type: AnswerType) -> str | None:
+def _stated(sentence: str, read: Callable[[str], str | None]) -> str | None:
     """The value of one sentence, None where it states none."""
-    if boxes := find_boxes(sentence):
+    if "box" in sentence and (boxes := find_boxes(sentence)):  # most sentences have none: five times as quick
         return sentence[boxes[-1].content_start : boxes[-1].content_end].strip() or None
-    value = _stated_math(sentence) if answer_type == "math" else _stated_number(sentence)
+    value = read(sentence)
     if len(value or "") >= MAX_ANSWER_LINE:
         return None  # no value but digits without end
     return value if value and value.count("{") == value.count("}") else None
@@ -183,7 +191,7 @@ def _formula(text: str) -> str | None:
     if segment := _SEGMENT.match(text.lstrip()):
         text = segment.group(1) or segment.group(2)
     text = strip_markup(text[: _side_end(text)])
-    value = read_answer(text, "math")
+    value = mathematics_in(text)
     return value if value and any(map(str.isalnum, value)) else None
 
 

@@ -2,11 +2,10 @@ r"""Rules of the ladder over exact values: proven equal is correct, proven diffe
 
 import re
 
-from sftkey_eval.answers.markup import plain
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.decision import Decision, Rule, decide
 from sftkey_eval.answers.number_words import NUMBER_WORDS
-from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.sequences import same_kind
-from sftkey_eval.grading.decision import Decision, Rule, decide
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.notations import (
     nothing_kind,
@@ -33,49 +32,49 @@ from sftkey_eval.mathematics.real_sets import mentions_real_set, read_real_set, 
 from sftkey_eval.policy import Policy
 
 
-def same_nothing(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001 - a rule's signature
+def same_nothing(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001 - a rule's signature
     r"""`no solution` is `\emptyset`, and no value; `none` may mean either or zero."""
-    kinds = nothing_kind(gold), nothing_kind(predicted)
+    kinds = gold.read(nothing_kind), predicted.read(nothing_kind)
     if kinds == (None, None):
         return None
     if None not in kinds:
         return Decision("correct", "nothing") if kinds[0] == kinds[1] or set(kinds) == {"empty", "none"} else None
     other = predicted if kinds[0] else gold
-    found = read_quantities(other)
+    found = other.read(read_quantities)
     if "none" in kinds or found is None or any(member.value.constant is None for member in found.members):
         return None
     return Decision("wrong", "nothing")
 
 
-def same_base(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def same_base(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """`1011_2` against `1011_3` or the number 1011; a value written without its base stays open where it is equal."""
-    values = read_base(gold), read_base(predicted)
+    values = gold.read(read_base), predicted.read(read_base)
     if values == (None, None):
         return None
     if None not in values:
         return decide(values[0] == values[1], "base")
     based = next(value for value in values if value is not None)
-    other = read_quantity(predicted if values[1] is None else gold)
+    other = (predicted if values[1] is None else gold).read(read_quantity)
     if other is None or other.value.constant is None:
         return None
     equal = same_value(algebra.number(based), other.value, policy)
     return Decision("undecided" if equal else "wrong", "base")
 
 
-def same_proportion(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+def same_proportion(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001
     """`3:4` equals `6:8`; it is not the number 3/4."""
-    ratios = read_ratio(gold), read_ratio(predicted)
+    ratios = gold.read(read_ratio), predicted.read(read_ratio)
     if ratios[0] is not None and ratios[1] is not None:
         return _verdict(same_ratio(ratios[0], ratios[1]), "ratio")
     if ratios == (None, None):
         return None
-    other = read_quantity(predicted if ratios[1] is None else gold)
+    other = (predicted if ratios[1] is None else gold).read(read_quantity)
     return None if other is None else Decision("wrong", "ratio")
 
 
-def same_matrix(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def same_matrix(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     r"""Cell by cell; `-\mathbf{I}` is minus the identity of the other one's size."""
-    left, right = read_matrix(gold), read_matrix(predicted)
+    left, right = gold.read(read_matrix), predicted.read(read_matrix)
     if left is None and right is not None:
         left = read_identity(gold, len(right))
     elif right is None and left is not None:
@@ -92,9 +91,9 @@ def same_matrix(gold: str, predicted: str, policy: Policy) -> Decision | None:
     return _verdict(all_of(cells), "matrix")
 
 
-def same_quantities(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def same_quantities(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """Values with roots, constants and variables, alone or in tuples, intervals, sets and lists."""
-    left, right = read_quantities(gold), read_quantities(predicted)
+    left, right = gold.read(read_quantities), predicted.read(read_quantities)
     if left is None or right is None:
         return None
     return _verdict(_same_collection(left, right, policy), "value" if left.is_lone and right.is_lone else "values")
@@ -122,9 +121,9 @@ def _one_against_several(left: Quantities, right: Quantities) -> bool:
     return lone.is_lone and len(several.members) > 1 and lone.members[0].value.constant is not None
 
 
-def same_points(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def same_points(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """Lists and sets of tuples."""
-    left, right = read_points(gold), read_points(predicted)
+    left, right = gold.read(read_points), predicted.read(read_points)
     if left is None or right is None:
         return None
     if len(left) != len(right):
@@ -138,12 +137,12 @@ def same_points(gold: str, predicted: str, policy: Policy) -> Decision | None:
     return _verdict(all_of(answers), "points")
 
 
-def no_value(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+def no_value(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001
     """A number against words that name none: `17` and `correct`."""
-    numbers = [read_number(text) is not None for text in (gold, predicted)]
+    numbers = [answer.number is not None for answer in (gold, predicted)]
     if numbers[0] == numbers[1]:
         return None
-    words = _WORDS.fullmatch(plain(predicted if numbers[0] else gold))
+    words = _WORDS.fullmatch((predicted if numbers[0] else gold).plain)
     if words is None or not NUMBERLIKE.isdisjoint(re.split(r"\W+", words.group().lower())):
         return None
     return Decision("wrong", "no_value")
@@ -158,11 +157,11 @@ NUMBERLIKE = NUMBER_WORDS - {"and"} | set(_VALUE_WORDS.split())
 """Words that may state a value, alone or with others."""
 
 
-def same_regions(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def same_regions(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """`x > 2` is the interval from 2 to infinity; unions in any order."""
     if not (mentions_real_set(gold) or mentions_real_set(predicted)):
         return None
-    left, right = read_real_set(gold), read_real_set(predicted)
+    left, right = gold.read(read_real_set), predicted.read(read_real_set)
     if left is None or right is None:
         return None
     if left[0] and right[0] and left[0] != right[0]:
@@ -170,17 +169,17 @@ def same_regions(gold: str, predicted: str, policy: Policy) -> Decision | None:
     return _verdict(same_real_set(left[1], right[1], policy), "region")
 
 
-def same_equations(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+def same_equations(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001
     """`y = 2x + 1` is `2x - y + 1 = 0`."""
-    left, right = read_equation(gold), read_equation(predicted)
+    left, right = gold.read(read_equation), predicted.read(read_equation)
     if left is None or right is None:
         return None
     return _verdict(same_equation(left, right), "equation")
 
 
-def same_asked(gold: str, predicted: str, policy: Policy) -> Decision | None:
+def same_asked(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """`x + y = 17` against the 17 that was asked for; never proven different, for the other may be an equation too."""
-    asked = read_asked(gold), read_asked(predicted)
+    asked = gold.read(read_asked), predicted.read(read_asked)
     if (asked[0] is None) == (asked[1] is None):
         return None
     values = asked[0] or gold, asked[1] or predicted
@@ -191,14 +190,14 @@ def same_asked(gold: str, predicted: str, policy: Policy) -> Decision | None:
     return None
 
 
-def _has_variables(text: str) -> bool:
-    found = read_quantities(text)
+def _has_variables(answer: Answer) -> bool:
+    found = answer.read(read_quantities)
     return found is not None and any(member.value.variables for member in found.members)
 
 
-def same_subject(gold: str, predicted: str, policy: Policy) -> Decision | None:  # noqa: ARG001
+def same_subject(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001
     r"""A name against a sentence about it alone: `Navin` and `Navin earns the most`."""
-    name, sentence = plain(gold), plain(predicted)
+    name, sentence = gold.plain, predicted.plain
     if not _NAME.fullmatch(name) or not _SENTENCE.fullmatch(sentence):
         return None
     first, rest = sentence.split(" ", 1)

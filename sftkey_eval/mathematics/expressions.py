@@ -6,13 +6,13 @@ Text is read, never evaluated: what the grammar does not know (a word, a call, a
 import math
 import re
 from fractions import Fraction
-from functools import lru_cache
 
 from sftkey_eval.answers.markup import plain
 from sftkey_eval.answers.units import read_unit
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import NotExact, Quotient
 from sftkey_eval.mathematics.exact_equality import FUNCTIONS
+from sftkey_eval.mathematics.front_end import INFINITY
 
 MAX_EXPRESSION_CHARS = 400
 MAX_EXPRESSION_DEPTH = 20
@@ -29,7 +29,7 @@ _RESPELLED = (
     (re.compile(r"\\div(?![A-Za-z])"), "/"),
     (re.compile(r"\\(?:lvert|rvert|vert|mid)(?![A-Za-z])"), "|"),
     (re.compile(r"(?<!\\)\bsqrt\s*(?=\()"), r"\\sqrt"),
-    (re.compile(r"(?<!\\)\b(?:infinity|oo|inf)\b", re.IGNORECASE), r"\\infty "),
+    (INFINITY, r"\\infty "),
     (re.compile(r"(?<!\\)(?<![A-Za-z])pi(?![A-Za-z])"), r"\\pi "),
     (re.compile(r"\\arc(sin|cos|tan)"), r"\\a\1"),
     (re.compile(r"\\var(?=theta|phi|epsilon)"), r"\\"),
@@ -50,7 +50,6 @@ _GREEK_NAMES = "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu
 _GREEK = frozenset(_GREEK_NAMES.split())
 
 
-@lru_cache(maxsize=4096)
 def read_value(text: str) -> Quotient | None:
     r"""The exact value that makes up all of `text`, with `x`, `\pi`, roots, powers; None where it is anything else."""
     if len(text) > MAX_EXPRESSION_CHARS:

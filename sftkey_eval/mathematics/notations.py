@@ -2,14 +2,14 @@ r"""Answers with a shape of their own: no solution, bases, ratios, matrices, equ
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
-from sftkey_eval.answers.markup import plain
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.sequences import split_top_level, unbracket
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import NotExact, Quotient
 from sftkey_eval.mathematics.exact_equality import equal
 from sftkey_eval.mathematics.expressions import read_value
+from sftkey_eval.mathematics.front_end import ROW_END
 
 MAX_NOTATION_CHARS = 2_000
 MAX_CELLS = 100
@@ -29,20 +29,19 @@ _RATIO = re.compile(r"[^:]{1,60}(?::[^:]{1,60}){1,4}+")
 _TIME = re.compile(r"\d{1,2}(?::0\d)+")  # 1:00 and 12:00 are times of day
 _MATRIX = re.compile(r"\\begin\s*\{([pbB]?matrix|array)\}\s*(?:\{[clr|\s]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 _AROUND_MATRIX = re.compile(r"\\(?:left|right)\s*[\[\]().|]|^[\[(]|[\])]$")
-_ROW = re.compile(r"\\\\(?:\s*\[[^\]]{0,10}\])?|\\cr(?![A-Za-z])")
 
 
-def nothing_kind(text: str) -> str | None:
-    """Which kind of no answer a text states: `empty`, `undefined` or the ambiguous `none`; None for an answer."""
-    return _KIND_OF_NOTHING.get(" ".join(plain(text).casefold().split()))
+def nothing_kind(answer: Answer) -> str | None:
+    """Which kind of no answer is stated: `empty`, `undefined` or the ambiguous `none`; None for an answer."""
+    return _KIND_OF_NOTHING.get(" ".join(answer.plain.casefold().split()))
 
 
 _PREFIXED = re.compile(r"(-?)0(?:[xX]([0-9A-Fa-f]{1,200})|[bB]([01]{1,200}))")
 
 
-def read_base(text: str) -> int | None:
+def read_base(answer: Answer) -> int | None:
     """The value of `1011_2`, `0xFF` or `0b101`; None for no number with a base, or a digit that the base lacks."""
-    text = "".join(text.split())
+    text = "".join(answer.stripped.split())
     if prefixed := _PREFIXED.fullmatch(text):
         sign, hexadecimal, binary = prefixed.groups()
         return (-1 if sign else 1) * (int(hexadecimal, 16) if hexadecimal else int(binary, 2))
@@ -56,9 +55,9 @@ def read_base(text: str) -> int | None:
         return None
 
 
-def read_ratio(text: str) -> tuple[Quotient, ...] | None:
+def read_ratio(answer: Answer) -> tuple[Quotient, ...] | None:
     """The terms of `3:4`; None where it is no ratio."""
-    text = plain(text)
+    text = answer.plain
     if not _RATIO.fullmatch(text) or _TIME.fullmatch(text):
         return None
     values = [read_value(part) for part in text.split(":")]
@@ -77,13 +76,13 @@ def same_ratio(gold: tuple[Quotient, ...], predicted: tuple[Quotient, ...]) -> b
     return False if False in crossed else (None if None in crossed else True)
 
 
-@lru_cache(maxsize=1024)
-def read_matrix(text: str) -> tuple[tuple[Quotient, ...], ...] | None:
+def read_matrix(answer: Answer) -> tuple[tuple[Quotient, ...], ...] | None:
     r"""Rows of a `pmatrix`, `bmatrix`, `array`, or of `[[1, 2], [3, 4]]`; None for anything else, determinants too."""
+    text = answer.stripped
     if len(text) > MAX_NOTATION_CHARS:
         return None
     found = _MATRIX.fullmatch(_AROUND_MATRIX.sub("", text.strip()).strip())
-    rows = _matrix_rows(found.group(2)) if found else _nested_rows(text)
+    rows = _matrix_rows(found.group(2)) if found else _nested_rows(answer.plain)
     if not rows or len({len(row) for row in rows}) != 1 or len(rows) * len(rows[0]) > MAX_CELLS:
         return None
     cells = [[read_value(cell) for cell in row] for row in rows]
@@ -95,9 +94,9 @@ def read_matrix(text: str) -> tuple[tuple[Quotient, ...], ...] | None:
 _IDENTITY = re.compile(r"([^A-Za-z]{0,20}?)\*?\s*I(?:_\{?\d\}?)?")
 
 
-def read_identity(text: str, size: int) -> tuple[tuple[Quotient, ...], ...] | None:
+def read_identity(answer: Answer, size: int) -> tuple[tuple[Quotient, ...], ...] | None:
     """`-2I` as a matrix of that size; None for anything else."""
-    found = _IDENTITY.fullmatch(plain(text))
+    found = _IDENTITY.fullmatch(answer.plain)
     factor = found.group(1).strip() if found else None
     scale = None if factor is None else read_value(f"{factor}1" if factor in ("", "-", "+") else factor)
     if scale is None:
@@ -107,11 +106,11 @@ def read_identity(text: str, size: int) -> tuple[tuple[Quotient, ...], ...] | No
 
 
 def _matrix_rows(text: str) -> list[list[str]]:
-    return [row.split("&") for row in _ROW.split(text) if row.strip()]
+    return [row.split("&") for row in ROW_END.split(text) if row.strip()]
 
 
 def _nested_rows(text: str) -> list[list[str]]:
-    brackets, inside = unbracket(plain(text))
+    brackets, inside = unbracket(text)
     if brackets != "[]" or not inside.strip().startswith("["):
         return []
     rows = []
@@ -128,18 +127,18 @@ _RATIO_OF = re.compile(r"(?:\\frac(?![A-Za-z])|[\s/:{}()])*")
 _SUM_OF = re.compile(r"[\s+-]*")
 
 
-def read_asked(text: str) -> str | None:
+def read_asked(answer: Answer) -> Answer | None:
     """The right-hand side of `x + y = 17` or `AB:CD = 3:2`, whose left only names what was asked for; else None.
 
     `x^2 = 4` and `2x + y = 0` may stand for their solutions.
     """
-    left, _, right = (part.strip() for part in plain(text).partition("="))
+    left, _, right = (part.strip() for part in answer.plain.partition("="))
     if not right or "=" in right:
         return None
     names = _SYMBOL.findall(left)
     pattern = _RATIO_OF if set("/:\\") & set(left) else _SUM_OF
     asked = len(set(names)) == len(names) > 1 and pattern.fullmatch(_SYMBOL.sub("", left)) and right != "0"
-    return right if asked else None
+    return Answer(right) if asked else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +159,9 @@ class Equation:
         return True
 
 
-def read_equation(text: str) -> Equation | None:
+def read_equation(answer: Answer) -> Equation | None:
     """An equation with one sign of equality; None for anything else."""
-    sides = plain(text).split("=")
+    sides = answer.plain.split("=")
     if len(sides) != 2:
         return None
     left, right = (read_value(side) for side in sides)

@@ -1,33 +1,23 @@
 r"""Exact values with what stands around them: `x = 2\sqrt{3}\text{ cm}`, lists of them, and `\pm`."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.markup import plain, strip_markup
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.sequences import split_top_level, unbracket
-from sftkey_eval.answers.units import read_unit
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import Quotient
 from sftkey_eval.mathematics.exact_equality import equal, evaluate
 from sftkey_eval.mathematics.expressions import read_value
+from sftkey_eval.mathematics.front_end import JOINED, both_signs, split_name, unit_splits
 from sftkey_eval.policy import Policy
 
 MAX_MEMBERS = 40
 MAX_QUANTITIES_CHARS = 2_000
-MAX_TRAILING_WORDS = 5
 
-_NAMES = r"[A-Za-z](?:\s*,\s*[A-Za-z])*+"
-_NAMED = re.compile(
-    rf"\s*([A-Za-z](?:_\{{?\w+\}}?|')?(?:\s*\(\s*{_NAMES}\s*\))?|\\[a-z]{{2,7}}|[A-Z]{{2,4}}|\(\s*{_NAMES}\s*\)|\|[A-Z]{{2}}\|)"
-    r"\s*=(?!=)"
-)
 _ANGLES = ({"degree", ""}, {"degree", "rad"})
-_MEMBER = re.compile(r"\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
-_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|[±∓]|\+/-|\+-")
-_JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:or|and)\b\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +47,14 @@ class Quantities:
         return self.brackets not in ("", "{}")
 
 
-def read_quantity(text: str) -> Quantity | None:
-    """The value with its name and unit that makes up all of `text`, None where it is anything else."""
-    text = strip_markup(text)
-    found = _NAMED.match(text)
-    name = "".join(found.group(1).split()) if found else ""
-    body = strip_markup(text[found.end() :]) if found else text
+def read_quantity(answer: Answer) -> Quantity | None:
+    """The value with its name and unit that makes up all of an answer, None where it is anything else."""
+    return _quantity(answer.stripped)
+
+
+def _quantity(text: str) -> Quantity | None:
+    name, rest = split_name(strip_markup(text))
+    body = strip_markup(rest)
     number = read_number(body)
     if number is not None and not (number.percent or number.variable):
         return Quantity(algebra.number(number.value), number.unit, name)
@@ -72,39 +64,35 @@ def read_quantity(text: str) -> Quantity | None:
     return None if value is None else Quantity(value, "", name)
 
 
-@lru_cache(maxsize=4096)
-def read_quantities(text: str) -> Quantities | None:
+def read_quantities(answer: Answer) -> Quantities | None:
     r"""The members of a tuple, interval, set or list, with `\pm` written out; a lone value is a list of one."""
+    text = answer.stripped
     if len(text) > MAX_QUANTITIES_CHARS:
         return None
-    text = strip_markup(text)
-    if member := _MEMBER.match(text):
-        text = text[member.end() :]
-    lone = read_quantity(text)
+    lone = answer.read(read_quantity)
     if lone is not None:
         return Quantities("", (lone,))
-    named = _NAMED.match(text)
-    name = "".join(named.group(1).split()) if named else ""
-    brackets, inside = unbracket(plain(text[named.end() :] if named else text).strip())
+    name, rest = split_name(text)
+    brackets, inside = unbracket(plain(rest))
     parts = _parts(brackets, inside)
     if not parts or len(parts) > MAX_MEMBERS:
         return None
-    found = [read_quantity(part) for part in parts]
+    found = [_quantity(part) for part in parts]
     members = [member for member in found if member is not None]
     if len(members) < len(found):
         return None
     return Quantities(brackets, tuple(Quantity(m.value, m.unit, m.name or name) for m in members))
 
 
-def read_points(text: str) -> tuple[Quantities, ...] | None:
+def read_points(answer: Answer) -> tuple[Quantities, ...] | None:
     """The tuples of a list or set of tuples; a lone tuple is a list of one. None where any part is something else."""
-    if len(text) > MAX_QUANTITIES_CHARS:
+    if len(answer.stripped) > MAX_QUANTITIES_CHARS:
         return None
-    brackets, inside = unbracket(plain(strip_markup(text)).strip())
-    parts = _parts("", inside) if brackets in ("", "{}") else [text]
+    brackets, inside = unbracket(answer.plain)
+    parts = [Answer(part.strip()) for part in _parts("", inside)] if brackets in ("", "{}") else [answer]
     if not 0 < len(parts) <= MAX_MEMBERS:
         return None
-    points = [read_quantities(part.strip()) for part in parts]
+    points = [part.read(read_quantities) for part in parts]
     found = tuple(point for point in points if point is not None and point.ordered and len(point.members) > 1)
     return found if len(found) == len(parts) else None
 
@@ -171,34 +159,17 @@ def distinct(members: Sequence[Quantity], policy: Policy) -> list[Quantity]:
 
 
 def _parts(brackets: str, inside: str) -> list[str]:
-    pieces = [inside] if brackets else [piece for piece in _JOINED.split(inside) if piece.strip()]
+    pieces = [inside] if brackets else [piece for piece in JOINED.split(inside) if piece.strip()]
     parts = [part for piece in pieces for part in split_top_level(piece)]
     if brackets in ("", "{}"):
-        parts = [signed for part in parts for signed in _both_signs(part)]
+        parts = [signed for part in parts for signed in both_signs(part)]
     return parts if all(part.strip() for part in parts) else []
-
-
-def _both_signs(text: str) -> list[str]:
-    if not _PLUS_MINUS.search(text):
-        return [text]
-    return [_PLUS_MINUS.sub(_upper_sign, text), _PLUS_MINUS.sub(_lower_sign, text)]
-
-
-def _upper_sign(found: re.Match[str]) -> str:
-    return " - " if found.group() in ("\\mp", "∓") else " + "
-
-
-def _lower_sign(found: re.Match[str]) -> str:
-    return " + " if found.group() in ("\\mp", "∓") else " - "
 
 
 def _with_unit(text: str, name: str, *, upright: bool) -> Quantity | None:
     r"""A unit of one letter counts only where it is set upright: `2\pi h` is a product."""
-    words = text.split(" ")
-    for count in range(min(MAX_TRAILING_WORDS, len(words) - 1), 0, -1):
-        head, tail = " ".join(words[:-count]).strip(), " ".join(words[-count:]).strip()
-        unit = read_unit(tail, spaced=True) if head and tail else None
-        value = read_value(head) if unit else None
-        if unit and value is not None and (upright or len(tail) > 1) and not value.is_opaque:
+    for head, unit, tail in unit_splits(text):
+        value = read_value(head)
+        if value is not None and (upright or len(tail) > 1) and not value.is_opaque:
             return Quantity(value, unit, name)
     return None

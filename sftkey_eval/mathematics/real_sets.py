@@ -2,10 +2,9 @@ r"""Subsets of the real line: inequalities, intervals, sets and their unions, in
 
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 
-from sftkey_eval.answers.markup import plain
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.sequences import split_top_level, unbracket
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import Quotient
@@ -53,15 +52,14 @@ class Stretch:
 RealSet = tuple[Stretch, ...]
 
 
-def mentions_real_set(text: str) -> bool:
-    """Whether a text holds a sign of order, a union or a set of numbers."""
-    return _MARK.search(_respell(text)) is not None
+def mentions_real_set(answer: Answer) -> bool:
+    """Whether an answer holds a sign of order, a union or a set of numbers."""
+    return _MARK.search(answer.read(_respelled)) is not None
 
 
-@lru_cache(maxsize=4096)
-def read_real_set(text: str) -> tuple[str, RealSet] | None:
+def read_real_set(answer: Answer) -> tuple[str, RealSet] | None:
     """The variable, if one is named, and the sorted, merged spans; None where the text is no region."""
-    text = _respell(text)
+    text = answer.read(_respelled)
     if len(text) > MAX_SET_CHARS:
         return None
     pieces = text.split("∪")
@@ -84,8 +82,8 @@ def same_real_set(gold: RealSet, predicted: RealSet, policy: Policy) -> bool | N
     return all_of([same_value(one, other, policy) for one, other in ends])
 
 
-def _respell(text: str) -> str:
-    text = plain(text)
+def _respelled(answer: Answer) -> str:
+    text = answer.plain
     for pattern, spelling in _RELATIONS:
         text = pattern.sub(spelling, text)
     return text.strip()
@@ -125,7 +123,7 @@ def _read_piece(text: str) -> tuple[str, list[Stretch]] | None:
 
 
 def _points(text: str) -> tuple[str, list[Stretch]] | None:
-    found = read_quantities(text)
+    found = read_quantities(Answer(text))
     if found is None or found.brackets not in ("", "{}") or any(m.unit or m.value.variables for m in found.members):
         return None
     names = {member.name for member in found.members}

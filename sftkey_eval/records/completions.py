@@ -5,13 +5,13 @@ The whole file is checked before the first row is scored; every fault names its 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract.parts import ANSWER_TYPES, AnswerType
+from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.options import Option
 
 CHOICES = "choices"
@@ -49,7 +49,7 @@ class Completion:
     prompt: str
     completion: str | None
     gold: str | None
-    answer_type: AnswerType | None
+    answer_type: str | None
     choices: tuple[str, ...] | None
     finish_reason: str | None
 
@@ -62,8 +62,13 @@ class Survey:
     sha256: str
 
 
-def survey_completions(path: Path, fields: Fields) -> Survey:
+def survey_completions(path: Path, fields: Fields, answer_types: Collection[str] = ANSWER_TYPES) -> Survey:
     """Read every row once, so that scoring starts only on a file that can be scored to its end.
+
+    Args:
+        path: JSON lines.
+        fields: Where the columns are.
+        answer_types: Those that a row may name; whoever scores knows which.
 
     Raises:
         SFTKeyError: Missing or empty file, broken JSON, a missing column, a repeated id, a value of a wrong type.
@@ -76,7 +81,7 @@ def survey_completions(path: Path, fields: Fields) -> Survey:
         if fields.id not in row:
             without_id = without_id or number
             continue
-        id_ = _completion(row, fields, f"{path} line {number}").id
+        id_ = _completion(row, fields, answer_types, f"{path} line {number}").id
         if id_ in lines:
             raise SFTKeyError(f"{path} line {number}: id {id_!r} is already on line {lines[id_]}; ids must be unique")
         lines[id_] = number
@@ -89,14 +94,14 @@ def survey_completions(path: Path, fields: Fields) -> Survey:
         return Survey(len(lines), hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def read_completions(path: Path, fields: Fields) -> Iterator[Completion]:
+def read_completions(path: Path, fields: Fields, answer_types: Collection[str] = ANSWER_TYPES) -> Iterator[Completion]:
     """Rows in the order of the file.
 
     Raises:
         SFTKeyError: As `survey_completions`, apart from repeated ids.
     """
     for number, row in read_completion_rows(path, "completions"):
-        yield _completion(row, fields, f"{path} line {number}")
+        yield _completion(row, fields, answer_types, f"{path} line {number}")
 
 
 def read_completion_rows(
@@ -139,7 +144,7 @@ def _refuse_missing(path: Path, fields: Fields, columns: list[str]) -> None:
             raise SFTKeyError(f"{path}: no column {name!r}{hint}")
 
 
-def _completion(row: Mapping[str, Any], fields: Fields, where: str) -> Completion:
+def _completion(row: Mapping[str, Any], fields: Fields, answer_types: Collection[str], where: str) -> Completion:
     id_ = read_text(row, fields.id, where)
     if id_ is None:
         raise SFTKeyError(f"{where}: {fields.id!r} must be a string, found null")
@@ -152,7 +157,7 @@ def _completion(row: Mapping[str, Any], fields: Fields, where: str) -> Completio
         prompt=read_text(row, "prompt", where) or read_text(row, "question", where) or "",
         completion=read_text(row, fields.completion, where),
         gold=read_gold(row, fields.gold, where),
-        answer_type=_answer_type(row, where),
+        answer_type=_answer_type(row, answer_types, where),
         choices=read_choices(row, fields.choices or CHOICES, where),
         finish_reason=read_text(row, "finish_reason", where),
     )
@@ -183,17 +188,17 @@ def read_gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
     return read_text(row, name, where)
 
 
-def _answer_type(row: Mapping[str, Any], where: str) -> AnswerType | None:
+def _answer_type(row: Mapping[str, Any], answer_types: Collection[str], where: str) -> str | None:
     value = read_text(row, "answer_type", where)
-    return None if value is None else check_answer_type(value, f"{where}: ")
+    return None if value is None else check_answer_type(value, answer_types, f"{where}: ")
 
 
-def check_answer_type(name: str, where: str = "") -> AnswerType:
-    """The name as an answer type; an `SFTKeyError` with the nearest one where it is none."""
-    if name not in ANSWER_TYPES:
-        known = ", ".join(ANSWER_TYPES)
-        raise SFTKeyError(f"{where}unknown answer type {name!r}{nearest(name, ANSWER_TYPES)}; known: {known}")
-    return cast(AnswerType, name)
+def check_answer_type(name: str, answer_types: Collection[str], where: str = "") -> str:
+    """The name, where it is one of the answer types; an `SFTKeyError` with the nearest one where it is none."""
+    if name not in answer_types:
+        known = ", ".join(answer_types)
+        raise SFTKeyError(f"{where}unknown answer type {name!r}{nearest(name, answer_types)}; known: {known}")
+    return name
 
 
 def read_choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:

@@ -11,12 +11,15 @@ from typing import Any
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract.parts import AnswerType
 from sftkey_data.storage.appearing import appearing, make_folder
-from sftkey_eval.grading.decision import Decision
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.answer_kind import AnswerKind
+from sftkey_eval.answers.decision import Decision
+from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.grading.ladder import compare
+from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import Policy, check_policy
-from sftkey_eval.records.completions import check_answer_type, read_choices, read_completion_rows, read_gold, read_text
+from sftkey_eval.records.completions import read_choices, read_completion_rows, read_gold, read_text
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.score_options import GradeOptions
 
@@ -29,7 +32,7 @@ class Pair:
 
     gold: str | None
     predicted: str | None
-    answer_type: AnswerType
+    answer_type: str
     choices: tuple[str, ...] | None
     id: str | None
 
@@ -37,13 +40,17 @@ class Pair:
 @dataclass(frozen=True, slots=True)
 class _Job:
     policy: Policy
+    kinds: dict[str, AnswerKind]
+    """Travels with the job: a worker process knows no kind that was registered after the start."""
 
     def __call__(self, pairs: list[Pair]) -> list[tuple[str | None, Decision]]:
         """The id of each pair and how it is graded."""
-        return [
-            (pair.id, grade(pair.gold, pair.predicted, pair.answer_type, choices=pair.choices, policy=self.policy))
-            for pair in pairs
-        ]
+        return [(pair.id, self._graded(pair)) for pair in pairs]
+
+    def _graded(self, pair: Pair) -> Decision:
+        choices = Choices.of(pair.choices)
+        gold, predicted = Answer.of(pair.gold, choices), Answer.of(pair.predicted, choices)
+        return compare(gold, predicted, self.kinds[pair.answer_type], self.policy)
 
 
 @dataclass(slots=True)
@@ -71,7 +78,7 @@ def grade_file(path: Path, out: Path, options: GradeOptions | None = None) -> Pa
     """
     options = options or GradeOptions()
     check_policy(options.policy)
-    default = None if options.answer_type is None else check_answer_type(options.answer_type)
+    default = None if options.answer_type is None else find_kind(options.answer_type).name
     num_pairs = sum(1 for _ in read_pairs(path, default))  # every fault is found before the first pair is graded
     if num_pairs == 0:
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
@@ -81,7 +88,7 @@ def grade_file(path: Path, out: Path, options: GradeOptions | None = None) -> Pa
         raise SFTKeyError(f"{out}: the verdicts would replace the pairs, name another file")
     tally = PairTally()
     make_folder(out.parent)
-    graded = closing(in_order(_Job(options.policy), _batches(read_pairs(path, default)), options.workers))
+    graded = closing(in_order(_Job(options.policy, dict(KINDS)), _batches(read_pairs(path, default)), options.workers))
     with appearing(out, "w") as file, progress("grading", num_pairs) as bar, graded as batches:
         for decisions in batches:
             for id_, decision in decisions:
@@ -92,7 +99,7 @@ def grade_file(path: Path, out: Path, options: GradeOptions | None = None) -> Pa
     return tally
 
 
-def read_pairs(path: Path, default: AnswerType | None = None) -> Iterator[Pair]:
+def read_pairs(path: Path, default: str | None = None) -> Iterator[Pair]:
     """Pairs in the order of the file; blank lines are none.
 
     Raises:
@@ -102,17 +109,17 @@ def read_pairs(path: Path, default: AnswerType | None = None) -> Iterator[Pair]:
         yield _pair(row, default, f"{path} line {number}")
 
 
-def _pair(row: dict[str, Any], default: AnswerType | None, where: str) -> Pair:
+def _pair(row: dict[str, Any], default: str | None, where: str) -> Pair:
     for name in PAIR_COLUMNS[: 2 if default else 3]:
         if name not in row:
             raise SFTKeyError(f"{where}: no column {name!r}{nearest(name, list(row))}; found: {', '.join(row)}")
-    kind = read_text(row, "answer_type", where)
-    if kind is None and default is None:
+    named = read_text(row, "answer_type", where)
+    if named is None and default is None:
         raise SFTKeyError(f"{where}: 'answer_type' must be a string, found null")
     return Pair(
         gold=read_gold(row, "gold", where),
         predicted=read_gold(row, "predicted", where),
-        answer_type=check_answer_type(kind, f"{where}: ") if kind is not None else check_answer_type(default or ""),
+        answer_type=find_kind(named if named is not None else default or "", f"{where}: ").name,
         choices=read_choices(row, "choices", where),
         id=read_text(row, "id", where),
     )

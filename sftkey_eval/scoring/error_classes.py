@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from sftkey_data.extract.parts import AnswerType
+from sftkey_eval.answers.answer_kind import AnswerKind
+from sftkey_eval.answers.decision import Decision
 from sftkey_eval.extraction.cot_value import find_checked_values
 from sftkey_eval.extraction.stated_values import is_several
-from sftkey_eval.grading.decision import Decision
 from sftkey_eval.records.verdicts import ErrorClass
 
 
@@ -42,16 +42,16 @@ def classify(
     return ("slip" if cot is not None and cot.verdict == "correct" else "wrong_cot"), False
 
 
-def ends_elsewhere(cot: str, stated: str, key: str, answer_type: AnswerType, judge: Callable[[str], Decision]) -> bool:
+def ends_elsewhere(cot: str, stated: str, key: str, kind: AnswerKind, judge: Callable[[str], Decision]) -> bool:
     """Whether a CoT whose last value is not the gold never got there: a check may follow the value that it is about.
 
     Args:
         cot: The CoT of a correct completion.
         stated: The last value it states.
         key: The Key; where only one of the two lists several values, they do not contradict each other.
-        answer_type: What the answer looks like.
+        kind: What the answer looks like.
         judge: Compares a value with the gold.
     """
     if is_several(stated) != is_several(key):
         return False
-    return all(judge(value).verdict == "wrong" for value in find_checked_values(cot, answer_type))
+    return all(judge(value).verdict == "wrong" for value in find_checked_values(cot, kind))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -14,16 +14,20 @@ import sftkey_data
 from sftkey_data.config import validate
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.storage.appearing import appearing, make_folder
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.answer_kind import AnswerKind
+from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.numbers import read_number
+from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.grading.ladder import compare
+from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
-from sftkey_eval.records.completions import Completion, check_answer_type, read_completions, survey_completions
+from sftkey_eval.records.completions import Completion, read_completions, survey_completions
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
@@ -101,13 +105,13 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     options = options or ScoreOptions()
     fields, second_grader = options.fields, options.second_grader
     check_policy(options.policy)
-    forced = None if options.answer_type is None else check_answer_type(options.answer_type)
+    forced = None if options.answer_type is None else find_kind(options.answer_type).name
     check_second_grader(second_grader)
     run = _read_run(path)
-    survey = survey_completions(path, fields)
+    survey = survey_completions(path, fields, KINDS)
     used = _template(options.template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
-    job = _Job(used, forced, options.policy, second_grader is not None)
+    job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS))
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
     tally = ScoreTally()
     make_folder(out.parent)
@@ -115,7 +119,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
         open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_grader) as differing,
         progress("scoring", survey.num_rows) as bar,
-        closing(in_order(job, _batches(read_completions(path, fields)), options.workers)) as batches,
+        closing(in_order(job, _batches(read_completions(path, fields, KINDS)), options.workers)) as batches,
     ):
         for verdicts in batches:
             writer.write(verdicts)
@@ -132,15 +136,19 @@ class _Job:
     """What a worker does with a batch."""
 
     template: Template
-    answer_type: AnswerType | None
+    answer_type: str | None
     policy: Policy
     second: bool
+    kinds: dict[str, AnswerKind]
+    """Travels with the job: a worker process knows no kind that was registered after the start."""
 
     def __call__(self, rows: list[Completion]) -> list[Verdict]:
-        verdicts = [
-            score_completion(row, self.template, answer_type=self.answer_type, policy=self.policy) for row in rows
-        ]
-        return [with_second_opinion(verdict) for verdict in verdicts] if self.second else verdicts
+        kinds = [self.kinds[self.answer_type or row.answer_type or infer_answer_type(row)] for row in rows]
+        verdicts = [_score(row, self.template, kind, self.policy) for row, kind in zip(rows, kinds, strict=True)]
+        if not self.second:
+            return verdicts
+        asked = zip(verdicts, kinds, strict=True)
+        return [with_second_opinion(verdict) if kind.second_opinion else verdict for verdict, kind in asked]
 
 
 def _refuse_unusable(out: Path, path: Path) -> None:
@@ -168,19 +176,31 @@ def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContext
 
 
 def score_completion(
-    row: Completion, template: Template, *, answer_type: AnswerType | None = None, policy: Policy = DEFAULT_POLICY
+    row: Completion, template: Template, *, answer_type: str | None = None, policy: Policy = DEFAULT_POLICY
 ) -> Verdict:
-    """Score one completion: strict, lenient, and where the error comes from. Never raises on any text."""
-    kind = answer_type or row.answer_type or infer_answer_type(row)
-    text = row.completion or ""
+    """Score one completion: strict, lenient, and where the error comes from. No text raises.
+
+    Raises:
+        SFTKeyError: An unknown answer type.
+    """
+    return _score(row, template, find_kind(answer_type or row.answer_type or infer_answer_type(row)), policy)
+
+
+def _score(row: Completion, template: Template, kind: AnswerKind, policy: Policy) -> Verdict:
+    text, choices = row.completion or "", Choices.of(row.choices)
     reading = template.read(text, row.finish_reason)
     key = _key(text, reading.spans)
-    candidate = key or find_candidate(text, kind, row.choices, template)
+    candidate = key or find_candidate(text, kind, choices, template)
     cot = candidate.cot if candidate else find_cot(text, template)
-    cot_value = find_cot_value(cot, kind, row.choices)
+    cot_value = find_cot_value(cot, kind, choices)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
-    judge = cache(partial(grade, row.gold, answer_type=kind, choices=row.choices, policy=policy))
+    gold = Answer.of(row.gold, choices)
+
+    @cache  # the Key, the candidate and the CoT's value are often the same text
+    def judge(text: str | None) -> Decision:
+        return compare(gold, Answer.of(text, choices), kind, policy)
+
     strict, lenient = judge(predicted), judge(lenient_predicted)
     error_class, lucky = classify(
         strict,
@@ -197,7 +217,7 @@ def score_completion(
         sample=row.sample,
         dataset=row.dataset,
         split=row.split,
-        answer_type=kind,
+        answer_type=kind.name,
         gold=row.gold,
         format_valid=key is not None,
         format_error=reading.strict,
@@ -228,7 +248,7 @@ def _key(text: str, spans: Spans | None) -> Candidate | None:
     return Candidate(text[spans.key_start : spans.key_end], "key", text[spans.cot_start : spans.cot_end])
 
 
-def infer_answer_type(row: Completion) -> AnswerType:
+def infer_answer_type(row: Completion) -> str:
     """The type of a row that does not say: a choice, a number, or text, by its options and its gold."""
     gold = (row.gold or "").strip()
     if row.choices:

@@ -9,7 +9,6 @@ from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.symbolic.symbolic_rule import second_opinion
 
 SECOND_GRADERS = ("math-verify",)
-ASKED_TYPES = frozenset({"number", "math"})
 _LISTED = (
     "id",
     "answer_type",
@@ -39,13 +38,11 @@ def check_second_grader(name: str | None) -> None:
 
 
 def with_second_opinion(verdict: Verdict) -> Verdict:
-    """The verdict with the second grader's; it is asked about scored numbers and mathematics.
+    """The verdict with the second grader's; it is asked about what is scored only.
 
     About the Key, and where the format is malformed about the best candidate, so that every answer has two opinions.
     """
-    if verdict.answer_type not in ASKED_TYPES or verdict.verdict == "unscored":
-        return verdict
-    if verdict.gold is None or verdict.lenient_predicted is None:
+    if verdict.verdict == "unscored" or verdict.gold is None or verdict.lenient_predicted is None:
         return verdict
     second, rule = second_opinion(verdict.gold, verdict.lenient_predicted)
     return replace(verdict, second_verdict=second, second_rule=rule)

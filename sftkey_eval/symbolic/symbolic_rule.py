@@ -7,12 +7,13 @@ order, ratios. Only single expressions go to the worker process, and only those 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Literal
 
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.markup import compact, plain
 from sftkey_eval.answers.sequences import read_elements
-from sftkey_eval.answers.units import read_unit
+from sftkey_eval.mathematics.front_end import INFINITY, JOINED, ROW_END, both_signs, split_name, unit_splits
+from sftkey_eval.mathematics.notations import nothing_kind
 from sftkey_eval.policy import Policy
 from sftkey_eval.symbolic.cost_guard import refusal
 from sftkey_eval.symbolic.symbolic_process import SYMBOLIC
@@ -23,22 +24,12 @@ Element = str | tuple[str, tuple["Element", ...]]
 RuledVerdict = tuple[Literal["correct", "wrong", "undecided"], str]
 
 _OR = re.compile(r"\s*\bor\b\s*", re.IGNORECASE)
-_AND = re.compile(r"\s*,?\s*\band\b\s*", re.IGNORECASE)
-_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])|±")
-_MINUS_PLUS = re.compile(r"\\mp(?![A-Za-z])|∓")
-_UNIT = re.compile(r"^(.*[\d})A-Za-z])(?:\s+|(?<=[)}])\s*)([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)$", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\s*\{(?:[a-zA-Z]*matrix|array)\}")
-_ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])")
 _ESCAPED_TWICE = re.compile(r"\\\\([A-Za-z])")  # `\\\\frac`, as JSON within JSON leaves it
 _ROW_MARK = "\ue000"  # kept from the respelling of `\ ` and `\,`, which would eat half of a row's end
-_MEASURE = re.compile(r"\d|\\")  # a unit follows a number or a constant, not a word
-_NAME = re.compile(
-    r"\s*(\((?:[A-Za-z],)+[A-Za-z]\)|\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'?(?:\(\s*[A-Za-z]\s*\))?)\s*(=|\\in(?![A-Za-z]))\s*(?![=])"
-)
+_MEASURE = re.compile(r"(?=.*[\d\\]).*[\d})A-Za-z]", re.DOTALL)  # a unit follows a number or a constant, not a word
 _RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
 _SET_WORK = re.compile(r"\\(?:cup|cap|setminus|bigcup|mathbb|emptyset|varnothing)(?![A-Za-z])|[∪∩∅]")
-_INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])")
-_NOTHING = frozenset({"no solution", "no solutions", "none", "empty set", "the empty set", "\\varnothing"})
 # A percent sign, a base, degrees, spaced digits or digits that go on within an expression: the grammar reads past them.
 _MISREAD = re.compile(
     r"[%$]|\d\s*_|degrees|\d\s+\d|(?<![\w.])0[xXbB][0-9A-Fa-f]|\d\s*(?:\\[lc]?dots|…)|\d\s*\\(?:overline|bar)"
@@ -49,7 +40,6 @@ _TWO_READINGS = re.compile(  # 1/2x, a/bc
 _ANGLE = re.compile(r"sin|cos|tan|cot|sec|csc")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _FUNCTIONS = frozenset({"sqrt", "frac", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"})
-_DEGREES = re.compile(r"\s*\bdegrees\b\s*$")
 _UNICODE = str.maketrans({"≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset "})
 
 
@@ -76,17 +66,17 @@ class _Side:
         return len(self.parts) == 1 and bool(_SET_WORK.search(self.parts[0]))
 
 
-def same_expression(gold: str, predicted: str, policy: Policy) -> RuledVerdict:
+def same_expression(gold: Answer, predicted: Answer, policy: Policy) -> RuledVerdict:
     """Verdict and rule for two mathematical answers that no cheaper rule could decide.
 
     Returns:
         `undecided` where a limit was hit or an answer is no mathematics that can be read; the rule says which.
     """
-    if reason := refusal(gold) or refusal(predicted):
+    if reason := gold.read(_refusal) or predicted.read(_refusal):
         return "undecided", f"symbolic_costly_{reason}"
-    if _OR.search(plain(predicted)) and len(_comma_parts(gold)) < 2 and not _OR.search(plain(gold)):
+    if _OR.search(predicted.plain) and len(_comma_parts(gold)) < 2 and not _OR.search(gold.plain):
         return "wrong", "hedged"
-    left, right = _take_apart(gold), _take_apart(predicted)
+    left, right = gold.read(_take_apart), predicted.read(_take_apart)
     if left is None or right is None:
         return "undecided", "symbolic_unreadable"
     left, right = _named_alike(left, right)
@@ -103,18 +93,23 @@ def second_opinion(gold: str, predicted: str) -> RuledVerdict:
     return _verdict(SYMBOLIC.ask({"opinion": [gold, predicted]}), "math_verify")
 
 
-def _comma_parts(text: str) -> tuple[str, ...]:
-    elements = read_elements(_PLUS_MINUS.sub(",", _AND.sub(",", plain(text))))
-    return elements.parts if elements else ()
+def _refusal(answer: Answer) -> str | None:
+    return refusal(answer.stripped)
 
 
-def _take_apart(text: str) -> _Side | None:
+def _comma_parts(answer: Answer) -> tuple[str, ...]:
+    elements = read_elements(JOINED.sub(", ", answer.plain))
+    return tuple(one for part in elements.parts for one in both_signs(part)) if elements else ()
+
+
+def _take_apart(answer: Answer) -> _Side | None:
+    if nothing := answer.read(nothing_kind):
+        return _Side((r"\emptyset",), "", "", "") if nothing == "empty" else None
+    text = answer.stripped
     matrix = bool(_MATRIX.search(text))
-    text = _ROW_END.sub(_ROW_MARK, text) if matrix else _ESCAPED_TWICE.sub(r"\\\1", text)
-    text = _INFINITY.sub(r"\\infty ", plain(text).translate(_UNICODE))
-    if " ".join(text.casefold().split()) in _NOTHING:
-        return _Side((r"\emptyset",), "", "", "")
-    text, unit = _split_unit(_AND.sub(", ", _OR.sub(", ", text)))
+    text = ROW_END.sub(_ROW_MARK, text) if matrix else _ESCAPED_TWICE.sub(r"\\\1", text)
+    text = INFINITY.sub(r"\\infty ", plain(text).translate(_UNICODE))
+    text, unit = _split_unit(JOINED.sub(", ", text))
     if (
         _MISREAD.search(text)
         or _TWO_READINGS.search(text)
@@ -123,46 +118,24 @@ def _take_apart(text: str) -> _Side | None:
     ):
         return None
     written = compact(text)
-    text, name = _split_name(written)
+    name, text = split_name(written)
     if matrix:
         whole = text.replace(_ROW_MARK, r"\\ ")
         return _Side((whole,), "", name, unit, written.replace(_ROW_MARK, r"\\ "))
     elements = None if _SET_WORK.search(text) else read_elements(text)
     if elements is None or (elements.brackets in ("()", "[]") and len(elements.parts) == 1):
         return _Side((text,), "", name, unit, written) if text else None  # brackets around one expression only group
-    parts = tuple(one for part in elements.parts for one in _both_signs(part))
+    parts = tuple(one for part in elements.parts for one in both_signs(part))
     return _Side(parts, elements.brackets, name, unit, written) if len(parts) <= MAX_SYMBOLIC_PARTS else None
 
 
 def _split_unit(text: str) -> tuple[str, str]:
-    if found := _DEGREES.search(text):
-        return text[: found.start()].strip(), "degree"
-    found = _UNIT.fullmatch(text.strip())
-    if (
-        found
-        and _MEASURE.search(found[1])
-        and found[2].lower() not in _FUNCTIONS
-        and (unit := read_unit(found[2], spaced=True))
-    ):
-        return found[1].strip(), unit
+    """A unit of one word: one letter may be a variable, and several words (`minutes on her bed`) may be anything."""
+    for head, unit, tail in unit_splits(text.strip()):
+        of_one_word = tail[:2].isalpha() and len(tail) > 1 and " " not in tail and tail.lower() not in _FUNCTIONS
+        if of_one_word and (unit == "degree" or _MEASURE.fullmatch(head)):
+            return head, unit
     return text, ""
-
-
-def _split_name(text: str) -> tuple[str, str]:
-    r"""`x = 5`, `f(x) = 5`, `x \in (1,2)` as the value and its name; a chain `x = 2+3 = 5` stays a relation."""
-    found = _NAME.match(text)
-    rest = text[found.end() :] if found else ""
-    if not found or not rest or _RELATION.search(rest):
-        return text, ""
-    return rest, "".join(found[1].split())
-
-
-def _both_signs(part: str) -> list[str]:
-    if not (_PLUS_MINUS.search(part) or _MINUS_PLUS.search(part)):
-        return [part]
-    above = _MINUS_PLUS.sub("-", _PLUS_MINUS.sub("+", part))
-    below = _MINUS_PLUS.sub("+", _PLUS_MINUS.sub("-", part))
-    return [above.removeprefix("+"), below]
 
 
 def _named_alike(gold: _Side, predicted: _Side) -> tuple[_Side, _Side]:
@@ -171,10 +144,10 @@ def _named_alike(gold: _Side, predicted: _Side) -> tuple[_Side, _Side]:
         return gold, replace(predicted, parts=(predicted.text,), brackets="", name="")
     if predicted.relation and _is_equation(gold):
         return replace(gold, parts=(gold.text,), brackets="", name=""), predicted
-    named = [any(_split_name(part)[1] for part in side.parts) for side in (gold, predicted)]
+    named = [any(split_name(part)[0] for part in side.parts) for side in (gold, predicted)]
     if named[0] == named[1]:
         return gold, predicted
-    bare = [replace(side, parts=tuple(_split_name(part)[0] for part in side.parts)) for side in (gold, predicted)]
+    bare = [replace(side, parts=tuple(split_name(part)[1] for part in side.parts)) for side in (gold, predicted)]
     return bare[0], bare[1]
 
 
@@ -234,7 +207,7 @@ def _ask(gold: _Side, predicted: _Side, policy: Policy) -> RuledVerdict:
         golds, predicteds = map(_nested, gold.parts), map(_nested, predicted.parts)
         ordered = gold.ordered or policy.order == "keep"
     as_set = not ordered and "{}" in (gold.brackets, predicted.brackets)
-    return _verdict(_outcome(tuple(golds), tuple(predicteds), ordered, as_set, policy.rounding), "symbolic")
+    return _verdict(_outcome(list(golds), list(predicteds), ordered, as_set, policy.rounding), "symbolic")
 
 
 def _nested(part: str) -> Element:
@@ -250,10 +223,7 @@ def _written(side: _Side) -> str:
     return f"{opening}{','.join(side.parts)}{closing}"
 
 
-@lru_cache(maxsize=4_096)  # one completion asks for its Key, its candidate and its CoT's value, often the same text
-def _outcome(
-    golds: tuple[Element, ...], predicteds: tuple[Element, ...], ordered: bool, as_set: bool, rounding: int | None
-) -> str:
+def _outcome(golds: list[Element], predicteds: list[Element], ordered: bool, as_set: bool, rounding: int | None) -> str:
     request: dict[str, Any] = {"golds": golds, "predicteds": predicteds, "ordered": ordered, "as_set": as_set}
     return SYMBOLIC.ask({**request, "rounding": rounding})
 

@@ -17,7 +17,7 @@ from sftkey_eval.analysis.item_samples import by_item, majority_is_correct, pass
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.paired_comparison import compare_runs
 from sftkey_eval.analysis.summary import summarize, summary_json
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.report.report import report
 from sftkey_eval.statistics.resampling import bootstrap, items_by_seeds, mean_of_items
 

@@ -1,8 +1,8 @@
 import pytest
 
-from sftkey_eval.answers.option_letters import find_options, letter_of_value, read_options, read_truth
+from sftkey_eval.answers.option_letters import Choices, find_options, letter_of_value, read_options, read_truth
 
-CITIES = ("Paris", "London", "12 cm", "E. coli")
+CITIES = Choices(("Paris", "London", "12 cm", "E. coli"))
 
 
 SPELLINGS = [
@@ -55,8 +55,8 @@ def test_known_choices_are_named_by_their_text_too(text: str, letters: tuple[str
 
 
 def test_a_value_that_two_options_share_names_neither() -> None:
-    assert letter_of_value("0.5", ("1/2", "0.50", "2")) is None
-    assert letter_of_value("2.0", ("1/2", "0.50", "2")) == "C"
+    assert letter_of_value("0.5", Choices(("1/2", "0.50", "2"))) is None
+    assert letter_of_value("2.0", Choices(("1/2", "0.50", "2"))) == "C"
 
 
 def test_running_text_names_options_only_where_it_marks_them() -> None:

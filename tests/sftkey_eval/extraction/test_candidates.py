@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.template import BUILTIN, Template
-from sftkey_eval.answers.option_letters import read_options
+from sftkey_eval.answers.option_letters import Choices, read_options
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.kinds.grade import grade
+from sftkey_eval.kinds.kind_table import KINDS
 
 MAX_GSM8K_DISAGREEMENTS = 5
 MIN_MMLU_AGREEMENT = 0.98
@@ -63,7 +64,7 @@ CHAIN = [
 def test_the_first_link_of_the_chain_that_holds_gives_the_candidate(
     answer_type: AnswerType, completion: str, text: str, source: str
 ) -> None:
-    found = find_candidate(completion, answer_type)
+    found = find_candidate(completion, KINDS[answer_type])
     assert found is not None
     assert (found.text, found.source) == (text, source)
 
@@ -84,12 +85,12 @@ def test_the_first_link_of_the_chain_that_holds_gives_the_candidate(
     ],
 )
 def test_where_nothing_commits_to_an_answer_there_is_no_candidate(answer_type: AnswerType, completion: str) -> None:
-    assert find_candidate(completion, answer_type) is None
+    assert find_candidate(completion, KINDS[answer_type]) is None
 
 
 def test_marks_count_in_a_cot_that_was_never_closed_and_plain_numbers_do_not() -> None:
     completion = "<Thinking>\n2+2=4\n<Answer>\n5\n</Answer> 6"
-    assert find_candidate(completion, "number") == Candidate("5", "the_answer_is", "\n2+2=4\n")
+    assert find_candidate(completion, KINDS["number"]) == Candidate("5", "the_answer_is", "\n2+2=4\n")
 
 
 @pytest.mark.parametrize(
@@ -97,39 +98,43 @@ def test_marks_count_in_a_cot_that_was_never_closed_and_plain_numbers_do_not() -
 )
 def test_a_mark_is_found_wherever_it_stands(mark: str) -> None:
     for before in ("", "x\n", "First 3 of them, then 5.\n" * 40):
-        found = find_candidate(f"{before}{mark}12\nand 13 of 14", "number")
+        found = find_candidate(f"{before}{mark}12\nand 13 of 14", KINDS["number"])
         assert found is not None
         assert (found.text, found.source == "last_number") == ("12", False)
 
 
 def test_a_cot_that_the_prompt_opened_ends_at_its_closing_tag() -> None:
-    assert find_candidate("2+2 is \\boxed{4}</think> So 5", "number") == Candidate(
+    assert find_candidate("2+2 is \\boxed{4}</think> So 5", KINDS["number"]) == Candidate(
         "5", "last_number", "2+2 is \\boxed{4}"
     )
 
 
 def test_without_tags_the_cot_is_what_precedes_the_candidate() -> None:
-    assert find_candidate("So 2+2=4. The answer is 5", "number") == Candidate("5", "the_answer_is", "So 2+2=4. The ")
+    assert find_candidate("So 2+2=4. The answer is 5", KINDS["number"]) == Candidate(
+        "5", "the_answer_is", "So 2+2=4. The "
+    )
     assert find_cot("only this") == "only this"
 
 
 def test_the_tags_of_a_users_own_template_are_known() -> None:
     own = Template("own", "[why]", "[/why]", "[what]", "[/what]")
-    assert find_candidate("[why]4[/why] [what] 5", "number", template=own) == Candidate("5", "the_answer_is", "4")
-    assert find_candidate("[why]4[/why]", "number", template=own) is None
+    assert find_candidate("[why]4[/why] [what] 5", KINDS["number"], template=own) == Candidate(
+        "5", "the_answer_is", "4"
+    )
+    assert find_candidate("[why]4[/why]", KINDS["number"], template=own) is None
 
 
 @pytest.mark.parametrize("completion", ["\\boxed{%s} or \\boxed{%s}", "The answer is %s or %s", "either %s or %s"])
 def test_a_hedge_between_two_numbers_is_one_wrong_answer(completion: str) -> None:
     for pair in (("3", "4"), ("4", "3")):
-        found = find_candidate(completion % pair, "number")
+        found = find_candidate(completion % pair, KINDS["number"])
         assert found is not None
         assert grade("4", found.text, "number").rule == "hedged"
 
 
 def test_equal_boxes_are_no_hedge_and_several_are_a_list() -> None:
-    repeated = find_candidate("\\boxed{3}, \\boxed{3.0}", "math")
-    several = find_candidate("\\boxed{3} and \\boxed{4}", "math")
+    repeated = find_candidate("\\boxed{3}, \\boxed{3.0}", KINDS["math"])
+    several = find_candidate("\\boxed{3} and \\boxed{4}", KINDS["math"])
     assert repeated is not None
     assert several is not None
     assert grade("3", repeated.text, "math").verdict == "correct"
@@ -138,7 +143,7 @@ def test_equal_boxes_are_no_hedge_and_several_are_a_list() -> None:
 
 
 def test_a_choice_may_be_given_as_the_text_or_value_of_an_option() -> None:
-    found = find_candidate("So 2b = 18. The answer is (9).", "choice", ("8", "9", "10"))
+    found = find_candidate("So 2b = 18. The answer is (9).", KINDS["choice"], Choices(("8", "9", "10")))
     assert found is not None
     assert found.text == "B"
 
@@ -147,7 +152,7 @@ def test_lenient_conformance_cases_get_their_verdict(shared_conformance: Path) -
     wrong = []
     for line in (shared_conformance / "lenient.jsonl").read_text(encoding="utf-8").splitlines():
         case = json.loads(line)
-        found = find_candidate(case["completion"], case["answer_type"])
+        found = find_candidate(case["completion"], KINDS[case["answer_type"]])
         verdict = grade(case["gold"], found.text if found else None, case["answer_type"]).verdict
         if (verdict == "correct") != case["lenient_correct"]:
             wrong.append(case["id"])
@@ -158,7 +163,7 @@ def test_real_gsm8k_completions_get_their_authors_verdict(shared_data: Path) -> 
     differ = []
     for line in (shared_data / "outputs" / "gsm8k_gpt3.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        found = find_candidate(row["completion"], "number")
+        found = find_candidate(row["completion"], KINDS["number"])
         verdict = grade(row["gold"], found.text if found else None, "number").verdict
         if (verdict == "correct") != row["verdict"]:
             differ.append(row["id"])
@@ -169,8 +174,8 @@ def test_real_mmlu_pro_completions_give_their_authors_letter(shared_data: Path) 
     lines = (shared_data / "outputs" / "mmlu_pro_phi-3-mini.jsonl").read_text(encoding="utf-8").splitlines()
     agree = 0
     for row in map(json.loads, lines):
-        found = find_candidate(row["completion"], "choice", row["choices"])
-        letters = read_options(found.text, row["choices"]) if found else ()
+        found = find_candidate(row["completion"], KINDS["choice"], Choices.of(row["choices"]))
+        letters = read_options(found.text, Choices.of(row["choices"])) if found else ()
         agree += (letters[0] if len(letters) == 1 else None) == row["extracted"]
     assert agree / len(lines) >= MIN_MMLU_AGREEMENT
 
@@ -182,8 +187,8 @@ PIECES += [" 4", "\n", "The answer is ", "or", " B", "(A)", "=", "$", "**", "not
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=25), st.sampled_from(get_args(AnswerType)))
 def test_extraction_never_raises_and_never_returns_blank(pieces: list[str], answer_type: AnswerType) -> None:
-    for choices in (None, ("4", "5")):
-        found = find_candidate("".join(pieces), answer_type, choices, BUILTIN["sftkey"])
+    for choices in (None, Choices(("4", "5"))):
+        found = find_candidate("".join(pieces), KINDS[answer_type], choices, BUILTIN["sftkey"])
         assert found is None or found.text.strip()
 
 
@@ -208,5 +213,5 @@ HOSTILE = {
 @pytest.mark.parametrize("completion", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("answer_type", ["number", "math", "choice"])
 def test_a_hostile_completion_is_searched(answer_type: AnswerType, completion: str) -> None:
-    found = find_candidate(completion, answer_type)  # a search that is not linear would not come back
+    found = find_candidate(completion, KINDS[answer_type])  # a search that is not linear would not come back
     assert found is None or found.text in completion

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftkey_data.extract.parts import AnswerType
+from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.cot_value import find_checked_values, find_cot_value
+from sftkey_eval.kinds.kind_table import KINDS
 
 OPTIONS = ("10", "12", "14")
 REAL = ("36 mm", "3.54e-07", "v", "will not grow", "(2 / s^3)", "$ 50.4 billion")
@@ -84,14 +86,14 @@ COT_VALUES: list[tuple[AnswerType, str, tuple[str, ...] | None, str | None]] = [
 def test_the_last_value_a_cot_states_is_found(
     answer_type: AnswerType, cot: str, choices: tuple[str, ...] | None, value: str | None
 ) -> None:
-    assert find_cot_value(cot, answer_type, choices) == value
+    assert find_cot_value(cot, KINDS[answer_type], Choices.of(choices)) == value
 
 
 def test_the_values_before_a_check_are_those_it_may_be_about() -> None:
     cot = "First y = 5.\nSo x = 2.\nTo verify, 2 * 36 = 72."
-    assert find_checked_values(cot, "number") == ["2", "5"]
-    assert find_checked_values(cot.replace("To verify, ", ""), "number") == []
-    assert find_checked_values(cot, "text") == []
+    assert find_checked_values(cot, KINDS["number"]) == ["2", "5"]
+    assert find_checked_values(cot.replace("To verify, ", ""), KINDS["number"]) == []
+    assert find_checked_values(cot, KINDS["text"]) == []
 
 
 TYPES: tuple[AnswerType, ...] = ("number", "math", "choice", "boolean", "text", "list")
@@ -114,9 +116,9 @@ PIECES = [
 @given(cot=st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_no_text_is_too_strange_for_it(cot: str) -> None:
     for answer_type in TYPES:
-        value = find_cot_value(cot, answer_type, OPTIONS)
+        value = find_cot_value(cot, KINDS[answer_type], Choices.of(OPTIONS))
         assert value is None or value.strip()
-        assert all(find_checked_values(cot, answer_type))
+        assert all(find_checked_values(cot, KINDS[answer_type]))
 
 
 def test_the_value_of_a_gold_solution_is_its_answer(shared_data: Path) -> None:
@@ -125,6 +127,6 @@ def test_the_value_of_a_gold_solution_is_its_answer(shared_data: Path) -> None:
     found = 0
     for line in lines:
         cot, _, key = json.loads(line)["answer"].partition("####")
-        value = re.sub(r"[$,\\]", "", find_cot_value(cot, "number") or "x")
+        value = re.sub(r"[$,\\]", "", find_cot_value(cot, KINDS["number"]) or "x")
         found += value.rstrip("%").removesuffix(".00") == key.strip().replace(",", "")
     assert found >= 0.99 * len(lines), found / len(lines)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftkey_data.format.boxes import find_boxes
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import Policy
 
 EQUAL = [

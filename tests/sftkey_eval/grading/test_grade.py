@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftkey_data.extract.parts import AnswerType
-from sftkey_eval.grading.decision import Decision
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.answers.decision import Decision
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 
 

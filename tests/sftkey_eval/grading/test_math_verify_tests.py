@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.sequences import split_top_level, unbracket
-from sftkey_eval.grading.decision import Decision
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 
 MIN_AGREEMENT = 0.90

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_eval.grading.decision import Decision
-from sftkey_eval.grading.ladder import grade
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.decision import Decision
+from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.symbolic import symbolic_process
 from sftkey_eval.symbolic.cost_guard import refusal
@@ -77,7 +78,7 @@ HOSTILE = [
 
 def asked(gold: str, predicted: str, policy: Policy = DEFAULT_POLICY) -> Decision:
     """What this rule says, also where a cheaper one would have decided."""
-    return Decision(*same_expression(gold, predicted, policy))
+    return Decision(*same_expression(Answer(gold), Answer(predicted), policy))
 
 
 @pytest.mark.parametrize(("gold", "predicted"), EQUAL)
@@ -191,10 +192,10 @@ def _alive(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_no_worker_outlives_a_killed_parent() -> None:
     code = (
-        "from sftkey_eval.policy import DEFAULT_POLICY\n"
+        "from sftkey_eval.answers.answer import Answer\nfrom sftkey_eval.policy import DEFAULT_POLICY\n"
         "from sftkey_eval.symbolic.symbolic_rule import same_expression\n"
         "from sftkey_eval.symbolic.symbolic_process import SYMBOLIC; import time\n"
-        "same_expression('x+x','2x',DEFAULT_POLICY); print(SYMBOLIC.pid, flush=True); time.sleep(600)"
+        "same_expression(Answer('x+x'),Answer('2x'),DEFAULT_POLICY); print(SYMBOLIC.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -212,9 +213,9 @@ def test_no_worker_outlives_a_killed_parent() -> None:
 
 def test_the_parent_never_imports_the_grammar() -> None:
     code = (
-        "import sys\nfrom sftkey_eval.policy import DEFAULT_POLICY\n"
+        "import sys\nfrom sftkey_eval.answers.answer import Answer\nfrom sftkey_eval.policy import DEFAULT_POLICY\n"
         "from sftkey_eval.symbolic.symbolic_rule import same_expression\n"
-        "assert same_expression('x+x','2x',DEFAULT_POLICY)[0] == 'correct'\n"
+        "assert same_expression(Answer('x+x'),Answer('2x'),DEFAULT_POLICY)[0] == 'correct'\n"
         "print([name for name in ('antlr4', 'latex2sympy2_extended', 'math_verify', 'sympy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable], input=code, capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.policy import Policy
 
 Ruling = Literal["correct", "wrong", "undecided", "unscored"]
@@ -17,7 +18,7 @@ class Decision:
     rule: str
 
 
-Rule = Callable[[str, str, Policy], Decision | None]
+Rule = Callable[[Answer, Answer, Policy], Decision | None]
 """`(gold, predicted, policy)`; None passes the question on."""
 
 

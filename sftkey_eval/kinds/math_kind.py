@@ -1,0 +1,56 @@
+"""Answers in mathematics: numbers, expressions, tuples, intervals, sets, equations, matrices."""
+
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.answer_kind import AnswerKind, Found
+from sftkey_eval.answers.decision import Decision
+from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.extraction.sentences import find_last_number, mathematics_in
+from sftkey_eval.extraction.stated_values import stated_mathematics
+from sftkey_eval.grading.exact_rules import EXACT_RULES, same_subject
+from sftkey_eval.grading.plain_rules import (
+    hedged,
+    same_elements,
+    same_numbers,
+    same_plain_words,
+    same_symbols,
+    says_something,
+)
+from sftkey_eval.policy import Policy
+from sftkey_eval.symbolic.symbolic_rule import same_expression
+
+
+def _same_expression(gold: Answer, predicted: Answer, policy: Policy) -> Decision:
+    return Decision(*same_expression(gold, predicted, policy))
+
+
+def _find_last(tail: str, choices: Choices | None) -> Found | None:
+    r"""The last value a text states, as a whole: `\(\frac{3}{4}\)`, not its 4; the last number where it states none."""
+    value = next(stated_mathematics(tail), "")
+    start = tail.rfind(value) if value else -1  # a value that was put together stands nowhere
+    return (value, "last_number", start) if start >= 0 else find_last_number(tail, choices)
+
+
+def _cot_value(tail: str, choices: Choices | None) -> str | None:  # noqa: ARG001 - as the kind asks for it
+    return next(stated_mathematics(tail), None)
+
+
+MATH = AnswerKind(
+    name="math",
+    usable=says_something,
+    rules=(
+        same_symbols,
+        hedged,
+        same_numbers,
+        same_subject,
+        same_plain_words,
+        same_elements,
+        *EXACT_RULES,
+        _same_expression,
+    ),
+    read_sentence=mathematics_in,
+    find_last=_find_last,
+    find_cot_value=_cot_value,
+    stated_values=stated_mathematics,
+    none_is_an_answer=False,
+    second_opinion=True,
+)

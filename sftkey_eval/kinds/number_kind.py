@@ -1,0 +1,35 @@
+"""Answers that are one number, in digits or in words."""
+
+from sftkey_eval.answers.answer import Answer
+from sftkey_eval.answers.answer_kind import AnswerKind
+from sftkey_eval.answers.decision import Decision
+from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.extraction.sentences import find_last_number, number_in
+from sftkey_eval.extraction.stated_values import stated_numbers
+from sftkey_eval.grading.plain_rules import hedged, same_numbers, same_symbols, says_something
+from sftkey_eval.policy import Policy
+
+
+def _usable(gold: Answer) -> bool:
+    return says_something(gold) and gold.number is not None
+
+
+def _not_a_number(gold: Answer, predicted: Answer, policy: Policy) -> Decision:  # noqa: ARG001 - a rule's signature
+    return Decision("wrong", "not_a_number")
+
+
+def _cot_value(tail: str, choices: Choices | None) -> str | None:  # noqa: ARG001 - as the kind asks for it
+    return next(stated_numbers(tail), None)
+
+
+NUMBER = AnswerKind(
+    name="number",
+    usable=_usable,
+    rules=(same_symbols, hedged, same_numbers, _not_a_number),
+    read_sentence=number_in,
+    find_last=find_last_number,
+    find_cot_value=_cot_value,
+    stated_values=stated_numbers,
+    none_is_an_answer=False,
+    second_opinion=True,
+)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
+from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
 from sftkey_eval.generation.hf import load_model
@@ -66,9 +68,6 @@ def teacher_force(
     Raises:
         SFTKeyError: What `load_forced` and `load_model` refuse, or an NLL that is no number.
     """
-    from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
-    from sftkey_data.tokens.tokenizer import load_tokenizer
-
     manifest = read_manifest(data)
     of_what = {
         "model": find_model(model).fingerprint,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import (
     ENGINES,
     HF,
@@ -24,10 +25,8 @@ from sftkey_eval.generation.plain_backend import PlainBackend
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
-
-def check_backend(options: "GenerateOptions") -> None:
+def check_backend(options: GenerateOptions) -> None:
     """Refuse a back-end that cannot be loaded, before anything is read.
 
     Raises:
@@ -48,7 +47,7 @@ def check_backend(options: "GenerateOptions") -> None:
 
 
 def open_backend(
-    options: "GenerateOptions", tokenizer: "PreTrainedTokenizerBase | None", encoded: Mapping[str, list[int]]
+    options: GenerateOptions, tokenizer: "PreTrainedTokenizerBase | None", encoded: Mapping[str, list[int]]
 ) -> Backend:
     """The back-end, ready to complete.
 

@@ -5,22 +5,20 @@ engine returned, so that is kept.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
-
-if TYPE_CHECKING:
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
 
 class EngineBackend:
     """An engine in this process that batches by itself; vLLM takes a seed per completion, SGLang one per engine."""
 
     def __init__(
-        self, found: Any, options: "GenerateOptions", arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
+        self, found: Any, options: GenerateOptions, arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
     ) -> None:
         given: dict[str, Any] = {"dtype": options.dtype, "seed": options.seed, **arguments}
         if options.backend == "sglang":

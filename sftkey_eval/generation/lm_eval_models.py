@@ -1,13 +1,15 @@
 """lm-eval's model classes by name: which class, with which arguments, and what can be made of it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+from lm_eval.api.registry import get_model
+from lm_eval.models import MODEL_MAPPING
+from lm_eval.utils import simple_parse_args_string
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
-
-if TYPE_CHECKING:
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
 HF = ("hf", "hf-auto", "huggingface")
 
@@ -49,8 +51,6 @@ def read_arguments(text: str | None) -> dict[str, Any]:
     Raises:
         SFTKeyError: A part without `=`.
     """
-    from lm_eval.utils import simple_parse_args_string
-
     for part in (text or "").split(","):
         if part.strip() and not part.partition("=")[1]:
             raise SFTKeyError(f"--backend-args: found {part!r}, expected key=value pairs with commas between them")
@@ -68,9 +68,6 @@ def find_class(name: str) -> Any:
     Raises:
         SFTKeyError: No such name, or it needs a package that is not installed.
     """
-    from lm_eval.api.registry import get_model
-    from lm_eval.models import MODEL_MAPPING
-
     if name not in MODEL_MAPPING:
         raise SFTKeyError(f"back-end {name!r} is not one of lm-eval's{nearest(name, MODEL_MAPPING)}")
     package = {"sglang": "sglang", "local-completions": "tenacity"}.get(name)
@@ -91,7 +88,7 @@ def is_server(name: str) -> bool:
     return isinstance(found, type) and issubclass(found, TemplateAPI)
 
 
-def make(found: Any, options: "GenerateOptions", arguments: Mapping[str, Any]) -> Any:
+def make(found: Any, options: GenerateOptions, arguments: Mapping[str, Any]) -> Any:
     """An instance of a class of lm-eval's.
 
     Raises:

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sftkey_eval.generation.lm_eval_models import (
-    generation_arguments,
-)
+from lm_eval.api.instance import Instance
+
+from sftkey_eval.generation.lm_eval_models import generation_arguments
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ class PlainBackend:
         self, requests: Sequence[Request], missing: Collection[str], sampling: Sampling
     ) -> Iterator[list[tuple[Request, Generated]]]:
         """Completions in batches, in the order of the requests."""
-        from lm_eval.api.instance import Instance
-
         for start in range(0, len(requests), self._batch_size):
             batch = requests[start : start + self._batch_size]
             if any(request.id in missing for request in batch):

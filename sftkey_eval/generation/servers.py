@@ -7,7 +7,7 @@ sampling arguments at once (here each sample has its own seed), and returns when
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests as http
 from lm_eval.models.api_models import JsonChatStr
@@ -15,11 +15,9 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
-
-if TYPE_CHECKING:
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
 REASONS = {"eos": "stop", "stop_sequence": "stop", "end_turn": "stop", "max_tokens": "length"}
 """Finish reasons in others' words."""
@@ -36,7 +34,7 @@ class ServerBackend:
     """
 
     def __init__(
-        self, found: Any, options: "GenerateOptions", arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
+        self, found: Any, options: GenerateOptions, arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
     ) -> None:
         if "base_url" not in arguments and found.__name__.startswith("Local"):
             raise SFTKeyError(f"back-end {options.backend!r} needs --backend-args base_url=http://…/v1/completions")

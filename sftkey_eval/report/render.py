@@ -5,13 +5,13 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 from sftkey_eval.report.embed import packed
 from sftkey_eval.report.printed import cell, counts, interval, p_value, percent, points, printed_size, visible_value
-
-if TYPE_CHECKING:
-    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE_SHEETS = ("base.css", "charts.css", "browser.css")
@@ -63,15 +63,11 @@ def markdown(template: str, **values: Any) -> str:
 
 
 def _safe(text: str) -> Any:
-    from markupsafe import Markup
-
     return Markup(text)  # our own files, and base64
 
 
 @cache
-def _environment(*, html: bool) -> "jinja2.Environment":
-    import jinja2
-
+def _environment(*, html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=html,

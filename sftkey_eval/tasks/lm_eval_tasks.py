@@ -12,11 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftkey_data.build.plan import BuildConfig, make_plan
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.format.template import Template, load_template
+from sftkey_data.prepare.unit import prepare
 from sftkey_data.registry import builtin_names, load_dataset
 from sftkey_eval.records.completions import Completion
 from sftkey_eval.scoring.score import DEFAULT_TEMPLATE, score_completion
@@ -65,8 +68,6 @@ class EvaluationTask:
 
 def all_tasks() -> list[EvaluationTask]:
     """All tasks, by name."""
-    import yaml
-
     files = sorted(FOLDER.glob(f"{TASK_PREFIX}*.yaml"))
     facts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
     return [EvaluationTask(fact["task"], **fact["dataset_kwargs"]) for fact in facts]
@@ -91,9 +92,6 @@ def load_items(
     """
     import datasets
     import pyarrow as pa
-
-    from sftkey_data.build.plan import BuildConfig, make_plan
-    from sftkey_data.prepare.unit import prepare
 
     settings = validate(sftkey or {}, Settings, where="metadata sftkey")
     for name in (*settings.inputs, *settings.options):

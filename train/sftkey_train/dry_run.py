@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.text import Text
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -16,6 +18,7 @@ from sftkey_data.view.show import heading, tokens_in_colour
 from sftkey_train.batches.batch import Batch, ExampleOrder, collate
 from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.region_weights import KEY
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.schedule import num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
@@ -24,8 +27,6 @@ from sftkey_train.recipe import Recipe, Stage, Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
-
-    from sftkey_train.batches.training_set import TrainingSet
 
 NUM_SHOWN = 3  # examples of a first batch
 SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"
@@ -42,8 +43,8 @@ class StagePlan:
 
 def describe(
     recipe: Recipe,
-    data: "TrainingSet",
-    heldout: "TrainingSet | None",
+    data: TrainingSet,
+    heldout: TrainingSet | None,
     config: "PreTrainedConfig",
     plans: Sequence[StagePlan],
 ) -> Iterator[Text]:
@@ -73,7 +74,7 @@ def _line(name: str, text: str) -> Text:
     return Text().append(f"{name:<9} ", "bold").append(text)
 
 
-def _size(data: "TrainingSet") -> str:
+def _size(data: TrainingSet) -> str:
     lengths = data.examples.num_tokens
     return f"{data.path}: {len(lengths):,} examples, {lengths.sum():,} tokens, longest {lengths.max():,}"
 
@@ -93,7 +94,7 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
     )
 
 
-def _stage(recipe: Recipe, data: "TrainingSet", model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
+def _stage(recipe: Recipe, data: TrainingSet, model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
     stage, order = plan.stage, plan.order
     weights, vocab_size = stage.region_weights, model.config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
@@ -113,7 +114,7 @@ def _stage(recipe: Recipe, data: "TrainingSet", model: "PreTrainedModel", plan: 
     yield from _first_batch(data, passes[0], len(chosen))
 
 
-def _largest_pass(data: "TrainingSet", stage: Stage, pad_token_id: int) -> Batch:
+def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int) -> Batch:
     """The longest examples together, or those that fill a budget of tokens most: no forward pass is larger."""
     lengths = data.examples.num_tokens
     longest_first = np.argsort(-lengths, kind="stable")
@@ -140,7 +141,7 @@ def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest:
     )
 
 
-def _tokens(data: "TrainingSet", weights: Weights, epochs: float) -> str:
+def _tokens(data: TrainingSet, weights: Weights, epochs: float) -> str:
     """Over the whole stage; a mean where it ends within an epoch."""
     has_weight = np.array([getattr(weights, region) > 0 for region in REGIONS])
     total = data.examples.num_tokens.sum() * epochs
@@ -173,7 +174,7 @@ def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], pass
     )
 
 
-def _first_batch(data: "TrainingSet", batch: Batch, num: int) -> Iterator[Text]:
+def _first_batch(data: TrainingSet, batch: Batch, num: int) -> Iterator[Text]:
     shown = batch.ids[:NUM_SHOWN]
     yield Text(f"first batch, {len(shown)} of its {num} examples: ", "bold") + _legend()
     encoder = open_prepared(data.path).encoder()
@@ -202,10 +203,7 @@ def _legend() -> Text:
     return text.append("  ").append("loss, Key", SUPERVISED_KEY)
 
 
-def _rows(data: "TrainingSet", ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _rows(data: TrainingSet, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     table = open_shards(data.path)
     found = table.filter(pc.is_in(table["id"], value_set=pa.array(ids)))
     return {row["id"]: row for row in found.to_pylist()}

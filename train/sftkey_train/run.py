@@ -21,6 +21,7 @@ from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, write_file
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish, keep_best
+from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import check_targets
@@ -119,8 +120,6 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
 
 def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     """What `run_recipe` would do, as lines to print; the same faults are found, and nothing is trained or written."""
-    from sftkey_train.dry_run import StagePlan, describe
-
     _quiet(recipe)
     run = _open(recipe)
     if not overwrite:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,9 +17,6 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.schema import REGIONS, TOKEN_BORDERS
 from sftkey_train.batches.region_weights import NoTarget, RegionBorders, region_weights, token_regions
 from sftkey_train.recipe import Weights
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +44,7 @@ class Examples:
         table: The columns `id`, `input_ids` and the token borders of schema version 1.
     """
 
-    def __init__(self, table: "pa.Table") -> None:
-        import pyarrow.compute as pc
-
+    def __init__(self, table: pa.Table) -> None:
         self._ids, self._input_ids = table["id"], table["input_ids"]
         self.num_tokens: NDArray[np.int64] = pc.list_value_length(self._input_ids).to_numpy().astype(np.int64)
         self._borders = np.stack([table[name].to_numpy() for name in TOKEN_BORDERS] + [self.num_tokens], axis=1)

@@ -3,16 +3,13 @@
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, Examples, collate, micro_batches
 from sftkey_train.recipe import Stage, Weights
-
-if TYPE_CHECKING:
-    pass
 
 
 def forward_passes(

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sftkey_train.batches.batch import Batch
 from sftkey_train.loss.token_loss import selected_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from sftkey_train.batches.batch import Batch
 
 # Temporaries hold this many rows of the vocabulary; for all tokens at once there would be five as large as the logits.
 TOKENS_AT_ONCE = 64
@@ -24,7 +23,7 @@ def frozen(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 @torch.no_grad()
-def reference_logits(reference: "PreTrainedModel", batch: "Batch") -> Tensor:
+def reference_logits(reference: "PreTrainedModel", batch: Batch) -> Tensor:
     """What the reference predicts at the anchored tokens alone, shape (A, V)."""
     anchored = batch.anchor > 0
     selected = replace(batch, positions=batch.positions[anchored], labels=batch.labels[anchored])

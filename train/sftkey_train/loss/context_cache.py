@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from sftkey_train.batches.batch import Batch
 from sftkey_train.loss.output_layer import head_sees
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from sftkey_train.batches.batch import Batch
 
 CONTEXT_TOKENS = 1024  # of one forward pass over the context, all examples together; bounds its activations
 SHARE_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"  # read by transformers at each call
@@ -38,7 +37,7 @@ class Layout:
     positions: Tensor  # int64 (N,), into the flattened hidden states of the answers: those that predict the labels
 
 
-def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, Any], Tensor]:
+def answer_inputs(model: "PreTrainedModel", batch: Batch) -> tuple[dict[str, Any], Tensor]:
     """Run the context of a batch without gradient, and say how to go on from there.
 
     Returns:
@@ -50,7 +49,7 @@ def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, A
     return read_context(model, aligned), aligned.positions
 
 
-def layout(batch: "Batch") -> Layout:
+def layout(batch: Batch) -> Layout:
     """Where the tokens of a batch go."""
     first, last, columns = _answer_columns(batch)
     num_context, num_answer = int(first.max()), int((last - first).max()) + 1
@@ -80,7 +79,7 @@ def read_context(model: "PreTrainedModel", aligned: Layout) -> dict[str, Any]:
     return {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
 
 
-def _answer_columns(batch: "Batch") -> tuple[Tensor, Tensor, Tensor]:
+def _answer_columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """First and last column of each example that predicts a target, both (B,), and the column of each target (N,)."""
     num_rows, width = batch.input_ids.shape
     columns = batch.positions - batch.rows * width

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches.batch import Batch
 from sftkey_train.batches.region_weights import NoTarget
 from sftkey_train.loss.context_cache import answer_inputs, cache_kept_small
 from sftkey_train.loss.last_layer import last_layer_prunes
@@ -16,11 +17,9 @@ from sftkey_train.loss.output_layer import head_answers, head_sees, linear_nll, 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from sftkey_train.batches.batch import Batch
-
 
 def token_nll(
-    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+    model: "PreTrainedModel", batch: Batch, *, context_gradient: bool = True, prune_last_layer: bool = False
 ) -> Tensor:
     """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
 
@@ -46,7 +45,7 @@ def token_nll(
 
 
 @torch.no_grad()
-def nll_and_choice(model: "PreTrainedModel", batch: "Batch") -> tuple[Tensor, Tensor]:
+def nll_and_choice(model: "PreTrainedModel", batch: Batch) -> tuple[Tensor, Tensor]:
     """Loss of every token to predict, fp32 (N,), and whether it is the model's first choice, bool (N,)."""
     if not logits_are_plain(model):
         logits = selected_logits(model, batch).float()
@@ -78,7 +77,7 @@ def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tens
 
 
 def selected_logits(
-    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+    model: "PreTrainedModel", batch: Batch, *, context_gradient: bool = True, prune_last_layer: bool = False
 ) -> Tensor:
     """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so."""
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
@@ -92,7 +91,7 @@ def selected_logits(
     return logits[0]
 
 
-def _inputs(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
+def _inputs(model: "PreTrainedModel", batch: Batch, *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
     """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels.
 
     No attention mask is passed with a whole batch: padding is to the right of every real token, so causal attention

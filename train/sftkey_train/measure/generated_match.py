@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
@@ -19,7 +20,7 @@ from sftkey_train import ranks
 from sftkey_train.batches.training_set import TrainingSet
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PROMPTS_AT_ONCE = 16
 
@@ -112,10 +113,8 @@ def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]
     return completions
 
 
-def _greedy(eos: int, max_new_tokens: int) -> "GenerationConfig":
+def _greedy(eos: int, max_new_tokens: int) -> GenerationConfig:
     """All that could make it less than greedy is set, as what is not is taken from the model's own settings."""
-    from transformers import GenerationConfig
-
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,

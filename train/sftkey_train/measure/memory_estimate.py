@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
+from sftkey_train.batches.batch import Batch
 from sftkey_train.loss.context_cache import cache_kept_small, layout, read_context
 from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import selected_logits
@@ -19,8 +20,6 @@ from sftkey_train.recipe import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
-
-    from sftkey_train.batches.batch import Batch
 
 FLOAT = 4  # bytes of an fp32 number
 ADAM_MOMENTS = 2
@@ -84,7 +83,7 @@ def _as_fake(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
 
 def estimate_memory(
     config: "PreTrainedConfig",
-    batch: "Batch",
+    batch: Batch,
     precision: Literal["fp32", "bf16"],
     *,
     lora: Lora | None = None,
@@ -140,7 +139,7 @@ def _gathered(model: "PreTrainedModel") -> int:
 
 
 def kept_for_backward(
-    model: "PreTrainedModel", batch: "Batch", precision: Literal["fp32", "bf16"], *, context_gradient: bool = True
+    model: "PreTrainedModel", batch: Batch, precision: Literal["fp32", "bf16"], *, context_gradient: bool = True
 ) -> tuple[int, int, bool]:
     """Bytes that a forward pass keeps for the backward pass: of the layers, of the logits, and whether any are there.
 
@@ -172,7 +171,7 @@ def kept_for_backward(
     return sum(layers.values()), sum(logits.values()), bool(logits)
 
 
-def _answer_logits(model: "PreTrainedModel", batch: "Batch") -> Tensor:
+def _answer_logits(model: "PreTrainedModel", batch: Batch) -> Tensor:
     """As `selected_logits` without context gradient; where the contexts begin is read from numbers, not from shapes."""
     with unset_fake_temporarily():
         aligned = layout(batch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
@@ -65,7 +66,6 @@ def has_adapter(model: "PreTrainedModel") -> bool:
 def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Path) -> None:
     """Write the adapter in the weights `state` alone, as `peft.PeftModel.from_pretrained(base, folder)` reads it."""
     from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
 
     weights = get_peft_model_state_dict(model, state, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,6 @@ def save_weights(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
 
 def _load(model: "PreTrainedModel", folder: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     try:
         loaded = load_file(folder / ADAPTER_FILE)

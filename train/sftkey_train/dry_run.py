@@ -119,6 +119,8 @@ def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int) -> Batch:
     lengths = data.examples.num_tokens
     longest_first = np.argsort(-lengths, kind="stable")
     if stage.max_tokens:
+        # How many fit when the i-th is the longest, and there are that many. Lengths (5, 4, 3, 3, 2) in a budget of 9:
+        # (1, 2, 3, 2, 1) together make (5, 8, 9, 6, 2) tokens, so (3, 3, 2) is the largest pass.
         widths = lengths[longest_first]
         together = np.minimum(stage.max_tokens // widths, np.arange(len(widths), 0, -1))
         start = int((together * widths).argmax())
@@ -165,6 +167,7 @@ def _bytes(size: int) -> str:
 def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], passes: Sequence[Batch]) -> str:
     count, num_labels = flop_count(model), sum(len(batch.labels) for batch in passes)
     flops = count.of(passes, context_gradient=stage.context_gradient)
+    # As a trainer that projects every position and masks the labels afterwards.
     everywhere = sum(step_work(n, n).at(count.learning) for n in (len(example.input_ids) for example in chosen))
     per_token = flops / sum(len(example.input_ids) for example in chosen)
     in_head = count.learning.labels * num_labels / flops
@@ -193,6 +196,7 @@ def token_styles(batch: Batch, row: int) -> dict[int, str]:
     It is read off the tensors that a training step would see, so that a wrong shift shows.
     """
     mine = batch.rows == row
+    # A position predicts the token after it: in row 1 of width 5, position 7 is place 2 and predicts token 3.
     tokens = (batch.positions[mine] - row * batch.input_ids.shape[1] + 1).tolist()
     regions = batch.regions[mine].tolist()
     return {at: SUPERVISED_KEY if region == KEY else SUPERVISED for at, region in zip(tokens, regions, strict=True)}

@@ -12,7 +12,8 @@ from sftkey_train.loss.token_loss import selected_logits
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Temporaries hold this many rows of the vocabulary; for all tokens at once there would be five as large as the logits.
+# Rows of the vocabulary in a temporary: 37 MiB at 151,936 in fp32. For all tokens at once there would be five
+# temporaries as large as the logits.
 TOKENS_AT_ONCE = 64
 
 
@@ -44,7 +45,7 @@ def anchor_kl(reference: Tensor, current: Tensor) -> Tensor:
 
 
 class _KL(torch.autograd.Function):
-    """The gradient by the current logits is known at once, q - p: it is all that is kept."""
+    """The gradient by the current logits is known in the forward pass, q - p, and is all that is kept: (A, V)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Tensor, current: Tensor) -> Tensor:

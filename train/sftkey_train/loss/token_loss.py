@@ -23,6 +23,8 @@ def token_nll(
 ) -> Tensor:
     """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
 
+    Under autocast the model computes in half precision, the loss itself in fp32.
+
     Args:
         model: Any causal language model.
         batch: What to predict.
@@ -35,18 +37,18 @@ def token_nll(
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
 
     def losses(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]
+        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]  # (N, 1)
 
     with (
         last_layer_prunes(model, positions, when=prune_last_layer),
         head_answers(model, positions, losses),
     ):
-        return _output(model, inputs)[0, :, 0]
+        return _output(model, inputs)[0, :, 0]  # (1, N, 1) -> (N,)
 
 
 @torch.no_grad()
 def nll_and_choice(model: "PreTrainedModel", batch: Batch) -> tuple[Tensor, Tensor]:
-    """Loss of every token to predict, fp32 (N,), and whether it is the model's first choice, bool (N,)."""
+    """Loss of every token to predict, fp32 (N,), in nats, and whether it is the model's first choice, bool (N,)."""
     if not logits_are_plain(model):
         logits = selected_logits(model, batch).float()
         return functional.cross_entropy(logits, batch.labels, reduction="none"), logits.argmax(-1) == batch.labels
@@ -79,7 +81,11 @@ def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tens
 def selected_logits(
     model: "PreTrainedModel", batch: Batch, *, context_gradient: bool = True, prune_last_layer: bool = False
 ) -> Tensor:
-    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so."""
+    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so.
+
+    Raises:
+        SFTKeyError: The model names no output layer, or does not use the one it names.
+    """
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
     with last_layer_prunes(model, positions, when=prune_last_layer), head_sees(model, positions):
         logits = _output(model, inputs)

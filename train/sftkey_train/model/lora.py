@@ -2,6 +2,7 @@
 
 The model stays a transformers model with adapter layers in it, so loss, generation and checkpoints treat it like any
 other. Stages hand the adapter on, so that after the last stage one adapter on the first model gives the whole change.
+peft is loaded where there is an adapter, as no other run needs it.
 """
 
 import warnings
@@ -47,7 +48,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
     config.base_model_name_or_path = model.name_or_path
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # peft draws the first matrices from the global generator
     try:
         with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
             warnings.simplefilter("ignore")

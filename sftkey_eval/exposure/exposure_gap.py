@@ -178,7 +178,7 @@ def _means(items: Array) -> KeyMeans:
     if len(items) == 0:
         return KeyMeans(num_items=0, nll=None, nll_per_token=None, exact=None)
     nll, per_token, exact = items.T
-    if _are_counts(exact):
+    if _are_counts(exact):  # a proportion, with its interval as everywhere in a report
         interval = wilson(int(exact.sum()), len(exact))
         share = Estimate(float(exact.mean()), interval.low, interval.high)
     else:

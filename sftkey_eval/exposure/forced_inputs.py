@@ -73,9 +73,9 @@ def load_forced(
 ) -> list[ForcedItem]:
     """The items that a file of completions answers, in its order.
 
-    Given the gold CoT, the tokens are those of the shards where the model's tokenizer built them. Whatever is encoded
-    here is encoded as the build does it: prompt and completion as one text, and each token that touches the Key is
-    the Key's. The same text may have been generated as other tokens; these are the ones it is trained on.
+    Given the gold CoT, the tokens are those of the shards where the model's tokenizer built them. All else is encoded
+    as the build does it: prompt and completion as one text, and each token that touches the Key is the Key's. The
+    model may have generated the same text as other tokens; these are the ones it is trained on.
 
     Args:
         data: Prepared folder.
@@ -133,7 +133,14 @@ def _gold(row: Mapping[str, Any], template: Template, encoder: Encoder) -> Shown
 
 
 def encode_key(prompt: str, completion: str, spans: Spans, encoder: Encoder) -> Shown:
-    """The tokens of a text up to its Key's end, or the code for which a build would reject it."""
+    """The tokens of a text up to its Key's end, or the code for which a build would reject it.
+
+    Args:
+        prompt: What stands before the completion.
+        completion: Whose Key is meant.
+        spans: Characters of the completion, from 0 at its beginning.
+        encoder: The model's.
+    """
     try:
         (prompt + completion).encode()  # a tokenizer has an error of its own for half a surrogate pair
         (encoded,) = encoder.encode_batch([prompt + completion])
@@ -170,6 +177,7 @@ def in_batches(items: Iterable[ForcedItem], max_tokens: int, max_rows: int) -> l
     batches: list[list[ForcedItem]] = []
     width = texts = rows = 0
     for item in sorted(items, key=lambda item: (-_longest(item), item.id)):
+        # The first of a batch is its longest, so its length is the width of all.
         more_rows = sum(shown.key_tokens for shown in item.shown)
         fits = (texts + len(item.shown)) * width <= max_tokens and rows + more_rows <= max_rows
         if not batches or not fits:

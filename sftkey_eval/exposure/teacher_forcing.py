@@ -35,9 +35,9 @@ SUMMARY_FILE = "teacher_forced.json"
 OPEN_FILE = "teacher_forced.open.json"
 """What an unfinished measurement is of; its summary holds that when it is done."""
 
-BATCH_TOKENS = 2**14
+BATCH_TOKENS = 2**14  # of a forward pass, padding included
 FORCED_ROWS = 2**10  # of logits; at 151,936 in bf16, 300 MiB
-FP32_ROWS = 2**8
+FP32_ROWS = 2**8  # of them made fp32 at once, 148 MiB
 UNLIMITED = 10**12  # what transformers states for a tokenizer without a limit is larger
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx")
 
@@ -183,12 +183,12 @@ def key_scores(model: "PreTrainedModel", texts: Sequence[Forced]) -> list[KeySco
     for row, text in enumerate(texts):
         inputs[row, : len(text.ids) - 1] = torch.tensor(text.ids[:-1])
         mask[row, : len(text.ids) - 1] = 1
-    # The logits at position t predict token t + 1.
+    # The logits at position t predict token t + 1: in row 1 of width 9, token 7 is predicted at 1 * 9 + 7 - 1 = 15.
     positions = [row * width + t - 1 for row, text in enumerate(texts) for t in range(text.key_start, len(text.ids))]
     labels = torch.tensor([token for text in texts for token in text.ids[text.key_start :]], device=model.device)
     with _head_sees(model, torch.tensor(positions, device=model.device)):
         arguments = {"input_ids": inputs.to(model.device), "attention_mask": mask.to(model.device)}
-        logits = model(**arguments, use_cache=False).logits[0]
+        logits = model(**arguments, use_cache=False).logits[0]  # (N, V), N the tokens of all Keys
     nll, likeliest = _nll(logits, labels)
     counts = [text.key_tokens for text in texts]
     parts = zip(nll.split(counts), likeliest.split(counts), strict=True)

@@ -2,7 +2,8 @@
 
 `hf` is held to the exact ids by the module `hf`; servers (`local-completions` and its kin) by `servers`; `vllm` and
 `sglang` by `inference_engines`. Any other is asked through `generate_until` alone: then the finish reason is known only
-where the text is as long as the limit.
+where the text is as long as the limit. A module is imported where its back-end is opened, as it loads what no other
+needs.
 """
 
 from collections.abc import Mapping

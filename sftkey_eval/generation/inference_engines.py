@@ -22,7 +22,7 @@ class EngineBackend:
     ) -> None:
         given: dict[str, Any] = {"dtype": options.dtype, "seed": options.seed, **arguments}
         if options.backend == "sglang":
-            given["random_seed"] = given.pop("seed")
+            given["random_seed"] = given.pop("seed")  # its word for it
         self._lm = make(_capturing(found, encoded), options, given)
         self._encoded = encoded
         self._batch_size = options.batch_size
@@ -51,6 +51,7 @@ class EngineBackend:
         ]
         texts = self._lm.generate_until(instances, disable_tqdm=True)
         generated = list(self._lm.captured)
+        # lm-eval may have cut the end of a text, never its beginning.
         if any(not made.text.startswith(text) for made, text in zip(generated, texts, strict=True)):
             raise RuntimeError("lm-eval returned other completions than were generated, or in another order")
         return generated

@@ -12,10 +12,7 @@ from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 
 HF = ("hf", "hf-auto", "huggingface")
-
-
 ENGINES = ("vllm", "sglang")
-
 
 # Each of these cuts or shapes the text behind our back, or is a flag of ours.
 REFUSED_ARGUMENTS = (
@@ -27,7 +24,6 @@ REFUSED_ARGUMENTS = (
     "seed",
     "think_end_token",
 )
-
 
 # Never written to a run record, which people publish.
 SECRET_ARGUMENTS = ("api_key", "auth_token", "header")
@@ -58,7 +54,11 @@ def read_arguments(text: str | None) -> dict[str, Any]:
 
 
 def published_arguments(text: str | None) -> dict[str, str]:
-    """The arguments as text, without those that are secret."""
+    """The arguments as text, without those that are secret.
+
+    Raises:
+        SFTKeyError: As `read_arguments`.
+    """
     return {name: str(value) for name, value in read_arguments(text).items() if name not in SECRET_ARGUMENTS}
 
 
@@ -70,6 +70,7 @@ def find_class(name: str) -> Any:
     """
     if name not in MODEL_MAPPING:
         raise SFTKeyError(f"back-end {name!r} is not one of lm-eval's{nearest(name, MODEL_MAPPING)}")
+    # lm-eval loads these classes without what they need to run, so it is looked for here.
     package = {"sglang": "sglang", "local-completions": "tenacity"}.get(name)
     try:
         found = get_model(name)
@@ -81,8 +82,12 @@ def find_class(name: str) -> Any:
 
 
 def is_server(name: str) -> bool:
-    """Whether the model runs elsewhere, behind an address."""
-    from lm_eval.models.api_models import TemplateAPI
+    """Whether the model runs elsewhere, behind an address.
+
+    Raises:
+        SFTKeyError: As `find_class`.
+    """
+    from lm_eval.models.api_models import TemplateAPI  # here, as `hf` does without aiohttp
 
     found = find_class(name)
     return isinstance(found, type) and issubclass(found, TemplateAPI)

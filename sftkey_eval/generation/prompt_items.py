@@ -51,6 +51,12 @@ def load_prompt_items(
 ) -> list[Item]:
     """The rows of a prepared directory in its own order.
 
+    Args:
+        data: The directory.
+        manifest: Its manifest.
+        split: Only rows of this split; None takes all.
+        limit: Only the first so many of them.
+
     Raises:
         SFTKeyError: No such split, or no rows.
     """
@@ -74,7 +80,11 @@ def _item(row: dict[str, Any]) -> Item:
 
 
 def prompt_ids(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> dict[str, list[int]]:
-    """`encode_prompts` by prompt; raises what it raises."""
+    """Token ids of every prompt, by its text, see `encode_prompts`.
+
+    Raises:
+        SFTKeyError: What `encode_prompts` refuses.
+    """
     prompts = [item.prompt for item in items]
     return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
 
@@ -106,6 +116,8 @@ def built_with(manifest: Manifest, tokenizer: "PreTrainedTokenizerBase") -> bool
 
 def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> Encoder:
     """What encodes text for a model: as the build did where its tokenizer is the model's, BOS included.
+
+    Where it is not, the tokenizer adds its special tokens unless the prompts begin with BOS as text.
 
     Args:
         prompts: By id.

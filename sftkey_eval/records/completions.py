@@ -109,6 +109,7 @@ def read_completion_rows(
 
 def _parse(line: bytes, where: str, number: type[str] | None) -> dict[str, Any]:
     try:
+        # A byte order mark, as editors on Windows write it, is no part of the row.
         row = json.loads(line.decode("utf-8-sig"), parse_int=number, parse_float=number, parse_constant=number)
     except UnicodeDecodeError as error:
         raise SFTKeyError(f"{where}: not UTF-8 at byte {error.start}") from None
@@ -151,7 +152,11 @@ def _completion(row: Mapping[str, Any], fields: Fields, where: str) -> Completio
 
 
 def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
-    """A column as text, None where it is null or absent; an `SFTKeyError` where it is anything else."""
+    """A column as text, None where it is null or absent.
+
+    Raises:
+        SFTKeyError: It is anything else.
+    """
     value = row.get(name)
     if value is None or isinstance(value, str):
         return value
@@ -160,13 +165,18 @@ def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
 
 def _number(row: Mapping[str, Any], name: str, where: str) -> int:
     value = row.get(name) or "0"
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # numbers keep their digits, as text
+    # Numbers keep their digits, as text; nine of them fit the int32 of `verdicts.parquet`.
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
     raise SFTKeyError(f"{where}: {name!r} must be a whole number from 0 on, found {value!r}")
 
 
 def read_gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
-    """An answer as text: a boolean in words, a list of strings with commas."""
+    """An answer as text: a boolean in words, a list of strings with commas, None where it is null or absent.
+
+    Raises:
+        SFTKeyError: It is anything else.
+    """
     value = row.get(name)
     if isinstance(value, bool):
         return str(value).lower()
@@ -181,7 +191,11 @@ def _answer_type(row: Mapping[str, Any], where: str) -> AnswerType | None:
 
 
 def check_answer_type(name: str, where: str = "") -> AnswerType:
-    """The name as an answer type; an `SFTKeyError` with the nearest one where it is none."""
+    """The name as an answer type.
+
+    Raises:
+        SFTKeyError: It is none; names the nearest one.
+    """
     if name not in ANSWER_TYPES:
         known = ", ".join(ANSWER_TYPES)
         raise SFTKeyError(f"{where}unknown answer type {name!r}{nearest(name, ANSWER_TYPES)}; known: {known}")
@@ -189,7 +203,11 @@ def check_answer_type(name: str, where: str = "") -> AnswerType:
 
 
 def read_choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
-    """Option texts, None where the column is null or absent."""
+    """Option texts, None where the column is null or absent.
+
+    Raises:
+        SFTKeyError: It is no list of strings.
+    """
     value = row.get(name)
     if value is None:
         return None

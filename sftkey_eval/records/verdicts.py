@@ -1,4 +1,8 @@
-"""Verdict rows: one scored completion each, and the parquet file that keeps them with their provenance."""
+"""Verdict rows: one scored completion each, and the parquet file that keeps them with their provenance.
+
+pyarrow is imported where a file is opened: the worker processes of `sftkey-eval score` need the types of this module
+alone.
+"""
 
 import json
 import os
@@ -141,7 +145,7 @@ def open_verdicts(path: Path, provenance: Mapping[str, Any]) -> Iterator[Verdict
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
                 yield VerdictWriter(writer, schema)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the name: a crash may leave no file, never half of one
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -16,11 +16,18 @@ from sftkey_eval.report.printed import cell, counts, interval, p_value, percent,
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE_SHEETS = ("base.css", "charts.css", "browser.css")
 THEME = ("theme.js",)
+# One script in the page, in this order: a later file uses what an earlier one defines.
 SCRIPTS = ("data.js", "card.js", "browser.js", "keys.js")
 
 
 def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
-    """A whole HTML page with styles, scripts and example data inline; it asks for nothing outside itself."""
+    """A whole HTML page with styles, scripts and example data inline; it asks for nothing outside itself.
+
+    Args:
+        template: File in `templates/`.
+        examples: For the list of examples: `items`, `entries` and `limit`, characters of a region.
+        **values: What else the template names; one that it names and is not given is an error.
+    """
     theme, script = _joined(THEME), _joined(SCRIPTS)
     data = packed(examples)
     found = {
@@ -54,6 +61,7 @@ def _joined(names: tuple[str, ...]) -> str:
 
 
 def _digest(script: str) -> str:
+    # Of what the page's Content-Security-Policy lets run, so nothing that got in with a model's text.
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

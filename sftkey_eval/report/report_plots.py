@@ -1,4 +1,4 @@
-"""The plots of a report as PNG and SVG files, drawn by matplotlib."""
+"""The plots of a report as PNG and SVG files, drawn by matplotlib, which is loaded where they are written."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ CLASS_COLOURS = {
     "unscored": "#d5d3cd",
 }
 RUN_COLOURS = ("#1f5f8b", "#b35c00", "#9c2f4f", "#6d4ca3", "#5a5f66", "#0b7267")
-LABEL_LENGTH = 28
+LABEL_LENGTH = 28  # characters; beyond it a label would take the room of the plot
 INK, MUTED, RULE = "#1c1e21", "#5a5f66", "#dedad2"
 STYLE: Any = {
     "font.size": 10,
@@ -81,6 +81,7 @@ def write_plots(figures: Mapping[str, tuple[str, "Draw"]], folder: Path) -> dict
         for name, (title, draw) in figures.items():
             figure = Figure(layout="constrained")
             draw(figure)
+            # None: no date and no version of matplotlib in the file, so that the same plot is the same bytes.
             figure.savefig(folder / f"{name}.png", metadata={"Software": None, "Title": title})
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None, "Title": title})
     return {name: title for name, (title, _) in figures.items()}

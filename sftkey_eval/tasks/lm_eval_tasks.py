@@ -90,7 +90,7 @@ def load_items(
     Raises:
         SFTKeyError: An unknown setting, dataset or template, an input that cannot be read, or no usable row.
     """
-    import datasets
+    import datasets  # here, as `sftkey-eval tasks` lists the tasks without their items
     import pyarrow as pa
 
     settings = validate(sftkey or {}, Settings, where="metadata sftkey")
@@ -150,6 +150,9 @@ def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
     Args:
         doc: A row of `load_items`.
         results: lm-eval's one completion of it.
+
+    Returns:
+        By the names in the tasks' files, which lm-eval averages over the items.
     """
     verdict = score_completion(_completion(doc, results[0]), _template(doc["template"]))
     return {

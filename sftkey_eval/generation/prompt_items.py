@@ -147,7 +147,7 @@ def _writes_its_own_bos(prompts: Mapping[str, str], tokenizer: "PreTrainedTokeni
 
 
 def _mismatch(item: Item, ids: list[int], expected: list[int]) -> str:
-    pairs = zip(ids, expected, strict=False)
+    pairs = zip(ids, expected, strict=False)  # one may be the beginning of the other
     place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(expected)))
     return (
         f"{item.id}: the prompt alone encodes to {len(ids)} ids, the shard has {len(expected)} before the completion "

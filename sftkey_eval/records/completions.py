@@ -74,6 +74,7 @@ def survey_completions(path: Path, fields: Fields) -> Survey:
         lines[id_] = number
     if not columns:
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
+    # Before a single row without an id: where no row has the column, the flag that names another is what helps.
     _refuse_missing(path, fields, list(columns))
     if without_id is not None:
         raise SFTKeyError(f"{path} line {without_id}: no {fields.id!r}, expected one in every row")

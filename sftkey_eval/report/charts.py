@@ -155,7 +155,7 @@ def forest(comparisons: Sequence[Comparison], names: Sequence[str]) -> Forest | 
         OUTCOME_TITLES[name]: tuple(
             ForestRow(
                 label=comparison.second.label,
-                colour=(index + 1) % NUM_COLOURS,
+                colour=(index + 1) % NUM_COLOURS,  # the first is that of the run all are compared with
                 difference=ChartInterval(100 * rate.difference, 100 * rate.low, 100 * rate.high),
                 shown=rate.shown,
                 finding=finding(rate),
@@ -165,6 +165,7 @@ def forest(comparisons: Sequence[Comparison], names: Sequence[str]) -> Forest | 
         for name in names
     }
     ends = [end for rows in groups.values() for row in rows for end in (row.difference.low, row.difference.high)]
+    # With 0, no difference, always in sight.
     return Forest(axis=round_axis([0.0, *ends], at_least=2.0, bounds=(-100.0, 100.0)), groups=groups)
 
 

@@ -207,7 +207,7 @@ def _ends(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:
 
 def _label_rows(axes: "Axes", labels: Sequence[str], length: int = LABEL_LENGTH) -> None:
     axes.set_yticks(range(len(labels)), _labels(labels, length))
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(len(labels) - 0.5, -0.5)  # the first row on top
 
 
 def _labels(labels: Sequence[str], length: int = LABEL_LENGTH) -> list[str]:

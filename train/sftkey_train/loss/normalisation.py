@@ -65,7 +65,8 @@ def normalised_weights(batch: Batch, by_region: Tensor, sums: Tensor, normalisat
             factors = weights / (_sum_by_example(batch, weights)[batch.rows] * sums[-1])
         case "region":
             share = by_region * (by_role > 0)
-            mean = torch.where(by_role > 0, by_region / by_role, 0.0)  # one over the number of the region's tokens
+            # One over the number of the region's tokens: 4 of them at weight 3 sum to 12, and 3 / 12 is 1 / 4.
+            mean = torch.where(by_role > 0, by_region / by_role, 0.0)
             factors = (mean * share / share.sum())[batch.roles]
     return factors.float()
 

@@ -127,6 +127,7 @@ def token_loss(nll: Tensor, kind: TokenLoss) -> Tensor:
 
 def _normalised(batches: Sequence[Batch], weights: Weights, stage: Stage) -> list[Tensor]:
     by_region = weight_by_region(weights)
+    # A rank without an example comes here, too: its sums are zero, and the others wait for them.
     sums = ranks.add_up(weight_sums(batches, by_region))
     return [normalised_weights(batch, by_region, sums, stage.normalisation) for batch in batches]
 

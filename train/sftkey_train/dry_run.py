@@ -34,7 +34,7 @@ SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage, with the order of its examples."""
+    """One stage, the order of its examples, and by `parent` the name of what it starts from."""
 
     stage: Stage
     order: ExampleOrder

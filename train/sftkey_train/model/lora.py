@@ -108,6 +108,7 @@ def _load(model: "PreTrainedModel", folder: Path) -> None:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} cannot be read: {str(error).splitlines()[0]}") from None
     weights = {name.removeprefix(PEFT_PREFIX): weight for name, weight in loaded.items()}
     own = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    # Compared here, as peft loads what fits and leaves out the rest without a word.
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} holds another adapter than the recipe describes in 'lora'")
     set_peft_model_state_dict(model, weights, ADAPTER_NAME)

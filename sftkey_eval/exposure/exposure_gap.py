@@ -134,13 +134,14 @@ def read_key_lines(path: Path) -> list[KeyLine]:
 
 
 def summarize_exposure(lines: Sequence[KeyLine]) -> Exposure:
-    """The exposure gap over the items of some lines."""
+    """The exposure gap over the items of some lines; each item counts once, however many samples it has."""
     items: dict[str, list[KeyLine]] = {}
     for line in lines:
         items.setdefault(line.item_id, []).append(line)
     gold = {id_: _mean(samples, _gold_numbers) for id_, samples in items.items()}
     own = {id_: _mean(samples, _own_numbers) for id_, samples in items.items()}
     pairs = [(g, o) for id_, g in gold.items() if g is not None and (o := own[id_]) is not None]
+    # (n, 3) each, also with n = 0.
     first, second = (np.array([pair[side] for pair in pairs]).reshape(-1, 3) for side in (0, 1))
     return Exposure(
         num_items=len(items),
@@ -178,7 +179,7 @@ def _means(items: Array) -> KeyMeans:
     if len(items) == 0:
         return KeyMeans(num_items=0, nll=None, nll_per_token=None, exact=None)
     nll, per_token, exact = items.T
-    if _are_counts(exact):
+    if _are_counts(exact):  # a proportion, with its interval as everywhere in a report
         interval = wilson(int(exact.sum()), len(exact))
         share = Estimate(float(exact.mean()), interval.low, interval.high)
     else:

@@ -9,7 +9,10 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
 from sftkey_data.format.marks import Malformed, Spans
 from sftkey_data.format.template import Template
+from sftkey_data.prepared.manifest import Manifest
+from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.borders import token_borders
+from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_eval.exposure.own_cot import with_gold_key
 from sftkey_eval.generation.prompt_items import built_with, model_encoder
 from sftkey_eval.kinds.grade import is_usable
@@ -17,9 +20,6 @@ from sftkey_eval.records.completions import Completion, Fields, read_completions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from sftkey_data.prepared.manifest import Manifest
-    from sftkey_data.tokens.tokenizer import Encoder
 
 FORCED_COLUMNS = ("id", "prompt", "completion", "gold", "answer_type", "choices", "key_start", "key_end")
 FORCED_TOKEN_COLUMNS = ("input_ids", "key_token_start", "key_token_end")
@@ -69,13 +69,13 @@ class ForcedItem:
 
 
 def load_forced(
-    data: Path, manifest: "Manifest", completions: Path, tokenizer: "PreTrainedTokenizerBase"
+    data: Path, manifest: Manifest, completions: Path, tokenizer: "PreTrainedTokenizerBase"
 ) -> list[ForcedItem]:
     """The items that a file of completions answers, in its order.
 
-    Given the gold CoT, the tokens are those of the shards where the model's tokenizer built them. Whatever is encoded
-    here is encoded as the build does it: prompt and completion as one text, and each token that touches the Key is
-    the Key's. The same text may have been generated as other tokens; these are the ones it is trained on.
+    Given the gold CoT, the tokens are those of the shards where the model's tokenizer built them. All else is encoded
+    as the build does it: prompt and completion as one text, and each token that touches the Key is the Key's. The
+    model may have generated the same text as other tokens; these are the ones it is trained on.
 
     Args:
         data: Prepared folder.
@@ -86,8 +86,6 @@ def load_forced(
     Raises:
         SFTKeyError: A completion answers none of the rows, or one with another prompt or gold.
     """
-    from sftkey_data.prepared.shards import open_shards
-
     table = open_shards(
         data, columns=FORCED_COLUMNS + (FORCED_TOKEN_COLUMNS if built_with(manifest, tokenizer) else ())
     )
@@ -111,7 +109,7 @@ def _by_item(path: Path, rows: Mapping[str, Mapping[str, Any]], data: Path) -> d
 
 
 def _item(
-    row: Mapping[str, Any], completions: Sequence[Completion], template: Template, encoder: "Encoder"
+    row: Mapping[str, Any], completions: Sequence[Completion], template: Template, encoder: Encoder
 ) -> ForcedItem:
     if not is_usable(row["gold"].strip(), row["answer_type"], row["choices"]):
         return ForcedItem(row["id"], UNSCORED, tuple(Sample(c.id, c.sample, UNSCORED) for c in completions))
@@ -119,7 +117,7 @@ def _item(
     return ForcedItem(row["id"], _gold(row, template, encoder), tuple(samples))
 
 
-def _own(row: Mapping[str, Any], completion: Completion, template: Template, encoder: "Encoder") -> Shown:
+def _own(row: Mapping[str, Any], completion: Completion, template: Template, encoder: Encoder) -> Shown:
     key, tail = row["completion"][row["key_start"] : row["key_end"]], row["completion"][row["key_end"] :]
     try:
         text, spans = with_gold_key(completion.completion or "", key, tail, template, completion.finish_reason)
@@ -128,14 +126,21 @@ def _own(row: Mapping[str, Any], completion: Completion, template: Template, enc
     return encode_key(row["prompt"], text, spans, encoder)
 
 
-def _gold(row: Mapping[str, Any], template: Template, encoder: "Encoder") -> Shown:
+def _gold(row: Mapping[str, Any], template: Template, encoder: Encoder) -> Shown:
     if "input_ids" in row:
         return Forced(tuple(row["input_ids"][: row["key_token_end"]]), row["key_token_start"])
     return encode_key(row["prompt"], row["completion"], template.locate(row["completion"]), encoder)
 
 
-def encode_key(prompt: str, completion: str, spans: Spans, encoder: "Encoder") -> Shown:
-    """The tokens of a text up to its Key's end, or the code for which a build would reject it."""
+def encode_key(prompt: str, completion: str, spans: Spans, encoder: Encoder) -> Shown:
+    """The tokens of a text up to its Key's end, or the code for which a build would reject it.
+
+    Args:
+        prompt: What stands before the completion.
+        completion: Whose Key is meant.
+        spans: Characters of the completion, from 0 at its beginning.
+        encoder: The model's.
+    """
     try:
         (prompt + completion).encode()  # a tokenizer has an error of its own for half a surrogate pair
         (encoded,) = encoder.encode_batch([prompt + completion])
@@ -172,6 +177,7 @@ def in_batches(items: Iterable[ForcedItem], max_tokens: int, max_rows: int) -> l
     batches: list[list[ForcedItem]] = []
     width = texts = rows = 0
     for item in sorted(items, key=lambda item: (-_longest(item), item.id)):
+        # The first of a batch is its longest, so its length is the width of all.
         more_rows = sum(shown.key_tokens for shown in item.shown)
         fits = (texts + len(item.shown)) * width <= max_tokens and rows + more_rows <= max_rows
         if not batches or not fits:

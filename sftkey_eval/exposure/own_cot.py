@@ -46,6 +46,7 @@ def _before_key(completion: str, template: Template) -> Iterator[str]:
     """What may stand before the Key, the likeliest first."""
     with suppress(Malformed):
         yield completion[: template.locate(completion).key_start]
+    # Not read as a whole, for example cut off within the Key: whatever opens one, exact marks before loose ones.
     for pattern in (template.marks.exact, template.marks.loose):
         if opened := [mark for mark in scan(pattern, completion) if mark.kind == "key_open"]:
             end = opened[-1 if template.last else 0].end

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.model_loading import refuse_unsafe
+from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
 from sftkey_data.storage.appearing import write_json
+from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
 from sftkey_eval.generation.hf import load_model
@@ -34,9 +36,9 @@ SUMMARY_FILE = "teacher_forced.json"
 OPEN_FILE = "teacher_forced.open.json"
 """What an unfinished measurement is of; its summary holds that when it is done."""
 
-BATCH_TOKENS = 2**14
+BATCH_TOKENS = 2**14  # of a forward pass, padding included
 FORCED_ROWS = 2**10  # of logits; at 151,936 in bf16, 300 MiB
-FP32_ROWS = 2**8
+FP32_ROWS = 2**8  # of them made fp32 at once, 148 MiB
 UNLIMITED = 10**12  # what transformers states for a tokenizer without a limit is larger
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx")
 
@@ -67,9 +69,6 @@ def teacher_force(
     Raises:
         SFTKeyError: What `load_forced` and `load_model` refuse, or an NLL that is no number.
     """
-    from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
-    from sftkey_data.tokens.tokenizer import load_tokenizer
-
     manifest = read_manifest(data)
     refuse_unsafe(model)  # before its files are hashed and its tokenizer is asked
     of_what = {
@@ -186,12 +185,12 @@ def key_scores(model: "PreTrainedModel", texts: Sequence[Forced]) -> list[KeySco
     for row, text in enumerate(texts):
         inputs[row, : len(text.ids) - 1] = torch.tensor(text.ids[:-1])
         mask[row, : len(text.ids) - 1] = 1
-    # The logits at position t predict token t + 1.
+    # The logits at position t predict token t + 1: in row 1 of width 9, token 7 is predicted at 1 * 9 + 7 - 1 = 15.
     positions = [row * width + t - 1 for row, text in enumerate(texts) for t in range(text.key_start, len(text.ids))]
     labels = torch.tensor([token for text in texts for token in text.ids[text.key_start :]], device=model.device)
     with _head_sees(model, torch.tensor(positions, device=model.device)):
         arguments = {"input_ids": inputs.to(model.device), "attention_mask": mask.to(model.device)}
-        logits = model(**arguments, use_cache=False).logits[0]
+        logits = model(**arguments, use_cache=False).logits[0]  # (N, V), N the tokens of all Keys
     nll, likeliest = _nll(logits, labels)
     counts = [text.key_tokens for text in texts]
     parts = zip(nll.split(counts), likeliest.split(counts), strict=True)

@@ -2,13 +2,15 @@
 
 `hf` is held to the exact ids by the module `hf`; servers (`local-completions` and its kin) by `servers`; `vllm` and
 `sglang` by `inference_engines`. Any other is asked through `generate_until` alone: then the finish reason is known only
-where the text is as long as the limit.
+where the text is as long as the limit. A module is imported where its back-end is opened, as it loads what no other
+needs.
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import (
     ENGINES,
     HF,
@@ -24,10 +26,8 @@ from sftkey_eval.generation.plain_backend import PlainBackend
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
-
-def check_backend(options: "GenerateOptions") -> None:
+def check_backend(options: GenerateOptions) -> None:
     """Refuse a back-end that cannot be loaded, before anything is read.
 
     Raises:
@@ -48,7 +48,7 @@ def check_backend(options: "GenerateOptions") -> None:
 
 
 def open_backend(
-    options: "GenerateOptions", tokenizer: "PreTrainedTokenizerBase | None", encoded: Mapping[str, list[int]]
+    options: GenerateOptions, tokenizer: "PreTrainedTokenizerBase | None", encoded: Mapping[str, list[int]]
 ) -> Backend:
     """The back-end, ready to complete.
 

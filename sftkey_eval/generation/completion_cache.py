@@ -18,7 +18,7 @@ from sftkey_eval.generation.sampling import Generated, Request
 from sftkey_eval.records.run_record import RunRecord
 
 CACHE_FILE = "completions.sqlite"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0  # how long a run waits for another that is writing
 
 
 class Cache:
@@ -86,5 +86,5 @@ class Cache:
 
     def _key(self, request: Request) -> bytes:
         prompt = request.item.prompt
-        seed = None if self._greedy else request.seed
+        seed = None if self._greedy else request.seed  # greedy text is the same under every seed
         return hashlib.sha256(json.dumps([self._same, prompt, self._encoded.get(prompt), seed]).encode()).digest()

@@ -5,26 +5,24 @@ engine returned, so that is kept.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
-
-if TYPE_CHECKING:
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
 
 class EngineBackend:
     """An engine in this process that batches by itself; vLLM takes a seed per completion, SGLang one per engine."""
 
     def __init__(
-        self, found: Any, options: "GenerateOptions", arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
+        self, found: Any, options: GenerateOptions, arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
     ) -> None:
         given: dict[str, Any] = {"dtype": options.dtype, "seed": options.seed, **arguments}
         if options.backend == "sglang":
-            given["random_seed"] = given.pop("seed")
+            given["random_seed"] = given.pop("seed")  # its word for it
         self._lm = make(_capturing(found, encoded), options, given)
         self._encoded = encoded
         self._batch_size = options.batch_size
@@ -53,6 +51,7 @@ class EngineBackend:
         ]
         texts = self._lm.generate_until(instances, disable_tqdm=True)
         generated = list(self._lm.captured)
+        # lm-eval may have cut the end of a text, never its beginning.
         if any(not made.text.startswith(text) for made, text in zip(generated, texts, strict=True)):
             raise RuntimeError("lm-eval returned other completions than were generated, or in another order")
         return generated

@@ -1,19 +1,18 @@
 """lm-eval's model classes by name: which class, with which arguments, and what can be made of it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+from lm_eval.api.registry import get_model
+from lm_eval.models import MODEL_MAPPING
+from lm_eval.utils import simple_parse_args_string
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 
-if TYPE_CHECKING:
-    from sftkey_eval.generation.generate_options import GenerateOptions
-
 HF = ("hf", "hf-auto", "huggingface")
-
-
 ENGINES = ("vllm", "sglang")
-
 
 # Each of these cuts or shapes the text behind our back, or is a flag of ours.
 REFUSED_ARGUMENTS = (
@@ -25,7 +24,6 @@ REFUSED_ARGUMENTS = (
     "seed",
     "think_end_token",
 )
-
 
 # Never written to a run record, which people publish.
 SECRET_ARGUMENTS = ("api_key", "auth_token", "header")
@@ -49,8 +47,6 @@ def read_arguments(text: str | None) -> dict[str, Any]:
     Raises:
         SFTKeyError: A part without `=`.
     """
-    from lm_eval.utils import simple_parse_args_string
-
     for part in (text or "").split(","):
         if part.strip() and not part.partition("=")[1]:
             raise SFTKeyError(f"--backend-args: found {part!r}, expected key=value pairs with commas between them")
@@ -58,7 +54,11 @@ def read_arguments(text: str | None) -> dict[str, Any]:
 
 
 def published_arguments(text: str | None) -> dict[str, str]:
-    """The arguments as text, without those that are secret."""
+    """The arguments as text, without those that are secret.
+
+    Raises:
+        SFTKeyError: As `read_arguments`.
+    """
     return {name: str(value) for name, value in read_arguments(text).items() if name not in SECRET_ARGUMENTS}
 
 
@@ -68,11 +68,9 @@ def find_class(name: str) -> Any:
     Raises:
         SFTKeyError: No such name, or it needs a package that is not installed.
     """
-    from lm_eval.api.registry import get_model
-    from lm_eval.models import MODEL_MAPPING
-
     if name not in MODEL_MAPPING:
         raise SFTKeyError(f"back-end {name!r} is not one of lm-eval's{nearest(name, MODEL_MAPPING)}")
+    # lm-eval loads these classes without what they need to run, so it is looked for here.
     package = {"sglang": "sglang", "local-completions": "tenacity"}.get(name)
     try:
         found = get_model(name)
@@ -84,14 +82,18 @@ def find_class(name: str) -> Any:
 
 
 def is_server(name: str) -> bool:
-    """Whether the model runs elsewhere, behind an address."""
-    from lm_eval.models.api_models import TemplateAPI
+    """Whether the model runs elsewhere, behind an address.
+
+    Raises:
+        SFTKeyError: As `find_class`.
+    """
+    from lm_eval.models.api_models import TemplateAPI  # here, as `hf` does without aiohttp
 
     found = find_class(name)
     return isinstance(found, type) and issubclass(found, TemplateAPI)
 
 
-def make(found: Any, options: "GenerateOptions", arguments: Mapping[str, Any]) -> Any:
+def make(found: Any, options: GenerateOptions, arguments: Mapping[str, Any]) -> Any:
     """An instance of a class of lm-eval's.
 
     Raises:

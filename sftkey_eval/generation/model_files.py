@@ -38,7 +38,7 @@ class ModelFiles:
 
 
 def find_model(name: str) -> ModelFiles:
-    """Resolve a local directory or a hub name.
+    """The model of a local directory or a hub name; weights of a directory are read once, to hash them.
 
     Raises:
         SFTKeyError: Nothing is there, or the directory does not hold a model.
@@ -73,9 +73,10 @@ def _hash_directory(directory: Path) -> str:
 
 
 def _hub_snapshot(name: str) -> Path:
-    from transformers.utils.hub import cached_file
+    from transformers.utils.hub import cached_file  # here, as a folder is found without it
 
     path = Path(name)
+    # Names of the hub are NAME or OWNER/NAME, so more than one slash is a path.
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or path.parent.is_dir()
     if path.exists() or (looks_like_path and "/" in name):
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []

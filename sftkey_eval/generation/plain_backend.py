@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sftkey_eval.generation.lm_eval_models import (
-    generation_arguments,
-)
+from lm_eval.api.instance import Instance
+
+from sftkey_eval.generation.lm_eval_models import generation_arguments
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
 
 if TYPE_CHECKING:
@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 
 class PlainBackend:
-    """Any other back-end of lm-eval's, through `generate_until`."""
+    """A class of lm-eval's of which nothing is known but `generate_until`.
+
+    The finish reason is `length` where the text has as many tokens as were allowed, else unknown.
+
+    Args:
+        lm: An instance of the class.
+        batch_size: Requests of one call.
+        tokenizer: Counts the tokens of a text; without one no number and no finish reason is known.
+    """
 
     def __init__(self, lm: Any, batch_size: int, tokenizer: "PreTrainedTokenizerBase | None") -> None:
         self._lm = lm
@@ -24,13 +32,12 @@ class PlainBackend:
     def complete_all(
         self, requests: Sequence[Request], missing: Collection[str], sampling: Sampling
     ) -> Iterator[list[tuple[Request, Generated]]]:
-        """Completions in batches, in the order of the requests."""
-        from lm_eval.api.instance import Instance
-
+        """Completions in batches, in the order of the requests; a batch is made whole if one of it is missing."""
         for start in range(0, len(requests), self._batch_size):
             batch = requests[start : start + self._batch_size]
             if any(request.id in missing for request in batch):
                 arguments = generation_arguments(sampling)
+                # A copy of the arguments each: lm-eval takes out what it reads.
                 instances = [
                     Instance("generate_until", {}, (request.item.prompt, dict(arguments)), 0) for request in batch
                 ]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.prepared.manifest import Manifest
+from sftkey_data.prepared.shards import open_shards
+from sftkey_data.tokens.tokenizer import Encoder, tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from sftkey_data.prepared.manifest import Manifest
-    from sftkey_data.tokens.tokenizer import Encoder
 
 ITEM_COLUMNS = (
     "id",
@@ -47,15 +47,19 @@ class Item:
 
 
 def load_prompt_items(
-    data: Path, manifest: "Manifest", *, split: str | None = None, limit: int | None = None
+    data: Path, manifest: Manifest, *, split: str | None = None, limit: int | None = None
 ) -> list[Item]:
     """The rows of a prepared directory in its own order.
+
+    Args:
+        data: The directory.
+        manifest: Its manifest.
+        split: Only rows of this split; None takes all.
+        limit: Only the first so many of them.
 
     Raises:
         SFTKeyError: No such split, or no rows.
     """
-    from sftkey_data.prepared.shards import open_shards
-
     columns = ITEM_COLUMNS + (TOKEN_COLUMNS if manifest.tokenizer is not None else ())
     rows = open_shards(data, columns=columns).to_pylist()
     if split is not None:
@@ -75,17 +79,17 @@ def _item(row: dict[str, Any]) -> Item:
     return Item({**kept, "gold_cot": cot}, ids)
 
 
-def prompt_ids(
-    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
-) -> dict[str, list[int]]:
-    """`encode_prompts` by prompt; raises what it raises."""
+def prompt_ids(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> dict[str, list[int]]:
+    """Token ids of every prompt, by its text, see `encode_prompts`.
+
+    Raises:
+        SFTKeyError: What `encode_prompts` refuses.
+    """
     prompts = [item.prompt for item in items]
     return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
 
 
-def encode_prompts(
-    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest"
-) -> list[list[int]]:
+def encode_prompts(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> list[list[int]]:
     """Token ids of every prompt as the model is to see them.
 
     The model's own tokenizer encodes the prompt alone. Where the shards were built with the same tokenizer, the result
@@ -105,15 +109,15 @@ def encode_prompts(
     return encoded
 
 
-def built_with(manifest: "Manifest", tokenizer: "PreTrainedTokenizerBase") -> bool:
+def built_with(manifest: Manifest, tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the shards hold the ids of this tokenizer."""
-    from sftkey_data.tokens.tokenizer import tokenizer_fingerprint
-
     return manifest.tokenizer is not None and manifest.tokenizer.fingerprint == tokenizer_fingerprint(tokenizer)
 
 
-def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase", manifest: "Manifest") -> "Encoder":
+def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> Encoder:
     """What encodes text for a model: as the build did where its tokenizer is the model's, BOS included.
+
+    Where it is not, the tokenizer adds its special tokens unless the prompts begin with BOS as text.
 
     Args:
         prompts: By id.
@@ -123,8 +127,6 @@ def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBas
     Raises:
         SFTKeyError: Some prompts begin with BOS as text and some do not.
     """
-    from sftkey_data.tokens.tokenizer import Encoder
-
     if manifest.tokenizer is not None and built_with(manifest, tokenizer):
         with_bos = manifest.tokenizer.adds_special_tokens
     else:
@@ -145,7 +147,7 @@ def _writes_its_own_bos(prompts: Mapping[str, str], tokenizer: "PreTrainedTokeni
 
 
 def _mismatch(item: Item, ids: list[int], expected: list[int]) -> str:
-    pairs = zip(ids, expected, strict=False)
+    pairs = zip(ids, expected, strict=False)  # one may be the beginning of the other
     place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(expected)))
     return (
         f"{item.id}: the prompt alone encodes to {len(ids)} ids, the shard has {len(expected)} before the completion "

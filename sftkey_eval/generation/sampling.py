@@ -49,8 +49,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One completion: raw text, `stop` or `length` (None: the back-end does not say), and how many tokens were
-    sampled, EOS included (0: it does not say)."""
+    """One completion.
+
+    Args:
+        text: Raw, as the model wrote it.
+        finish_reason: `stop` or `length`; None where the back-end does not say.
+        num_tokens: How many were sampled, EOS included; 0 where the back-end does not say.
+    """
 
     text: str
     finish_reason: str | None
@@ -69,7 +74,10 @@ def requests_for(items: Sequence[Item], num_samples: int, seed: int) -> list[Req
 
 
 def sample_seed(seed: int, item_id: str, sample: int) -> int:
-    """Seed of one completion, in [0, 2^31): not of its place in a batch or in a file, so that it is the same after an
-    interruption, with a limit, and for a larger number of samples."""
+    """Seed of one completion, in [0, 2^31).
+
+    It does not depend on a place in a batch or a file, so it is the same after an interruption, with a limit, and for a
+    larger number of samples.
+    """
     digest = hashlib.sha256(f"{seed}\0{sample}\0{item_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1  # servers take what fits a signed 32-bit number

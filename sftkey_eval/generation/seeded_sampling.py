@@ -18,7 +18,8 @@ from sftkey_eval.generation.sampling import Sampling
 class SeededSampling(LogitsProcessor):
     """Makes greedy decoding sample: the argmax of logits plus Gumbel noise is a sample of their softmax.
 
-    `do_sample` draws for all rows from one stream, so that a completion would depend on its neighbours in the batch.
+    Transformers' `do_sample` draws for all rows from one stream, so a completion would depend on its neighbours in the
+    batch. Here minus the logarithm of an exponential number is added, which is Gumbel noise.
 
     Args:
         seeds: Of each row of the batch; one call per generated token advances them all.

@@ -7,7 +7,7 @@ sampling arguments at once (here each sample has its own seed), and returns when
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests as http
 from lm_eval.models.api_models import JsonChatStr
@@ -15,28 +15,29 @@ from lm_eval.models.openai_completions import LocalChatCompletion
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sampling import Generated, Request, Sampling
-
-if TYPE_CHECKING:
-    from sftkey_eval.generation.generate_options import GenerateOptions
 
 REASONS = {"eos": "stop", "stop_sequence": "stop", "end_turn": "stop", "max_tokens": "length"}
 """Finish reasons in others' words."""
 
 
 class ServerBackend:
-    """A model behind an address.
+    """A model behind an address; what may pass (no answer, a fault of the server) is tried again.
 
     Args:
         found: lm-eval's class.
         options: The model's name there, and how many requests may be under way at once.
         arguments: Of the class: `base_url`, `tokenized_requests`, `max_retries`, `timeout`, …
         encoded: Ids of every prompt; empty where no tokenizer is known.
+
+    Raises:
+        SFTKeyError: An argument or a key is missing, or ids are asked for that there are none of.
     """
 
     def __init__(
-        self, found: Any, options: "GenerateOptions", arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
+        self, found: Any, options: GenerateOptions, arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
     ) -> None:
         if "base_url" not in arguments and found.__name__.startswith("Local"):
             raise SFTKeyError(f"back-end {options.backend!r} needs --backend-args base_url=http://…/v1/completions")
@@ -64,7 +65,11 @@ class ServerBackend:
     def complete_all(
         self, requests: Sequence[Request], missing: Collection[str], sampling: Sampling
     ) -> Iterator[list[tuple[Request, Generated]]]:
-        """Completions of the missing requests, each as it is ready."""
+        """Completions of the missing requests, each as it is ready.
+
+        Raises:
+            SFTKeyError: No answer, one that is no completion, or a server that saw another prompt.
+        """
         pool = ThreadPoolExecutor(self._concurrency)
         try:
             open_ = [request for request in requests if request.id in missing]
@@ -78,7 +83,7 @@ class ServerBackend:
         arguments = generation_arguments(sampling) | ({"seed": request.seed} if self._seeded else {})
         retrying = Retrying(
             stop=stop_after_attempt(self._lm.max_retries),
-            wait=wait_exponential(multiplier=0.5, max=10),
+            wait=wait_exponential(multiplier=0.5, max=10),  # seconds: 0.5, 1, 2, 4, 8, 10, 10, …
             retry=retry_if_exception(_may_pass),
             reraise=True,
         )
@@ -118,8 +123,11 @@ class ServerBackend:
 
 
 def _as_asked(found: Any) -> Any:
-    """The class, sending what was asked: it adds stop strings of its own, which would cut the raw text, and for any
-    model with a 5 in its name another temperature."""
+    """The class, sending what was asked.
+
+    By itself it adds stop strings, which would cut the raw text, and another temperature for any model with a 5 in its
+    name.
+    """
 
     class Raw(found):  # type: ignore[misc]
         def _create_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def _as_asked(found: Any) -> Any:
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, http.HTTPError) and error.response is not None:
+        # Of the client's faults these two pass: a request that took too long, and too many of them.
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
     return isinstance(error, http.ConnectionError | http.Timeout)
 

@@ -64,9 +64,8 @@ def read_eval_log(path: Path, count: ImportCount) -> Iterator[LoggedLine]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
-            header = entries.get("header.json") or entries.get(
-                "_journal/start.json"
-            )  # a run that was cut has no header
+            # A run that was cut has no header, but says at its start what it is.
+            header = entries.get("header.json") or entries.get("_journal/start.json")
             if header is None:
                 raise SFTKeyError(f"{path}: a zip without header.json, expected a .eval log of Inspect's")
             log = _entry(path, archive, header)
@@ -93,11 +92,11 @@ def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> dict
 def _unpacked(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.compress_type != ZSTD:
         return archive.read(entry)
-    import pyarrow as pa
+    import pyarrow as pa  # here, as it is for its zstd alone
 
     with path.open("rb") as file:
         file.seek(entry.header_offset)
-        head = file.read(30)  # the local header: its last two numbers are the lengths of name and extra field
+        head = file.read(30)  # the local header, which ends with the lengths of name and extra field, 2 bytes each
         file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), 1)
         packed = file.read(entry.compress_size)
     content = bytes(pa.CompressedInputStream(pa.BufferReader(packed), "zstd").read())

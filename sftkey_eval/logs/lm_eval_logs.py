@@ -17,6 +17,7 @@ LOGGED_COLUMNS = ("doc_id", "doc", "target", "arguments", "resps")
 OURS = ("id", "dataset", "split", "gold", "answer_type", "choices", "template")
 """The columns by which a logged item is known to come from a task of ours."""
 
+# The task in samples_gsm8k_2025-01-31T12-00-00.123456.jsonl; the time need not be there.
 _NAME = re.compile(r"samples_(.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?")
 
 

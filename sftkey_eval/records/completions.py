@@ -87,6 +87,7 @@ def survey_completions(path: Path, fields: Fields, answer_types: Collection[str]
         lines[id_] = number
     if not columns:
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
+    # Before a single row without an id: where no row has the column, the flag that names another is what helps.
     _refuse_missing(path, fields, list(columns))
     if without_id is not None:
         raise SFTKeyError(f"{path} line {without_id}: no {fields.id!r}, expected one in every row")
@@ -122,6 +123,7 @@ def read_completion_rows(
 
 def _parse(line: bytes, where: str, number: type[str] | None) -> dict[str, Any]:
     try:
+        # A byte order mark, as editors on Windows write it, is no part of the row.
         row = json.loads(line.decode("utf-8-sig"), parse_int=number, parse_float=number, parse_constant=number)
     except UnicodeDecodeError as error:
         raise SFTKeyError(f"{where}: not UTF-8 at byte {error.start}") from None
@@ -164,7 +166,11 @@ def _completion(row: Mapping[str, Any], fields: Fields, answer_types: Collection
 
 
 def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
-    """A column as text, None where it is null or absent; an `SFTKeyError` where it is anything else."""
+    """A column as text, None where it is null or absent.
+
+    Raises:
+        SFTKeyError: It is anything else.
+    """
     value = row.get(name)
     if value is None or isinstance(value, str):
         return value
@@ -173,13 +179,18 @@ def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
 
 def _number(row: Mapping[str, Any], name: str, where: str) -> int:
     value = row.get(name) or "0"
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # numbers keep their digits, as text
+    # Numbers keep their digits, as text; nine of them fit the int32 of `verdicts.parquet`.
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
     raise SFTKeyError(f"{where}: {name!r} must be a whole number from 0 on, found {value!r}")
 
 
 def read_gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
-    """An answer as text: a boolean in words, a list of strings with commas."""
+    """An answer as text: a boolean in words, a list of strings with commas, None where it is null or absent.
+
+    Raises:
+        SFTKeyError: It is anything else.
+    """
     value = row.get(name)
     if isinstance(value, bool):
         return str(value).lower()
@@ -194,7 +205,11 @@ def _answer_type(row: Mapping[str, Any], answer_types: Collection[str], where: s
 
 
 def check_answer_type(name: str, answer_types: Collection[str], where: str = "") -> str:
-    """The name, where it is one of the answer types; an `SFTKeyError` with the nearest one where it is none."""
+    """The name, where it is one of the answer types.
+
+    Raises:
+        SFTKeyError: It is none; names the nearest one.
+    """
     if name not in answer_types:
         known = ", ".join(answer_types)
         raise SFTKeyError(f"{where}unknown answer type {name!r}{nearest(name, answer_types)}; known: {known}")
@@ -202,7 +217,11 @@ def check_answer_type(name: str, answer_types: Collection[str], where: str = "")
 
 
 def read_choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
-    """Option texts, None where the column is null or absent."""
+    """Option texts, None where the column is null or absent.
+
+    Raises:
+        SFTKeyError: It is no list of strings.
+    """
     value = row.get(name)
     if value is None:
         return None

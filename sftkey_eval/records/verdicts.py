@@ -1,4 +1,8 @@
-"""Verdict rows: one scored completion each, and the parquet file that keeps them with their provenance."""
+"""Verdict rows: one scored completion each, and the parquet file that keeps them with their provenance.
+
+pyarrow is imported where a file is opened: the worker processes of `sftkey-eval score` need the types of this module
+alone.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What the plots show, apart from how they are drawn: the page draws it as SVG, `plots.py` with matplotlib."""
+"""What the plots show, apart from how they are drawn: the page draws it as SVG, `report_plots.py` with matplotlib."""
 
 import math
 import re
@@ -11,8 +11,10 @@ from sftkey_eval.analysis.paired_comparison import Comparison
 from sftkey_eval.analysis.summary import PAPER_WEIGHT, Rate, Summary
 from sftkey_eval.report.report_tables import OUTCOME_TITLES, finding
 
-NUM_COLOURS = 6
+NUM_COLOURS = 6  # `.r-0` to `.r-5` in charts.css, RUN_COLOURS in report_plots.py
+# So that lines are told apart in grey, too; as SVG has them, lengths of line and gap.
 DASHES = ("none", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "12 3")
+# The step at the end of `checkpoint-500`, `best-500` or `step_500`.
 _STEP_NAME = re.compile(r"(?:checkpoint|best|step)[-_]?(\d+)$")
 
 
@@ -102,10 +104,16 @@ class ChartLine:
 
 
 def round_axis(values: Iterable[float], *, at_least: float = 5.0, bounds: tuple[float, float] = (0.0, 100.0)) -> Axis:
-    """An axis over the values with four to seven round ticks, at least so long, within bounds."""
+    """An axis over the values, with four to seven round ticks.
+
+    Args:
+        values: In percent or points; none are as 0 alone.
+        at_least: How long it is, unless the bounds are nearer.
+        bounds: What it does not pass.
+    """
     found = sorted(values) or [0.0]
     low, high = found[0], found[-1]
-    room = max(at_least, (high - low) * 1.08)
+    room = max(at_least, (high - low) * 1.08)  # 4 % beyond the values on each side
     middle = (low + high) / 2
     low, high = max(bounds[0], middle - room / 2), min(bounds[1], middle + room / 2)
     step = next(step for step in (1, 2, 5, 10, 20, 25, 50, 100) if (high - low) / step <= 6 or step == 100)
@@ -115,7 +123,12 @@ def round_axis(values: Iterable[float], *, at_least: float = 5.0, bounds: tuple[
 
 
 def scatter(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> Scatter:
-    """Format against accuracy, one point per run."""
+    """Format against accuracy, one point per run.
+
+    Args:
+        runs: In the order of their numbers; checkpoints of one training are joined by step.
+        summaries: By label, in the same order.
+    """
     points = tuple(
         ChartPoint(
             label=label,
@@ -142,7 +155,7 @@ def forest(comparisons: Sequence[Comparison], names: Sequence[str]) -> Forest | 
         OUTCOME_TITLES[name]: tuple(
             ForestRow(
                 label=comparison.second.label,
-                colour=(index + 1) % NUM_COLOURS,
+                colour=(index + 1) % NUM_COLOURS,  # the first is that of the run all are compared with
                 difference=ChartInterval(100 * rate.difference, 100 * rate.low, 100 * rate.high),
                 shown=rate.shown,
                 finding=finding(rate),
@@ -152,6 +165,7 @@ def forest(comparisons: Sequence[Comparison], names: Sequence[str]) -> Forest | 
         for name in names
     }
     ends = [end for rows in groups.values() for row in rows for end in (row.difference.low, row.difference.high)]
+    # With 0, no difference, always in sight.
     return Forest(axis=round_axis([0.0, *ends], at_least=2.0, bounds=(-100.0, 100.0)), groups=groups)
 
 

@@ -11,7 +11,7 @@ Segment = tuple[str, str]
 
 PAGE_CHARACTERS = 40_000_000
 """About as much text as a browser searches without a pause and a mail attachment bears once it is compressed."""
-SHORTEST, LONGEST = 1_500, 20_000
+SHORTEST, LONGEST = 1_500, 20_000  # between these is what a page holds of a region, in characters
 
 
 def segment_limit(num_completions: int) -> int:
@@ -35,6 +35,7 @@ def abridge(segments: Sequence[Segment], limit: int) -> list[Segment]:
 def packed(value: object) -> str:
     """JSON, compressed by gzip, in base64: nothing in it can end a script element; the same value, the same text."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))  # half a surrogate pair stays an escape
+    # Without a time in it, so that the same value gives the same text.
     return base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)).decode("ascii")
 
 

@@ -5,22 +5,29 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 from sftkey_eval.report.embed import packed
 from sftkey_eval.report.printed import cell, counts, interval, p_value, percent, points, printed_size, visible_value
 
-if TYPE_CHECKING:
-    import jinja2
-
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE_SHEETS = ("base.css", "charts.css", "browser.css")
 THEME = ("theme.js",)
+# One script in the page, in this order: a later file uses what an earlier one defines.
 SCRIPTS = ("data.js", "card.js", "browser.js", "keys.js")
 
 
 def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
-    """A whole HTML page with styles, scripts and example data inline; it asks for nothing outside itself."""
+    """A whole HTML page with styles, scripts and example data inline; it asks for nothing outside itself.
+
+    Args:
+        template: File in `templates/`.
+        examples: For the list of examples: `items`, `entries` and `limit`, characters of a region.
+        **values: What else the template names; one that it names and is not given is an error.
+    """
     theme, script = _joined(THEME), _joined(SCRIPTS)
     data = packed(examples)
     found = {
@@ -54,6 +61,7 @@ def _joined(names: tuple[str, ...]) -> str:
 
 
 def _digest(script: str) -> str:
+    # Of what the page's Content-Security-Policy lets run, so nothing that got in with a model's text.
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -63,15 +71,11 @@ def markdown(template: str, **values: Any) -> str:
 
 
 def _safe(text: str) -> Any:
-    from markupsafe import Markup
-
     return Markup(text)  # our own files, and base64
 
 
 @cache
-def _environment(*, html: bool) -> "jinja2.Environment":
-    import jinja2
-
+def _environment(*, html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=html,

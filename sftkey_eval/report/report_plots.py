@@ -1,4 +1,4 @@
-"""The plots of a report as PNG and SVG files, drawn by matplotlib."""
+"""The plots of a report as PNG and SVG files, drawn by matplotlib, which is loaded where they are written."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ CLASS_COLOURS = {
     "unscored": "#d5d3cd",
 }
 RUN_COLOURS = ("#1f5f8b", "#b35c00", "#9c2f4f", "#6d4ca3", "#5a5f66", "#0b7267")
-LABEL_LENGTH = 28
+LABEL_LENGTH = 28  # characters; beyond it a label would take the room of the plot
 INK, MUTED, RULE = "#1c1e21", "#5a5f66", "#dedad2"
 STYLE: Any = {
     "font.size": 10,
@@ -82,6 +82,7 @@ def write_plots(figures: Mapping[str, tuple[str, "Draw"]], folder: Path) -> dict
         for name, (title, draw) in figures.items():
             figure = Figure(layout="constrained")
             draw(figure)
+            # None: no date and no version of matplotlib in the file, so that the same plot is the same bytes.
             _save(figure, folder / f"{name}.png", {"Software": None, "Title": title})
             _save(figure, folder / f"{name}.svg", {"Date": None, "Creator": None, "Title": title})
     return {name: title for name, (title, _) in figures.items()}
@@ -212,7 +213,7 @@ def _ends(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:
 
 def _label_rows(axes: "Axes", labels: Sequence[str], length: int = LABEL_LENGTH) -> None:
     axes.set_yticks(range(len(labels)), _labels(labels, length))
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(len(labels) - 0.5, -0.5)  # the first row on top
 
 
 def _labels(labels: Sequence[str], length: int = LABEL_LENGTH) -> list[str]:

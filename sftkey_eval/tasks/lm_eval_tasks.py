@@ -12,8 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.build.plan import make_plan
+from sftkey_data.build.preview import preview
+from sftkey_data.build.work import BATCH_ROWS
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.format.template import Template, load_template
@@ -65,8 +70,6 @@ class EvaluationTask:
 
 def all_tasks() -> list[EvaluationTask]:
     """All tasks, by name."""
-    import yaml
-
     files = sorted(FOLDER.glob(f"{TASK_PREFIX}*.yaml"))
     facts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
     return [EvaluationTask(fact["task"], **fact["dataset_kwargs"]) for fact in facts]
@@ -89,13 +92,8 @@ def load_items(
     Raises:
         SFTKeyError: An unknown setting, dataset or template, an input that cannot be read, or no usable row.
     """
-    import datasets
+    import datasets  # here, as `sftkey-eval tasks` lists the tasks without their items
     import pyarrow as pa
-
-    from sftkey_data.build.build_config import BuildConfig
-    from sftkey_data.build.plan import make_plan
-    from sftkey_data.build.preview import preview
-    from sftkey_data.build.work import BATCH_ROWS
 
     settings = validate(sftkey or {}, Settings, where="metadata sftkey")
     for name in (*settings.inputs, *settings.options):
@@ -153,6 +151,9 @@ def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
     Args:
         doc: A row of `load_items`.
         results: lm-eval's one completion of it.
+
+    Returns:
+        By the names in the tasks' files, which lm-eval averages over the items.
     """
     verdict = score_completion(_completion(doc, results[0]), _template(doc["template"]))
     return {

@@ -52,6 +52,7 @@ def run(
     ends: stage, steps, loss, heldout, final, best. Progress goes to stderr.
     """
     require("run", "train", "torch", "matplotlib")
+    # Here, as they load torch and transformers: seconds that `--help` does not have.
     from sftkey_train.recipe_file import load_recipe
     from sftkey_train.run import dry_run, run_recipe
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.text import Text
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -16,6 +18,7 @@ from sftkey_data.view.show import heading, tokens_in_colour
 from sftkey_train.batches.batch import Batch, ExampleOrder, collate
 from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.region_weights import KEY
+from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.schedule import num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
@@ -25,15 +28,13 @@ from sftkey_train.recipe import Recipe, Stage, Weights
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from sftkey_train.batches.training_set import TrainingSet
-
 NUM_SHOWN = 3  # examples of a first batch
 SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"
 
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage, with the order of its examples."""
+    """One stage, the order of its examples, and by `parent` the name of what it starts from."""
 
     stage: Stage
     order: ExampleOrder
@@ -42,8 +43,8 @@ class StagePlan:
 
 def describe(
     recipe: Recipe,
-    data: "TrainingSet",
-    heldout: "TrainingSet | None",
+    data: TrainingSet,
+    heldout: TrainingSet | None,
     config: "PreTrainedConfig",
     plans: Sequence[StagePlan],
 ) -> Iterator[Text]:
@@ -73,7 +74,7 @@ def _line(name: str, text: str) -> Text:
     return Text().append(f"{name:<9} ", "bold").append(text)
 
 
-def _size(data: "TrainingSet") -> str:
+def _size(data: TrainingSet) -> str:
     lengths = data.examples.num_tokens
     return f"{data.path}: {len(lengths):,} examples, {lengths.sum():,} tokens, longest {lengths.max():,}"
 
@@ -93,7 +94,7 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
     )
 
 
-def _stage(recipe: Recipe, data: "TrainingSet", model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
+def _stage(recipe: Recipe, data: TrainingSet, model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
     stage, order = plan.stage, plan.order
     weights, vocab_size = stage.region_weights, model.config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
@@ -113,11 +114,13 @@ def _stage(recipe: Recipe, data: "TrainingSet", model: "PreTrainedModel", plan: 
     yield from _first_batch(data, passes[0], len(chosen))
 
 
-def _largest_pass(data: "TrainingSet", stage: Stage, pad_token_id: int) -> Batch:
+def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int) -> Batch:
     """The longest examples together, or those that fill a budget of tokens most: no forward pass is larger."""
     lengths = data.examples.num_tokens
     longest_first = np.argsort(-lengths, kind="stable")
     if stage.max_tokens:
+        # How many fit when the i-th is the longest, and there are that many. Lengths (5, 4, 3, 3, 2) in a budget of 9:
+        # (1, 2, 3, 2, 1) together make (5, 8, 9, 6, 2) tokens, so (3, 3, 2) is the largest pass.
         widths = lengths[longest_first]
         together = np.minimum(stage.max_tokens // widths, np.arange(len(widths), 0, -1))
         start = int((together * widths).argmax())
@@ -140,7 +143,7 @@ def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest:
     )
 
 
-def _tokens(data: "TrainingSet", weights: Weights, epochs: float) -> str:
+def _tokens(data: TrainingSet, weights: Weights, epochs: float) -> str:
     """Over the whole stage; a mean where it ends within an epoch."""
     has_weight = np.array([getattr(weights, region) > 0 for region in REGIONS])
     total = data.examples.num_tokens.sum() * epochs
@@ -164,6 +167,7 @@ def _bytes(size: int) -> str:
 def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], passes: Sequence[Batch]) -> str:
     count, num_labels = flop_count(model), sum(len(batch.labels) for batch in passes)
     flops = count.of(passes, context_gradient=stage.context_gradient)
+    # As a trainer that projects every position and masks the labels afterwards.
     everywhere = sum(step_work(n, n).at(count.learning) for n in (len(example.input_ids) for example in chosen))
     per_token = flops / sum(len(example.input_ids) for example in chosen)
     in_head = count.learning.labels * num_labels / flops
@@ -173,7 +177,7 @@ def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], pass
     )
 
 
-def _first_batch(data: "TrainingSet", batch: Batch, num: int) -> Iterator[Text]:
+def _first_batch(data: TrainingSet, batch: Batch, num: int) -> Iterator[Text]:
     shown = batch.ids[:NUM_SHOWN]
     yield Text(f"first batch, {len(shown)} of its {num} examples: ", "bold") + _legend()
     encoder = open_prepared(data.path).encoder()
@@ -192,6 +196,7 @@ def token_styles(batch: Batch, row: int) -> dict[int, str]:
     It is read off the tensors that a training step would see, so that a wrong shift shows.
     """
     mine = batch.rows == row
+    # A position predicts the token after it: in row 1 of width 5, position 7 is place 2 and predicts token 3.
     tokens = (batch.positions[mine] - row * batch.input_ids.shape[1] + 1).tolist()
     regions = batch.regions[mine].tolist()
     return {at: SUPERVISED_KEY if region == KEY else SUPERVISED for at, region in zip(tokens, regions, strict=True)}
@@ -202,10 +207,7 @@ def _legend() -> Text:
     return text.append("  ").append("loss, Key", SUPERVISED_KEY)
 
 
-def _rows(data: "TrainingSet", ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _rows(data: TrainingSet, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     table = open_shards(data.path)
     found = table.filter(pc.is_in(table["id"], value_set=pa.array(ids)))
     return {row["id"]: row for row in found.to_pylist()}

@@ -60,13 +60,14 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     """
     stage, num_steps, device = run.stage, run.order.num_steps, model.device
     optimizer = build_optimizer(model, stage)
-    done = _begin(run, model, optimizer)
+    done = _begin(run, model, optimizer)  # restores the random generators, which the checks below leave alone
     packed = packs(model, stage, run.examples)
     check_pruning(model, stage, run.examples)
     model.train()
     with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
         for step in range(done + 1, num_steps + 1):
+            # Asked before a step, not after one: a resumed stage then stops where an uninterrupted one does.
             if run.measurements.says_stop(stage.early_stopping):
                 break
             started, tally = time.perf_counter(), LossTally()
@@ -81,7 +82,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 share = batch_loss(costs, batch, stage)
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share)
-            ranks.sum_gradients(model)
+            ranks.sum_gradients(model)  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
             grad_norm = clip_gradients(model, stage.max_grad_norm)
             _refuse_non_finite(tally, grad_norm, batches, f"stage {stage.name!r} step {step}")
@@ -97,6 +98,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             if _is_due(step, stage.log_every, num_steps):
                 _log(run, step, tally, rate, grad_norm, speed)
             _measure_if_due(run, step, model)
+            # After the measurements: a resumed stage goes on behind this step and would not make them up.
             if stage.save_every and step % stage.save_every == 0:
                 save_checkpoint(run.folder, step, model, optimizer, stage.keep_last)
 
@@ -128,6 +130,7 @@ def _is_due(step: int, every: int, num_steps: int) -> bool:
 def _refuse_non_finite(tally: LossTally, grad_norm: float, batches: list[Batch], where: str) -> None:
     if math.isfinite(tally.loss) and math.isfinite(grad_norm):
         return
+    # Gathered by all ranks: the sums have told each of them that something is not finite, one alone knows what.
     suspects = [id_ for ids in ranks.gather(tally.suspects) for id_ in ids]
     ids = suspects or [id_ for ids in ranks.gather([i for b in batches for i in b.ids]) for id_ in ids]
     found = f"loss is {tally.loss}" if not math.isfinite(tally.loss) else f"gradient norm is {grad_norm}"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 T = TypeVar("T")
-BUCKET_ELEMENTS = 1 << 25  # gradients sent at once: 128 MiB in fp32
+# Gradients sent at once, 128 MiB in fp32: far fewer messages than one per tensor, and no second copy of all of them.
+BUCKET_ELEMENTS = 1 << 25
 
 
 @contextmanager
@@ -28,7 +29,8 @@ def process_group(*, cuda: bool) -> Iterator[None]:
     """Join the processes that torchrun has started; nothing happens where there is one.
 
     Raises:
-        SFTKeyError: As inside, with the rank's number for all but the first, so that each line says whose it is.
+        SFTKeyError: There are more processes than GPUs; else as inside, with the number of the rank for all but the
+            first, so that each line says whose it is.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
@@ -38,6 +40,7 @@ def process_group(*, cuda: bool) -> Iterator[None]:
         if local_rank >= num_devices:
             raise SFTKeyError(f"torchrun started process {local_rank} of this node, which has {num_devices} GPUs")
         torch.cuda.set_device(local_rank)
+    # NCCL sums the gradients; `total`, `greatest` and `gather` hand around what lies on the CPU, which it cannot send.
     distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         yield
@@ -64,11 +67,11 @@ def is_main() -> bool:
 
 def wait() -> None:
     """Go on when every rank has come here, so that what the first has written is there for all."""
-    total(0.0)
+    total(0.0)  # a sum is there only when every rank has given its part
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
-    """Every `num_ranks`-th item, from the `rank`-th on; empty where there are fewer items than ranks."""
+    """This rank's items; none where there are fewer items than ranks. Of five, 2 ranks get 0, 2, 4 and 1, 3."""
     return items[rank() :: num_ranks()]
 
 
@@ -104,8 +107,9 @@ def gather(value: T) -> list[T]:
 def sum_gradients(model: "PreTrainedModel") -> None:
     """Replace the gradient of every parameter by its sum over all ranks.
 
-    A rank without an example has no gradients and adds zeros; a parameter without a gradient on every rank keeps none,
-    as the optimizer treats that differently from a gradient of zero. FSDP has summed its shares in the backward pass.
+    A rank without an example has no gradients and adds zeros. A parameter without a gradient on every rank keeps none:
+    AdamW decays and moves one with a gradient of zero, and leaves one without alone. FSDP has summed its shares in the
+    backward pass already.
     """
     if num_ranks() == 1 or isinstance(model, FSDPModule):
         return
@@ -125,6 +129,7 @@ def sum_gradients(model: "PreTrainedModel") -> None:
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    # Of one type each, as `cat` would convert; the same on all ranks, which have the same parameters in this order.
     bucket: list[Tensor] = []
     for gradient in gradients:
         full = sum(g.numel() for g in bucket) + gradient.numel() > BUCKET_ELEMENTS

@@ -67,7 +67,7 @@ class ModelSource(RecipeTable):
 
 
 class Lora(RecipeTable):
-    """Train low-rank adapters and leave the model's own weights as they are; stages hand the adapter on."""
+    """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
 
     r: AtLeastOne = 16
     alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
@@ -78,7 +78,7 @@ class Lora(RecipeTable):
 
 
 class EarlyStopping(RecipeTable):
-    """End a stage after `patience` measurements in a row without a better one."""
+    """End a stage after `patience` measurements in a row that were not better than the best before them."""
 
     metric: Metric
     patience: AtLeastOne
@@ -150,6 +150,7 @@ class Stage(RecipeTable):
         wanted = {self.best, self.early_stopping.metric if self.early_stopping else None}
         if "generated_key_match" in wanted and not self.generate_every:
             raise ValueError("'generated_key_match' is only measured with generate_every > 0")
+        # A ratio of 0 beside it is what `resolved` writes, and that must load again.
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set and self.warmup_ratio:
             raise ValueError("expected at most one of 'warmup_steps' and 'warmup_ratio', found both")
         return self

@@ -87,6 +87,7 @@ def _value(text: str) -> Any:
 
 
 def _first_fault(error: ValidationError, tables: Mapping[str, Any]) -> str:
+    # A misspelt key is reported as unknown, and its right name as missing: the first is what to mend.
     faults = error.errors()
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     if fault["type"] == "value_error":

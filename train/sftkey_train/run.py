@@ -22,6 +22,7 @@ from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish, keep_best
+from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import check_targets
@@ -92,8 +93,8 @@ class _Run:
 def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str, Any]]:
     """Run all stages that are not finished, and give one summary per stage as it ends.
 
-    Several processes that torchrun has started divide each batch; the first one writes the files, which all must see,
-    and gives the summaries.
+    Several processes that torchrun has started divide each batch. The first one writes the files, on a disk that all
+    of them see, and gives the summaries.
 
     Args:
         recipe: What to run; its `out` is made, or holds an earlier invocation of the same recipe.
@@ -106,10 +107,10 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
     with ranks.process_group(cuda=_device(recipe).type == "cuda"):
         run = _open(recipe)
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
-        ranks.wait()
+        ranks.wait()  # all ranks have looked at the folder before the first deletes it
         if overwrite and ranks.is_main():
             delete_run(recipe.out)
-        ranks.wait()
+        ranks.wait()  # it is gone before any looks for a checkpoint in it
         with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
             for stage in recipe.stages:
                 if not run.folder(stage).finished:
@@ -119,9 +120,11 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
 
 
 def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
-    """What `run_recipe` would do, as lines to print; the same faults are found, and nothing is trained or written."""
-    from sftkey_train.dry_run import StagePlan, describe
+    """What `run_recipe` would do, as lines to print; nothing is trained or written.
 
+    Raises:
+        SFTKeyError: What `run_recipe` would refuse; an earlier run in `out` is no fault where `overwrite` is given.
+    """
     _quiet(recipe)
     run = _open(recipe)
     if not overwrite:
@@ -161,6 +164,7 @@ def _open(recipe: Recipe) -> _Run:
     for stage in recipe.stages:
         check_targets(stage, data.examples)
         check_budget(stage, data.examples)
+        # For what they refuse; the results are made again where they are used.
         num_warmup_steps(stage, run.order(stage).num_steps)
         _prompts(run, stage)
     return run
@@ -182,9 +186,9 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)
-        trackers.start()
+        trackers.start()  # after it, as some trackers write into the run's folder
     ranks.wait()
-    pad_token_id = run.data.tokenizer.pad_token_id or 0
+    pad_token_id = run.data.tokenizer.pad_token_id or 0  # any id would do: no real token attends to padding
     stage_run = StageRun(
         stage=stage,
         order=run.order(stage),
@@ -198,6 +202,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         folder=folder,
         metrics=MetricsLog(recipe.out / METRICS, trackers.log),
         precision=recipe.precision,
+        # Mixed and not added, so that seed 0 at depth 1 and seed 1 at depth 0 draw apart.
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
         reference=reference,
@@ -265,6 +270,7 @@ def _handed_on(folder: StageFolder, stage: Stage) -> Path:
 def _device(recipe: Recipe) -> torch.device:
     if recipe.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
+    # torchrun says which GPU of its node a process has.
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,9 +17,6 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.schema import REGIONS, TOKEN_BORDERS
 from sftkey_train.batches.region_weights import NoTarget, RegionBorders, region_weights, token_regions
 from sftkey_train.recipe import Weights
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,17 @@ class Examples:
         table: The columns `id`, `input_ids` and the token borders of schema version 1.
     """
 
-    def __init__(self, table: "pa.Table") -> None:
-        import pyarrow.compute as pc
-
+    def __init__(self, table: pa.Table) -> None:
         self._ids, self._input_ids = table["id"], table["input_ids"]
         self.num_tokens: NDArray[np.int64] = pc.list_value_length(self._input_ids).to_numpy().astype(np.int64)
+        # (examples, 6): in the order of `RegionBorders`, which ends with the number of tokens.
         self._borders = np.stack([table[name].to_numpy() for name in TOKEN_BORDERS] + [self.num_tokens], axis=1)
 
     def __len__(self) -> int:
         return len(self._borders)
 
     def __getitem__(self, index: int) -> Example:
+        # A copy: the shards hold int32 in memory that cannot be written, torch looks up int64.
         ids = np.array(self._input_ids[index].values, dtype=np.int64)
         return Example(self.id(index), torch.from_numpy(ids), RegionBorders(*self._borders[index].tolist()))
 
@@ -69,6 +68,7 @@ class Examples:
 
     def region_tokens(self) -> NDArray[np.int64]:
         """How many tokens of each region can be predicted, shape (examples, regions); the first token never can."""
+        # Nothing predicts the first token, so no region counts it: a border at 0 is moved behind it.
         ends = np.maximum(self._borders, 1)
         prompt, cot, key_start, key_end, answer_end, num_tokens = ends.T.astype(np.int64)
         tags = (key_start - cot) + (answer_end - key_end)
@@ -126,10 +126,16 @@ class Batch:
 def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0) -> Batch:
     """Tensors of one forward pass over `examples`; a token with weight 0 is no target.
 
+    Args:
+        examples: One row each, in this order.
+        weights: Weight per region.
+        pad_token_id: What fills a row on the right; no real token attends to it.
+
     Raises:
         NoTarget: Names the example whose weights are all zero.
     """
     by_example = [_targets(example, weights) for example in examples]
+    # The last target, token t, is predicted from tokens 0 to t - 1: t inputs.
     num_inputs = [int(targets[-1]) for targets, _ in by_example]
     inputs = torch.full((len(examples), max(num_inputs)), pad_token_id)
     for row, (example, num) in enumerate(zip(examples, num_inputs, strict=True)):
@@ -140,6 +146,7 @@ def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0
         ids=tuple(example.id for example in examples),
         input_ids=inputs,
         rows=rows,
+        # Token 3 of row 1 at width 5 is predicted at position 1 * 5 + 3 - 1 = 7.
         positions=rows * inputs.shape[1] + targets - 1,
         labels=torch.cat([e.input_ids[t] for e, (t, _) in zip(examples, by_example, strict=True)]),
         weights=torch.cat([w for _, w in by_example]),
@@ -161,7 +168,11 @@ def _targets(example: Example, weights: Weights) -> tuple[Tensor, Tensor]:
 
 
 def micro_batches(examples: Sequence[Example], weights: Weights, size: int, pad_token_id: int = 0) -> list[Batch]:
-    """Split a batch into forward passes of `size` examples (0: one pass), of similar length to pad little."""
+    """Split a batch into forward passes of `size` examples (0: one pass), of similar length to pad little.
+
+    Raises:
+        NoTarget: Names the example whose weights are all zero.
+    """
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
     step = size or max(1, len(by_length))
     return [collate(by_length[i : i + step], weights, pad_token_id) for i in range(0, len(by_length), step)]
@@ -195,7 +206,7 @@ class ExampleOrder:
         return _permutation(self.seed, self.depth, epoch, self.num_examples)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=2)  # a batch can reach over the end of an epoch into the next
 def _permutation(seed: int, depth: int, epoch: int, num: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, depth, epoch]).permutation(num)
 

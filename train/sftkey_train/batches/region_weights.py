@@ -33,6 +33,7 @@ def token_regions(borders: RegionBorders) -> Tensor:
     """The region of every token as an index into `REGIONS`, int64 of shape (T,)."""
     ends = astuple(borders)
     lengths = [end - start for start, end in zip((0, *ends), ends, strict=False)]
+    # The tags on both sides of the Key are one region, in two runs of tokens.
     # Not torch's repeat_interleave, which wakes its threads for every example: 70 times slower on a busy machine.
     return torch.from_numpy(np.repeat(np.array([PROMPT, COT, TAG, KEY, TAG, EOS]), lengths))
 
@@ -46,7 +47,7 @@ def region_weights(borders: RegionBorders, weights: Weights, roles: Tensor | Non
     """Loss weight of every token of one example.
 
     Args:
-        borders: Token positions where the regions begin.
+        borders: Where the regions begin and end.
         weights: Weight per region, each >= 0.
         roles: The region whose weight each token carries, int64 of shape (T,); by default its own.
 
@@ -58,7 +59,7 @@ def region_weights(borders: RegionBorders, weights: Weights, roles: Tensor | Non
         NoTarget: All weights are zero, so the example would train on nothing.
     """
     by_token = weight_by_region(weights)[token_regions(borders) if roles is None else roles]
-    by_token[:1] = 0.0
+    by_token[:1] = 0.0  # a slice, as an example may have no token
     if not by_token.any():
         raise NoTarget("all weights are zero, so there would be nothing to learn")
     return by_token

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """One prepared directory; `sha256` is that of its manifest, which holds the hash of everything else."""
+    """One prepared directory.
+
+    `sha256` is that of its manifest, which holds the hash of everything else; `fingerprint` is the tokenizer's.
+    """
 
     path: Path
     sha256: str
@@ -41,6 +44,7 @@ def read_training_set(directory: Path) -> TrainingSet:
             f"{directory / TOKENIZER_FOLDER} is not the tokenizer the shards were made with: "
             f"fingerprint {found[:12]}…, the manifest says {recorded.fingerprint[:12]}…"
         )
+    # Every shard is hashed once, here; from then on rows are read from the mapped files as they are needed.
     examples = Examples(open_shards(directory, columns=["id", "input_ids", *TOKEN_BORDERS], verify=True))
     if not len(examples):
         raise SFTKeyError(f"{directory} holds no examples")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sftkey_train.batches.batch import Batch
 from sftkey_train.loss.token_loss import selected_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from sftkey_train.batches.batch import Batch
-
-# Temporaries hold this many rows of the vocabulary; for all tokens at once there would be five as large as the logits.
+# Rows of the vocabulary in a temporary: 37 MiB at 151,936 in fp32. For all tokens at once there would be five
+# temporaries as large as the logits.
 TOKENS_AT_ONCE = 64
 
 
@@ -24,7 +24,7 @@ def frozen(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 @torch.no_grad()
-def reference_logits(reference: "PreTrainedModel", batch: "Batch") -> Tensor:
+def reference_logits(reference: "PreTrainedModel", batch: Batch) -> Tensor:
     """What the reference predicts at the anchored tokens alone, shape (A, V)."""
     anchored = batch.anchor > 0
     selected = replace(batch, positions=batch.positions[anchored], labels=batch.labels[anchored])
@@ -45,7 +45,7 @@ def anchor_kl(reference: Tensor, current: Tensor) -> Tensor:
 
 
 class _KL(torch.autograd.Function):
-    """The gradient by the current logits is known at once, q - p: it is all that is kept."""
+    """The gradient by the current logits is known in the forward pass, q - p, and is all that is kept: (A, V)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Tensor, current: Tensor) -> Tensor:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from sftkey_train.batches.batch import Batch
 from sftkey_train.loss.output_layer import head_sees
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from sftkey_train.batches.batch import Batch
-
-CONTEXT_TOKENS = 1024  # of one forward pass over the context, all examples together; bounds its activations
+# Of one forward pass over the context, all examples together. It bounds the activations, so that memory does not grow
+# with the context (`benchmarks/bench_passes.py context`: 1,317 MiB at 1,000 tokens, 1,339 at 4,000).
+CONTEXT_TOKENS = 1024
 SHARE_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"  # read by transformers at each call
 
 
@@ -38,30 +39,31 @@ class Layout:
     positions: Tensor  # int64 (N,), into the flattened hidden states of the answers: those that predict the labels
 
 
-def answer_inputs(model: "PreTrainedModel", batch: "Batch") -> tuple[dict[str, Any], Tensor]:
+def answer_inputs(model: "PreTrainedModel", batch: Batch) -> tuple[dict[str, Any], Tensor]:
     """Run the context of a batch without gradient, and say how to go on from there.
 
     Returns:
         Keyword arguments of the forward pass over the answers (B, A), and the N positions of its flattened (B * A)
-        hidden states that predict `batch.labels`. Its gradient is that of the whole graph with the keys and values of
-        the context detached; what it keeps for it does not grow with the context, the cache aside.
+        hidden states that predict `batch.labels`. The gradient is that of the whole graph with the keys and values of
+        the context detached. Apart from this cache, what is kept for it does not grow with the context.
     """
     aligned = layout(batch)
     return read_context(model, aligned), aligned.positions
 
 
-def layout(batch: "Batch") -> Layout:
-    """Where the tokens of a batch go."""
+def layout(batch: Batch) -> Layout:
+    """Where the tokens of a batch go; on the device of the batch."""
     first, last, columns = _answer_columns(batch)
     num_context, num_answer = int(first.max()), int((last - first).max()) + 1
     # Which column of the batch lies in each column of this layout, (B, num_context + num_answer); below zero: padding.
+    # A context of 2 where the longest has 4 gives -2, -1, 0, 1: two of padding, then its tokens 0 and 1.
     source = torch.arange(num_context + num_answer, device=first.device) + (first - num_context)[:, None]
     position_ids = source.clamp(0, batch.input_ids.shape[1] - 1)
     return Layout(
         num_context=num_context,
         inputs={"input_ids": batch.input_ids.gather(1, position_ids), "position_ids": position_ids},
         mask=(source >= 0).long() if bool((source < 0).any()) else None,
-        positions=batch.rows * num_answer + columns - first[batch.rows],
+        positions=batch.rows * num_answer + columns - first[batch.rows],  # each row's answer begins at column 0
     )
 
 
@@ -69,7 +71,8 @@ def read_context(model: "PreTrainedModel", aligned: Layout) -> dict[str, Any]:
     """Keyword arguments of the forward pass over the answers, with the contexts in a cache that has no gradient."""
     inputs, mask, num_context = aligned.inputs, aligned.mask, aligned.num_context
     cache = DynamicCache(config=model.config)
-    with torch.no_grad(), cache_kept_small(model), head_sees(model, aligned.positions[:0]):
+    nowhere = aligned.positions[:0]  # no logits of the context
+    with torch.no_grad(), cache_kept_small(model), head_sees(model, nowhere):
         step = max(1, CONTEXT_TOKENS // len(inputs["input_ids"]))
         for start in range(0, num_context, step):
             columns_now = slice(start, min(start + step, num_context))
@@ -80,7 +83,7 @@ def read_context(model: "PreTrainedModel", aligned: Layout) -> dict[str, Any]:
     return {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
 
 
-def _answer_columns(batch: "Batch") -> tuple[Tensor, Tensor, Tensor]:
+def _answer_columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """First and last column of each example that predicts a target, both (B,), and the column of each target (N,)."""
     num_rows, width = batch.input_ids.shape
     columns = batch.positions - batch.rows * width
@@ -97,8 +100,8 @@ def _until(mask: Tensor | None, column: int) -> Tensor | None:
 def cache_kept_small(model: "PreTrainedModel", *, when: bool = True) -> Iterator[None]:
     """While open, layers use the cache they are given, and do not copy it for every head.
 
-    A layer that checkpoints its activations would drop the cache silently. Keys and values that heads share would be
-    repeated for each head and kept so for the gradient; on a CPU attention can do without (elsewhere it would be slow).
+    A layer that checkpoints its activations would drop the cache silently. Transformers repeats keys and values that
+    heads share, and the copies are kept for the gradient; on a CPU attention can do without (elsewhere that is slow).
     """
     checkpointing: list[Any] = [m for m in model.modules() if when and getattr(m, "gradient_checkpointing", False)]
     before = os.environ.get(SHARE_HEADS)

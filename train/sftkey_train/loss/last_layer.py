@@ -42,29 +42,33 @@ class _Give:
 def last_layer_prunes(model: "PreTrainedModel", positions: Tensor, *, when: bool = True) -> Iterator[None]:
     """While open, the last layer's attention and MLP run at some positions only; elsewhere its output is zero.
 
-    The layer runs twice: once at all positions, as far as its keys and values, and once, to its end, where `positions`
-    are. So it needs no knowledge of what is in the layer. It does not checkpoint its activations meanwhile.
+    The layer runs twice: at all positions as far as its keys and values, then at `positions` to its end. So nothing is
+    assumed of what is in the layer. It does not checkpoint its activations meanwhile, as that would drop the cache.
 
     Args:
-        model: One that `refuse_unprunable` has let through.
+        model: One that `loss.parity.check_pruning` has let through.
         positions: Into the flattened hidden states (B * T), ascending, shape (N,).
         when: False: nothing happens.
+
+    Raises:
+        SFTKeyError: The model has no last layer that takes a cache, or the layer puts nothing into it.
     """
     if not when:
         yield
         return
     layer = _last_layer(model)
+    # `own`: the layer has a `forward` beside its class's, put there by somebody else, which must be put back.
     whole, own, checkpointing = layer.forward, "forward" in vars(layer), layer.gradient_checkpointing
     names = list(inspect.signature(whole).parameters)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         named = dict(zip(names, args, strict=False)) | kwargs
         hidden, cache = named.pop(names[0]), next(name for name in CACHES if name in names)
-        states = _keys_and_values(whole, hidden, named | {cache: _Catch()})
+        states = _keys_and_values(whole, hidden, named | {cache: _Catch()})  # each (B, heads, T, head size)
         rows, ranks, columns = _layout(positions, *hidden.shape[:2])
         some = {name: _selected(name, value, columns, hidden.shape[1]) for name, value in named.items()}
         output = whole(_take(hidden, columns), **some | {cache: _Give(*states)})
-        done = output[0] if isinstance(output, tuple) else output
+        done = output[0] if isinstance(output, tuple) else output  # (B, A, H), A the most positions of a row
         spread = torch.zeros_like(hidden, dtype=done.dtype).flatten(0, 1).index_copy(0, positions, done[rows, ranks])
         spread = spread.view_as(hidden)
         return (spread, *output[1:]) if isinstance(output, tuple) else spread
@@ -114,7 +118,7 @@ def _selected(name: str, value: Any, columns: Tensor, width: int) -> Any:
     match name:
         case "attention_mask" if value is None:  # causal, without padding on the left
             return (torch.arange(width, device=columns.device) <= columns[..., None])[:, None]
-        case "attention_mask":
+        case "attention_mask":  # (B or 1, 1, T, T), by query and key: the rows of some queries
             return _take(value.transpose(1, 2), columns).transpose(1, 2)
         case "position_ids" if value is not None:
             return _take(value, columns)
@@ -125,5 +129,6 @@ def _selected(name: str, value: Any, columns: Tensor, width: int) -> Any:
 
 def _take(values: Tensor, columns: Tensor) -> Tensor:
     """`values` (B or 1, T, …) at `columns` (B, A): (B, A, …)."""
+    # Modulo, as what is alike for all examples (position embeddings, a mask) comes as one row for the batch.
     rows = torch.arange(len(columns), device=columns.device)[:, None] % len(values)
     return values[rows, columns]

@@ -14,21 +14,18 @@ tokens that cost (0, 1). The weights are 1 on the CoT and 3 on the Key.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sftkey_data.schema import REGIONS
+from sftkey_train.batches.batch import Batch
 from sftkey_train.batches.region_weights import NoTarget
 from sftkey_train.loss.token_loss import sum_by_region
-
-if TYPE_CHECKING:
-    from sftkey_train.batches.batch import Batch
-    from sftkey_train.recipe import Normalisation
+from sftkey_train.recipe import Normalisation
 
 
-def weight_sums(batches: Sequence["Batch"], by_region: Tensor) -> Tensor:
+def weight_sums(batches: Sequence[Batch], by_region: Tensor) -> Tensor:
     """What the global batch is normalised by: plain sums, so those of several ranks are added (all-reduced).
 
     Args:
@@ -45,7 +42,7 @@ def weight_sums(batches: Sequence["Batch"], by_region: Tensor) -> Tensor:
     return sums
 
 
-def normalised_weights(batch: "Batch", by_region: Tensor, sums: Tensor, normalisation: "Normalisation") -> Tensor:
+def normalised_weights(batch: Batch, by_region: Tensor, sums: Tensor, normalisation: Normalisation) -> Tensor:
     """The factor of every token of one forward pass, fp32 of shape (N,); over the global batch they add up to 1.
 
     Args:
@@ -68,12 +65,13 @@ def normalised_weights(batch: "Batch", by_region: Tensor, sums: Tensor, normalis
             factors = weights / (_sum_by_example(batch, weights)[batch.rows] * sums[-1])
         case "region":
             share = by_region * (by_role > 0)
-            mean = torch.where(by_role > 0, by_region / by_role, 0.0)  # one over the number of the region's tokens
+            # One over the number of the region's tokens: 4 of them at weight 3 sum to 12, and 3 / 12 is 1 / 4.
+            mean = torch.where(by_role > 0, by_region / by_role, 0.0)
             factors = (mean * share / share.sum())[batch.roles]
     return factors.float()
 
 
-def _sum_by_example(batch: "Batch", weights: Tensor) -> Tensor:
+def _sum_by_example(batch: Batch, weights: Tensor) -> Tensor:
     sums = torch.zeros(len(batch.ids), dtype=torch.float64).index_add_(0, batch.rows, weights)
     if (sums <= 0).any():
         raise NoTarget(f"example {batch.ids[int(sums.argmin())]!r}: all weights are zero, so there is no mean")

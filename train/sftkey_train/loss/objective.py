@@ -48,14 +48,23 @@ def step_batches(
 ) -> list[Batch]:
     """This rank's forward passes of one optimizer step, with normalised weights: over all ranks they add up to 1.
 
-    Beside the tokens of the stage's target regions, a batch holds those that are anchored; each has the weight 0 in the
-    part that is not its own.
+    A batch holds the tokens of the stage's target regions and those that are anchored. The first have `anchor` 0, the
+    second have `weights` 0.
+
+    Args:
+        stage: Its weights, normalisation, placebo and anchor.
+        examples: This rank's share of the global batch; it may be empty.
+        step: 1 for the first step.
+        order: Of the stage; seed and depth are the placebo's, the number of steps the schedule's.
+        pad_token_id: What fills short rows.
+        packed: See `forward_passes`.
 
     Raises:
         NoTarget: The weights of the batch sum to zero.
     """
     if stage.placebo:
         examples = [with_placebo(example, order.seed, order.depth) for example in examples]
+    # By the regions of the whole stage: where weights move, a token that weighs nothing yet is measured all the same.
     batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed)
     weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
     if not stage.anchor:
@@ -83,14 +92,15 @@ def token_costs(
         model: The one that is trained.
         batch: From `step_batches`.
         reference: The frozen model the stage started from; needed where the stage has an anchor.
-        context_gradient: See `loss.token_nll`; without it there is no anchor.
-        prune_last_layer: See `loss.token_nll`.
+        context_gradient: See `token_nll`; without it there is no anchor.
+        prune_last_layer: See `token_nll`.
     """
     if reference is None:
         return token_nll(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
     logits, anchored = selected_logits(model, batch, prune_last_layer=prune_last_layer), batch.anchor > 0
     nll = functional.cross_entropy(logits[~anchored].float(), batch.labels[~anchored], reduction="none")
     kl = anchor_kl(reference_logits(reference, batch), logits[anchored])
+    # Each back to its place among the N tokens.
     return torch.zeros_like(batch.anchor).masked_scatter(~anchored, nll).masked_scatter(anchored, kl)
 
 
@@ -117,6 +127,7 @@ def token_loss(nll: Tensor, kind: TokenLoss) -> Tensor:
 
 def _normalised(batches: Sequence[Batch], weights: Weights, stage: Stage) -> list[Tensor]:
     by_region = weight_by_region(weights)
+    # A rank without an example comes here, too: its sums are zero, and the others wait for them.
     sums = ranks.add_up(weight_sums(batches, by_region))
     return [normalised_weights(batch, by_region, sums, stage.normalisation) for batch in batches]
 

@@ -38,6 +38,7 @@ def learning_rate(stage: Stage, step: int, num_steps: int) -> float:
     warmup = num_warmup_steps(stage, num_steps)
     if step <= warmup:
         return stage.lr * step / warmup
+    # Less 1, so that the first step after the warm-up still has the whole rate and the last one has not yet none.
     done = (step - 1 - warmup) / (num_steps - warmup)
     match stage.schedule:
         case "constant":

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches.batch import Batch
 from sftkey_train.batches.region_weights import NoTarget
 from sftkey_train.loss.context_cache import answer_inputs, cache_kept_small
 from sftkey_train.loss.last_layer import last_layer_prunes
@@ -16,13 +17,13 @@ from sftkey_train.loss.output_layer import head_answers, head_sees, linear_nll, 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from sftkey_train.batches.batch import Batch
-
 
 def token_nll(
-    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+    model: "PreTrainedModel", batch: Batch, *, context_gradient: bool = True, prune_last_layer: bool = False
 ) -> Tensor:
     """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
+
+    Under autocast the model computes in half precision, the loss itself in fp32.
 
     Args:
         model: Any causal language model.
@@ -36,18 +37,18 @@ def token_nll(
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
 
     def losses(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]
+        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]  # (N, 1)
 
     with (
         last_layer_prunes(model, positions, when=prune_last_layer),
         head_answers(model, positions, losses),
     ):
-        return _output(model, inputs)[0, :, 0]
+        return _output(model, inputs)[0, :, 0]  # (1, N, 1) -> (N,)
 
 
 @torch.no_grad()
-def nll_and_choice(model: "PreTrainedModel", batch: "Batch") -> tuple[Tensor, Tensor]:
-    """Loss of every token to predict, fp32 (N,), and whether it is the model's first choice, bool (N,)."""
+def nll_and_choice(model: "PreTrainedModel", batch: Batch) -> tuple[Tensor, Tensor]:
+    """Loss of every token to predict, fp32 (N,), in nats, and whether it is the model's first choice, bool (N,)."""
     if not logits_are_plain(model):
         logits = selected_logits(model, batch).float()
         return functional.cross_entropy(logits, batch.labels, reduction="none"), logits.argmax(-1) == batch.labels
@@ -78,9 +79,13 @@ def weighted_loss(nll: Tensor, weights: Tensor, normaliser: float = 1.0) -> Tens
 
 
 def selected_logits(
-    model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool = True, prune_last_layer: bool = False
+    model: "PreTrainedModel", batch: Batch, *, context_gradient: bool = True, prune_last_layer: bool = False
 ) -> Tensor:
-    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so."""
+    """Logits that predict `batch.labels`, shape (N, V), scaled and soft-capped where the model does so.
+
+    Raises:
+        SFTKeyError: The model names no output layer, or does not use the one it names.
+    """
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
     with last_layer_prunes(model, positions, when=prune_last_layer), head_sees(model, positions):
         logits = _output(model, inputs)
@@ -92,7 +97,7 @@ def selected_logits(
     return logits[0]
 
 
-def _inputs(model: "PreTrainedModel", batch: "Batch", *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
+def _inputs(model: "PreTrainedModel", batch: Batch, *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
     """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels.
 
     No attention mask is passed with a whole batch: padding is to the right of every real token, so causal attention

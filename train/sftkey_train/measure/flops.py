@@ -24,7 +24,8 @@ from sftkey_train.batches.batch import Batch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Dense bf16 peaks in FLOP/s from NVIDIA's data sheets, by a part of the device's name; the first that fits.
+# Dense bf16 peaks in FLOP/s from NVIDIA's data sheets, by a part of the device's name; the first that fits, so the
+# forms with a name of their own come before the plain H100.
 PEAKS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 
@@ -96,12 +97,14 @@ def _by_example(batch: Batch, reduce: Literal["amin", "amax"]) -> torch.Tensor:
 def flop_count(model: "PreTrainedModel") -> FlopCount:
     """The cost of a model as it is trained: adapters, and what they leave frozen, are seen in its parameters."""
     head: torch.Tensor = model.get_output_embeddings().weight
+    # Rows of an embedding are looked up, not multiplied; one that is tied to the output layer counts as that.
     looked_up = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     outside = {id(weight) for weight in [*looked_up, head]}
     body = [p for p in model.parameters() if p.dim() >= 2 and id(p) not in outside]
     config = model.config.get_text_config()
     heads: int = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    # Scores and values, 2 H_q each. Llama 3.2 1B, 16 layers of 32 heads of 64: 131,072 for a pair that is only read.
     pair = 4 * config.num_hidden_layers * heads * head_size
     return FlopCount(
         learning=StepWork(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
@@ -19,9 +20,9 @@ from sftkey_train import ranks
 from sftkey_train.batches.training_set import TrainingSet
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PROMPTS_AT_ONCE = 16
+PROMPTS_AT_ONCE = 16  # bounds the cache of keys and values, however many are generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _outcome(prompts: Prompts, gold: str, completion: str, finish_reason: str) -
 def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]) -> list[tuple[str, str]]:
     """Greedy completions without their EOS, each with `stop` or `length`."""
     eos, longest = int(prompts.tokenizer.eos_token_id), max(len(prompt) for prompt in some)
-    inputs = torch.full((len(some), longest), eos)
+    inputs = torch.full((len(some), longest), eos)  # any id would do as padding: `seen` hides it
     seen = torch.zeros_like(inputs)
     for row, prompt in enumerate(some):  # on the left, so that all go on at the same place
         inputs[row, longest - len(prompt) :], seen[row, longest - len(prompt) :] = prompt, 1
@@ -107,15 +108,14 @@ def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]
     completions = []
     for ids in written:
         end = ids.index(eos) if eos in ids else len(ids)
+        # Untouched, as the format is read from the raw text.
         text = prompts.tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
         completions.append((str(text), "stop" if eos in ids else "length"))
     return completions
 
 
-def _greedy(eos: int, max_new_tokens: int) -> "GenerationConfig":
+def _greedy(eos: int, max_new_tokens: int) -> GenerationConfig:
     """All that could make it less than greedy is set, as what is not is taken from the model's own settings."""
-    from transformers import GenerationConfig
-
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,

@@ -29,17 +29,21 @@ def gradient_norms(
         model: In training mode.
         batches: The forward passes of the step, on any device.
         loss: One forward pass's share of the loss; it gets the batch with all weights outside the region at zero.
+
+    Returns:
+        By region, for those with a weight in the step.
     """
     norms = {}
     for index, region in enumerate(REGIONS):
         parts = [replace(b, weights=torch.where(b.regions == index, b.weights, 0.0)) for b in batches]
+        # By the sum over all ranks, so that all of them go on or skip together: they sum gradients below.
         if not ranks.total(sum(float(part.weights.sum()) for part in parts)):
             continue
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
             for part in parts:
                 loss(part.to(model.device)).backward()
         ranks.sum_gradients(model)
-        norms[region] = clip_gradients(model, math.inf)
+        norms[region] = clip_gradients(model, math.inf)  # infinite: measured, not clipped
         model.zero_grad(set_to_none=True)
     return norms
 

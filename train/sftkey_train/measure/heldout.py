@@ -30,13 +30,17 @@ def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batc
 def measure(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any]:
     """Loss and exact match per region, given the gold text before each token, over the batches of all ranks.
 
-    A region of an example matches when every one of its tokens is the model's first choice; examples without a token in
+    A region of an example matches when every one of its tokens is the model's first choice. Examples without a token in
     the region are not counted.
+
+    Returns:
+        `loss_by_region` in nats per token, `exact_match_by_region` and `key_exact_match` from 0 to 1, and `examples`:
+        how many there are on all ranks together.
     """
     was_training = model.training
     model.eval()
     tally, matched, present = LossTally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
-    keep_pace(model, len(batches))
+    keep_pace(model, len(batches))  # with FSDP, a rank with fewer batches would leave the others waiting
     for batch in batches:
         on_device = batch.to(model.device)
         nll, chosen = nll_and_choice(model, on_device)

@@ -1,4 +1,7 @@
-"""The loss plot of a run: what each region costs over all stages, in training and on held-out examples."""
+"""The loss plot of a run: what each region costs over all stages, in training and on held-out examples.
+
+matplotlib is loaded where a figure is made: on several ranks the first one alone plots.
+"""
 
 import io
 import math
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
 LOSS_COLOURS = {"prompt": "#999999", "cot": "#0072B2", "tag": "#009E73", "key": "#D55E00", "eos": "#CC79A7"}
 TRAINING: Mapping[str, Any] = {"linestyle": "-", "linewidth": 1.6}
 HELDOUT: Mapping[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "o", "markersize": 4}
-MAX_COLUMNS = 3
-SMOOTHED_POINTS = 60
+MAX_COLUMNS = 3  # of panels; more stages go into a second row
+SMOOTHED_POINTS = 60  # of a line: the course of a stage, without the noise of single batches
 
 
 def plot_loss(rows: Sequence[MetricsRow], recipe: Recipe, path: Path) -> None:
@@ -33,7 +36,7 @@ def plot_loss(rows: Sequence[MetricsRow], recipe: Recipe, path: Path) -> None:
 def loss_figure(rows: Sequence[MetricsRow], recipe: Recipe) -> "Figure":
     """One panel per stage that has begun: lines are training, dots are held-out examples.
 
-    The loss of a region is the mean over its tokens in nats, whatever weight they carry; a region without weight has no
+    The loss of a region is the mean over its tokens in nats, whatever weight they carry. A region without weight has no
     line, only dots where a held-out set is given. Axes are logarithmic, as regions differ by orders of magnitude.
     """
     from matplotlib.figure import Figure
@@ -67,6 +70,7 @@ def _plot_stage(rows: Sequence[MetricsRow], axes: "Axes") -> None:
             axes.plot(steps, losses, color=colour, **HELDOUT)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    # Numbers between powers of ten only where the axis spans less than 1.5 of them.
     axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_xlabel("optimizer step")

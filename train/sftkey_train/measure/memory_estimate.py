@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
+from sftkey_train.batches.batch import Batch
 from sftkey_train.loss.context_cache import cache_kept_small, layout, read_context
 from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import selected_logits
@@ -20,10 +21,8 @@ from sftkey_train.recipe import Lora
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from sftkey_train.batches.batch import Batch
-
 FLOAT = 4  # bytes of an fp32 number
-ADAM_MOMENTS = 2
+ADAM_MOMENTS = 2  # running means of the gradient and of its square
 # Where the backward pass begins, beside what the forward pass kept: the gradients of log-probabilities and of logits.
 LOGITS_GRADIENTS = 2
 
@@ -32,16 +31,22 @@ LOGITS_GRADIENTS = 2
 class MemoryEstimate:
     """Bytes that are there at once where the backward pass begins, from the second step of a stage on.
 
-    weights: 4 a parameter (fp32, also under bf16 autocast). gradients: 4 a trainable parameter. optimizer: 8 a
-    trainable parameter (AdamW's two moments). Of these three, each of several processes with FSDP has its share.
-    gathered: with FSDP, what each process has whole for a time: the weights of two layers, and weights and gradients of
-    what is in no layer. reference: the frozen weights that an anchor compares with. activations: all that the layers
-    keep for the backward pass, each tensor once (with bf16 also autocast's copies of the weights; a context that is
-    only read has its keys and values here); where they are recomputed, the inputs of all layers and the rest of one.
-    logits: all that is as wide as the vocabulary: what the loss keeps and, where it keeps any, 2 x 4 x N x V for the
-    gradients. Left out: the program itself, fragmentation, and what single operations need while they run. Logits are
-    counted as if all of them were kept, which is more than the loss in one with the output layer needs, see
-    `head.linear_nll`.
+    Left out: the program itself, fragmentation, and what single operations need while they run. Of weights, gradients
+    and optimizer, each of several processes with FSDP has its share.
+
+    Args:
+        weights: 4 a parameter: fp32, also under bf16 autocast.
+        gradients: 4 a trainable parameter.
+        optimizer: 8 a trainable parameter, AdamW's two moments.
+        gathered: With FSDP, what each process has whole for a time: the weights of two layers, and weights and
+            gradients of what is in no layer.
+        reference: The frozen weights that an anchor compares with.
+        activations: What the layers keep for the backward pass, each tensor once. With bf16, autocast's copies of the
+            weights are among it; where a context is only read, its keys and values; where activations are recomputed,
+            the inputs of all layers and the rest of one.
+        logits: What is as wide as the vocabulary: all that the loss keeps and, where it keeps any, 2 x 4 x N x V for
+            the gradients. More than is needed where the loss is in one with the output layer, see
+            `output_layer.linear_nll`, which never holds all logits.
     """
 
     weights: int
@@ -84,7 +89,7 @@ def _as_fake(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
 
 def estimate_memory(
     config: "PreTrainedConfig",
-    batch: "Batch",
+    batch: Batch,
     precision: Literal["fp32", "bf16"],
     *,
     lora: Lora | None = None,
@@ -104,6 +109,9 @@ def estimate_memory(
         context_gradient: That of the stage.
         anchor: Whether the stage has one.
         num_shares: Into how many processes FSDP divides the model; 1: it does not.
+
+    Returns:
+        Of one process; the same numbers whatever the machine, as nothing is computed but shapes.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         model = skeleton(config, mode, lora)
@@ -136,11 +144,12 @@ def _gathered(model: "PreTrainedModel") -> int:
     layers = [_sizes(m.parameters())[0] for m in model.modules() if type(m).__name__ in together]
     within = {id(p) for m in model.modules() if type(m).__name__ in together for p in m.parameters()}
     outside = _sizes(p for p in model.parameters() if id(p) not in within)
+    # Two: the layer that runs, and the one that is gathered ahead of its turn.
     return FLOAT * (sum(outside) + 2 * max(layers, default=0))
 
 
 def kept_for_backward(
-    model: "PreTrainedModel", batch: "Batch", precision: Literal["fp32", "bf16"], *, context_gradient: bool = True
+    model: "PreTrainedModel", batch: Batch, precision: Literal["fp32", "bf16"], *, context_gradient: bool = True
 ) -> tuple[int, int, bool]:
     """Bytes that a forward pass keeps for the backward pass: of the layers, of the logits, and whether any are there.
 
@@ -172,7 +181,7 @@ def kept_for_backward(
     return sum(layers.values()), sum(logits.values()), bool(logits)
 
 
-def _answer_logits(model: "PreTrainedModel", batch: "Batch") -> Tensor:
+def _answer_logits(model: "PreTrainedModel", batch: Batch) -> Tensor:
     """As `selected_logits` without context gradient; where the contexts begin is read from numbers, not from shapes."""
     with unset_fake_temporarily():
         aligned = layout(batch)

@@ -29,6 +29,7 @@ class MetricsLog:
         """
         if not ranks.is_main():
             return
+        # Opened for each row, so that a killed run has lost none, at worst the end of the last line.
         with naming(self.path, "written", Interrupted), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
         if self.also is not None:

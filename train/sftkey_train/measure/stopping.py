@@ -44,4 +44,5 @@ class Measurements:
         """
         if stopping is None or not (scores := self.scores(stopping.metric)):
             return False
+        # `index` finds the first of equals: what is only as good does not start the waiting anew.
         return len(scores) - 1 - scores.index(max(scores)) >= stopping.patience

@@ -1,4 +1,7 @@
-"""Metrics to TensorBoard, W&B, trackio and what else accelerate knows, beside metrics.jsonl."""
+"""Metrics to TensorBoard, W&B, trackio and what else accelerate knows, beside metrics.jsonl.
+
+accelerate is loaded where a recipe names a tracker, as no other run needs it.
+"""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence

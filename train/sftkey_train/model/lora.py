@@ -2,6 +2,7 @@
 
 The model stays a transformers model with adapter layers in it, so loss, generation and checkpoints treat it like any
 other. Stages hand the adapter on, so that after the last stage one adapter on the first model gives the whole change.
+peft is loaded where there is an adapter, as no other run needs it.
 """
 
 import warnings
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sftkey_data.errors import SFTKeyError
@@ -46,7 +48,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
     config.base_model_name_or_path = model.name_or_path
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # peft draws the first matrices from the global generator
     try:
         with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
             warnings.simplefilter("ignore")
@@ -65,7 +67,6 @@ def has_adapter(model: "PreTrainedModel") -> bool:
 def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Path) -> None:
     """Write the adapter in the weights `state` alone, as `peft.PeftModel.from_pretrained(base, folder)` reads it."""
     from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
 
     weights = get_peft_model_state_dict(model, state, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,6 @@ def save_weights(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
 
 def _load(model: "PreTrainedModel", folder: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     try:
         loaded = load_file(folder / ADAPTER_FILE)
@@ -108,6 +108,7 @@ def _load(model: "PreTrainedModel", folder: Path) -> None:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} cannot be read: {str(error).splitlines()[0]}") from None
     weights = {name.removeprefix(PEFT_PREFIX): weight for name, weight in loaded.items()}
     own = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    # Compared here, as peft loads what fits and leaves out the rest without a word.
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} holds another adapter than the recipe describes in 'lora'")
     set_peft_model_state_dict(model, weights, ADAPTER_NAME)

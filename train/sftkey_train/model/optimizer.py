@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(model: "PreTrainedModel", stage: Stage) -> torch.optim.AdamW:
-    """A fresh AdamW; matrices decay, norms and biases (fewer than two dimensions) do not."""
+    """A fresh AdamW over what is trained; matrices decay, norms and biases (fewer than two dimensions) do not."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": stage.weight_decay},
@@ -31,5 +31,5 @@ def set_learning_rate(optimizer: "Optimizer", rate: float) -> None:
 
 def clip_gradients(model: "PreTrainedModel", max_norm: float) -> float:
     """Scale all gradients down to a common norm of at most `max_norm` (0: leave them) and return the norm they had."""
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or math.inf)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or math.inf)  # infinity measures, clips nothing
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

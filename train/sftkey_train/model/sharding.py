@@ -46,7 +46,7 @@ def keep_pace(model: "PreTrainedModel", num_passes: int) -> None:
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         logits: Tensor = model(input_ids=token, use_cache=False).logits
         if torch.is_grad_enabled():
-            (logits.sum() * 0).backward()
+            (logits.sum() * 0).backward()  # a backward pass, too, takes all ranks
 
 
 def whole_state(model: "PreTrainedModel") -> dict[str, Tensor]:
@@ -64,7 +64,7 @@ def whole_state(model: "PreTrainedModel") -> dict[str, Tensor]:
         if ranks.is_main():
             state[name] = gathered[id(value)]
         else:
-            gathered[id(value)] = torch.empty(0)
+            gathered[id(value)] = torch.empty(0)  # freed: the other ranks only help to gather
     return state
 
 
@@ -89,5 +89,6 @@ def _whole(value: Any) -> Any:
 def _share(value: Any, parameter: Tensor) -> Any:
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:  # the number of steps is a scalar
         return value
+    # No source rank: every rank has read the whole value, so nothing is sent.
     mesh = parameter.device_mesh
     return distribute_tensor(value.to(parameter.device), mesh, parameter.placements, src_data_rank=None)

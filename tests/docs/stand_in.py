@@ -17,6 +17,9 @@ TASK = [
         *("num_choices=3", "distractor_gap=4", "max_value=20"),
     )
 ]
+FOLDERS = ("benchmarks", "docs", "sftkey_data", "sftkey_eval", "tests", "train")
+"""Of the clone; links, so nothing that a block writes may be one of them."""
+
 ARMS = ("answer_only", "continued", "key40")
 
 
@@ -43,9 +46,8 @@ def clone(folder: Path, shared: Path, *, trained: bool) -> Path:
     """
     demo = _once(shared, "data", _make_data)
     folder.mkdir(parents=True)
-    for path in ROOT.iterdir():
-        if not path.name.startswith(".") and path.name not in ("demo", "data", "runs"):
-            (folder / path.name).symlink_to(path)
+    for name in FOLDERS:
+        (folder / name).symlink_to(ROOT / name)
     shutil.copytree(demo / "demo", folder / "demo")
     if trained:
         shutil.copytree(_once(shared, "models", _train) / "demo" / "run", folder / "demo" / "run")

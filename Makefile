@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all format clean
+.PHONY: demo test test-all test-docs format clean
 
 # constraints.txt names the versions that the tests run with.
 $(STAMP): pyproject.toml constraints.txt
@@ -25,6 +25,10 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m ""
+
+# Every code block of the documentation, also the slow ones; `make test` runs the quick ones.
+test-docs: $(STAMP)
+	$(BIN)/python -m pytest -m "" -n auto tests/docs
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

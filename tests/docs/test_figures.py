@@ -1,0 +1,164 @@
+"""The tables of the documentation that quote a file of measurements say what is in it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from markdown_blocks import ROOT
+from markdown_it import MarkdownIt
+
+PERFORMANCE, SCALING = "docs/performance.md", "benchmarks/SCALING.md"
+Rows = list[list[str]]
+
+
+def measured(name: str) -> list[Any]:
+    """The lines of a file of results."""
+    text = (ROOT / "benchmarks" / "results" / f"2026-11-25-{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def tables_of(document: str) -> list[tuple[str, Rows]]:
+    """The rows of every table, without its head, under the title of its section."""
+    title, rows = "", Rows()
+    found: list[tuple[str, Rows]] = []
+    tokens = MarkdownIt().enable("table").parse((ROOT / document).read_text(encoding="utf-8"))
+    for token, after in zip(tokens, [*tokens[1:], tokens[-1]], strict=True):
+        if token.type == "heading_open":
+            title = after.content
+        elif token.type == "tbody_open":
+            rows = []
+            found.append((title, rows))
+        elif token.type == "tr_open" and after.type == "td_open":
+            rows.append([])
+        elif token.type == "td_open":
+            rows[-1].append(after.content)
+    return found
+
+
+def short(value: float) -> str:
+    """Two digits, as a factor is printed."""
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def build_rows() -> Rows:
+    """Of the largest run, and for the peers of the largest that they were run on."""
+    lines = [line for line in measured("build") if line["tokenizer"] == "qwen2.5"]
+    rates = {
+        name: result["rows_per_second"]
+        for line in sorted(lines, key=lambda line: line["rows"])
+        for name, result in line["results"].items()
+    }
+    labels = {
+        "sftkey": ("`sftkey-data build`", "everything: extracted, rendered, encoded, checked, written"),
+        "encode_batch": ("`tokenizers.encode_batch`", "the texts alone, nothing written"),
+        "datasets.map": ("`datasets.map`, batched", "the same; on a tenth of the rows"),
+        "trl": ("TRL's preparation", "prompt and completion; on a hundredth"),
+    }
+    return [[label, f"{rates[name]:,}", note] for name, (label, note) in labels.items()]
+
+
+def train_rows() -> Rows:
+    """Both stages beside each other."""
+    (line,) = measured("train")
+    labels = {
+        "sftkey": "`sftkey-train`",
+        "hf": "Hugging Face `Trainer`",
+        "trl padding-free": "TRL `SFTTrainer`, padding-free",
+        "trl": "TRL `SFTTrainer`",
+        "trl checkpointing": "TRL, gradient checkpointing",
+    }
+    rows = []
+    for name, label in labels.items():
+        cells = [line["results"][stage][name] for stage in ("stage 1", "stage 2")]
+        shown = [(f"{cell['tokens_per_second']:,}", f"{cell['peak_mib'] / 1024:.1f} GiB") for cell in cells]
+        rows.append([label, *shown[0], *shown[1]])
+    return rows
+
+
+def passes_rows() -> Rows:
+    """Both ways at each length."""
+    (line,) = measured("passes")
+    rows = []
+    for length in line["options"]["cot"]:
+        whole, read = line["results"][f"whole-graph {length}"], line["results"][f"context-read {length}"]
+        rows.append(
+            [
+                f"{length:,}",
+                *(f"{whole['seconds']:.1f} s", f"{whole['peak_mib']:,} MiB"),
+                *(f"{read['seconds']:.1f} s", f"{read['peak_mib']:,} MiB"),
+                short(whole["seconds"] / read["seconds"]),
+            ]
+        )
+    return rows
+
+
+def score_seconds() -> Rows:
+    """The medians."""
+    (line,) = measured("score")
+    labels = {
+        "sftkey score": "`sftkey-eval score`",
+        "sftkey answer": "the answer alone",
+        "math-verify": "Math-Verify",
+    }
+    results = [(label, line["results"][name]) for name, label in labels.items()]
+    return [[label, short(r["seconds"]["median"]), f"{r['rows_per_second']:,}"] for label, r in results]
+
+
+def score_factors() -> Rows:
+    """By how much Math-Verify takes longer."""
+    (line,) = measured("score")
+    labels = {"all": "all", "without_rows_at_limit": "without the rows at the limit"}
+    labels |= {name: f"`{name}`" for name in line["input"]}
+    factors = [line["results"][name]["times_math_verify"] for name in ("sftkey score", "sftkey answer")]
+    return [[label, *(short(factor[name]["median"]) for factor in factors)] for name, label in labels.items()]
+
+
+def scaling_rows() -> Rows:
+    """The two sizes beside each other."""
+    sizes = sorted((m for m in measured("build") if m["tokenizer"] == "qwen2.5"), key=lambda line: line["rows"])
+    two, one = ([size["results"][name] for size in sizes] for name in ("sftkey", "sftkey one worker"))
+    return [
+        ["whole process, 2 workers", *(f"{r['seconds']:.2f} s" for r in two)],
+        ["whole process, 1 worker", *(f"{r['seconds']:.2f} s" for r in one)],
+        ["peak memory of all processes, 2 workers", *(f"{r['peak_mib']} MiB" for r in two)],
+        ["peak memory of all processes, 1 worker", *(f"{r['peak_mib']} MiB" for r in one)],
+    ]
+
+
+TABLES: dict[str, Callable[[], Rows]] = {
+    "Building data": build_rows,
+    "Training": train_rows,
+    "A context without gradient": passes_rows,
+    "Scoring": score_seconds,
+    "Scoring, times": score_factors,
+}
+
+
+def test_every_table_of_the_performance_page_is_compared() -> None:
+    titles = [title for title, _ in tables_of(PERFORMANCE)]
+    assert titles == [title.removesuffix(", times") for title in TABLES]
+
+
+@pytest.mark.parametrize("number", range(len(TABLES)), ids=list(TABLES))
+def test_a_table_says_what_was_measured(number: int) -> None:
+    assert tables_of(PERFORMANCE)[number][1] == list(TABLES.values())[number]()
+
+
+def test_the_table_of_the_scaling_page_says_what_was_measured() -> None:
+    assert tables_of(SCALING)[0] == ("Measured", scaling_rows())
+
+
+def test_figures_between_the_tables_are_those_measured() -> None:
+    (train,), (score,) = measured("train"), measured("score")
+    text = " ".join((ROOT / PERFORMANCE).read_text(encoding="utf-8").split())
+    largest = max(line["rows"] for line in measured("build"))
+    assert f"GSM8K repeated 100 times ({largest:,} rows)" in text
+    operations = {stage: train["flops"][stage]["most_speed_up"] for stage in ("stage 1", "stage 2")}
+    assert (
+        f"saves at most {operations['stage 2']} times the operations in stage 2 and {operations['stage 1']} times in "
+        "stage 1 here" in text
+    )
+    assert f"{score['rows']:,} real completions with {score['processes']} processes" in text
+    limit = f"{score['rows_at_math_verifys_limit']} rows on which it reaches its limit of {score['limit_seconds']} s"
+    assert limit in text

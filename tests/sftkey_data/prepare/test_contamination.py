@@ -72,7 +72,7 @@ def test_a_word_keeps_its_combining_marks() -> None:
 
 
 def test_a_question_hash_is_64_bits_and_the_same_in_another_process() -> None:
-    code = f"from sftkey_data.prepare.contamination import evaluation_hash; print(question_hash({TEXT!r}))"
+    code = f"from sftkey_data.prepare.contamination import evaluation_hash; print(evaluation_hash({TEXT!r}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == evaluation_hash(TEXT) == int(np.uint64(evaluation_hash(TEXT)))
     assert evaluation_hash("?") == 0

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 OWN_CODE = """
 from pathlib import Path
-Path(__file__).with_name("ran").touch()
+Path(FOLDER, "ran").touch()  # not beside __file__: transformers runs a copy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 class OwnConfig(LlamaConfig):
@@ -41,6 +41,10 @@ def change(file: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
+def write_own_code(folder: Path) -> None:
+    (folder / "own.py").write_text(OWN_CODE.replace("FOLDER", repr(str(folder))))
+
+
 def only_a_pickle(folder: Path) -> str:
     torch.save({**load_file(folder / "model.safetensors"), "x": _Touch(folder / "ran")}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
@@ -51,7 +55,7 @@ def only_a_pickle(folder: Path) -> str:
 
 
 def code_of_its_own(folder: Path) -> str:
-    (folder / "own.py").write_text(OWN_CODE)
+    write_own_code(folder)
     auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     change(folder / "config.json", model_type="own", auto_map=auto_map)
     return (
@@ -61,14 +65,14 @@ def code_of_its_own(folder: Path) -> str:
 
 
 def a_tokenizer_of_its_own(folder: Path) -> str:
-    (folder / "own.py").write_text(OWN_CODE)
+    write_own_code(folder)
     auto_map = {"AutoTokenizer": [None, "own.OwnTokenizer"]}
     change(folder / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=auto_map)
     return f"error: tokenizer '{folder}' could not be loaded: "
 
 
 def a_known_type_with_code_beside(folder: Path) -> None:
-    (folder / "own.py").write_text(OWN_CODE)
+    write_own_code(folder)
     change(folder / "config.json", auto_map={"AutoModelForCausalLM": "own.OwnModel"})
 
 

@@ -10,8 +10,8 @@ from sftkey_eval.answers.units import read_unit
 
 MAX_TRAILING_WORDS = 5  # of a unit: `square feet per hour`
 
-JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:[Oo]r|[Aa]nd)\b\s*")
-"""What joins the members of a list in words; `OR` and `AND` are products or sides of a triangle."""
+JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:or|and)\b\s*", re.IGNORECASE)
+"""What joins the members of a list in words."""
 INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])", re.IGNORECASE)
 ROW_END = re.compile(r"\\\\(?:\s*\[[^\]]{0,10}\])?|\\cr(?![A-Za-z])")
 """Of a matrix, with the distance to the next row."""

@@ -21,7 +21,7 @@ _NAME = re.compile(
     rf"\s*(\\?[A-Za-z]++(?:_\{{?\w+\}}?)?'?(?:\s*\(\s*{_LETTERS}\s*\))?|\(\s*{_LETTERS}\s*\)|\|[A-Z]{{2}}\|)"
     r"\s*(?:=(?!=)|\\in(?![A-Za-z])|∈)\s*"
 )
-_RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
+RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
 _PRODUCT = re.compile(r"[a-z]{2}")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|[±∓]|\+/-|\+-")
 _GLUED_UNIT = re.compile(r"(.*[)}])([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)", re.DOTALL)
@@ -34,7 +34,7 @@ def split_name(text: str) -> tuple[str, str]:
     """
     found = _NAME.match(text)
     rest = text[found.end() :] if found else ""
-    if not found or not rest or _RELATION.search(rest):
+    if not found or not rest or RELATION.search(rest):
         return "", text
     name = "".join(found[1].split())
     return "".join(sorted(name)) if _PRODUCT.fullmatch(name) else name, rest

@@ -296,7 +296,7 @@ def _symbolic_power(term: tuple[Monomial, Fraction], exponent: Quotient) -> Quot
     return result
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # of numbers, not of texts: the same radicands come back in every sum
 def factors(value: Fraction) -> tuple[tuple[int, int], ...]:
     """Primes of a positive rational with their exponents.
 

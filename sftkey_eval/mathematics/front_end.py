@@ -10,8 +10,8 @@ from sftkey_eval.answers.units import read_unit
 
 MAX_TRAILING_WORDS = 5  # of a unit: `square feet per hour`
 
-JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:[Oo]r|[Aa]nd)\b\s*")
-"""What joins the members of a list in words; `OR` and `AND` are products or sides of a triangle."""
+JOINED = re.compile(r"\s*(?:,|;)?\s*\b(?:or|and)\b\s*", re.IGNORECASE)
+"""What joins the members of a list in words."""
 INFINITY = re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])", re.IGNORECASE)
 ROW_END = re.compile(r"\\\\(?:\s*\[[^\]]{0,10}\])?|\\cr(?![A-Za-z])")
 """Of a matrix, with the distance to the next row."""
@@ -21,7 +21,7 @@ _NAME = re.compile(
     rf"\s*(\\?[A-Za-z]++(?:_\{{?\w+\}}?)?'?(?:\s*\(\s*{_LETTERS}\s*\))?|\(\s*{_LETTERS}\s*\)|\|[A-Z]{{2}}\|)"
     r"\s*(?:=(?!=)|\\in(?![A-Za-z])|∈)\s*"
 )
-_RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
+RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
 _PRODUCT = re.compile(r"[a-z]{2}")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])|[±∓]|\+/-|\+-")
 _GLUED_UNIT = re.compile(r"(.*[)}])([A-Za-z]{2,}\.?(?:\s*\^\s*\{?[23]\}?)?)", re.DOTALL)
@@ -34,7 +34,7 @@ def split_name(text: str) -> tuple[str, str]:
     """
     found = _NAME.match(text)
     rest = text[found.end() :] if found else ""
-    if not found or not rest or _RELATION.search(rest):
+    if not found or not rest or RELATION.search(rest):
         return "", text
     name = "".join(found[1].split())
     return "".join(sorted(name)) if _PRODUCT.fullmatch(name) else name, rest

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.markup import compact, plain
 from sftkey_eval.answers.sequences import read_elements
-from sftkey_eval.mathematics.front_end import INFINITY, JOINED, ROW_END, both_signs, split_name, unit_splits
+from sftkey_eval.mathematics.front_end import INFINITY, JOINED, RELATION, ROW_END, both_signs, split_name, unit_splits
 from sftkey_eval.mathematics.notations import nothing_kind
 from sftkey_eval.policy import Policy
 from sftkey_eval.symbolic.cost_guard import refusal
@@ -28,7 +28,6 @@ _MATRIX = re.compile(r"\\begin\s*\{(?:[a-zA-Z]*matrix|array)\}")
 _ESCAPED_TWICE = re.compile(r"\\\\([A-Za-z])")  # `\\\\frac`, as JSON within JSON leaves it
 _ROW_MARK = "\ue000"  # kept from the respelling of `\ ` and `\,`, which would eat half of a row's end
 _MEASURE = re.compile(r"(?=.*[\d\\]).*[\d})A-Za-z]", re.DOTALL)  # a unit follows a number or a constant, not a word
-_RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|lt|gt|leq|geq|ne|neq|leqslant|geqslant)(?![A-Za-z])")
 _SET_WORK = re.compile(r"\\(?:cup|cap|setminus|bigcup|mathbb|emptyset|varnothing)(?![A-Za-z])|[∪∩∅]")
 # A percent sign, a base, degrees, spaced digits or digits that go on within an expression: the grammar reads past them.
 _MISREAD = re.compile(
@@ -59,7 +58,7 @@ class _Side:
 
     @property
     def relation(self) -> bool:
-        return len(self.parts) == 1 and bool(_RELATION.search(self.parts[0]))
+        return len(self.parts) == 1 and bool(RELATION.search(self.parts[0]))
 
     @property
     def set_like(self) -> bool:

@@ -17,7 +17,8 @@ AGREED = {
     "empty braces": ("\\varnothing", "\\{\\}", "correct"),
     "none": ("x^2", "none", "undecided"),
     "undefined": ("x^2", "dne", "undecided"),
-    "a comma before or": ("x, \\sqrt{y}", "\\sqrt{y}, and x", "correct"),
+    "a comma before or": ("x, \\sqrt{y}", "\\sqrt{y}, or x", "correct"),
+    "capitals between members": ("x, \\sqrt{y}", "\\sqrt{y} OR x", "correct"),
     "a product as a name": ("ab = x^2", "ba = x \\cdot x", "correct"),
 }
 

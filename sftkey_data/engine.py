@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 PieceTask = Callable[[Any], Any]
-AHEAD = 2  # pieces handed out per core of the cluster, one in work and one waiting: busy cores, bounded memory
+AHEAD_PER_CORE = 2  # pieces handed out per core of the cluster, one in work and one waiting: busy cores, bounded memory
 
 
 def run_here(task: PieceTask, pieces: Iterable[Any]) -> Iterator[Any]:
@@ -28,7 +28,7 @@ def run_ray(make_task: Callable[[], PieceTask], pieces: Iterable[Any]) -> Iterat
         ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level=logging.ERROR)
     remote = ray.remote(max_retries=-1)(_on_ray)
     shared, key = ray.put(make_task), os.urandom(8).hex()
-    ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    ahead = AHEAD_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting: deque[Any] = deque()
     try:
         for piece in pieces:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sftkey_data import engine
 from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.finish import finish, make_manifest, refuse_rejects
+from sftkey_data.build.finish import finish_folder, make_manifest, refuse_rejects
 from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
 from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hash_questions, tally_name, work_piece
 from sftkey_data.console import progress
@@ -103,7 +103,7 @@ def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion |
     except SFTKeyError:
         half.clear()
         raise
-    return finish(plan, manifest, half)
+    return finish_folder(plan, manifest, half)
 
 
 def _refuse_output(out: Folder, *, overwrite: bool) -> None:

@@ -34,7 +34,7 @@ TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 
 
 def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifest:
-    """What the build is and what became of its rows; the digests of what `finish` adds are still to come."""
+    """What the build is and what became of its rows; the digests of what `finish_folder` adds are still to come."""
     total = UnitTally.sum(tallies)
     return Manifest(
         code_version=sftkey_data.__version__,
@@ -84,7 +84,7 @@ def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -
     raise SFTKeyError(f"{found}, at most {limit:.0%} allowed: mend the input or raise --max-reject-rate")
 
 
-def finish(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
+def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
     """Join the rejects, add tokenizer and card, drop what only a resumption needs; the manifest comes last."""
     names, files = half.names(), dict[str, str]()
 

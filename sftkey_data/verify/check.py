@@ -29,7 +29,7 @@ from sftkey_data.verify.batch_proof import proven_rows
 from sftkey_data.verify.check_files import check_files
 from sftkey_data.verify.manifest_facts import fact_faults
 from sftkey_data.verify.row_faults import row_faults
-from sftkey_data.verify.shard_statistics import Measured, measure, shard_statistics
+from sftkey_data.verify.shard_statistics import Measured, measure_shard, shard_statistics
 from sftkey_data.verify.token_bytes import CheckedBytes, checked_bytes
 
 CHECKED_ROWS = 2_000
@@ -113,7 +113,7 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
             numbers = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
             ends += numbers[[0, -1]].tolist() if len(numbers) else []
             first += batch.num_rows
-        measured = measure(table)
+        measured = measure_shard(table)
     if not ends:
         raise SFTKeyError(f"{name}: holds no rows")
     return Checked(ends[0], ends[-1], measured)

@@ -8,7 +8,7 @@ from sftkey_data.arrays import Int64s
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.prepared.manifest import Manifest
 
-NUMBER = r"^(0|[1-9][0-9]{0,17})$"
+ROW_NUMBER = r"^(0|[1-9][0-9]{0,17})$"
 
 
 def fact_faults(batch: pa.RecordBatch, before: int, manifest: Manifest) -> tuple[dict[int, str], Int64s]:
@@ -41,7 +41,7 @@ def fact_faults(batch: pa.RecordBatch, before: int, manifest: Manifest) -> tuple
 def _numbers(ids: pa.StringArray, prefix: str) -> Int64s:
     """The number in each id; -1 where an id has another form."""
     tails = pc.utf8_slice_codeunits(ids, len(prefix))
-    formed = pc.and_(pc.starts_with(ids, prefix), pc.match_substring_regex(tails, NUMBER))
+    formed = pc.and_(pc.starts_with(ids, prefix), pc.match_substring_regex(tails, ROW_NUMBER))
     numbers: Int64s = pc.cast(pc.if_else(formed, tails, "-1"), pa.int64()).to_numpy()
     return numbers
 

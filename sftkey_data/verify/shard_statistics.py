@@ -24,7 +24,7 @@ class Measured:
     straddle: Ints
 
 
-def measure(table: pa.Table) -> Measured:
+def measure_shard(table: pa.Table) -> Measured:
     """The lengths of a shard's rows; nothing of it points into the shard's memory."""
     if "input_ids" in table.column_names:
         example = pc.list_value_length(table["input_ids"]).to_numpy()

@@ -24,7 +24,7 @@ from sftkey_data.storage.appearing import write_json
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
-from sftkey_eval.generation.hf import load_model
+from sftkey_eval.generation.hf import load_generator
 from sftkey_eval.generation.model_files import find_model
 from sftkey_eval.records.completions import Fields, survey_completions
 from sftkey_eval.records.journal import Journal, partial_path
@@ -85,7 +85,7 @@ def teacher_force(
         tokenizer = load_tokenizer(model)
         items = load_forced(data, manifest, completions, tokenizer)
         gc.collect()  # of a model that has just generated, as two may not fit
-        loaded = load_model(model, device=device, dtype=dtype)
+        loaded = load_generator(model, device=device, dtype=dtype)
         context = context_length(loaded, tokenizer)
         items = [within(item, context) for item in items]
         with Journal(out / FORCED_FILE, [sample.id for item in items for sample in item.samples]) as journal:

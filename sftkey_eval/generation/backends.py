@@ -61,10 +61,10 @@ def open_backend(
         SFTKeyError: It cannot be made with these arguments.
     """
     if options.backend in HF:
-        from sftkey_eval.generation.hf import RawHFLM, load_model
+        from sftkey_eval.generation.hf import RawHFLM, load_generator
 
         assert tokenizer is not None
-        model = load_model(options.model, device=options.device, dtype=options.dtype)
+        model = load_generator(options.model, device=options.device, dtype=options.dtype)
         return RawHFLM(model, tokenizer, dict(encoded), options.batch_size)
     arguments = read_arguments(options.backend_args)
     if is_server(options.backend):

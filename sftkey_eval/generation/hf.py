@@ -19,7 +19,7 @@ from sftkey_eval.generation.sampling import Generated, Request, Sampling
 from sftkey_eval.generation.seeded_sampling import SeededSampling
 
 
-def load_model(name: str, *, device: str | None = None, dtype: str = "auto") -> PreTrainedModel:
+def load_generator(name: str, *, device: str | None = None, dtype: str = "auto") -> PreTrainedModel:
     """The causal language model, complete and on its device.
 
     Args:

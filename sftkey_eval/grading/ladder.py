@@ -13,7 +13,7 @@ from sftkey_eval.grading.plain_rules import MAX_ANSWER_CHARS
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 
 
-def compare(gold: Answer, predicted: Answer, kind: AnswerKind, policy: Policy = DEFAULT_POLICY) -> Decision:
+def compare_answers(gold: Answer, predicted: Answer, kind: AnswerKind, policy: Policy = DEFAULT_POLICY) -> Decision:
     """The verdict on an answer, by the ladder of its kind. Never raises on any text.
 
     What was read from either answer is kept in it: a gold that several answers are compared with is read once.

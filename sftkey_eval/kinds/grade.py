@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.option_letters import Choices
-from sftkey_eval.grading.ladder import compare
+from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import find_kind
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 
@@ -31,7 +31,7 @@ def grade(
         SFTKeyError: No such answer type. No text raises.
     """
     known = Choices.of(choices)
-    return compare(Answer.of(gold, known), Answer.of(predicted, known), find_kind(answer_type), policy)
+    return compare_answers(Answer.of(gold, known), Answer.of(predicted, known), find_kind(answer_type), policy)
 
 
 def is_usable(gold: str, answer_type: str, choices: Sequence[str] | None = None) -> bool:

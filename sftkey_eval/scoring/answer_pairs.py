@@ -16,7 +16,7 @@ from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.option_letters import Choices
-from sftkey_eval.grading.ladder import compare
+from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import Policy, check_policy
 from sftkey_eval.records.completions import read_choices, read_completion_rows, read_gold, read_text
@@ -50,7 +50,7 @@ class _Job:
     def _graded(self, pair: Pair) -> Decision:
         choices = Choices.of(pair.choices)
         gold, predicted = Answer.of(pair.gold, choices), Answer.of(pair.predicted, choices)
-        return compare(gold, predicted, self.kinds[pair.answer_type], self.policy)
+        return compare_answers(gold, predicted, self.kinds[pair.answer_type], self.policy)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
-from sftkey_eval.grading.ladder import compare
+from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
 from sftkey_eval.records.completions import Completion, read_completions, survey_completions
@@ -199,7 +199,7 @@ def _score(row: Completion, template: Template, kind: AnswerKind, policy: Policy
 
     @cache  # the Key, the candidate and the CoT's value are often the same text
     def judge(text: str | None) -> Decision:
-        return compare(gold, Answer.of(text, choices), kind, policy)
+        return compare_answers(gold, Answer.of(text, choices), kind, policy)
 
     strict, lenient = judge(predicted), judge(lenient_predicted)
     error_class, lucky = classify(

@@ -19,7 +19,7 @@ from sftkey_train.loss.schedule import learning_rate, step_weights
 from sftkey_train.measure.flops import FlopCount
 from sftkey_train.measure.generated_match import Prompts, generate_and_read
 from sftkey_train.measure.gradient_share import gradient_norms, shares
-from sftkey_train.measure.heldout import measure
+from sftkey_train.measure.heldout import measure_heldout
 from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
@@ -189,7 +189,7 @@ def _measure_if_due(run: StageRun, step: int, model: "PreTrainedModel") -> None:
     stage, num_steps = run.stage, run.order.num_steps
     if run.heldout is not None and (step == 0 or _is_due(step, stage.eval_every, num_steps)):
         with _precision(run, model.device):
-            _record(run, "heldout", step, model, measure(model, run.heldout))
+            _record(run, "heldout", step, model, measure_heldout(model, run.heldout))
     if run.prompts is not None and (step == 0 or _is_due(step, stage.generate_every, num_steps)):
         with _precision(run, model.device):
             _record(run, "generated", step, model, generate_and_read(model, run.prompts))

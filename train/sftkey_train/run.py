@@ -21,7 +21,7 @@ from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
-from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish, keep_best
+from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish_stage, keep_best
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
@@ -208,7 +208,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         reference=reference,
     )
     train_stage(stage_run, model)
-    finish(_outputs(run, folder), model)
+    finish_stage(_outputs(run, folder), model)
     if ranks.is_main():
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
     ranks.wait()

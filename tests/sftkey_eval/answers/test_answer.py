@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.numbers import Number
-from sftkey_eval.grading.ladder import compare
+from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS
 
 
@@ -37,7 +37,7 @@ def test_a_gold_is_judged_once_for_all_it_is_compared_with() -> None:
         return True
 
     gold, kind = Answer.of("red"), replace(KINDS["text"], usable=usable)
-    assert [compare(gold, Answer.of(text), kind).verdict for text in ("red", "blue", "Red")] == [
+    assert [compare_answers(gold, Answer.of(text), kind).verdict for text in ("red", "blue", "Red")] == [
         "correct",
         "wrong",
         "correct",

@@ -17,7 +17,7 @@ from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss import output_layer
 from sftkey_train.loss.output_layer import logits_are_plain
 from sftkey_train.loss.token_loss import nll_and_choice, token_nll
-from sftkey_train.measure.heldout import heldout_batches, measure
+from sftkey_train.measure.heldout import heldout_batches, measure_heldout
 from sftkey_train.measure.loss_tally import LossTally
 
 Make = Callable[..., PreTrainedModel]
@@ -34,7 +34,7 @@ def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
     tiny_model: Make, prepared: TrainingSet
 ) -> None:
     model, batches = tiny_model("llama"), heldout_batches(prepared.examples.first(20), 0)
-    measured = measure(model, batches)
+    measured = measure_heldout(model, batches)
     with torch.no_grad():
         expected = _tally((batch, token_nll(model, batch)) for batch in batches)
     assert measured["loss_by_region"] == pytest.approx(expected.loss_by_region)
@@ -44,14 +44,14 @@ def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
 
 def test_a_key_is_exact_when_all_its_tokens_are_the_first_choice(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
-    assert measure(_oracle(tiny_model, batches), batches)["key_exact_match"] == 1.0
+    assert measure_heldout(_oracle(tiny_model, batches), batches)["key_exact_match"] == 1.0
 
 
 def test_mistakes_outside_the_key_do_not_count_against_it(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
     outside = {int(token) for b in batches for token in b.labels[b.regions != KEY]}
     inside = {int(token) for b in batches for token in b.labels[b.regions == KEY]}
-    assert measure(_oracle(tiny_model, batches, blind_to=outside - inside), batches)["key_exact_match"] == 1.0
+    assert measure_heldout(_oracle(tiny_model, batches, blind_to=outside - inside), batches)["key_exact_match"] == 1.0
 
 
 def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: TrainingSet, tiny_model: Make) -> None:
@@ -61,9 +61,9 @@ def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: Train
     one = keys[0][-1]
     expected = sum(one not in key for key in keys) / len(keys)
     assert 0 < expected < 1
-    assert measure(_oracle(tiny_model, batches, blind_to={one}), batches)["key_exact_match"] == expected
+    assert measure_heldout(_oracle(tiny_model, batches, blind_to={one}), batches)["key_exact_match"] == expected
     every = {token for key in keys for token in key}
-    assert measure(_oracle(tiny_model, batches, blind_to=every), batches)["key_exact_match"] == 0.0
+    assert measure_heldout(_oracle(tiny_model, batches, blind_to=every), batches)["key_exact_match"] == 0.0
 
 
 def test_each_region_is_matched_by_itself(prepared: TrainingSet, tiny_model: Make) -> None:
@@ -73,7 +73,7 @@ def test_each_region_is_matched_by_itself(prepared: TrainingSet, tiny_model: Mak
         name: [set(b.labels[r & (b.regions == i)].tolist()) for b, r in examples] for i, name in enumerate(REGIONS)
     }
     blind_to = {min(tokens["key"][0]), min(tokens["cot"][0] - tokens["cot"][1])}
-    measured = measure(_oracle(tiny_model, batches, blind_to), batches)
+    measured = measure_heldout(_oracle(tiny_model, batches, blind_to), batches)
     expected = {name: sum(not t & blind_to for t in tokens[name]) / 20 for name in REGIONS[1:]}
     assert measured["exact_match_by_region"] == pytest.approx(expected)
     assert 0 < expected["key"] < 1
@@ -127,7 +127,7 @@ def test_no_more_than_one_chunk_of_logits_is_held(
     monkeypatch.setattr(output_layer, "CHUNK_LOGITS", 9 * 5000)
     assert logits_are_plain(model)
     with Largest() as largest:
-        measure(model, batches)
+        measure_heldout(model, batches)
     assert largest.elements <= 5000 * 32  # the output layer's own weight, and fewer than all logits
     assert len(batches[0].labels) * 5000 > 5000 * 32
 
@@ -135,7 +135,7 @@ def test_no_more_than_one_chunk_of_logits_is_held(
 def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make, prepared: TrainingSet) -> None:
     model, batches = tiny_model("llama"), heldout_batches(prepared.examples.first(4), 0)
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
-    measured = measure(model, batches)
+    measured = measure_heldout(model, batches)
     assert measured["key_exact_match"] == 0.0
     assert measured["exact_match_by_region"]["eos"] == 1.0  # the EOS has the id 0
 
@@ -143,6 +143,6 @@ def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make,
 def test_measuring_uses_no_dropout_and_leaves_the_model_in_training(tiny_model: Make, prepared: TrainingSet) -> None:
     model, batches = tiny_model("llama", attention_dropout=0.5).train(), heldout_batches(prepared.examples.first(8), 0)
     before = torch.get_rng_state()
-    assert measure(model, batches) == measure(model, batches)
+    assert measure_heldout(model, batches) == measure_heldout(model, batches)
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)

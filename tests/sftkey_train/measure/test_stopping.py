@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sftkey_train import run as run_module
 from sftkey_train.batches.training_set import read_training_set
-from sftkey_train.measure.heldout import heldout_batches, measure
+from sftkey_train.measure.heldout import heldout_batches, measure_heldout
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.recipe import EarlyStopping
@@ -94,7 +94,7 @@ def test_the_stage_ends_early_and_the_best_model_is_kept_and_loads(tables: dict[
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert len(AutoTokenizer.from_pretrained(folder)) == model.config.vocab_size
     batches = heldout_batches(read_training_set(Path(tables["data"])).examples.first(10), 0)
-    assert measure(model, batches)["loss_by_region"]["key"] == pytest.approx(min(losses), rel=1e-5)
+    assert measure_heldout(model, batches)["loss_by_region"]["key"] == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_a_stage_can_start_from_the_best_of_the_one_before(tables: dict[str, Any], write_recipe: Write) -> None:

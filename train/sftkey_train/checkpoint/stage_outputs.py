@@ -28,7 +28,7 @@ class Outputs:
     recipe: dict[str, Any]
 
 
-def finish(outputs: Outputs, model: "PreTrainedModel") -> None:
+def finish_stage(outputs: Outputs, model: "PreTrainedModel") -> None:
     """Write the stage's result, then drop what was only needed to resume."""
     _write_model(outputs, outputs.folder.final, model)
     if ranks.is_main():

@@ -27,7 +27,7 @@ def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batc
 
 
 @torch.no_grad()
-def measure(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any]:
+def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any]:
     """Loss and exact match per region, given the gold text before each token, over the batches of all ranks.
 
     A region of an example matches when every one of its tokens is the model's first choice. Examples without a token in

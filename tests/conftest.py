@@ -1,7 +1,9 @@
-"""Fixtures shared by all packages: where the real datasets, tokenizers and conformance cases are."""
+"""Fixtures shared by all packages: where the real datasets, tokenizers and conformance cases are; a browser."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +28,22 @@ def shared_data() -> Path:
 def shared_conformance(shared_data: Path) -> Path:
     """Folder with the conformance cases; skips the test where it is absent."""
     return _real_files(shared_data.parent / "conformance", "conformance cases")
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real Chromium; skips the test where it is absent. One in a process: playwright cannot start twice there."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()

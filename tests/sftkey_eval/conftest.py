@@ -1,8 +1,6 @@
 """Fixtures of the evaluation's tests."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from eval_samples import write_data, write_model, write_tokenizer
@@ -21,17 +19,3 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """24 prepared arithmetic rows, tokenised for `tiny_model`."""
     return write_data(tmp_path_factory.mktemp("data") / "test", tiny_model)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A real Chromium; skips the test where it is absent."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    from report_pages import CHROMIUM, FLAGS
-
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield chromium
-        chromium.close()

@@ -82,6 +82,8 @@ def compact(text: str) -> str:
 
 def tighten(text: str) -> str:
     """The second half of `compact`, for a text that is plain already; a second `plain` may change it."""
+    if text.isalnum():
+        return text  # most answers
     return _BRACED_DIGIT.sub(r"\1", _LOOSE_SPACE.sub("", " ".join(text.split())))
 
 

@@ -18,7 +18,8 @@ MAX_ANSWER_CHARS = 10_000  # a longer answer is compared as it is, and left unde
 
 def says_something(gold: Answer) -> bool:
     """A gold that is not empty, apart from its markup."""
-    return bool(strip_markup(gold.text[: MAX_ANSWER_CHARS + 1]).strip("${} "))
+    short = len(gold.text) <= MAX_ANSWER_CHARS
+    return bool((gold.stripped if short else strip_markup(gold.text[: MAX_ANSWER_CHARS + 1])).strip("${} "))
 
 
 def _same_number(gold: Number, predicted: Number, policy: Policy) -> bool:

@@ -268,12 +268,10 @@ def report(
     from sftkey_eval.analysis.comparability import Allowed
     from sftkey_eval.report.report import report as write_report
     from sftkey_eval.report.report import report_line
-    from sftkey_eval.report.terminal import headline_text, paired_text
+    from sftkey_eval.report.terminal import report_text
 
     made = write_report(runs, out, Allowed(allow_different_template, allow_different_prompts))
-    typer.echo(headline_text(made.summaries), err=True)
-    if made.comparisons:
-        typer.echo("\n" + paired_text(made.comparisons), err=True)
+    typer.echo(report_text(made), err=True)
     typer.echo(report_line(made, out))
 
 
@@ -293,7 +291,7 @@ def compare(
     from sftkey_eval.analysis.comparability import Allowed
     from sftkey_eval.report.compare import compare as write_comparison
     from sftkey_eval.report.compare import comparison_line
-    from sftkey_eval.report.report_tables import format_statement
+    from sftkey_eval.report.printed import format_statement
     from sftkey_eval.report.terminal import paired_text
 
     comparison = write_comparison(run_a, run_b, out, Allowed(allow_different_template, allow_different_prompts))

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import Comparison
 from sftkey_eval.analysis.summary import PAPER_WEIGHT, Rate, Summary
-from sftkey_eval.report.report_tables import OUTCOME_TITLES, finding
+from sftkey_eval.report.printed import OUTCOME_TITLES, finding
 
 NUM_COLOURS = 6
 DASHES = ("none", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "12 3")

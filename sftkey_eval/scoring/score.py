@@ -31,7 +31,6 @@ from sftkey_eval.scoring.second_grader import check_second_grader, disagreement,
 
 DEFAULT_TEMPLATE = "sftkey"
 RUN_FILE = "run.json"
-DISAGREEMENTS_FILE = "disagreements.jsonl"
 
 
 @dataclass(slots=True)
@@ -105,8 +104,7 @@ def score_file(
         fields: Where the columns are.
         policy: What counts as equal.
         workers: Processes that score; the file is the same for any number.
-        second_grader: `math-verify`, to have its opinion beside ours; where they differ, `disagreements.jsonl` beside
-            `out` lists it.
+        second_grader: `math-verify`, for its opinion beside ours; `disagreements_path(out)` lists where they differ.
 
     Raises:
         SFTKeyError: What `survey_completions` refuses, an unknown template or answer type, an unusable `out`.
@@ -114,7 +112,7 @@ def score_file(
     fields = fields or Fields()
     forced = None if answer_type is None else check_answer_type(answer_type)
     check_second_grader(second_grader)
-    run = _read_run(path)
+    run = _read_run(path, template)
     survey = survey_completions(path, fields)
     used = _template(template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
@@ -173,9 +171,13 @@ def _provenance(job: _Job) -> dict[str, Any]:
     }
 
 
+def disagreements_path(out: Path) -> Path:
+    """Where the disagreements of a verdicts file are listed: `a.disagreements.jsonl` beside `a.parquet`."""
+    return out.with_name(f"{out.name.removesuffix('.parquet')}.disagreements.jsonl")
+
+
 def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:
-    path = out.parent / DISAGREEMENTS_FILE
-    return nullcontext() if second_grader is None else write_lines(path)
+    return nullcontext() if second_grader is None else write_lines(disagreements_path(out))
 
 
 def score_completion(
@@ -255,7 +257,8 @@ def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:
         yield batch
 
 
-def _read_run(path: Path) -> dict[str, Any] | None:
+def _read_run(path: Path, template: str | None) -> dict[str, Any] | None:
+    """The record beside the completions, if it is of these: a folder has one, and may hold other completions."""
     run_file = path.parent / RUN_FILE
     try:
         run = json.loads(run_file.read_text(encoding="utf-8"))
@@ -263,7 +266,15 @@ def _read_run(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise SFTKeyError(f"{run_file}: broken JSON: {error}") from None
-    return run if isinstance(run, dict) else None
+    if not isinstance(run, dict):
+        return None
+    if (described := run.get("completions", path.name)) == path.name:
+        return run
+    if template is None:
+        raise SFTKeyError(
+            f"{run_file} tells of {described!r}, not of {path.name!r}; name the template of these with --template"
+        )
+    return None
 
 
 def _template(name: str | None, run: dict[str, Any] | None, run_file: Path) -> Template:

@@ -26,7 +26,7 @@ def arms_text(arms: Sequence[ArmRates]) -> str:
     rows = [["arm", "seeds", *OUTCOME_TITLES.values()]]
     for arm in arms:
         rates = [arm.rates[name] for name in OUTCOME_TITLES]
-        shown = (f"{percent(r.value)} [{interval(r.low, r.high)}]" for r in rates)
+        shown = (percent(r.value) + ("" if r.low is None else f" [{interval(r.low, r.high)}]") for r in rates)
         rows.append([arm.label, str(arm.num_seeds), *shown])
     return _columns(rows)
 

@@ -88,11 +88,12 @@ def share_of_samples(right: Array, samples: int) -> Measured:
 
 
 Drawn = Callable[[np.random.Generator, int], Array]
-POPULATIONS: dict[str, tuple[Drawn, float]] = {
-    "between": (lambda rng, n: rng.beta(0.6, 0.4, n), 0.6),
-    "all or nothing": (lambda rng, n: (rng.random(n) < 0.8).astype(float), 0.8),
-    "seldom anything": (lambda rng, n: 0.5 * (rng.random(n) < 0.05), 0.025),
-    "nearly always": (lambda rng, n: np.where(rng.random(n) < 0.1, 0.7, 1.0), 0.97),
+# How often an item is solved, the mean of that, and the least that is covered: Wilson itself dips for shares near 0.
+POPULATIONS: dict[str, tuple[Drawn, float, float]] = {
+    "between": (lambda rng, n: rng.beta(0.6, 0.4, n), 0.6, 0.93),
+    "all or nothing": (lambda rng, n: (rng.random(n) < 0.8).astype(float), 0.8, 0.93),
+    "seldom anything": (lambda rng, n: 0.5 * (rng.random(n) < 0.05), 0.025, 0.90),
+    "nearly always": (lambda rng, n: np.where(rng.random(n) < 0.1, 0.7, 1.0), 0.97, 0.93),
 }
 
 
@@ -109,7 +110,7 @@ def percentiles(right: Array, samples: int, rng: np.random.Generator) -> tuple[f
 def test_a_few_items_with_several_samples_are_covered_where_the_bootstrap_over_them_was_not(
     rounds: int, samples: int, name: str
 ) -> None:
-    draw, true = POPULATIONS[name]
+    draw, true, least = POPULATIONS[name]
     rng = np.random.default_rng(8)
     worst = 1.0
     for num_items in (7, 12, 30):
@@ -121,7 +122,7 @@ def test_a_few_items_with_several_samples_are_covered_where_the_bootstrap_over_t
             if round_ < 250:
                 low, high = percentiles(right, samples, rng)
                 before += low <= true <= high
-        assert covered / rounds > 0.95 - 0.025 - slack(rounds, 0.95), num_items  # the lowest is 0.93
+        assert covered / rounds > least - slack(rounds, least), num_items
         worst = min(worst, before / min(rounds, 250))
     assert worst < 0.91
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import binom, norm
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.statistics.item_means import Array
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 GRID = 20_160
 """Differences are counted in parts of this: whole for means of 1 to 10, 12, 14, 15, 16, 20, 32 or 64 samples."""
-MOST_SUMS = 2**18
+MOST_SUMS = 2**16
+MANY_ITEMS = 2_000
+"""From so many differences on, the sum has the normal distribution in every digit that is printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,15 @@ def sign_flip(differences: Array) -> PairedTest:
     observed = abs(int(scores.sum()))
     if observed == 0:
         return PairedTest(1.0, 1.0)
+    if len(scores) > MANY_ITEMS:
+        deviation = float(np.sqrt((scores.astype(float) ** 2).sum()))
+        mid = 2 * float(norm.sf(observed / deviation))
+        at = 2 * float(norm.pdf(observed / deviation)) / deviation  # sums go in steps of 2
+        return PairedTest(min(1.0, mid + at), mid)
     chances = _null(np.abs(scores))
-    least = 2.0 ** (1 - len(scores))  # what the inverse transform cannot tell from 0
-    at, beyond = float(chances[observed]), float(chances[observed + 1 :].sum())
-    exact = max(least, 2 * (at + beyond))
-    return PairedTest(min(1.0, exact), min(1.0, max(exact - at, exact / 2)))
+    positive = (len(chances) - 1 + observed) // 2
+    at, beyond = float(chances[positive]), float(chances[positive + 1 :].sum())
+    return PairedTest(min(1.0, 2 * (at + beyond)), min(1.0, at + 2 * beyond))
 
 
 def _scores(differences: Array) -> "Int64s":
@@ -62,11 +69,15 @@ def _scores(differences: Array) -> "Int64s":
 
 
 def _null(sizes: "Int64s") -> Array:
-    """Chance of each sum 0, 1, …, of all sizes: by the characteristic function, a product of cosines."""
-    num_sums = 2 * int(sizes.sum()) + 1
-    angles = 2 * np.pi * np.arange(num_sums) / num_sums
-    product = np.ones(num_sums)
+    """Chance of each sum 0, 1, … of the sizes that fall on the positive side, if each does by a coin.
+
+    Added up size by size, of positive terms only, so that the smallest chance is as exact as the largest.
+    """
+    chances: Array = np.ones(1)
     for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
-        product *= np.cos(size * angles) ** count
-    chances: Array = np.fft.ifft(product).real[: num_sums // 2 + 1]
-    return np.clip(chances, 0.0, None)
+        longer: Array = np.zeros(len(chances) + size * count)
+        for num, chance in enumerate(binom.pmf(np.arange(count + 1), count, 0.5)):
+            if chance > 0:
+                longer[num * size : num * size + len(chances)] += chance * chances
+        chances = longer
+    return chances

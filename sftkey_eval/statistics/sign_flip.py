@@ -40,32 +40,32 @@ def sign_flip(differences: Array) -> PairedTest:
     """
     if len(differences) == 0:
         raise SFTKeyError("no items: there is nothing to test")
-    scores = _scores(differences)
+    scores: Int64s = np.rint(differences * GRID).astype(np.int64)
+    scores = scores[scores != 0]
+    if len(scores) == 0:
+        return PairedTest(1.0, 1.0)
+    scores //= np.gcd.reduce(scores)
+    return _normal(scores) if len(scores) > MANY_ITEMS else _exact(scores)
+
+
+def _normal(scores: "Int64s") -> PairedTest:
+    deviation = float(np.sqrt((scores.astype(float) ** 2).sum()))
+    z = abs(float(scores.sum())) / deviation
+    mid, at = 2 * float(norm.sf(z)), 2 * float(norm.pdf(z)) / deviation  # sums go in steps of 2
+    return PairedTest(min(1.0, mid + at), mid)
+
+
+def _exact(scores: "Int64s") -> PairedTest:
+    total = int(np.abs(scores).sum())
+    if total > MOST_SUMS:  # coarser scores make as exact a test
+        scores = np.rint(scores * (MOST_SUMS / total)).astype(np.int64)
     observed = abs(int(scores.sum()))
     if observed == 0:
         return PairedTest(1.0, 1.0)
-    if len(scores) > MANY_ITEMS:
-        deviation = float(np.sqrt((scores.astype(float) ** 2).sum()))
-        mid = 2 * float(norm.sf(observed / deviation))
-        at = 2 * float(norm.pdf(observed / deviation)) / deviation  # sums go in steps of 2
-        return PairedTest(min(1.0, mid + at), mid)
     chances = _null(np.abs(scores))
     positive = (len(chances) - 1 + observed) // 2
     at, beyond = float(chances[positive]), float(chances[positive + 1 :].sum())
     return PairedTest(min(1.0, 2 * (at + beyond)), min(1.0, at + 2 * beyond))
-
-
-def _scores(differences: Array) -> "Int64s":
-    """Whole numbers in proportion to the differences that are not 0; coarser where their sum would be too large."""
-    scores: Int64s = np.rint(differences * GRID).astype(np.int64)
-    scores = scores[scores != 0]
-    if len(scores) == 0:
-        return scores
-    scores //= np.gcd.reduce(scores)
-    total = int(np.abs(scores).sum())
-    if total > MOST_SUMS:
-        scores = np.rint(scores * (MOST_SUMS / 2 / total)).astype(np.int64)
-    return scores
 
 
 def _null(sizes: "Int64s") -> Array:

@@ -32,7 +32,8 @@ def test_of_means_of_samples_it_counts_every_way_to_give_them_signs() -> None:
 def test_many_differences_are_tested_as_the_normal_distribution_has_it(num_items: int, most: int) -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(min(most, 5), most, size=num_items, endpoint=True)
-    values = (rng.binomial(sizes, 0.52) - rng.binomial(sizes, 0.51)) / sizes
+    better = 0.5 + 0.7 / num_items**0.5  # about one and a half standard errors for two samples
+    values = (rng.binomial(sizes, better) - rng.binomial(sizes, 0.5)) / sizes
     z = abs(values.sum()) / np.sqrt((values**2).sum())
     found = sign_flip(values)
     assert found.mid == pytest.approx(2 * norm.sf(z), abs=1e-3)

@@ -109,12 +109,10 @@ def report(
     require("report", "eval", *REPORT)
     from sftkey_eval.report.report import report as write_report
     from sftkey_eval.report.report import report_line
-    from sftkey_eval.report.terminal import headline_text, paired_text
+    from sftkey_eval.report.terminal import report_text
 
     made = write_report(runs, out, allowed)
-    typer.echo(headline_text(made.summaries), err=True)
-    if made.comparisons:
-        typer.echo("\n" + paired_text(made.comparisons), err=True)
+    typer.echo(report_text(made), err=True)
     typer.echo(report_line(made, out))
 
 
@@ -133,7 +131,7 @@ def compare(
     require("compare", "eval", *REPORT)
     from sftkey_eval.report.compare import compare as write_comparison
     from sftkey_eval.report.compare import comparison_line
-    from sftkey_eval.report.report_tables import format_statement
+    from sftkey_eval.report.printed import format_statement
     from sftkey_eval.report.terminal import paired_text
 
     comparison = write_comparison(run_a, run_b, out, allowed)

@@ -9,9 +9,46 @@ from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.comparability import refuse_unlike
 from sftkey_eval.analysis.item_samples import by_item
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.paired_comparison import PAIRED_OUTCOMES, PairedEstimate
+from sftkey_eval.analysis.paired_comparison import PAIRED_OUTCOMES
 from sftkey_eval.records.verdicts import Verdict
-from sftkey_eval.statistics.resampling import Array, items_by_seeds
+from sftkey_eval.statistics.arm_seeds import SeedEstimate, arm_difference, arm_share
+from sftkey_eval.statistics.item_means import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRates:
+    """What an arm has over its seeds.
+
+    Args:
+        label: The arm's.
+        num_items: Items.
+        num_seeds: Its runs.
+        rates: By outcome; without an interval where the arm has one run only.
+    """
+
+    label: str
+    num_items: int
+    num_seeds: int
+    rates: dict[str, SeedEstimate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRate:
+    """A difference between two arms over items and seeds, second less first.
+
+    `detectable` is the smallest difference found with 80 % power. All but the difference are None where an arm has one
+    run only.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    detectable: float | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the 95 % interval leaves 0 out."""
+        return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +60,14 @@ class ArmComparison:
         second: Label of the arm that is compared.
         num_items: Items.
         num_seeds: Runs of each arm, in that order.
-        rates: By outcome; without an interval where an arm has one run only.
+        rates: By outcome.
     """
 
     first: str
     second: str
     num_items: int
     num_seeds: tuple[int, int]
-    rates: dict[str, PairedEstimate]
+    rates: dict[str, ArmRate]
 
 
 def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -39,6 +76,23 @@ def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for run in runs:
         found.setdefault(run.arm, []).append(run)
     return found
+
+
+def arm_rates(runs: Sequence[Run]) -> list[ArmRates]:
+    """What each arm has over its seeds, where any has several runs, all of the same items; else none."""
+    by_arm = arms(runs)
+    if len(by_arm) == len(runs):
+        return []
+    order = list(by_item(runs[0].verdicts))
+    return [
+        ArmRates(
+            label=label,
+            num_items=len(order),
+            num_seeds=len(its_runs),
+            rates={name: arm_share(_item_means(its_runs, order, name)) for name in PAIRED_OUTCOMES},
+        )
+        for label, its_runs in by_arm.items()
+    ]
 
 
 def compare_arms(runs: Sequence[Run], allowed: Allowed | None = None) -> list[ArmComparison]:
@@ -60,8 +114,8 @@ def _compare(first: str, its_runs: list[Run], second: str, second_runs: list[Run
     order = list(by_item(its_runs[0].verdicts))
     rates = {}
     for name in PAIRED_OUTCOMES:
-        found = items_by_seeds(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
-        rates[name] = PairedEstimate(found.value, found.low, found.high)
+        found = arm_difference(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
+        rates[name] = ArmRate(difference=found.value, low=found.low, high=found.high, detectable=found.detectable)
     num_seeds = (len(its_runs), len(second_runs))
     return ArmComparison(first=first, second=second, num_items=len(order), num_seeds=num_seeds, rates=rates)
 

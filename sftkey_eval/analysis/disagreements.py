@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.summary import Rate, rate
+from sftkey_eval.analysis.summary import Rate, Shares
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.scoring.second_grader import disagreement
 
@@ -28,6 +28,7 @@ def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
     for run in runs:
         graded = [verdict for verdict in run.verdicts if verdict.second_verdict]
         if graded:
-            differing = tuple(verdict for verdict in graded if disagreement(verdict))
-            found[run.label] = Opinions(rate(len(differing), len(graded)), differing)
+            differs = [disagreement(verdict) for verdict in graded]
+            differing = tuple(verdict for verdict, differ in zip(graded, differs, strict=True) if differ)
+            found[run.label] = Opinions(Shares(graded)(differs), differing)
     return found

@@ -7,7 +7,7 @@ from statistics import quantiles
 
 from sftkey_data.format.marks import Malformed
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.summary import Rate, rate
+from sftkey_eval.analysis.summary import Rate, Shares
 from sftkey_eval.records.verdicts import Verdict
 
 MAX_BINS = 5
@@ -79,9 +79,8 @@ def cot_words(run: Run, verdict: Verdict) -> int:
 def _rates(runs: Sequence[Run], placed: Sequence[Sequence[int]], num_groups: int) -> dict[str, tuple[Rate, ...]]:
     found = {}
     for run, groups in zip(runs, placed, strict=True):
-        right, total = [0] * num_groups, [0] * num_groups
-        for verdict, group in zip(run.verdicts, groups, strict=True):
-            total[group] += 1
-            right[group] += verdict.correct
-        found[run.label] = tuple(rate(k, n) for k, n in zip(right, total, strict=True))
+        share_of = Shares(run.verdicts)
+        among = [[at == group for at in groups] for group in range(num_groups)]
+        correct = [[a and v.correct for a, v in zip(within, run.verdicts, strict=True)] for within in among]
+        found[run.label] = tuple(map(share_of, correct, among))
     return found

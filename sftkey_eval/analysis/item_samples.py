@@ -10,13 +10,12 @@ import numpy as np
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.statistics.resampling import Estimate, mean_of_items
+from sftkey_eval.statistics.item_means import Estimate
+from sftkey_eval.statistics.item_shares import share
+from sftkey_eval.statistics.proportions import QUANTILE
 
 if TYPE_CHECKING:
     from sftkey_eval.records.verdicts import Verdict
-
-
-SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +60,15 @@ def sample_rates(verdicts: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY)
     return SampleRates(
         num_items=len(items),
         num_samples=num_samples,
-        pass_at={k: mean_of_items(np.array([pass_at_k(n, c, k) for n, c in counts]), bounds=SHARE) for k in sizes},
-        majority=mean_of_items(
-            np.array([float(majority_is_correct(samples, policy)) for samples in items]), bounds=SHARE
-        ),
+        pass_at={k: _over_items([pass_at_k(n, c, k) for n, c in counts]) for k in sizes},
+        majority=_over_items([float(majority_is_correct(samples, policy)) for samples in items]),
     )
+
+
+def _over_items(shares: Sequence[float]) -> Estimate:
+    mean = share(np.array(shares), np.ones(len(shares)))
+    interval = mean.limits(QUANTILE)
+    return Estimate(mean.value, interval.low, interval.high)
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:

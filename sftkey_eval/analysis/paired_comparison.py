@@ -4,17 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import norm, t
-
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.comparability import pair_up, refuse_unlike
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT
+from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT, Shares
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.statistics import proportions
-from sftkey_eval.statistics.resampling import Array, bootstrap, mean_of_items
+from sftkey_eval.statistics.item_shares import Measured, difference, mixture
+from sftkey_eval.statistics.sign_flip import sign_flip
 
 FORMAT_MARGIN = 0.01
 """Non-inferiority margin of the format rate, fixed beforehand: one point."""
@@ -48,10 +45,10 @@ class PairedRate:
         gained: With it in the second run only (c).
         neither: Without it in both.
         difference: `(gained - lost) / n`.
-        low: 95 % interval of the difference, lower end: Newcombe's, or of item means Student's.
+        low: 95 % interval of the difference, lower end: Newcombe's, of item means for what the items are worth.
         high: Its upper end.
-        p_exact: McNemar's exact test, two-sided; of item means Student's.
-        p_mid: The mid-p version of it; of item means the same as `p_exact`.
+        p_exact: McNemar's exact test, two-sided; of item means the exact test of their signs.
+        p_mid: The mid-p version of it.
         detectable: The smallest difference found with 80 % power given this many items and discordant pairs.
         test: Which of the two: items with several samples are compared by their means, each item counting once.
         p_non_inferior: One-sided p of "worse by the format's margin or more".
@@ -84,10 +81,9 @@ class PairedRate:
 
 @dataclass(frozen=True, slots=True)
 class PairedEstimate:
-    """A difference that is no difference of counts, with its seeded bootstrap 95 % interval over the items.
+    """A difference that is no difference of counts, with its 95 % interval over the items.
 
-    All are None where one of the runs has no such number: no completion with a valid format. Ends are None where
-    nothing is known of the spread.
+    All are None where one of the runs has no such number: no completion with a valid format.
     """
 
     difference: float | None
@@ -135,13 +131,13 @@ def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Com
     """
     accepted = refuse_unlike(first, second, allowed or Allowed())
     pairs = pair_up(first, second)
-    items = _items(pairs)
+    shares = Shares([before for before, _ in pairs]), Shares([now for _, now in pairs])
     weights = (PAPER_WEIGHT, *COMPOSITE_WEIGHTS)
-    given_format, composite, *curve = _estimates(pairs, items, weights)
+    given_format, composite, *curve = _estimates(pairs, *shares, weights)
     return Comparison(
         first=first,
         second=second,
-        rates={name: _paired_rate(name, pairs, items) for name in PAIRED_OUTCOMES},
+        rates={name: _paired_rate(name, pairs, *shares) for name in PAIRED_OUTCOMES},
         given_format=given_format,
         composite=composite,
         composite_curve=dict(zip(COMPOSITE_WEIGHTS, curve, strict=True)),
@@ -162,15 +158,14 @@ def changes(before: Verdict, now: Verdict) -> list[str]:
     return [answer, "format_gained" if now.format_valid else "format_lost"]
 
 
-def _paired_rate(name: str, pairs: Pairs, items: NDArray[np.intp]) -> PairedRate:
+def _paired_rate(name: str, pairs: Pairs, before: Shares, now: Shares) -> PairedRate:
     outcome = PAIRED_OUTCOMES[name]
-    cells = [(outcome(before), outcome(now)) for before, now in pairs]
+    cells = [(outcome(one), outcome(other)) for one, other in pairs]
     both, lost, gained, neither = (
         cells.count(cell) for cell in ((True, True), (True, False), (False, True), (False, False))
     )
-    table = (both, lost, gained, neither)
-    by_item = _of_table(table) if len(set(items)) == len(pairs) else _of_item_means(cells, items)
-    return PairedRate(outcome=name, both=both, lost=lost, gained=gained, neither=neither, **by_item)
+    numbers = _of_table((both, lost, gained, neither)) if before.one_each else _of_items(cells, before, now)
+    return PairedRate(outcome=name, both=both, lost=lost, gained=gained, neither=neither, **numbers)
 
 
 def _of_table(table: tuple[int, int, int, int]) -> dict[str, Any]:
@@ -188,62 +183,36 @@ def _of_table(table: tuple[int, int, int, int]) -> dict[str, Any]:
     }
 
 
-def _of_item_means(cells: Sequence[tuple[bool, bool]], items: NDArray[np.intp]) -> dict[str, Any]:
-    """By the mean difference of each item's samples; Student's test of the means, with no spread none at all."""
-    change = np.array([float(now) - float(before) for before, now in cells])
-    means = np.bincount(items, weights=change) / np.bincount(items)
-    found = mean_of_items(means)
-    error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0
-    p = p_worse = 1.0
-    if error > 0:
-        p = 2 * float(t.sf(abs(found.value) / error, len(means) - 1))
-        p_worse = float(t.sf((found.value + FORMAT_MARGIN) / error, len(means) - 1))
+def _of_items(cells: Sequence[tuple[bool, bool]], before: Shares, now: Shares) -> dict[str, Any]:
+    """By the share of each item's samples; where every item's samples agree, the same as one sample of each."""
+    first, second = before.measured([one for one, _ in cells]), now.measured([other for _, other in cells])
+    limits = difference(first, second)
+    interval, change = limits(proportions.QUANTILE), second.value - first.value
+    p = sign_flip((now.sums([other for _, other in cells]) - before.sums([one for one, _ in cells])) / before.sizes)
     return {
-        "difference": found.value,
-        "low": -1.0 if found.low is None else max(-1.0, found.low),
-        "high": 1.0 if found.high is None else min(1.0, found.high),
-        "p_exact": p,
-        "p_mid": p,
-        "detectable": min(1.0, float(norm.isf(0.025) + norm.ppf(0.8)) * error) if error > 0 else 1.0,
+        "difference": change,
+        "low": interval.low,
+        "high": interval.high,
+        "p_exact": p.exact,
+        "p_mid": p.mid,
+        "detectable": proportions.detectable_by_interval(interval),
         "test": "item_means",
-        "p_non_inferior": p_worse,
+        "p_non_inferior": proportions.p_worse(change, limits, margin=FORMAT_MARGIN),
     }
 
 
-def _items(pairs: Pairs) -> NDArray[np.intp]:
-    """The number of each pair's item."""
-    _, items = np.unique([before.item_id for before, _ in pairs], return_inverse=True)
-    return items
+def _estimates(pairs: Pairs, before: Shares, now: Shares, weights: Sequence[float]) -> list[PairedEstimate]:
+    """Differences of the accuracy among format-valid, then of the composite at each weight."""
+    runs = [(before, [one for one, _ in pairs]), (now, [other for _, other in pairs])]
+    flags = [(share_of, [v.correct for v in run], [v.format_valid for v in run]) for share_of, run in runs]
+    nobody_valid = any(not any(valid) for _, _, valid in flags)
+    among_valid = [] if nobody_valid else [share_of.measured(correct, valid) for share_of, correct, valid in flags]
+    given_format = _estimate(*among_valid) if among_valid else PairedEstimate(None, None, None)
+    parts = [(share_of.measured(correct), share_of.measured(valid)) for share_of, correct, valid in flags]
+    composites = [_estimate(*(mixture(weight, *rates) for rates in parts)) for weight in weights]
+    return [given_format, *composites]
 
 
-def _estimates(pairs: Pairs, items: NDArray[np.intp], weights: Sequence[float]) -> list[PairedEstimate]:
-    """Differences of the accuracy among format-valid, then of the composite at each weight, resampled together."""
-    flags = np.array([[float(f(v)) for v in pair for f in (_valid, _correct)] + [1.0] for pair in pairs])
-    columns: Array = np.stack([np.bincount(items, weights=column) for column in flags.T], axis=1)
-
-    def composites(means: Array) -> Array:
-        valid, correct, valid_now, correct_now, all_ = means.T
-        values = [(w * (correct_now - correct) + (1 - w) * (valid_now - valid)) / all_ for w in weights]
-        return np.stack(values, axis=1, dtype=float)
-
-    def given_format(means: Array) -> Array:
-        valid, correct, valid_now, correct_now, _ = means.T
-        return np.stack([correct_now / valid_now - correct / valid], axis=1)
-
-    nobody_valid = (columns.sum(axis=0)[[0, 2]] == 0).any()
-    first = [PairedEstimate(None, None, None)] if nobody_valid else _resampled(columns, given_format)
-    return [*first, *_resampled(columns, composites)]
-
-
-def _resampled(columns: Array, statistic: Callable[[Array], Array]) -> list[PairedEstimate]:
-    values = statistic(columns.mean(axis=0, keepdims=True))[0]
-    intervals = bootstrap(columns, statistic)
-    return [PairedEstimate(float(v), i.low, i.high) for v, i in zip(values, intervals, strict=True)]
-
-
-def _valid(verdict: Verdict) -> bool:
-    return verdict.format_valid
-
-
-def _correct(verdict: Verdict) -> bool:
-    return verdict.correct
+def _estimate(first: Measured, second: Measured) -> PairedEstimate:
+    interval = difference(first, second)(proportions.QUANTILE)
+    return PairedEstimate(second.value - first.value, interval.low, interval.high)

@@ -12,7 +12,8 @@ from sftkey_eval.analysis.item_samples import SampleRates, sample_rates
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
 from sftkey_eval.statistics import proportions
-from sftkey_eval.statistics.resampling import Array, bootstrap
+from sftkey_eval.statistics.item_means import Array
+from sftkey_eval.statistics.item_shares import Measured, mixture, share
 
 PAPER_WEIGHT = 0.7
 """Weight of accuracy in the paper's composite; format has the rest."""
@@ -26,7 +27,7 @@ COMPOSITE_WEIGHTS = tuple(w / 10 for w in range(11))
 class Rate:
     """`k` of `n` with a 95 % interval; value and interval are None where `n` is 0.
 
-    The interval is Wilson's, or where items have several samples a bootstrap over the items: samples of one item are
+    The interval is Wilson's; where items have several samples, for what the items are worth: samples of one item are
     not independent of each other.
     """
 
@@ -47,7 +48,7 @@ def rate(k: int, n: int) -> Rate:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The composite at one weight of accuracy, with its bootstrap 95 % interval over the items."""
+    """The composite at one weight of accuracy, with its 95 % interval over the items."""
 
     weight: float
     value: float
@@ -126,70 +127,73 @@ def summarize(verdicts: Sequence[Verdict], policy: Policy = DEFAULT_POLICY) -> S
     n = len(verdicts)
     if n == 0:
         raise SFTKeyError("no verdicts, so there is nothing to report")
-    share = _Shares(verdicts)
+    share_of = Shares(verdicts)
     valid, correct = [v.format_valid for v in verdicts], [v.correct for v in verdicts]
     undecided = sum(v.format_valid and v.verdict == "undecided" for v in verdicts)
     codes = Counter(v.format_error for v in verdicts if v.format_error is not None)
-    strict, form = share(correct), share(valid)
+    strict, form = share_of(correct), share_of(valid)
     return Summary(
         num_items=n,
         format=form,
-        format_tolerant=share([v.format_tolerant for v in verdicts]),
-        format_present=share([v.format_present for v in verdicts]),
+        format_tolerant=share_of([v.format_tolerant for v in verdicts]),
+        format_present=share_of([v.format_present for v in verdicts]),
         strict=strict,
-        lenient=share([v.lenient_correct for v in verdicts]),
-        given_format=share(correct, among=valid),
+        lenient=share_of([v.lenient_correct for v in verdicts]),
+        given_format=share_of(correct, among=valid),
         undecided=undecided,
         unscored=sum(v.verdict == "unscored" for v in verdicts),
         strict_if_wrong=strict.k / n,
         strict_if_right=(strict.k + undecided) / n,
         composite=(PAPER_WEIGHT * strict.k + (1 - PAPER_WEIGHT) * form.k) / n,
-        error_classes={name: share([v.error_class == name for v in verdicts]) for name in ERROR_CLASSES},
+        error_classes={name: share_of([v.error_class == name for v in verdicts]) for name in ERROR_CLASSES},
         format_errors=dict(sorted(codes.items(), key=lambda item: (-item[1], item[0]))),
-        lucky=share([v.correct and v.lucky for v in verdicts], among=correct),
+        lucky=share_of([v.correct and v.lucky for v in verdicts], among=correct),
         finish_reasons=dict(sorted(Counter(v.finish_reason or "unknown" for v in verdicts).items())),
-        composite_curve=share.curve(correct, valid),
+        composite_curve=share_of.curve(correct, valid),
         samples=sample_rates(verdicts, policy),
     )
 
 
-class _Shares:
+class Shares:
     """Proportions over the completions of a run, with intervals that know which are samples of one item."""
 
     def __init__(self, verdicts: Sequence[Verdict]) -> None:
         _, self._item = np.unique([verdict.item_id for verdict in verdicts], return_inverse=True)
         self._num_items = int(self._item.max()) + 1
-        self._one_each = self._num_items == len(verdicts)
+        self.one_each = self._num_items == len(verdicts)
+        """Whether every item has one sample."""
+        self.sizes: Array = np.bincount(self._item).astype(float)
+        """(items,), the number of its samples."""
 
     def __call__(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> Rate:
         """How many of the completions that are `among` have the flag; flags elsewhere must be false."""
         k, n = sum(flags), len(flags) if among is None else sum(among)
-        if self._one_each or n == 0:
+        if self.one_each or n == 0:
             return rate(k, n)
-        columns = self._sums(flags, [True] * len(flags) if among is None else among)
-        (interval,) = bootstrap(columns, lambda means: means[:, :1] / means[:, 1:])
+        interval = self.measured(flags, among).limits(proportions.QUANTILE)
         return Rate(k, n, k / n, interval.low, interval.high)
 
+    def measured(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> Measured:
+        """The same, as a number whose items can be compared with another run's.
+
+        Raises:
+            SFTKeyError: Nothing is `among`.
+        """
+        every = [True] * len(flags) if among is None else among
+        return share(self.sums(flags), self.sums(every), most=sum(every))
+
+    def sums(self, flags: Sequence[bool]) -> Array:
+        """How many completions of each item have the flag, (items,), in the order of the item ids."""
+        found: Array = np.zeros(self._num_items)
+        np.add.at(found, self._item, flags)
+        return found
+
     def curve(self, correct: Sequence[bool], valid: Sequence[bool]) -> tuple[CurvePoint, ...]:
-        """The composite over the weights, all from the same resamples."""
-        weights = np.array(COMPOSITE_WEIGHTS)
-        columns = self._sums(correct, valid, [True] * len(valid))
-
-        def composite(means: Array) -> Array:
-            values: Array = (means[:, :1] * weights + means[:, 1:2] * (1 - weights)) / means[:, 2:]
-            return values
-
-        values = composite(columns.mean(axis=0, keepdims=True))[0]
-        intervals = bootstrap(columns, composite)
-        return tuple(
-            CurvePoint(w, float(value), i.low, i.high)
-            for w, value, i in zip(COMPOSITE_WEIGHTS, values, intervals, strict=True)
-        )
-
-    def _sums(self, *columns: Sequence[bool]) -> Array:
-        """How many completions of each item have each flag, (items, columns)."""
-        sums = [np.bincount(self._item, weights=np.array(c, dtype=float), minlength=self._num_items) for c in columns]
-        return np.stack(sums, axis=1)
+        """The composite over the weights."""
+        accuracy, form = self.measured(correct), self.measured(valid)
+        mixed = [(weight, mixture(weight, accuracy, form)) for weight in COMPOSITE_WEIGHTS]
+        limits = [(weight, found.value, found.limits(proportions.QUANTILE)) for weight, found in mixed]
+        return tuple(CurvePoint(weight, value, interval.low, interval.high) for weight, value, interval in limits)
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.analysis.item_samples import SHARE
-from sftkey_eval.statistics.proportions import newcombe_paired, wilson
-from sftkey_eval.statistics.resampling import Array, Estimate, mean_of_items
+from sftkey_eval.statistics.item_means import Array, Estimate, mean_of_items
+from sftkey_eval.statistics.item_shares import difference, share
+from sftkey_eval.statistics.proportions import QUANTILE
 
 FORCED_FILE = "teacher_forced.jsonl"
 
@@ -179,13 +179,10 @@ def _means(items: Array) -> KeyMeans:
     if len(items) == 0:
         return KeyMeans(num_items=0, nll=None, nll_per_token=None, exact=None)
     nll, per_token, exact = items.T
-    if _are_counts(exact):  # a proportion, with its interval as everywhere in a report
-        interval = wilson(int(exact.sum()), len(exact))
-        share = Estimate(float(exact.mean()), interval.low, interval.high)
-    else:
-        share = mean_of_items(exact, bounds=SHARE)
+    interval = share(exact, np.ones(len(exact))).limits(QUANTILE)
+    exact_share = Estimate(float(exact.mean()), interval.low, interval.high)
     means = [mean_of_items(column, bounds=(0.0, np.inf)) for column in (nll, per_token)]
-    return KeyMeans(num_items=len(items), nll=means[0], nll_per_token=means[1], exact=share)
+    return KeyMeans(num_items=len(items), nll=means[0], nll_per_token=means[1], exact=exact_share)
 
 
 def _differences(first: Array, second: Array) -> KeyMeans:
@@ -193,21 +190,10 @@ def _differences(first: Array, second: Array) -> KeyMeans:
     if len(first) == 0:
         return _means(first)
     nll, per_token, exact = (second - first).T
-    before, now = first[:, 2], second[:, 2]
-    if _are_counts(before) and _are_counts(now):
-        pairs = Counter(zip(before.astype(bool).tolist(), now.astype(bool).tolist(), strict=True))
-        interval = newcombe_paired(
-            *(pairs[pair] for pair in ((True, True), (True, False), (False, True), (False, False)))
-        )
-        gap = Estimate(float(exact.mean()), interval.low, interval.high)
-    else:
-        gap = mean_of_items(exact)
+    before, now = (share(side[:, 2], np.ones(len(side))) for side in (first, second))
+    interval = difference(before, now)(QUANTILE)
+    gap = Estimate(float(exact.mean()), interval.low, interval.high)
     return KeyMeans(num_items=len(first), nll=mean_of_items(nll), nll_per_token=mean_of_items(per_token), exact=gap)
-
-
-def _are_counts(column: Array) -> bool:
-    """Whether each item is right or wrong, and none is right in some of its samples only."""
-    return bool(np.isin(column, (0.0, 1.0)).all())
 
 
 def _codes(faults: Iterable[str | None]) -> dict[str, int]:

@@ -193,6 +193,7 @@ def _settle(options: GenerateOptions, out: Path, record: RunRecord) -> None:
     record_path = out.parent / RECORD_FILE
     ours = [path for path in (out, partial_path(out)) if path.exists() and path.stat().st_size]
     if options.overwrite:
+        _refuse_anothers(record_path, record)
         for path in (*ours, record_path):
             path.unlink(missing_ok=True)
         ours = []
@@ -204,14 +205,30 @@ def _settle(options: GenerateOptions, out: Path, record: RunRecord) -> None:
         raise SFTKeyError(f"{out} is there without its {RECORD_FILE}: name another --out, or --overwrite")
 
 
+def _refuse_anothers(record_path: Path, record: RunRecord) -> None:
+    """A folder has one run record: never take it from completions of another name that are still there."""
+    try:
+        others = record_path.with_name(read_record(record_path).completions)
+    except SFTKeyError:  # none, or none that can be read
+        return
+    if others.name != record.completions and (others.exists() or partial_path(others).exists()):
+        raise SFTKeyError(f"{record_path} is the record of {others}; write to another folder")
+
+
 def _recall(cache: Cache, requests: Sequence[Request], journal: Journal, record: RunRecord) -> int:
     """Write what the cache knows of what the journal lacks; returns how many."""
     missing = set(journal.missing)
     known = cache.find(request for request in requests if request.id in missing)
     if known:
-        write_record(record, journal.path.parent / RECORD_FILE)
+        _write_record(record, journal)
         journal.append(request.row(generated) for request, generated in known)
     return len(known)
+
+
+def _write_record(record: RunRecord, journal: Journal) -> None:
+    path = journal.path.parent / RECORD_FILE
+    _refuse_anothers(path, record)  # begun at the same time in the same folder
+    write_record(record, path)
 
 
 def _complete(
@@ -228,7 +245,7 @@ def _complete(
 
     backend = open_backend(options, tokenizer, encoded)
     _refuse_long(requests, encoded, backend, options.max_new_tokens)
-    write_record(record, journal.path.parent / RECORD_FILE)
+    _write_record(record, journal)
     num_tokens, num_done, started = 0, 0, time.perf_counter()
     with progress("generate", total=len(requests)) as bar:
         bar.advance(bar.task_ids[0], len(requests) - len(journal.missing))

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import Comparison
 from sftkey_eval.analysis.summary import PAPER_WEIGHT, Rate, Summary
-from sftkey_eval.report.report_tables import OUTCOME_TITLES, finding
+from sftkey_eval.report.printed import OUTCOME_TITLES, finding
 
 NUM_COLOURS = 6  # `.r-0` to `.r-5` in charts.css, RUN_COLOURS in report_plots.py
 # So that lines are told apart in grey, too; as SVG has them, lengths of line and gap.

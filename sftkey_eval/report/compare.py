@@ -14,11 +14,11 @@ from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Com
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import paired_examples
+from sftkey_eval.report.further_tables import ratios_table
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report import common_values, comparison_json
 from sftkey_eval.report.report_tables import flipped_table, paired_table, run_tables
-from sftkey_eval.report.resampled_tables import resampled_table
 from sftkey_eval.report.tables import Table, write_tables
 
 SHOWN_FLIPPED = 200
@@ -73,7 +73,7 @@ def comparison_line(comparison: Comparison, out: Path) -> str:
 def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
     runs = [comparison.first, comparison.second]
     first, *others = run_tables(summaries, breakdowns(runs), opinions(runs))
-    paired = [paired_table([comparison], tuple(PAIRED_OUTCOMES)), resampled_table([comparison])]
+    paired = [paired_table([comparison], tuple(PAIRED_OUTCOMES)), ratios_table([comparison])]
     return [first, *paired, flipped_table(comparison), *others]
 
 

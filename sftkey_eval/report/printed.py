@@ -1,12 +1,12 @@
-"""Values as a report prints them: percent, counts, intervals, and text without what cannot be seen."""
+"""What a report prints: percent, counts, intervals, findings in words, and text without what cannot be seen."""
 
 import re
-from typing import TYPE_CHECKING
 
+from sftkey_eval.analysis.arms import ArmRate
+from sftkey_eval.analysis.paired_comparison import FORMAT_MARGIN, Comparison, PairedRate
 from sftkey_eval.analysis.summary import Rate
 
-if TYPE_CHECKING:
-    pass
+OUTCOME_TITLES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
 
 # C0 and C1 controls, direction marks, zero-width characters and halves of pairs: invisible, or able to reorder text.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
@@ -44,6 +44,32 @@ def p_value(value: float) -> str:
 def counts(rate: Rate) -> str:
     """`146/400`."""
     return f"{rate.k}/{rate.n}"
+
+
+def finding(rate: PairedRate | ArmRate) -> str:
+    """What a difference shows, in words; beside a null result, what could have been shown."""
+    if rate.shown:
+        return "higher" if rate.difference > 0 else "lower"
+    if rate.detectable is None:
+        return "nothing can be shown: an arm with one seed does not tell how much seeds differ"
+    return f"no difference shown; 80 % power begins at {shown_from(rate.detectable)} points"
+
+
+def shown_from(detectable: float | None) -> str:
+    """The smallest difference found with 80 % power, in points, or a dash where there is none."""
+    return "–" if detectable is None else f"{100 * detectable:.1f}"
+
+
+def format_statement(comparison: Comparison) -> str:
+    """What the non-inferiority test of the format says, in a sentence."""
+    margin = f"{100 * FORMAT_MARGIN:.0f} point"
+    said = "is shown" if comparison.format_non_inferior else "is not shown"
+    rate = comparison.rates["format"]
+    return (
+        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
+        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
+        "margin fixed beforehand)."
+    )
 
 
 def printed_size(num_bytes: int) -> str:

@@ -10,7 +10,7 @@ import sftkey_data
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.allowed_differences import Allowed
-from sftkey_eval.analysis.arms import ArmComparison, compare_arms
+from sftkey_eval.analysis.arms import ArmComparison, ArmRates, arm_rates, arms, compare_arms
 from sftkey_eval.analysis.disagreements import Opinions, opinions
 from sftkey_eval.analysis.groups import Breakdown, breakdowns
 from sftkey_eval.analysis.loaded_runs import Run, load_runs
@@ -19,19 +19,17 @@ from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import CLASS_LABELS, single_examples
+from sftkey_eval.report.further_tables import ARM_PAIRS_CAPTION, ARMS_CAPTION, arm_pairs_table, arms_table, ratios_table
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.printed import OUTCOME_TITLES, finding, format_statement, shown_from
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report_tables import (
-    OUTCOME_TITLES,
     RATES_CAPTION,
     classes_seen,
     codes_seen,
-    finding,
-    format_statement,
     paired_table,
     run_tables,
 )
-from sftkey_eval.report.resampled_tables import arms_table, resampled_table
 from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
 
 
@@ -45,16 +43,16 @@ class Report:
     seconds: dict[str, Opinions]
     comparisons: list[Comparison]
     arms: list[ArmComparison]
+    arm_rates: list[ArmRates]
     not_paired: list[str]
 
     @property
     def tables(self) -> list[Table]:
         """Every table, in reading order."""
-        paired = [arms_table(self.arms)] if self.arms else []
-        if self.comparisons:
-            paired += [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), resampled_table(self.comparisons)]
+        found = [arms_table(self.arm_rates), arm_pairs_table(self.arms)]
         first, *others = run_tables(self.summaries, self.breakdowns, self.seconds)
-        return [first, *paired, *others]
+        paired = [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), ratios_table(self.comparisons)]
+        return [table for table in (*found, first, *paired, *others) if table.rows]
 
 
 def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> Report:
@@ -91,14 +89,14 @@ def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
             comparisons.append(compare_runs(runs[0], run, allowed))
         except SFTKeyError as error:
             not_paired.append(str(error))
-    arms = [] if not_paired else compare_arms(runs, allowed)
     return Report(
         runs=runs,
         summaries={run.label: summarize(run.verdicts, run.policy) for run in runs},
         breakdowns=breakdowns(runs),
         seconds=opinions(runs),
         comparisons=comparisons,
-        arms=arms,
+        arms=[] if not_paired else compare_arms(runs, allowed),
+        arm_rates=[] if not_paired else arm_rates(runs),
         not_paired=not_paired,
     )
 
@@ -108,6 +106,7 @@ def report_json(made: Report) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "code_version": sftkey_data.__version__,
+        **arms_json(made),
         "runs": [
             {"label": run.label, **summary_json(made.summaries[run.label]), "provenance": provenance_json(run)}
             for run in made.runs
@@ -115,8 +114,24 @@ def report_json(made: Report) -> dict[str, Any]:
         "breakdowns": [asdict(breakdown) for breakdown in made.breakdowns],
         "second_grader": second_json(made.seconds),
         "paired": [comparison_json(comparison) for comparison in made.comparisons],
-        "arms": [asdict(arm) for arm in made.arms],
         "not_paired": made.not_paired,
+    }
+
+
+def arms_json(made: Report) -> dict[str, Any]:
+    """The arms over their seeds, with what their differences show; empty lists where there are none."""
+    return {
+        "arms": [
+            asdict(arm)
+            | {
+                "rates": {
+                    name: {**asdict(rate), "shown": rate.shown, "finding": finding(rate)}
+                    for name, rate in arm.rates.items()
+                }
+            }
+            for arm in made.arms
+        ],
+        "arm_rates": [asdict(arm) for arm in made.arm_rates],
     }
 
 
@@ -144,12 +159,13 @@ def second_json(seconds: Mapping[str, Opinions]) -> dict[str, Any]:
 
 
 def report_line(made: Report, out: Path) -> str:
-    """The headline counts of every run in one line for stdout."""
+    """What the arms show, if there are any, and the headline counts of every run, in one line for stdout."""
     runs = {
         label: {name: {"k": rate.k, "n": rate.n} for name, rate in summary.headline.items()}
         for label, summary in made.summaries.items()
     }
-    return json.dumps({"report": str(out / "report.html"), "runs": runs})
+    found = arms_json(made) if made.arm_rates else {}
+    return json.dumps({"report": str(out / "report.html"), **found, "runs": runs})
 
 
 def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict[str, Any]:
@@ -172,6 +188,7 @@ def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict
         "format_statement": format_statement,
         "markdown_table": markdown_table,
         "rates_caption": RATES_CAPTION,
+        "shown_from": shown_from,
         "shown": shown_cell,
     }
 
@@ -181,6 +198,10 @@ def _values(made: Report) -> dict[str, Any]:
         **common_values(made.runs, made.summaries),
         "title": "Evaluation report",
         "subtitle": _subtitle(made),
+        "arms": made.arms,
+        "arm_rates": made.arm_rates,
+        "arms_caption": ARMS_CAPTION,
+        "arm_pairs_caption": ARM_PAIRS_CAPTION,
         "comparisons": made.comparisons,
         "not_paired": made.not_paired,
         "breakdowns": made.breakdowns,
@@ -189,8 +210,14 @@ def _values(made: Report) -> dict[str, Any]:
         "forest": charts.forest(made.comparisons, tuple(OUTCOME_TITLES)),
         "scatter": charts.scatter(made.runs, made.summaries),
         "curve": charts.curve(made.summaries),
-        "reading": terms("rates", "classes", *(("pairs", "non_inferiority") if made.comparisons else ())),
+        "reading": terms(*_sections(made)),
     }
+
+
+def _sections(made: Report) -> list[str]:
+    """What of the glossary a report needs."""
+    arms_terms = ["arms"] if made.arm_rates else []
+    return ["rates", *arms_terms, "classes", *(["pairs", "non_inferiority"] if made.comparisons else [])]
 
 
 def _subtitle(made: Report) -> str:
@@ -198,7 +225,9 @@ def _subtitle(made: Report) -> str:
     items = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     datasets = sorted({verdict.dataset for run in made.runs for verdict in run.verdicts if verdict.dataset})
     templates = sorted({run.template.name for run in made.runs})
+    by_arm = arms(made.runs)
     parts = [
+        *([f"{len(by_arm)} arm{'s' if len(by_arm) > 1 else ''}"] if len(by_arm) < len(made.runs) else []),
         f"{len(made.runs)} run{'s' if len(made.runs) > 1 else ''}",
         f"{items} items each" if len(made.runs) > 1 else f"{items} items",
         *([f"data: {', '.join(datasets)}"] if datasets else []),

@@ -4,18 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from sftkey_eval.analysis.disagreements import Opinions
 from sftkey_eval.analysis.groups import Breakdown
-from sftkey_eval.analysis.paired_comparison import CHANGES, FORMAT_MARGIN, Comparison, PairedRate, changes
+from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
+from sftkey_eval.report.further_tables import levels_table, samples_table
 from sftkey_eval.report.glossary import terms
-from sftkey_eval.report.printed import p_value, points
-from sftkey_eval.report.resampled_tables import levels_table, samples_table
+from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
 from sftkey_eval.report.tables import Cell, Table
-from sftkey_eval.statistics.resampling import Estimate
+from sftkey_eval.statistics.item_means import Estimate
 
-OUTCOME_TITLES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
 RATES_CAPTION = (
-    "Percent, with counts and the 95 % interval: Wilson's, or with several samples per item a bootstrap over the items."
+    "Percent, with counts and Wilson's 95 % interval; with several samples per item, for what the items are worth."
 )
 
 
@@ -107,7 +106,7 @@ def composite_table(summaries: Mapping[str, Summary]) -> Table:
     """The composite at every tenth of the weight."""
     return Table(
         name="composite",
-        caption="Percent with bootstrap 95 % intervals over the items: accuracy weighted by the weight, format by the "
+        caption="Percent with 95 % intervals over the items: accuracy weighted by the weight, format by the "
         "rest; the paper's weight is 0.7.",
         columns=("Run", *(f"Weight {weight:.1f}" for weight in COMPOSITE_WEIGHTS)),
         rows=tuple(
@@ -153,7 +152,7 @@ def paired_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> Tab
             rate.gained,
             rate.p_mid,
             rate.p_exact,
-            f"{100 * rate.detectable:.1f}",
+            shown_from(rate.detectable),
             finding(rate),
         )
         for comparison in comparisons
@@ -162,7 +161,7 @@ def paired_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> Tab
     return Table(
         name="paired",
         caption="Differences in points with Newcombe's 95 % interval; lost (b) and gained (c) items; McNemar's test. "
-        "Items with several samples are compared by their means, with Student's interval and test.",
+        "Items with several samples count once, by the mean of their samples: the exact test of the items' signs.",
         columns=(
             "Pair",
             "Rate",
@@ -201,23 +200,4 @@ def flipped_table(comparison: Comparison) -> Table:
         caption="Items that changed between the runs.",
         columns=("Change", "Item", "Gold", "First predicted", "Second predicted", "First class", "Second class"),
         rows=tuple(rows),
-    )
-
-
-def finding(rate: PairedRate) -> str:
-    """What a paired rate shows, in words; beside a null result, what could have been shown."""
-    if rate.shown:
-        return "higher" if rate.difference > 0 else "lower"
-    return f"no difference shown; 80 % power begins at {100 * rate.detectable:.1f} points"
-
-
-def format_statement(comparison: Comparison) -> str:
-    """What the non-inferiority test of the format says, in a sentence."""
-    margin = f"{100 * FORMAT_MARGIN:.0f} point"
-    said = "is shown" if comparison.format_non_inferior else "is not shown"
-    rate = comparison.rates["format"]
-    return (
-        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
-        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
-        "margin fixed beforehand)."
     )

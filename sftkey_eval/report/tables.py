@@ -13,7 +13,7 @@ from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_eval.analysis.paired_comparison import PairedEstimate, PairedRate
 from sftkey_eval.analysis.summary import Rate
 from sftkey_eval.report.printed import cell, counts, interval, percent, points, visible
-from sftkey_eval.statistics.resampling import Estimate
+from sftkey_eval.statistics.item_means import Estimate
 
 Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate
 

@@ -1,16 +1,48 @@
-"""The headline of a report as the terminal shows it."""
+"""A report as the terminal shows it: arms first, then runs."""
 
 from collections.abc import Mapping, Sequence
 
+from sftkey_eval.analysis.arms import ArmComparison, ArmRates
 from sftkey_eval.analysis.paired_comparison import Comparison
 from sftkey_eval.analysis.summary import HEADLINE, Summary
-from sftkey_eval.report.printed import counts, interval, p_value, percent, points
-from sftkey_eval.report.report_tables import (
-    OUTCOME_TITLES,
-    finding,
-)
+from sftkey_eval.report.printed import OUTCOME_TITLES, counts, finding, interval, p_value, percent, points, shown_from
+from sftkey_eval.report.report import Report
 
 SHOWN_PAIRED = ("format", "strict")
+
+
+def report_text(made: Report) -> str:
+    """Arms, then their seeds; or runs, then their differences from the first; and what could not be paired."""
+    parts = [arms_text(made.arm_rates)] if made.arm_rates else []
+    parts += [arm_pairs_text(made.arms)] if made.arms else []
+    parts += [f"seed by seed\n{headline_text(made.summaries)}" if parts else headline_text(made.summaries)]
+    parts += [paired_text(made.comparisons)] if made.comparisons and not made.arm_rates else []
+    parts += [f"Not paired: {reason}." for reason in made.not_paired]
+    return "\n\n".join(parts)
+
+
+def arms_text(arms: Sequence[ArmRates]) -> str:
+    """What each arm has over its seeds, as plain text for a terminal."""
+    rows = [["arm", "seeds", *OUTCOME_TITLES.values()]]
+    for arm in arms:
+        rates = [arm.rates[name] for name in OUTCOME_TITLES]
+        shown = (percent(r.value) + ("" if r.low is None else f" [{interval(r.low, r.high)}]") for r in rates)
+        rows.append([arm.label, str(arm.num_seeds), *shown])
+    return _columns(rows)
+
+
+def arm_pairs_text(arms: Sequence[ArmComparison]) -> str:
+    """The arms against the first as plain text for a terminal."""
+    rows = [["arms", "rate", "difference, points", "shown from", "finding"]]
+    for arm in arms:
+        for name in SHOWN_PAIRED:
+            rate = arm.rates[name]
+            span = points(rate.difference)
+            if rate.low is not None and rate.high is not None:
+                span += f" [{points(rate.low)}, {points(rate.high)}]"
+            pair = f"{arm.second} - {arm.first}"
+            rows.append([pair, OUTCOME_TITLES[name], span, shown_from(rate.detectable), finding(rate)])
+    return _columns(rows)
 
 
 def headline_text(summaries: Mapping[str, Summary]) -> str:

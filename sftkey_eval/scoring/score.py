@@ -36,7 +36,6 @@ from sftkey_eval.scoring.second_grader import check_second_grader, disagreement,
 
 DEFAULT_TEMPLATE = "sftkey"
 RUN_FILE = "run.json"
-DISAGREEMENTS_FILE = "disagreements.jsonl"
 
 
 @dataclass(slots=True)
@@ -94,8 +93,8 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
 
     Args:
         path: JSON lines.
-        out: Parquet file; it appears under its name when it is complete. With a second grader, `disagreements.jsonl`
-            beside it lists where the two differ.
+        out: Parquet file; it appears under its name when it is complete. With a second grader,
+            `disagreements_path(out)` lists where the two differ.
         options: Template, columns, policy and workers; the file is the same for any number of these.
 
     Raises:
@@ -107,7 +106,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     check_policy(options.policy)
     forced = None if options.answer_type is None else find_kind(options.answer_type).name
     check_second_grader(second_grader)
-    run = _read_run(path)
+    run = _read_run(path, options.template)
     survey = survey_completions(path, fields, KINDS)
     used = _template(options.template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
@@ -170,9 +169,13 @@ def _provenance(job: _Job) -> dict[str, Any]:
     }
 
 
+def disagreements_path(out: Path) -> Path:
+    """Where the disagreements of a verdicts file are listed: `a.disagreements.jsonl` beside `a.parquet`."""
+    return out.with_name(f"{out.name.removesuffix('.parquet')}.disagreements.jsonl")
+
+
 def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContextManager[IO[str] | None]:
-    path = out.parent / DISAGREEMENTS_FILE
-    return nullcontext() if second_grader is None else appearing(path, "w")
+    return nullcontext() if second_grader is None else appearing(disagreements_path(out), "w")
 
 
 def score_completion(
@@ -264,7 +267,8 @@ def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:
         yield batch
 
 
-def _read_run(path: Path) -> dict[str, Any] | None:
+def _read_run(path: Path, template: str | None) -> dict[str, Any] | None:
+    """The record beside the completions, if it is of these: a folder has one, and may hold other completions."""
     run_file = path.parent / RUN_FILE
     try:
         run = json.loads(run_file.read_text(encoding="utf-8"))
@@ -272,7 +276,15 @@ def _read_run(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise SFTKeyError(f"{run_file}: broken JSON: {error}") from None
-    return run if isinstance(run, dict) else None
+    if not isinstance(run, dict):
+        return None
+    if (described := run.get("completions", path.name)) == path.name:
+        return run
+    if template is None:
+        raise SFTKeyError(
+            f"{run_file} tells of {described!r}, not of {path.name!r}; name the template of these with --template"
+        )
+    return None
 
 
 def _template(name: str | None, run: dict[str, Any] | None, run_file: Path) -> Template:

@@ -5,6 +5,7 @@ the second only, `neither` the rest. A difference is second less first: `(gained
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy.optimize import brentq
@@ -13,6 +14,8 @@ from scipy.stats import binom, binomtest, norm
 from sftkey_data.errors import SFTKeyError
 
 CONFIDENCE = 0.95
+POWER = 0.8
+QUANTILE = float(norm.isf((1 - CONFIDENCE) / 2))
 ON_MARGIN = 1e-12
 MAX_Z = 40.0  # beyond it a normal tail is 0.0 in double precision
 
@@ -34,6 +37,13 @@ def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     _check(k, n - k)
     found = binomtest(k, n).proportion_ci(confidence_level=confidence, method="wilson")
     return Interval(float(found.low), float(found.high))
+
+
+def wilson_limits(k: float, n: float, z: float) -> tuple[float, float]:
+    """The ends of `wilson` for a quantile of the normal distribution; the counts need not be whole."""
+    centre, denominator = k / n + z**2 / (2 * n), 1 + z**2 / n
+    half = z * math.sqrt(k / n * (1 - k / n) / n + z**2 / (4 * n**2))
+    return max(0.0, (centre - half) / denominator), min(1.0, (centre + half) / denominator)
 
 
 def newcombe_paired(both: int, lost: int, gained: int, neither: int, confidence: float = CONFIDENCE) -> Interval:
@@ -80,15 +90,30 @@ def noninferiority(both: int, lost: int, gained: int, neither: int, *, margin: f
         SFTKeyError: No items, a negative count, or a margin outside (0, 1).
     """
     _check(both, lost, gained, neither)
+    difference = (gained - lost) / (both + lost + gained + neither)
+    return p_worse(difference, lambda z: _newcombe(both, lost, gained, neither, z), margin=margin)
+
+
+def p_worse(difference: float, limits: Callable[[float], Interval], *, margin: float) -> float:
+    """One-sided p of "the difference is -margin or less": the level at which the lower limit reaches `-margin`.
+
+    Args:
+        difference: Second less first.
+        limits: Its interval for a quantile of the normal distribution; without width at 0.
+        margin: In (0, 1).
+
+    Raises:
+        SFTKeyError: A margin outside (0, 1).
+    """
     if not 0 < margin < 1:
         raise SFTKeyError(f"the margin must lie in (0, 1), found {margin}")
-    gap = (gained - lost) / (both + lost + gained + neither) + margin
+    gap = difference + margin
     if abs(gap) < ON_MARGIN:  # rounding decides on which side it falls, and the search below would find no bound
         return 0.5
     worse = gap < 0
 
     def excess(z: float) -> float:
-        bounds = _newcombe(both, lost, gained, neither, z)
+        bounds = limits(z)
         return (bounds.high if worse else bounds.low) + margin
 
     if excess(0.0) * excess(MAX_Z) > 0:  # the bound never gets there: the p is 0, or 1, to double precision
@@ -97,7 +122,7 @@ def noninferiority(both: int, lost: int, gained: int, neither: int, *, margin: f
     return float(norm.cdf(z) if worse else norm.sf(z))
 
 
-def minimal_detectable_effect(n: int, discordant: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+def minimal_detectable_effect(n: int, discordant: int, *, alpha: float = 0.05, power: float = POWER) -> float:
     """The smallest difference that a two-sided McNemar test finds with the given power.
 
     Connor's sample-size formula (Biometrics 43 (1987) 207-211) solved for the difference, given the share of discordant
@@ -123,11 +148,16 @@ def minimal_detectable_effect(n: int, discordant: int, *, alpha: float = 0.05, p
     return float(brentq(excess, 1e-12, 1.0)) if excess(1.0) > 0 else 1.0
 
 
+def detectable_by_interval(interval: Interval, *, power: float = POWER) -> float:
+    """The smallest difference that is found with the given power where the difference found has this 95 % interval."""
+    return min(1.0, (interval.high - interval.low) / 2 * (1 + float(norm.ppf(power)) / QUANTILE))
+
+
 def _newcombe(both: int, lost: int, gained: int, neither: int, z: float) -> Interval:
     n = both + lost + gained + neither
     first, second = (both + lost) / n, (both + gained) / n
-    low_first, high_first = _wilson_limits(both + lost, n, z)
-    low_second, high_second = _wilson_limits(both + gained, n, z)
+    low_first, high_first = wilson_limits(both + lost, n, z)
+    low_second, high_second = wilson_limits(both + gained, n, z)
     correlation = _correlation(both, lost, gained, neither)
 
     def spread(one: float, other: float) -> float:
@@ -138,13 +168,6 @@ def _newcombe(both: int, lost: int, gained: int, neither: int, z: float) -> Inte
         max(-1.0, difference - spread(second - low_second, high_first - first)),
         min(1.0, difference + spread(high_second - second, first - low_first)),
     )
-
-
-def _wilson_limits(k: int, n: int, z: float) -> tuple[float, float]:
-    # Same formula as `wilson`, for any z: scipy takes confidence levels only.
-    centre, denominator = k / n + z**2 / (2 * n), 1 + z**2 / n
-    half = z * math.sqrt(k / n * (1 - k / n) / n + z**2 / (4 * n**2))
-    return max(0.0, (centre - half) / denominator), min(1.0, (centre + half) / denominator)
 
 
 def _correlation(both: int, lost: int, gained: int, neither: int) -> float:

@@ -3,7 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typer.testing import Result
 
 END, TURN = "<|end|>", "<|im_end|>"
 TEXTS = ["What is 12 + 30?\n<Thinking>\n12 + 30 = 42\n</Thinking>\n<Answer>\n42\n</Answer>"] * 4
@@ -89,6 +92,25 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], *, template: str 
         (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     score_file(folder / "completions.jsonl", folder / "verdicts.parquet", ScoreOptions(template=template))
     return folder
+
+
+def sampled(folder: Path, items: Sequence[Sequence[str]]) -> str:
+    """A scored run of several samples per item, as `report` and `compare` take it."""
+    rows = [
+        {"id": f"q{i}#{k}", "item_id": f"q{i}", "sample": k, "completion": text}
+        for i, samples in enumerate(items)
+        for k, text in enumerate(samples)
+    ]
+    return str(write_run(folder, rows))
+
+
+def call(*arguments: object) -> "Result":
+    """What the program answers."""
+    from typer.testing import CliRunner
+
+    from sftkey_eval.cli import app
+
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 RIGHT = completion("20 + 22 = 42", "42")

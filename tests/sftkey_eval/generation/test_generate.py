@@ -217,6 +217,21 @@ def test_completions_of_another_run_are_refused_unless_overwritten(
     assert result.num_new == result.num_items
 
 
+def test_the_record_of_completions_that_are_there_is_not_taken_by_others(
+    completed: Path, tiny_model: Path, prepared: Path, tmp_path: Path
+) -> None:
+    for name in ("completions.jsonl", "run.json"):
+        shutil.copy(completed.parent / name, tmp_path / name)
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(SFTKeyError, match=r"is the record of .*completions\.jsonl; write to another folder"):
+        generate(options(tiny_model, prepared, limit=2, overwrite=True), tmp_path / "others.jsonl")
+    assert (tmp_path / "run.json").read_bytes() == before
+    assert not (tmp_path / "others.jsonl").exists()
+    (tmp_path / "completions.jsonl").unlink()
+    generate(options(tiny_model, prepared, limit=2, overwrite=True), tmp_path / "others.jsonl")
+    assert json.loads((tmp_path / "run.json").read_text())["completions"] == "others.jsonl"
+
+
 def test_a_limit_takes_the_first_rows(completed: Path, tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
     generate(options(tiny_model, prepared, limit=5, split="test"), tmp_path / "completions.jsonl")
     assert read(tmp_path / "completions.jsonl") == read(completed)[:5]

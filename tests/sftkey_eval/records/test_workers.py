@@ -11,7 +11,7 @@ import pytest
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.records.workers import in_order
-from sftkey_eval.scoring.score import DISAGREEMENTS_FILE, score_file
+from sftkey_eval.scoring.score import disagreements_path, score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 
 ROWS_100K = 100_000
@@ -56,7 +56,7 @@ def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp
     verdicts, provenance = read_verdicts(tmp_path / "v.parquet")
     assert [verdict.second_verdict for verdict in verdicts] == ["correct", "correct", "wrong", None, None, "correct"]
     assert [verdict.verdict for verdict in verdicts[:3]] == ["wrong", "correct", "wrong"]
-    listed = [json.loads(line) for line in (tmp_path / DISAGREEMENTS_FILE).read_text().splitlines()]
+    listed = [json.loads(line) for line in disagreements_path(tmp_path / "v.parquet").read_text().splitlines()]
     assert [(line["id"], line["lenient_verdict"], line["second_verdict"]) for line in listed] == [
         ("0", "wrong", "correct"),
         ("loose", "wrong", "correct"),
@@ -65,12 +65,27 @@ def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp
     assert provenance["second_grader"] == "math-verify"
 
 
+def test_verdicts_of_one_folder_keep_their_disagreements_apart(tmp_path: Path) -> None:
+    pytest.importorskip("math_verify")
+    for name, key in (("a", "0.3333333"), ("b", "0.333333333")):
+        row = {"id": name, "completion": rf"So \boxed{{{key}}}", "gold": "1/3", "answer_type": "math"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+        score_file(
+            tmp_path / f"{name}.jsonl", tmp_path / f"{name}.parquet", template="boxed", second_grader="math-verify"
+        )
+    listed = {path.name: path.read_text() for path in tmp_path.glob("*disagreements*")}
+    assert sorted(listed) == ["a.disagreements.jsonl", "b.disagreements.jsonl"]
+    assert json.loads(listed["a.disagreements.jsonl"])["id"] == "a"
+    names = [disagreements_path(tmp_path / name).name for name in ("v.parquet", "v.pq", "v.1.parquet")]
+    assert names == ["v.disagreements.jsonl", "v.pq.disagreements.jsonl", "v.1.disagreements.jsonl"]
+
+
 def test_a_grader_that_was_not_asked_says_nothing(tmp_path: Path) -> None:
     tally = score_file(_completions(tmp_path / "c.jsonl", 3), tmp_path / "v.parquet", ScoreOptions(template="boxed"))
     verdicts, _ = read_verdicts(tmp_path / "v.parquet")
     assert {(verdict.second_verdict, verdict.second_rule) for verdict in verdicts} == {(None, None)}
     assert "disagreements" not in tally.to_json()
-    assert not (tmp_path / DISAGREEMENTS_FILE).exists()
+    assert not disagreements_path(tmp_path / "v.parquet").exists()
 
 
 def test_an_unknown_second_grader_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

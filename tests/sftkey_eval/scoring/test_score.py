@@ -202,6 +202,21 @@ def test_the_template_comes_from_run_json_unless_it_is_named(tmp_path: Path) -> 
         scored(tmp_path, row)
 
 
+def test_a_run_record_of_other_completions_in_the_folder_is_not_taken_for_theirs(tmp_path: Path) -> None:
+    record = {"name": "a", "completions": "a.jsonl", "template": asdict(BUILTIN["hash"])}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    rows = {
+        name: write(tmp_path / name, {"id": "1", "gold": "4", "completion": RIGHT}) for name in ("a.jsonl", "b.jsonl")
+    }
+    refused = score(rows["b.jsonl"], "--out", tmp_path / "b.parquet")
+    assert refused.returncode == 1
+    assert "run.json tells of 'a.jsonl', not of 'b.jsonl'; name the template of these with --template" in refused.stderr
+    assert score(rows["b.jsonl"], "--out", tmp_path / "b.parquet", "--template", "sftkey").returncode == 0
+    assert read_verdicts(tmp_path / "b.parquet")[1]["run"] is None
+    assert score(rows["a.jsonl"], "--out", tmp_path / "a.parquet").returncode == 0
+    assert read_verdicts(tmp_path / "a.parquet")[1]["run"] == record
+
+
 def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
     policy = Policy(units="strict")
     (tmp_path / "run.json").write_text(json.dumps({"template": asdict(BUILTIN["hash"])}), encoding="utf-8")

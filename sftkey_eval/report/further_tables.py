@@ -1,0 +1,93 @@
+"""Tables of what is measured beside the rates of a run: format levels, samples, ratios, arms over their seeds."""
+
+from collections.abc import Mapping, Sequence
+
+from sftkey_eval.analysis.arms import ArmComparison, ArmRates
+from sftkey_eval.analysis.paired_comparison import Comparison, PairedEstimate
+from sftkey_eval.analysis.summary import Summary
+from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
+from sftkey_eval.report.tables import Cell, Table
+from sftkey_eval.statistics.arm_seeds import SeedEstimate
+from sftkey_eval.statistics.item_means import Estimate
+
+ARMS_CAPTION = "Percent with 95 % intervals over items and seeds; an arm with one seed has no interval."
+ARM_PAIRS_CAPTION = (
+    "Arms against the first, differences in points with 95 % intervals over items and seeds: Newcombe's over the items "
+    "and Welch's over the seeds, by square-and-add; and the smallest difference found with 80 % power."
+)
+
+
+def levels_table(summaries: Mapping[str, Summary]) -> Table:
+    """The format at its three levels."""
+    return Table(
+        name="format_levels",
+        caption="Format rate at three levels: read strictly; text around and loose marks forgiven; both parts there.",
+        columns=("Run", "Strict", "Tolerant", "Present"),
+        rows=tuple((label, s.format, s.format_tolerant, s.format_present) for label, s in summaries.items()),
+    )
+
+
+def samples_table(summaries: Mapping[str, Summary]) -> Table:
+    """pass@k and the majority of the runs that have several samples per item."""
+    found = {label: s.samples for label, s in summaries.items() if s.samples is not None}
+    sizes = sorted({k for rates in found.values() for k in rates.pass_at})
+    rows: list[tuple[Cell, ...]] = [
+        (label, rates.num_items, rates.num_samples, *(rates.pass_at.get(k) for k in sizes), rates.majority)
+        for label, rates in found.items()
+    ]
+    return Table(
+        name="samples",
+        caption="Several samples per item, means over the items with their 95 % interval: the chance that one of k "
+        "samples is correct, and whether the majority of all is.",
+        columns=("Run", "Items", "Samples", *(f"pass@{k}" for k in sizes), "Majority"),
+        rows=tuple(rows),
+    )
+
+
+def ratios_table(comparisons: Sequence[Comparison]) -> Table:
+    """Differences that are no differences of counts."""
+    return Table(
+        name="ratios",
+        caption="Differences in points with 95 % intervals over the items, by square-and-add of those of the two runs.",
+        columns=("Pair", "Accuracy among format-valid", "Composite 0.7/0.3"),
+        rows=tuple((f"{c.second.label} - {c.first.label}", c.given_format, c.composite) for c in comparisons),
+    )
+
+
+def arms_table(arms: Sequence[ArmRates]) -> Table:
+    """What each arm has over its seeds."""
+    return Table(
+        name="arms",
+        caption=ARMS_CAPTION,
+        columns=("Arm", "Items", "Seeds", *OUTCOME_TITLES.values()),
+        rows=tuple(
+            (arm.label, arm.num_items, arm.num_seeds, *(_estimate(arm.rates[name]) for name in OUTCOME_TITLES))
+            for arm in arms
+        ),
+    )
+
+
+def _estimate(found: SeedEstimate) -> Estimate:
+    return Estimate(found.value, found.low, found.high)
+
+
+def arm_pairs_table(arms: Sequence[ArmComparison]) -> Table:
+    """Arms with several seeds against the first arm."""
+    return Table(
+        name="arm_pairs",
+        caption=ARM_PAIRS_CAPTION,
+        columns=("Pair", "Rate", "Items", "Seeds", "Difference", "Shown from, points", "Finding"),
+        rows=tuple(
+            (
+                f"{arm.second} - {arm.first}",
+                OUTCOME_TITLES[name],
+                arm.num_items,
+                f"{arm.num_seeds[1]} and {arm.num_seeds[0]}",
+                PairedEstimate(rate.difference, rate.low, rate.high),
+                shown_from(rate.detectable),
+                finding(rate),
+            )
+            for arm in arms
+            for name, rate in arm.rates.items()
+        ),
+    )

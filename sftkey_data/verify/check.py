@@ -29,7 +29,7 @@ from sftkey_data.verify.batch_proof import proven_rows
 from sftkey_data.verify.check_files import check_files
 from sftkey_data.verify.manifest_facts import fact_faults
 from sftkey_data.verify.row_faults import row_faults
-from sftkey_data.verify.shard_statistics import Measured, measure_shard, shard_statistics
+from sftkey_data.verify.shard_statistics import MeasuredShard, measure_shard, shard_statistics
 from sftkey_data.verify.token_bytes import CheckedBytes, checked_bytes
 
 CHECKED_ROWS = 2_000
@@ -51,7 +51,7 @@ class Checked:
 
     first: int
     last: int
-    measured: Measured
+    measured: MeasuredShard
 
 
 def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Manifest:
@@ -152,7 +152,7 @@ def _check_batch(batch: pa.RecordBatch, first: int, before: int, name: str, chec
     return numbers
 
 
-def _check_statistics(prepared: Prepared, shards: list[Measured]) -> None:
+def _check_statistics(prepared: Prepared, shards: list[MeasuredShard]) -> None:
     manifest = prepared.manifest
     for name, found in shard_statistics(shards, "tokens" if manifest.tokenizer else "characters").items():
         if (said := manifest.statistics.get(name)) != found:

@@ -15,7 +15,7 @@ QUANTILES = {"min": 0.0, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredShard:
     """One shard's rows, an entry per row; lengths in tokens, or code points where there are none (nor straddles)."""
 
     example: Ints
@@ -24,17 +24,17 @@ class Measured:
     straddle: Ints
 
 
-def measure_shard(table: pa.Table) -> Measured:
+def measure_shard(table: pa.Table) -> MeasuredShard:
     """The lengths of a shard's rows; nothing of it points into the shard's memory."""
     if "input_ids" in table.column_names:
         example = pc.list_value_length(table["input_ids"]).to_numpy()
         prompt, _, key_start, key_end, _ = (table[name].to_numpy() for name in TOKEN_BORDERS)
-        return Measured(example, example - prompt, key_end - key_start, np.array(table["straddle"].to_numpy()))
+        return MeasuredShard(example, example - prompt, key_end - key_start, np.array(table["straddle"].to_numpy()))
     prompt, completion, gold = (pc.utf8_length(table[name]).to_numpy() for name in ("prompt", "completion", "gold"))
-    return Measured(prompt + completion, completion, gold, np.empty(0, np.int8))
+    return MeasuredShard(prompt + completion, completion, gold, np.empty(0, np.int8))
 
 
-def shard_statistics(shards: Sequence[Measured], unit: str) -> dict[str, Any]:
+def shard_statistics(shards: Sequence[MeasuredShard], unit: str) -> dict[str, Any]:
     """The part of the manifest's `statistics` that the rows decide; `unit` says what a length counts."""
     example, completion, key, straddle = (
         np.concatenate([np.empty(0, np.int8), *(getattr(shard, name) for shard in shards)])

@@ -11,7 +11,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.statistics.item_means import Estimate
-from sftkey_eval.statistics.item_shares import share
+from sftkey_eval.statistics.item_shares import item_share
 from sftkey_eval.statistics.proportions import QUANTILE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def sample_rates(verdicts: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY)
 
 
 def _over_items(shares: Sequence[float]) -> Estimate:
-    mean = share(np.array(shares), np.ones(len(shares)))
+    mean = item_share(np.array(shares), np.ones(len(shares)))
     interval = mean.limits(QUANTILE)
     return Estimate(mean.value, interval.low, interval.high)
 

@@ -10,7 +10,7 @@ from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT, Shares
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.statistics import proportions
-from sftkey_eval.statistics.item_shares import Measured, difference, mixture
+from sftkey_eval.statistics.item_shares import MeasuredShare, difference, mixture
 from sftkey_eval.statistics.sign_flip import sign_flip
 
 FORMAT_MARGIN = 0.01
@@ -213,6 +213,6 @@ def _estimates(pairs: Pairs, before: Shares, now: Shares, weights: Sequence[floa
     return [given_format, *composites]
 
 
-def _estimate(first: Measured, second: Measured) -> PairedEstimate:
+def _estimate(first: MeasuredShare, second: MeasuredShare) -> PairedEstimate:
     interval = difference(first, second)(proportions.QUANTILE)
     return PairedEstimate(second.value - first.value, interval.low, interval.high)

@@ -13,7 +13,7 @@ from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
 from sftkey_eval.statistics import proportions
 from sftkey_eval.statistics.item_means import Array
-from sftkey_eval.statistics.item_shares import Measured, mixture, share
+from sftkey_eval.statistics.item_shares import MeasuredShare, item_share, mixture
 
 PAPER_WEIGHT = 0.7
 """Weight of accuracy in the paper's composite; format has the rest."""
@@ -173,14 +173,14 @@ class Shares:
         interval = self.measured(flags, among).limits(proportions.QUANTILE)
         return Rate(k, n, k / n, interval.low, interval.high)
 
-    def measured(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> Measured:
+    def measured(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> MeasuredShare:
         """The same, as a number whose items can be compared with another run's.
 
         Raises:
             SFTKeyError: Nothing is `among`.
         """
         every = [True] * len(flags) if among is None else among
-        return share(self.sums(flags), self.sums(every), most=sum(every))
+        return item_share(self.sums(flags), self.sums(every), most=sum(every))
 
     def sums(self, flags: Sequence[bool]) -> Array:
         """How many completions of each item have the flag, (items,), in the order of the item ids."""

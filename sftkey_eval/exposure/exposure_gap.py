@@ -10,7 +10,7 @@ import numpy as np
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.statistics.item_means import Array, Estimate, mean_of_items
-from sftkey_eval.statistics.item_shares import difference, share
+from sftkey_eval.statistics.item_shares import difference, item_share
 from sftkey_eval.statistics.proportions import QUANTILE
 
 FORCED_FILE = "teacher_forced.jsonl"
@@ -179,7 +179,7 @@ def _means(items: Array) -> KeyMeans:
     if len(items) == 0:
         return KeyMeans(num_items=0, nll=None, nll_per_token=None, exact=None)
     nll, per_token, exact = items.T
-    interval = share(exact, np.ones(len(exact))).limits(QUANTILE)
+    interval = item_share(exact, np.ones(len(exact))).limits(QUANTILE)
     exact_share = Estimate(float(exact.mean()), interval.low, interval.high)
     means = [mean_of_items(column, bounds=(0.0, np.inf)) for column in (nll, per_token)]
     return KeyMeans(num_items=len(items), nll=means[0], nll_per_token=means[1], exact=exact_share)
@@ -190,7 +190,7 @@ def _differences(first: Array, second: Array) -> KeyMeans:
     if len(first) == 0:
         return _means(first)
     nll, per_token, exact = (second - first).T
-    before, now = (share(side[:, 2], np.ones(len(side))) for side in (first, second))
+    before, now = (item_share(side[:, 2], np.ones(len(side))) for side in (first, second))
     interval = difference(before, now)(QUANTILE)
     gap = Estimate(float(exact.mean()), interval.low, interval.high)
     return KeyMeans(num_items=len(first), nll=mean_of_items(nll), nll_per_token=mean_of_items(per_token), exact=gap)

@@ -19,6 +19,7 @@ from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report import common_values, comparison_json
 from sftkey_eval.report.report_tables import flipped_table, paired_table, run_tables
+from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Table, write_tables
 
 SHOWN_FLIPPED = 200
@@ -72,7 +73,8 @@ def comparison_line(comparison: Comparison, out: Path) -> str:
 
 def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
     runs = [comparison.first, comparison.second]
-    first, *others = run_tables(summaries, breakdowns(runs), opinions(runs))
+    numbers = RunNumbers(runs=runs, summaries=summaries, breakdowns=breakdowns(runs), seconds=opinions(runs))
+    first, *others = run_tables(numbers)
     paired = [paired_table([comparison], tuple(PAIRED_OUTCOMES)), ratios_table([comparison])]
     return [first, *paired, flipped_table(comparison), *others]
 

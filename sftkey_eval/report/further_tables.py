@@ -1,11 +1,11 @@
 """Tables of what is measured beside the rates of a run: format levels, samples, ratios, arms over their seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates
 from sftkey_eval.analysis.paired_comparison import Comparison, PairedEstimate
-from sftkey_eval.analysis.summary import Summary
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
+from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
 from sftkey_eval.statistics.item_means import Estimate
@@ -17,19 +17,20 @@ ARM_PAIRS_CAPTION = (
 )
 
 
-def levels_table(summaries: Mapping[str, Summary]) -> Table:
+def levels_table(numbers: RunNumbers) -> Table:
     """The format at its three levels."""
     return Table(
         name="format_levels",
+        has_section=True,
         caption="Format rate at three levels: read strictly; text around and loose marks forgiven; both parts there.",
         columns=("Run", "Strict", "Tolerant", "Present"),
-        rows=tuple((label, s.format, s.format_tolerant, s.format_present) for label, s in summaries.items()),
+        rows=tuple((label, s.format, s.format_tolerant, s.format_present) for label, s in numbers.summaries.items()),
     )
 
 
-def samples_table(summaries: Mapping[str, Summary]) -> Table:
+def samples_table(numbers: RunNumbers) -> Table:
     """pass@k and the majority of the runs that have several samples per item."""
-    found = {label: s.samples for label, s in summaries.items() if s.samples is not None}
+    found = {label: s.samples for label, s in numbers.summaries.items() if s.samples is not None}
     sizes = sorted({k for rates in found.values() for k in rates.pass_at})
     rows: list[tuple[Cell, ...]] = [
         (label, rates.num_items, rates.num_samples, *(rates.pass_at.get(k) for k in sizes), rates.majority)
@@ -37,6 +38,7 @@ def samples_table(summaries: Mapping[str, Summary]) -> Table:
     ]
     return Table(
         name="samples",
+        has_section=True,
         caption="Several samples per item, means over the items with their 95 % interval: the chance that one of k "
         "samples is correct, and whether the majority of all is.",
         columns=("Run", "Items", "Samples", *(f"pass@{k}" for k in sizes), "Majority"),
@@ -48,6 +50,7 @@ def ratios_table(comparisons: Sequence[Comparison]) -> Table:
     """Differences that are no differences of counts."""
     return Table(
         name="ratios",
+        has_section=True,
         caption="Differences in points with 95 % intervals over the items, by square-and-add of those of the two runs.",
         columns=("Pair", "Accuracy among format-valid", "Composite 0.7/0.3"),
         rows=tuple((f"{c.second.label} - {c.first.label}", c.given_format, c.composite) for c in comparisons),
@@ -58,6 +61,7 @@ def arms_table(arms: Sequence[ArmRates]) -> Table:
     """What each arm has over its seeds."""
     return Table(
         name="arms",
+        has_section=True,
         caption=ARMS_CAPTION,
         columns=("Arm", "Items", "Seeds", *OUTCOME_TITLES.values()),
         rows=tuple(
@@ -75,6 +79,7 @@ def arm_pairs_table(arms: Sequence[ArmComparison]) -> Table:
     """Arms with several seeds against the first arm."""
     return Table(
         name="arm_pairs",
+        has_section=True,
         caption=ARM_PAIRS_CAPTION,
         columns=("Pair", "Rate", "Items", "Seeds", "Difference", "Shown from, points", "Finding"),
         rows=tuple(

@@ -30,6 +30,7 @@ from sftkey_eval.report.report_tables import (
     paired_table,
     run_tables,
 )
+from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
 
 
@@ -50,7 +51,9 @@ class Report:
     def tables(self) -> list[Table]:
         """Every table, in reading order."""
         found = [arms_table(self.arm_rates), arm_pairs_table(self.arms)]
-        first, *others = run_tables(self.summaries, self.breakdowns, self.seconds)
+        first, *others = run_tables(
+            RunNumbers(runs=self.runs, summaries=self.summaries, breakdowns=self.breakdowns, seconds=self.seconds)
+        )
         paired = [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), ratios_table(self.comparisons)]
         return [table for table in (*found, first, *paired, *others) if table.rows]
 

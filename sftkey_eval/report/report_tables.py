@@ -1,8 +1,7 @@
 """The tables of a report and of a comparison, from its numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from sftkey_eval.analysis.disagreements import Opinions
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, Summary
@@ -10,6 +9,7 @@ from sftkey_eval.report.example_browser import CLASS_LABELS
 from sftkey_eval.report.further_tables import levels_table, samples_table
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
+from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.item_means import Estimate
 
@@ -18,27 +18,18 @@ RATES_CAPTION = (
 )
 
 
-def run_tables(
-    summaries: Mapping[str, Summary], breakdowns: Sequence[Breakdown], seconds: Mapping[str, Opinions]
-) -> list[Table]:
-    """What is said of each run by itself; a table of nothing is left out."""
-    tables = [
-        headline_table(summaries),
-        levels_table(summaries),
-        samples_table(summaries),
-        classes_table(summaries),
-        codes_table(summaries),
-        composite_table(summaries),
-        *map(breakdown_table, breakdowns),
-        second_table(seconds),
-    ]
+def run_tables(numbers: RunNumbers) -> list[Table]:
+    """What is said of each run by itself, see `RUN_TABLES`; a table of nothing is left out."""
+    tables = [*(table(numbers) for table in RUN_TABLES), *map(breakdown_table, numbers.breakdowns)]
     return [table for table in tables if table.rows]
 
 
-def headline_table(summaries: Mapping[str, Summary]) -> Table:
+def headline_table(numbers: RunNumbers) -> Table:
     """The four rates, the composite, and what could not be decided."""
+    summaries = numbers.summaries
     return Table(
         name="headline",
+        has_section=True,
         caption=RATES_CAPTION,
         columns=(
             "Run",
@@ -64,11 +55,13 @@ def headline_table(summaries: Mapping[str, Summary]) -> Table:
     )
 
 
-def classes_table(summaries: Mapping[str, Summary]) -> Table:
+def classes_table(numbers: RunNumbers) -> Table:
     """Every item in one class; lucky over the correct."""
+    summaries = numbers.summaries
     seen = classes_seen(summaries)
     return Table(
         name="error_classes",
+        has_section=True,
         caption="Every item is in exactly one class; lucky are counted over the correct.",
         columns=("Run", *(CLASS_LABELS[name] for name in seen), "lucky"),
         rows=tuple(
@@ -88,11 +81,13 @@ def codes_seen(summaries: Mapping[str, Summary]) -> list[str]:
     return sorted({code for summary in summaries.values() for code in summary.format_errors})
 
 
-def codes_table(summaries: Mapping[str, Summary]) -> Table:
+def codes_table(numbers: RunNumbers) -> Table:
     """Malformed completions by code."""
+    summaries = numbers.summaries
     meanings = terms("codes")
     return Table(
         name="format_errors",
+        has_section=True,
         caption="Malformed completions by code.",
         columns=("Code", *summaries, "Meaning"),
         rows=tuple(
@@ -102,10 +97,12 @@ def codes_table(summaries: Mapping[str, Summary]) -> Table:
     )
 
 
-def composite_table(summaries: Mapping[str, Summary]) -> Table:
+def composite_table(numbers: RunNumbers) -> Table:
     """The composite at every tenth of the weight."""
+    summaries = numbers.summaries
     return Table(
         name="composite",
+        has_section=True,
         caption="Percent with 95 % intervals over the items: accuracy weighted by the weight, format by the "
         "rest; the paper's weight is 0.7.",
         columns=("Run", *(f"Weight {weight:.1f}" for weight in COMPOSITE_WEIGHTS)),
@@ -121,6 +118,7 @@ def breakdown_table(breakdown: Breakdown) -> Table:
     unit = f", {breakdown.unit}" if breakdown.unit else ""
     return Table(
         name=f"by_{breakdown.name}",
+        has_section=True,
         caption=f"Strict accuracy by {breakdown.title}, over all items of the group.",
         columns=(f"{breakdown.title[0].upper()}{breakdown.title[1:]}{unit}", *breakdown.rates),
         rows=tuple(
@@ -130,14 +128,15 @@ def breakdown_table(breakdown: Breakdown) -> Table:
     )
 
 
-def second_table(seconds: Mapping[str, Opinions]) -> Table:
+def second_table(numbers: RunNumbers) -> Table:
     """How often a second grader sees a Key otherwise."""
     return Table(
         name="second_grader",
+        has_section=True,
         caption="Answers that a second grader sees otherwise, over those that both graded: Keys, and the best "
         "candidates of malformed completions.",
         columns=("Run", "Disagreement"),
-        rows=tuple((label, second.disagreement) for label, second in seconds.items()),
+        rows=tuple((label, second.disagreement) for label, second in numbers.seconds.items()),
     )
 
 
@@ -160,6 +159,7 @@ def paired_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> Tab
     ]
     return Table(
         name="paired",
+        has_section=True,
         caption="Differences in points with Newcombe's 95 % interval; lost (b) and gained (c) items; McNemar's test. "
         "Items with several samples count once, by the mean of their samples: the exact test of the items' signs.",
         columns=(
@@ -197,7 +197,21 @@ def flipped_table(comparison: Comparison) -> Table:
     rows.sort(key=lambda row: [CHANGES[name] for name in names].index(str(row[0])))
     return Table(
         name="flipped",
+        has_section=True,
         caption="Items that changed between the runs.",
         columns=("Change", "Item", "Gold", "First predicted", "Second predicted", "First class", "Second class"),
         rows=tuple(rows),
     )
+
+
+RUN_TABLES: tuple[Callable[[RunNumbers], Table], ...] = (
+    headline_table,
+    levels_table,
+    samples_table,
+    classes_table,
+    codes_table,
+    composite_table,
+    second_table,
+)
+"""The tables on runs by themselves, in reading order, the headline first. A new one is its function and its name here:
+files, page and Markdown show it."""

@@ -46,6 +46,8 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    has_section: bool = False
+    """A section of the page and of the Markdown shows what it says; the others stand together near the end."""
 
 
 def write_tables(tables: list[Table], folder: Path) -> None:

@@ -9,7 +9,7 @@ from scipy.stats import norm, t
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.statistics.item_means import Array
-from sftkey_eval.statistics.item_shares import Measured, difference, share
+from sftkey_eval.statistics.item_shares import MeasuredShare, difference, item_share
 from sftkey_eval.statistics.proportions import CONFIDENCE, POWER, Interval
 
 
@@ -62,10 +62,10 @@ def arm_difference(first: Array, second: Array, confidence: float = CONFIDENCE) 
     return _over_seeds(now.value - before.value, difference(before, now), [first, second], confidence, (-1.0, 1.0))
 
 
-def _over_items(runs: Array) -> Measured:
+def _over_items(runs: Array) -> MeasuredShare:
     if runs.size == 0:
         raise SFTKeyError(f"expected items and seeds, found {runs.shape}")
-    return share(runs.sum(axis=1), np.full(len(runs), float(runs.shape[1])), most=runs.size)
+    return item_share(runs.sum(axis=1), np.full(len(runs), float(runs.shape[1])), most=runs.size)
 
 
 def _over_seeds(

@@ -20,7 +20,7 @@ NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredShare:
     """A number in [0, 1] over items.
 
     Args:
@@ -37,7 +37,7 @@ class Measured:
     limits: Callable[[float], Interval]
 
 
-def share(parts: Array, wholes: Array, most: float = math.inf) -> Measured:
+def item_share(parts: Array, wholes: Array, most: float = math.inf) -> MeasuredShare:
     """The share `sum(parts) / sum(wholes)`: Wilson's interval for as many items as the spread between them is worth.
 
     Items that differ as much as right and wrong do are worth one each; less spread makes them worth more, by the
@@ -58,7 +58,7 @@ def share(parts: Array, wholes: Array, most: float = math.inf) -> Measured:
     value = float(parts.sum() / wholes.sum())
     influence = (parts - value * wholes) / wholes.mean()
     worth = _worth(value, num_items, float((influence**2).sum()) / len(influence) ** 2, most)
-    return Measured(value, num_items, influence, lambda z: Interval(*wilson_limits(value * worth, worth, z)))
+    return MeasuredShare(value, num_items, influence, lambda z: Interval(*wilson_limits(value * worth, worth, z)))
 
 
 def _worth(value: float, num_items: int, variance: float, most: float) -> float:
@@ -69,7 +69,7 @@ def _worth(value: float, num_items: int, variance: float, most: float) -> float:
     return min(num_items / ratio, most)
 
 
-def mixture(weight: float, one: Measured, other: Measured) -> Measured:
+def mixture(weight: float, one: MeasuredShare, other: MeasuredShare) -> MeasuredShare:
     """`weight * one + (1 - weight) * other` of the same items, by square-and-add of their intervals.
 
     Source: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. A correlation that would narrow it is not used.
@@ -89,10 +89,10 @@ def mixture(weight: float, one: Measured, other: Measured) -> Measured:
         return Interval(max(0.0, low), min(1.0, high))
 
     influence = weight * one.influence + (1 - weight) * other.influence
-    return Measured(value, min(one.num_items, other.num_items), influence, limits)
+    return MeasuredShare(value, min(one.num_items, other.num_items), influence, limits)
 
 
-def difference(first: Measured, second: Measured) -> Callable[[float], Interval]:
+def difference(first: MeasuredShare, second: MeasuredShare) -> Callable[[float], Interval]:
     """Interval of `second - first` of the same items, for a quantile of the normal distribution.
 
     Newcombe's method 10 with the correlation over the items; with one sample per item it is `newcombe_paired`.
@@ -116,6 +116,6 @@ def difference(first: Measured, second: Measured) -> Callable[[float], Interval]
     return limits
 
 
-def _correlation(one: Measured, other: Measured) -> float:
+def _correlation(one: MeasuredShare, other: MeasuredShare) -> float:
     spread = float(np.sqrt((one.influence**2).mean() * (other.influence**2).mean()))
     return float((one.influence * other.influence).mean()) / spread if spread > NO_SPREAD else 0.0

@@ -9,8 +9,11 @@ import pytest
 from eval_samples import AFTER, CUT, RIGHT, SLIP, WRONG, completion, write_run
 
 from sftkey_eval.analysis.summary import rate
+from sftkey_eval.report import report_tables
+from sftkey_eval.report.compare import compare
 from sftkey_eval.report.embed import LONGEST, SHORTEST, abridge, packed, segment_limit, unpacked
 from sftkey_eval.report.report import report
+from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Table, csv_text, latex, markdown_table
 
 HOSTILE = "</script><img src=x onerror=1>\x00\u202e\ud800 & 50% $x_1$ #~^\\{}|`"
@@ -38,6 +41,33 @@ def test_every_table_is_there_as_csv_and_as_latex(written: Path) -> None:
     names = ["headline", "format_levels", "paired", "ratios", "error_classes", "format_errors", "composite"]
     names += ["by_cot_length", "by_answer_type"]
     assert {p.name for p in (written / "tables").iterdir()} == {f"{n}.{e}" for n in names for e in ("csv", "tex")}
+
+
+def median_words(numbers: RunNumbers) -> Table:
+    rows = tuple(
+        (run.label, sorted(len((v.completion or "").split()) for v in run.verdicts)[5]) for run in numbers.runs
+    )
+    return Table(name="median_words", caption="Words of a completion.", columns=("Run", "Median <words>"), rows=rows)
+
+
+def test_a_new_table_is_one_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_tables, "RUN_TABLES", (*report_tables.RUN_TABLES, median_words))
+    runs = [
+        str(write_run(tmp_path / name, [{"completion": c} for c in (RIGHT, WRONG) * 5])) for name in ("first", "second")
+    ]
+    report(runs, tmp_path / "report")
+    compare(*runs, tmp_path / "compare")
+    for folder, name in ((tmp_path / "report", "report"), (tmp_path / "compare", "compare")):
+        assert [row["run"] for row in read(folder, "median_words")] == ["first", "second"]
+        assert "\\begin{tabular}" in (folder / "tables" / "median_words.tex").read_text()
+        assert "## Median words\n\nWords of a completion." in (folder / f"{name}.md").read_text()
+        page = (folder / f"{name}.html").read_text()
+        assert "Further tables" in page
+        assert "Median &lt;words&gt;" in page
+
+
+def test_what_has_a_section_is_not_shown_again(written: Path) -> None:
+    assert "Further tables" not in (written / "report.html").read_text()
 
 
 def test_the_csv_holds_the_numbers_of_the_json(written: Path) -> None:

@@ -7,14 +7,14 @@ from scipy.stats import t as scipy_t
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.statistics.arm_seeds import arm_difference, arm_share
 from sftkey_eval.statistics.item_means import Array, mean_of_items
-from sftkey_eval.statistics.item_shares import Measured, difference, mixture, share
+from sftkey_eval.statistics.item_shares import MeasuredShare, difference, item_share, mixture
 from sftkey_eval.statistics.proportions import QUANTILE, Interval, newcombe_paired, wilson
 
 
-def of_counts(*counts: tuple[int, float]) -> Measured:
+def of_counts(*counts: tuple[int, float]) -> MeasuredShare:
     """One sample per item: so many items with a value each."""
     values = np.repeat([value for _, value in counts], [count for count, _ in counts]).astype(float)
-    return share(values, np.ones(len(values)))
+    return item_share(values, np.ones(len(values)))
 
 
 def ends(interval: Interval) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def test_one_sample_per_item_has_newcombes_interval(table: tuple[int, int, int, 
 
 @pytest.mark.parametrize(("right", "samples"), [(0, 2), (2, 2), (1, 2), (3, 8)])
 def test_items_without_spread_are_worth_one_each_however_many_samples_they_have(right: int, samples: int) -> None:
-    found = share(np.full(60, float(right)), np.full(60, float(samples)), most=60 * samples)
+    found = item_share(np.full(60, float(right)), np.full(60, float(samples)), most=60 * samples)
     expected = wilson(60 * right // samples, 60)
     assert found.value == right / samples
     assert found.limits(QUANTILE).high - found.limits(QUANTILE).low == pytest.approx(
@@ -51,23 +51,23 @@ def test_spread_between_items_narrows_the_interval_as_the_design_effect_says_and
     same = np.repeat([0.0, 8.0], 200)
     widths = []
     for right in (alike, same):
-        interval = share(right, sizes, most=3_200).limits(QUANTILE)
+        interval = item_share(right, sizes, most=3_200).limits(QUANTILE)
         widths.append(interval.high - interval.low)
     assert widths[1] == pytest.approx(wilson(200, 400).high - wilson(200, 400).low)
     assert widths[0] == pytest.approx(widths[1] / 8**0.5, rel=0.1)
     barely = np.full(60, 1.0)
     barely[0] = 0.0
-    assert ends(share(barely, np.full(60, 2.0), most=120).limits(QUANTILE)) == pytest.approx(
+    assert ends(item_share(barely, np.full(60, 2.0), most=120).limits(QUANTILE)) == pytest.approx(
         ends(wilson(59, 120)), abs=1e-6
     )
 
 
 def test_a_ratio_leaves_out_the_items_without_a_whole() -> None:
-    found = share(np.array([1.0, 0.0, 0.0, 1.0]), np.array([1.0, 0.0, 1.0, 1.0]))
+    found = item_share(np.array([1.0, 0.0, 0.0, 1.0]), np.array([1.0, 0.0, 1.0, 1.0]))
     assert (found.value, found.num_items) == (pytest.approx(2 / 3), 3)
     assert ends(found.limits(QUANTILE)) == pytest.approx(ends(wilson(2, 3)))
     with pytest.raises(SFTKeyError, match="no share of nothing"):
-        share(np.zeros(3), np.zeros(3))
+        item_share(np.zeros(3), np.zeros(3))
 
 
 @pytest.mark.parametrize("correct", [0, 30, 60])
@@ -100,7 +100,7 @@ def test_a_mean_without_bounds_has_no_interval_where_nothing_is_known_of_the_spr
 
 def _arms(*shares: float, items: int = 50) -> Array:
     """(items, seeds): each seed has its share of the items, the same items first."""
-    return np.array([[float(i < share * items) for share in shares] for i in range(items)])
+    return np.array([[float(i < item_share * items) for item_share in shares] for i in range(items)])
 
 
 def test_arms_without_any_spread_have_the_interval_of_their_items() -> None:

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from sftkey_eval.statistics.arm_seeds import arm_difference
 from sftkey_eval.statistics.item_means import Array, mean_of_items
-from sftkey_eval.statistics.item_shares import Measured, difference, mixture, share
+from sftkey_eval.statistics.item_shares import MeasuredShare, difference, item_share, mixture
 from sftkey_eval.statistics.proportions import (
     QUANTILE,
     mcnemar_exact,
@@ -24,9 +24,9 @@ ROUNDS = [pytest.param(600, id="600"), pytest.param(4_000, id="4000", marks=pyte
 wilson_of, newcombe_of = cache(wilson), cache(newcombe_paired)
 
 
-def slack(rounds: int, share: float) -> float:
+def slack(rounds: int, item_share: float) -> float:
     """Three and a half standard errors of a simulated share."""
-    return float(3.5 * np.sqrt(share * (1 - share) / rounds))
+    return float(3.5 * np.sqrt(item_share * (1 - item_share) / rounds))
 
 
 def tables(rounds: int, n: int, shares: list[float], seed: int) -> list[list[int]]:
@@ -83,8 +83,8 @@ def test_the_clustered_interval_covers_with_several_samples_per_item_and_the_nai
     assert naive / rounds < 0.75
 
 
-def share_of_samples(right: Array, samples: int) -> Measured:
-    return share(right, np.full(len(right), float(samples)), most=samples * len(right))
+def share_of_samples(right: Array, samples: int) -> MeasuredShare:
+    return item_share(right, np.full(len(right), float(samples)), most=samples * len(right))
 
 
 Drawn = Callable[[np.random.Generator, int], Array]
@@ -160,11 +160,11 @@ def test_ratios_and_mixtures_of_paired_runs_are_covered(rounds: int, num_items: 
             runs.append((correct, valid))
         every = np.ones(num_items)
         if all(valid.any() for _, valid in runs):
-            interval = difference(*(share(correct, valid) for correct, valid in runs))(QUANTILE)
+            interval = difference(*(item_share(correct, valid) for correct, valid in runs))(QUANTILE)
             ratio += interval.low <= 0.2 / 3 <= interval.high
         else:
             ratio += 1  # no interval is given
-        interval = difference(*(mixture(0.7, *(share(part, every) for part in run)) for run in runs))(QUANTILE)
+        interval = difference(*(mixture(0.7, *(item_share(part, every) for part in run)) for run in runs))(QUANTILE)
         true = 0.7 * (0.9 * (2 / 3 + 0.2 / 3) - 0.7 * 2 / 3) + 0.3 * 0.2
         mixed += interval.low <= true <= interval.high
     assert ratio / rounds > 0.95 - 0.015 - slack(rounds, 0.95)

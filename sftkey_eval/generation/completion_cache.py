@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.generation.sampling import Generated, Request
+from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.records.run_record import RunRecord
 
 CACHE_FILE = "completions.sqlite"

@@ -19,7 +19,8 @@ from sftkey_eval.generation.generate_options import DATA, MODEL, GenerateOptions
 from sftkey_eval.generation.lm_eval_models import HF, Backend, is_server, published_arguments, read_arguments
 from sftkey_eval.generation.model_files import ModelFiles, find_model, name_server_model
 from sftkey_eval.generation.prompt_items import load_prompt_items, prompt_ids
-from sftkey_eval.generation.sampling import SAMPLING, Request, requests_for
+from sftkey_eval.generation.sample_requests import Request, requests_for
+from sftkey_eval.generation.sampling import SAMPLING
 from sftkey_eval.records.journal import Journal, partial_path
 from sftkey_eval.records.run_record import (
     RECORD_FILE,

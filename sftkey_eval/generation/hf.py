@@ -15,7 +15,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import load_causal_model
-from sftkey_eval.generation.sampling import Generated, Request, Sampling
+from sftkey_eval.generation.sample_requests import Generated, Request
+from sftkey_eval.generation.sampling import Sampling
 from sftkey_eval.generation.seeded_sampling import SeededSampling
 
 

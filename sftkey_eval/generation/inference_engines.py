@@ -11,7 +11,8 @@ from lm_eval.api.instance import Instance
 
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
-from sftkey_eval.generation.sampling import Generated, Request, Sampling
+from sftkey_eval.generation.sample_requests import Generated, Request
+from sftkey_eval.generation.sampling import Sampling
 
 
 class EngineBackend:

@@ -9,7 +9,8 @@ from lm_eval.utils import simple_parse_args_string
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_eval.generation.generate_options import GenerateOptions
-from sftkey_eval.generation.sampling import Generated, Request, Sampling
+from sftkey_eval.generation.sample_requests import Generated, Request
+from sftkey_eval.generation.sampling import Sampling
 
 HF = ("hf", "hf-auto", "huggingface")
 ENGINES = ("vllm", "sglang")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.instance import Instance
 
 from sftkey_eval.generation.lm_eval_models import generation_arguments
-from sftkey_eval.generation.sampling import Generated, Request, Sampling
+from sftkey_eval.generation.sample_requests import Generated, Request
+from sftkey_eval.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -17,7 +17,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
-from sftkey_eval.generation.sampling import Generated, Request, Sampling
+from sftkey_eval.generation.sample_requests import Generated, Request
+from sftkey_eval.generation.sampling import Sampling
 
 REASONS = {"eos": "stop", "stop_sequence": "stop", "end_turn": "stop", "max_tokens": "length"}
 """Finish reasons in others' words."""

@@ -15,7 +15,8 @@ from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, published_arguments, read_arguments
 from sftkey_eval.generation.prompt_items import load_prompt_items
-from sftkey_eval.generation.sampling import Sampling, requests_for
+from sftkey_eval.generation.sample_requests import requests_for
+from sftkey_eval.generation.sampling import Sampling
 
 
 def options(model: Path, data: Path, **changes: Any) -> GenerateOptions:

@@ -21,6 +21,7 @@ from sftkey_eval.policy import Policy
 from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.scoring.answer_pairs import grade_file
 from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
 
 _DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b|\b(\d{1,2}) (January|February|March) (\d{4})\b")
 _MONTHS = ("January", "February", "March")
@@ -108,7 +109,7 @@ def test_a_file_of_completions_is_scored_with_it(tmp_path: Path, workers: int, f
         json.dumps({"id": id_, "completion": text, "gold": "2024-03-02"} | named) for id_, (text, _) in ROWS.items()
     ]
     (tmp_path / "c.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    score_file(tmp_path / "c.jsonl", tmp_path / "v.parquet", answer_type=forced, workers=workers)
+    score_file(tmp_path / "c.jsonl", tmp_path / "v.parquet", ScoreOptions(answer_type=forced, workers=workers))
     verdicts = read_verdicts(tmp_path / "v.parquet")[0]
     assert {verdict.id: verdict.error_class for verdict in verdicts} == {id_: name for id_, (_, name) in ROWS.items()}
     assert {verdict.answer_type for verdict in verdicts} == {"date"}
@@ -120,7 +121,7 @@ def test_a_file_of_pairs_is_graded_with_it(tmp_path: Path, workers: int) -> None
     pairs = [("2024-03-02", "2 March 2024"), ("2024-03-02", "2024-03-05"), ("?", "2024-03-05")]
     lines = [json.dumps({"gold": gold, "predicted": said, "answer_type": "date"}) for gold, said in pairs]
     (tmp_path / "p.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    tally = grade_file(tmp_path / "p.jsonl", tmp_path / "out.jsonl", workers=workers)
+    tally = grade_file(tmp_path / "p.jsonl", tmp_path / "out.jsonl", GradeOptions(workers=workers))
     assert tally.verdicts == {"correct": 1, "wrong": 1, "unscored": 1}
 
 

@@ -7,9 +7,9 @@ below strict also look for its loose spellings (`<thinking>`, `< Answer >`, `<an
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from sftkey_data.format.marks import Malformed, Mark, Marks, Spans
+from sftkey_data.once import once
 
 _CUT_OFF = frozenset({"empty", "missing_cot", "unclosed_cot", "missing_key", "unclosed_key"})
 
@@ -21,12 +21,12 @@ class MarkedText:
         self.marks = marks
         self.completion = completion
 
-    @cached_property
+    @once
     def exact(self) -> tuple[Mark, ...]:
         """The marks as the template writes them, in order."""
         return scan(self.marks.exact, self.completion)
 
-    @cached_property
+    @once
     def loose(self) -> tuple[Mark, ...]:
         """The marks in their loose spellings too, in order."""
         return scan(self.marks.loose, self.completion)

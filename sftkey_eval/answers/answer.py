@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeVar
 
+from sftkey_data.once import once
 from sftkey_eval.answers.markup import plain, strip_markup, tighten
 from sftkey_eval.answers.numbers import Number, read_number
 from sftkey_eval.answers.option_letters import Choices, read_options, read_truth
@@ -42,37 +42,37 @@ class Answer:
         reading: _Reading = self._readings[reader]
         return reading
 
-    @cached_property
+    @once
     def stripped(self) -> str:
         """Without the markup around it."""
         return strip_markup(self.text)
 
-    @cached_property
+    @once
     def plain(self) -> str:
         """`stripped` in one spelling."""
         return plain(self.stripped)
 
-    @cached_property
+    @once
     def compact(self) -> str:
         """`plain` without the white space and braces that change nothing."""
         return tighten(self.plain)
 
-    @cached_property
+    @once
     def number(self) -> Number | None:
         """The number that makes up all of it."""
         return read_number(self.stripped)
 
-    @cached_property
+    @once
     def elements(self) -> Elements | None:
         """The elements of a tuple, interval, set or comma list; a lone value is a list of one."""
         return split_elements(self.compact)
 
-    @cached_property
+    @once
     def letters(self) -> tuple[str, ...]:
         """The option letters it commits to."""
         return read_options(self.text, self.choices)
 
-    @cached_property
+    @once
     def truth(self) -> bool | None:
         """True for yes and true, False for no and false."""
         return read_truth(self.stripped)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
+from sftkey_data.once import once
 from sftkey_eval.answers.markup import fold, plain, strip_markup
 from sftkey_eval.answers.numbers import Number, read_number
 
@@ -48,17 +48,17 @@ class Choices:
         """The options of a question; None for a question without."""
         return choices if choices is None or isinstance(choices, Choices) else cls(tuple(choices))
 
-    @cached_property
+    @once
     def letters(self) -> str:
         """A letter for each, as far as the alphabet goes."""
         return LETTERS[: len(self.texts)]
 
-    @cached_property
+    @once
     def folded(self) -> tuple[str, ...]:
         """The texts as `fold` leaves them."""
         return tuple(map(_folded, self.texts))
 
-    @cached_property
+    @once
     def numbers(self) -> tuple[Number | None, ...]:
         """The number that makes up each text."""
         return tuple(map(read_number, self.texts))

@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 SCALES = {
     "hundred": Fraction(100),
@@ -78,6 +79,7 @@ def read_unit(text: str, *, spaced: bool) -> str | None:
     return "/".join(str(name) for name in names) if all(names) else None
 
 
+@lru_cache(maxsize=4096)  # of units, of which a file names a few again and again; no answer is kept here
 def _one_unit(text: str, *, spaced: bool) -> str | None:
     text = text.replace("²", "^2").replace("³", "^3")
     power = _EXPONENT.search(text)

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -199,10 +198,12 @@ def _score(row: Completion, template: Template, kind: AnswerKind, policy: Policy
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
     gold = Answer.of(row.gold, choices)
+    decisions: dict[str | None, Decision] = {}  # the Key, the candidate and the CoT's value are often the same text
 
-    @cache  # the Key, the candidate and the CoT's value are often the same text
     def judge(text: str | None) -> Decision:
-        return compare_answers(gold, Answer.of(text, choices), kind, policy)
+        if text not in decisions:
+            decisions[text] = compare_answers(gold, Answer.of(text, choices), kind, policy)
+        return decisions[text]
 
     strict, lenient = judge(predicted), judge(lenient_predicted)
     error_class, lucky = classify(

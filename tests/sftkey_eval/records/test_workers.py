@@ -71,7 +71,9 @@ def test_verdicts_of_one_folder_keep_their_disagreements_apart(tmp_path: Path) -
         row = {"id": name, "completion": rf"So \boxed{{{key}}}", "gold": "1/3", "answer_type": "math"}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
         score_file(
-            tmp_path / f"{name}.jsonl", tmp_path / f"{name}.parquet", template="boxed", second_grader="math-verify"
+            tmp_path / f"{name}.jsonl",
+            tmp_path / f"{name}.parquet",
+            ScoreOptions(template="boxed", second_grader="math-verify"),
         )
     listed = {path.name: path.read_text() for path in tmp_path.glob("*disagreements*")}
     assert sorted(listed) == ["a.disagreements.jsonl", "b.disagreements.jsonl"]

@@ -28,7 +28,7 @@ def stopped(tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.Mon
     """A function that runs the recipe into a directory, up to the last checkpoint of a stage."""
 
     def stop_at(stage: str, out: Path, *overrides: str) -> Path:
-        finish = run_module.finish
+        finish = run_module.finish_stage
 
         def stop(outputs: Any, model: Any) -> None:
             if outputs.folder.path.name == stage:
@@ -36,7 +36,7 @@ def stopped(tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.Mon
             finish(outputs, model)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run_module, "finish", stop)
+            patch.setattr(run_module, "finish_stage", stop)
             with pytest.raises(_Stop):
                 list(run_recipe(load_recipe(write_recipe(tables), [f"out={out}", *overrides])))
         return next((out / stage).glob("checkpoint-*"))

@@ -160,7 +160,7 @@ def test_stopping_between_last_checkpoint_and_final_changes_nothing(
         raise _Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "finish", stop)
+        patch.setattr(run_module, "finish_stage", stop)
         with pytest.raises(_Stop):
             list(run_recipe(recipe))
     assert (recipe.out / "full" / "checkpoint-25").is_dir()

@@ -155,7 +155,7 @@ def test_a_resumed_stage_stops_where_an_uninterrupted_one_does(
         with pytest.raises(_Stop):
             list(run_recipe(recipe))
     with monkeypatch.context() as patch:  # and once more after its last checkpoint, before its end is recorded
-        patch.setattr(run_module, "finish", _stop)
+        patch.setattr(run_module, "finish_stage", _stop)
         with pytest.raises(_Stop):
             list(run_recipe(recipe))
     list(run_recipe(recipe))
@@ -177,7 +177,7 @@ def test_the_last_checkpoints_stay_while_the_stage_runs(
 ) -> None:
     stage = tables["stage"][0] | {"steps": 10, "save_every": 2, "keep_last": 3, "best": None, "early_stopping": None}
     tables["stage"] = [{key: value for key, value in stage.items() if value is not None}]
-    monkeypatch.setattr(run_module, "finish", _stop)
+    monkeypatch.setattr(run_module, "finish_stage", _stop)
     with pytest.raises(_Stop):
         list(run_recipe(load_recipe(write_recipe(tables))))
     kept = sorted(path.name for path in (Path(tables["out"]) / "full").iterdir())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 from torch import Tensor
@@ -122,7 +122,13 @@ def token_loss(nll: Tensor, kind: TokenLoss) -> Tensor:
     Worked: a token of probability 1/4 costs ln 4 = 1.386 by `nll` and 1.386 / 4 = 0.347 by `dft`, and its gradient is
     a quarter of that of `nll`. Source: DFT, arXiv 2508.05629.
     """
-    return nll if kind == "nll" else nll * torch.exp(-nll.detach())
+    match kind:
+        case "nll":
+            return nll
+        case "dft":
+            return nll * torch.exp(-nll.detach())
+        case _:
+            assert_never(kind)
 
 
 def _normalised(batches: Sequence[Batch], weights: Weights, stage: Stage) -> list[Tensor]:

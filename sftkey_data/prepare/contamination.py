@@ -27,9 +27,13 @@ from sftkey_data.tokens.tokenizer import load_tokenizer
 
 RUN_WORDS = 13
 BLOCK_WORDS = (RUN_WORDS + 1) // 2
-"""Words of a block: of the blocks that begin at every seventh word, each run of 13 words holds a whole one."""
+"""Words of a block: of the blocks that begin at every seventh word, each run of 13 words holds a whole one.
+
+The tightest case: the run of words 1 to 13 holds the block of words 7 to 13.
+"""
 
 _WORD = regex.compile(r"\w+")  # `regex`: its words hold combining marks, without which Devanagari falls apart
+# `regex` here too: `re` allows no look-behind of unknown length
 _QUESTION = regex.compile(r"\w+|[-+*/^=<>](?=\s*\d)|(?<=\d\s*)[-+*/^=<>]")
 
 
@@ -93,10 +97,14 @@ class EvaluationSets:
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _shared_run(self, run: list[str]) -> tuple[str, str] | None:
-        """The first run of N words that an evaluation text holds; only one block in BLOCK words is looked up."""
+        """The first run of `RUN_WORDS` words that an evaluation text holds, and where that text stands.
+
+        Only every seventh block of words is looked up.
+        """
         for start in range(0, len(run) - BLOCK_WORDS + 1, BLOCK_WORDS):
             if _hash(" ".join(run[start : start + BLOCK_WORDS])) not in self._blocks:
                 continue
+            # a run of 13 that holds these 7 words begins at most 6 before them
             for shingle in _runs(run[max(0, start - (RUN_WORDS - BLOCK_WORDS)) : start + RUN_WORDS], RUN_WORDS):
                 if (text := self._runs.get(_hash(shingle))) is not None and f" {shingle} " in self._texts[text][0]:
                     return shingle, self._texts[text][1]

@@ -19,7 +19,11 @@ from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens of rows: `ids[offsets[i]:offsets[i + 1]]`, EOS included; `numbers`: a column per border, then straddle."""
+    """Tokens of rows: `ids[offsets[i]:offsets[i + 1]]` are row i's, EOS included.
+
+    `rows` are the rows' indices in their `Columns`. `numbers` has shape (num_rows, 6): a column per border, in the
+    order of `schema.TOKEN_BORDERS`, then straddle.
+    """
 
     rows: Ints
     ids: Ints
@@ -55,7 +59,9 @@ def _compare_sample(
         Mismatch: The fast encoding differs.
     """
     indices = np.array(columns.indices, np.uint64)[fast_rows]
-    mixed = (indices * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)  # Fibonacci hashing: no pattern of the input
+    # Fibonacci hashing (Knuth, TAOCP 3, section 6.4), so that the sample follows no pattern of the input: the factor is
+    # 2**64 / golden ratio, and the 24 bits kept are the upper ones, which depend on all bits of the index.
+    mixed = (indices * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
     chosen = np.flatnonzero((mixed % np.uint64(recipe.reference_share) == 0) | ~encoding.sure).tolist()
     rows = fast_rows[chosen].tolist() if chosen else []
     for position, row, encoded in zip(
@@ -81,7 +87,7 @@ def _encode_fast(
     if recipe.straddle == "strict":
         sure &= encoding.straddle == 0
     if recipe.max_tokens is not None:
-        sure &= np.diff(encoding.offsets) + 1 <= recipe.max_tokens
+        sure &= np.diff(encoding.offsets) + 1 <= recipe.max_tokens  # + 1: the EOS counts
     prefixes = recipe.fast.prompts_are_prefixes(prompts, encoding)
     encoding.straddle[~prefixes] |= PROMPT_NOT_PREFIX
     return sure, encoding
@@ -95,6 +101,7 @@ def _from_encoding(encoding: Encoding, rows: Ints, sure: NDArray[np.bool_], reci
     ends = np.cumsum(kept)
     eos = recipe.encoder.eos_token_id if recipe.encoder is not None else 0
     numbers = np.concatenate([encoding.borders[sure], encoding.straddle[sure, None]], axis=1)
+    # Rows of 3 and 2 ids: `ends` is [3, 5], and with an EOS after each the rows are at [0, 4, 7].
     offsets = np.concatenate(([0], ends + np.arange(1, len(ends) + 1)))
     return Tokens(rows, np.insert(ids, ends, eos), offsets, numbers)
 
@@ -175,6 +182,7 @@ def _in_order(parts: list[Tokens]) -> Tokens:
     starts = np.concatenate(([0], np.cumsum(lengths)))[:-1]
     order = np.argsort(rows, kind="stable")
     offsets = np.concatenate(([0], np.cumsum(lengths[order])))
+    # The place of each id in its row: rows of 2 and 3 ids give 0 1 0 1 2.
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths[order])
     gathered = ids[np.repeat(starts[order], lengths[order]) + within]
     return Tokens(rows[order], gathered, offsets, np.concatenate([part.numbers for part in parts])[order])

@@ -26,7 +26,10 @@ row that does lose white space is rejected.
 
 QUESTION = "What is 7 + 65?"
 FIXED_DATE = '{%- set strftime_now = "26 Jul 2024".format -%}'
-"""Put before a template that writes today's date: built tomorrow, the same rows must have the same bytes."""
+"""Put before a template that writes today's date: built tomorrow, the same rows must have the same bytes.
+
+A template calls `strftime_now` with a format. `str.format` takes it and gives the text itself, as that has no fields.
+"""
 
 
 def plain_prompt(parts: Parts, system: str | None) -> str:
@@ -110,6 +113,7 @@ class ChatFormat:
         """What every user turn begins with: the text that stands before a question after whatever turns."""
         histories = ((), (("user", "a"), ("assistant", "b")), (("user", "c"), ("assistant", "d")))
         prompts = [self.prompt(Parts(prompt=QUESTION, cot="", key="", history=h), CHAT_PROBES[0]) for h in histories]
+        # what they end with alike is what their reversed texts begin with alike
         heads = [prompt.rpartition(QUESTION)[0][::-1] for prompt in prompts]
         return commonprefix(heads)[::-1]  # noqa: RUF071 - characters are meant, not folders
 
@@ -157,7 +161,7 @@ class ChatFormat:
 
     def _turn_end_token(self) -> int:
         added = {str(token.content): index for index, token in self._tokenizer.added_tokens_decoder.items()}
-        for content in sorted(added, key=len, reverse=True):
+        for content in sorted(added, key=len, reverse=True):  # one may be the beginning of another
             if self.turn_end.lstrip().startswith(content):
                 return int(added[content])
         return int(self._tokenizer.eos_token_id)

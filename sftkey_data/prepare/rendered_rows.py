@@ -47,7 +47,7 @@ class Preparation:
 
 @dataclass(slots=True)
 class Columns:
-    """Rendered rows, column by column; `spans` has shape (num_rows, 5), columns as `template.Spans`."""
+    """Rendered rows, column by column; `spans` has shape (num_rows, 5), columns as `marks.Spans`."""
 
     records: list[Record]
     indices: list[int]
@@ -74,6 +74,7 @@ class Columns:
         closing CoT tag, start and end of the Key.
         """
         prompts = np.fromiter(map(len, self.prompts), np.int64, len(self.prompts))[rows, None]
+        # columns 2 to 4 of the spans: cot_tag_end, key_start, key_end
         return np.concatenate([prompts, self.spans[rows, 2:] + prompts], axis=1)
 
     def take(self, rows: list[int]) -> "Columns":
@@ -96,6 +97,7 @@ def question_hash(parts: Parts) -> int:
     content = parts.prompt.strip()
     if parts.history:
         content += repr(parts.history)
+    # a lone surrogate has its own reject, which comes later
     return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass")))
 
 
@@ -143,7 +145,7 @@ def render(rows: list[tuple[int, Record, Parts]], recipe: Preparation, refuse: R
     for row, prompt in enumerate(write_prompts(parts, completions, recipe.chat, recipe.system)):
         if isinstance(prompt, Reject):
             faults.setdefault(row, prompt)
-            prompt = ""
+            prompt = ""  # keeps the columns aligned until the row is taken out below
         prompts.append(prompt)
     columns = Columns(records, indices, parts, prompts, completions, spans)
     _refuse_characters(columns, faults)

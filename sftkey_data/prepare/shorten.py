@@ -29,7 +29,7 @@ def shorten_cot(cot: str, num_tokens: Callable[[str], int], max_tokens: int) -> 
         Reject: `too_long` when not even one word at each end fits.
     """
     words = [found.span() for found in _WORD.finditer(cot)]
-    lowest, highest = 2, len(words) - 1  # words kept
+    lowest, highest = 2, len(words) - 1  # words kept: at least one at each end, and at least one cut
     best: tuple[str, int] | None = None
     while lowest <= highest:
         kept = (lowest + highest) // 2
@@ -61,7 +61,7 @@ def _line_borders(cot: str, words: list[Word], first: int, last: int) -> tuple[i
     def follows_line_end(word: int) -> bool:
         return "\n" in cot[words[word - 1][1] : words[word][0]]
 
-    spare = int(LINE_SHARE * (first + last)) // 2
+    spare = int(LINE_SHARE * (first + last)) // 2  # at each side of the gap: of 100 words kept, 5
     heads = range(first, max(first - spare, 1) - 1, -1)
     tails = range(last, max(last - spare, 1) - 1, -1)
     return (

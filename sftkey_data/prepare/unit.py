@@ -1,6 +1,6 @@
 """The work unit of a build: records in, examples and rejects out. Pure, so that any worker gives the same.
 
-`columns` extracts and renders the rows, `tokens` encodes them and finds the borders; here they become a table.
+`rendered_rows` extracts and renders the rows, `encode` encodes them and finds the borders; here they become a table.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped:
 
     Args:
         records: Each with its index in the build, which makes its id.
-        recipe: See `Recipe`.
+        recipe: The same for every unit of a build.
         dropped: Indices of rows that repeat an earlier question and are not wanted.
 
     Raises:
@@ -52,6 +52,7 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped:
 
     columns = render(list(extracted(records, recipe, dropped, refuse)), recipe, refuse)
     tokens = tokenize(columns, recipe, refuse) if recipe.encoder is not None else None
+    # extracting, rendering and encoding refused one after the other: back into the input's order
     rejects.sort(key=lambda item: item[0])
     return _unit(columns, tokens, [reject for _, reject in rejects], recipe)
 
@@ -72,7 +73,7 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
         golds,
         [part.answer_type for part in parts],
         [part.choices for part in parts],
-        *(columns.spans[:, column].astype(np.int32) for column in (0, 1, 3, 4)),
+        *(columns.spans[:, column].astype(np.int32) for column in (0, 1, 3, 4)),  # not cot_tag_end: no column of it
     ]
     if tokens is None:
         sizes = np.array([list(map(len, column)) for column in (columns.prompts, columns.completions, golds)], np.int64)

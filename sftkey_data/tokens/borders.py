@@ -29,8 +29,8 @@ class Borders:
 def token_borders(encoded: Encoded, prompt_length: int, spans: Spans) -> Borders:
     """Borders of one example under the policy `cover`: every token that touches the Key belongs to the Key.
 
-    A token that crosses the prompt's end belongs to the prompt (the model is not asked to predict part of a token); one
-    that crosses the end of the CoT's closing tag belongs to the CoT.
+    A token that crosses the prompt's end belongs to the prompt: the model is not asked to predict part of a token. A
+    token that crosses the end of the CoT's closing tag belongs to the CoT.
 
     Args:
         encoded: Tokens of prompt + completion as one text, without the final EOS.
@@ -41,10 +41,12 @@ def token_borders(encoded: Encoded, prompt_length: int, spans: Spans) -> Borders
         Reject: `key_without_token` or `borders_out_of_order`.
     """
     key_start, key_end = prompt_length + spans.key_start, prompt_length + spans.key_end
+    # Tokens that end at 3, 7 and 9, a Key at [7, 9): bisect_right(ends, 7) = 2, as the one ending at 7 is before it.
     first, last = bisect_right(encoded.ends, key_start), bisect_left(encoded.starts, key_end)
     if first >= last:
         raise Reject("key_without_token", "no token touches the Key")
     prompt_tokens = bisect_left(encoded.starts, prompt_length)
+    # `first` bounds it: one token may hold the end of the CoT's tag and touch the Key too, and then it is the Key's.
     cot_token_end = min(bisect_left(encoded.starts, prompt_length + spans.cot_tag_end), first)
     if not 0 < prompt_tokens <= cot_token_end:
         raise Reject("borders_out_of_order", f"prompt ends at token {prompt_tokens}, the CoT at {cot_token_end}")

@@ -19,7 +19,10 @@ from sftkey_data.tokens.tokenizer import Encoder
 
 COMPOSITIONS = ("NFC", "NFD", "NFKC", "NFKD")  # normalisers that leave ASCII as it is
 NFC_CHANGES = re.compile(r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u22ff]")
-"""A character that NFC might change or join to the one before it; none of the others, however they follow another."""
+"""A character that NFC might change or join to the one before it; none of the others, however they follow another.
+
+The others: Latin up to U+02FF, punctuation, currency signs, arrows and mathematical operators.
+"""
 
 
 class Mismatch(Exception):  # noqa: N818 - a finding that switches the encoder, never shown as an error
@@ -73,6 +76,7 @@ class FastEncoder:
             for index, text in enumerate(texts)
             if (added is None or added.search(text) is None)
             and ((ascii_is_stable and text.isascii()) or is_stable(text))
+            # the tokenizer puts no space before a text that begins with one, and it writes a space as U+2581 itself
             and not (lead and (text[:1].isspace() or "\u2581" in text))
             and not (incomplete and lacks_token(text))
         ]
@@ -88,6 +92,7 @@ class FastEncoder:
         if not self._prefix:
             return ids, offsets
         lengths = np.diff(offsets)
+        # One BOS, rows at [0, 2, 5]: it is inserted before the old positions 0 and 2, the rows are then at [0, 3, 7].
         ids = np.insert(ids, np.repeat(offsets[:-1], len(self._prefix)), np.tile(self._prefix, len(lengths)))
         return ids, offsets + np.arange(len(offsets)) * len(self._prefix)
 
@@ -110,6 +115,7 @@ class FastEncoder:
         borders, straddle = _borders(token_ends, offsets, positions + begins[:-1, None] + len(lead))
         prompt, cot, first, last = borders[:, 0], borders[:, 1], borders[:, 2], borders[:, 3]
         sure &= (first < last) & (prompt > 0) & (prompt <= cot)
+        # The reference rejects a row whose completion holds the EOS.
         ended = np.flatnonzero(ids == self.reference.eos_token_id)
         rows = np.searchsorted(offsets, ended, side="right") - 1
         sure[rows[ended >= offsets[rows] + prompt[rows]]] = False
@@ -174,7 +180,7 @@ def compare_encodings(encoding: Encoding, row: int, text: str, ids: list[int], b
 def _in_bytes(texts: list[str], positions: Ints, num_bytes: int, lead: int) -> tuple[Ints, Ints]:
     """Length of each row and its positions in bytes; a position is of the text, a length counts the lead too."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + lead
-    if int(lengths.sum()) == num_bytes:
+    if int(lengths.sum()) == num_bytes:  # all ASCII: a byte per character
         return lengths, positions
     positions = positions.copy()
     for row, text in enumerate(texts):
@@ -198,7 +204,13 @@ def _decoded_rows(begins: Ints, decoded: NDArray[np.uint8], row_starts: Ints, bl
 
 
 def _borders(token_ends: Ints, offsets: Ints, positions: Ints) -> tuple[Ints, Ints]:
-    """`borders.token_borders` for a batch, in bytes of the joined text."""
+    """`borders.token_borders` for a batch: borders of shape (num_rows, 5), counted from each row's first token.
+
+    Args:
+        token_ends: Of all tokens of the batch, in bytes of the joined text.
+        offsets: Where each row's tokens begin, shape (num_rows + 1,).
+        positions: Shape (num_rows, 4), in bytes of the joined text; columns as in `FastEncoder.encode`.
+    """
     starts = np.concatenate(([0], token_ends[:-1])) if len(token_ends) else token_ends
     prompt, cot, first, last = (
         np.searchsorted(starts, positions[:, 0]),
@@ -206,7 +218,8 @@ def _borders(token_ends: Ints, offsets: Ints, positions: Ints) -> tuple[Ints, In
         np.searchsorted(token_ends, positions[:, 2], side="right"),
         np.searchsorted(starts, positions[:, 3]),
     )
-    inside = len(token_ends) - 1
+    inside = len(token_ends) - 1  # clips indices of rows whose Key no token touches; these rows are never `sure`
+    # The schema's bits: 1 for the Key's start, 1 << 1 for its end, 1 << 2 for the prompt's end.
     straddle = (starts[np.minimum(first, inside)] < positions[:, 2]).astype(np.int64)
     straddle |= (token_ends[np.clip(last - 1, 0, inside)] > positions[:, 3]).astype(np.int64) << 1
     straddle |= (token_ends[np.clip(prompt - 1, 0, inside)] > positions[:, 0]).astype(np.int64) << 2

@@ -63,7 +63,7 @@ class VocabularyBytes:
         """End of every token in the joined bytes, and the joined bytes."""
         taken = self._tokens.take(pa.array(ids))
         _, ends, data = taken.buffers()
-        ends = np.frombuffer(ends, np.int32)[: len(ids) + 1]
+        ends = np.frombuffer(ends, np.int32)[: len(ids) + 1]  # Arrow may hold more memory than it fills
         joined = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
         return ends[1:], joined[: int(ends[-1])]
 
@@ -93,7 +93,7 @@ def fastokens_source(reference: Encoder) -> IdSource | None:
 
 
 def tiktoken_source(reference: Encoder) -> IdSource | None:
-    """Only where one pattern splits the text; merges in another order than the ids would show in `compare`."""
+    """Only where one pattern splits the text. `compare_encodings` would show merges in another order than the ids."""
     parts = reference.parts
     pattern = _single_pattern(parts["pre_tokenizer"])
     alphabet = _byte_alphabet()
@@ -115,6 +115,7 @@ def tiktoken_source(reference: Encoder) -> IdSource | None:
 def _single_pattern(pre_tokenizer: dict[str, Any] | None) -> str | None:
     """The pattern that splits a text as all of the pre-tokenizers do; None where it is not known."""
     parts = (pre_tokenizer or {}).get("pretokenizers", [pre_tokenizer or {}])
+    # `trim_offsets` changes what is said of the tokens' places, never the ids
     if [{name: value for name, value in part.items() if name != "trim_offsets"} for part in parts] == FALCON_SPLITS:
         return FALCON_PATTERN
     if [part.get("type") for part in parts] == ["ByteLevel"] and parts[0]["use_regex"]:

@@ -26,7 +26,8 @@ def run_ray(make_task: Callable[[], PieceTask], pieces: Iterable[Any]) -> Iterat
 
     if not ray.is_initialized():
         ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level=logging.ERROR)
-    remote = ray.remote(max_retries=-1)(_on_ray)
+    remote = ray.remote(max_retries=-1)(_on_ray)  # -1: however many nodes die; a piece done twice gives the same bytes
+    # sent once for all pieces; the key tells a worker that outlives this call its tasks apart
     shared, key = ray.put(make_task), os.urandom(8).hex()
     ahead = AHEAD_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting: deque[Any] = deque()

@@ -12,12 +12,15 @@ REGIONS = ("prompt", "cot", "tag", "key", "eos")
     tag    [cot_token_end, key_token_start) and [key_token_end, answer_token_end)
     key    [key_token_start, key_token_end)
     eos    [answer_token_end, len(input_ids))
+
+Borders 5, 9, 11, 12, 14 of 15 tokens: prompt 0 to 4, cot 5 to 8, tag 9 and 10, key 11, tag 12 and 13, eos 14.
 """
 
 TEXT_COLUMNS = ("id", "dataset", "split", "prompt", "completion", "gold", "answer_type")
 CHARACTER_SPANS = ("cot_start", "cot_end", "key_start", "key_end")
 TOKEN_BORDERS = ("prompt_tokens", "cot_token_end", "key_token_start", "key_token_end", "answer_token_end")
 
+# Bits of the column `straddle`, added up: 5 says that a token crosses the Key's start and one the prompt's end.
 STRADDLES_KEY_START = 1
 STRADDLES_KEY_END = 2
 STRADDLES_PROMPT = 4

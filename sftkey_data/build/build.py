@@ -72,7 +72,9 @@ def build(
     final = Folder(str(out))
     half = Folder(f"{str(out).rstrip('/')}.partial")
     finished = half.exists() and MANIFEST in half.names()
+    # `finished`: a publishing that was interrupted may have filled the output in part
     _refuse_output(final, overwrite=overwrite or finished)
+    # a chat template is rendered by transformers, so its tokenizer is loaded anyway
     with opinion_on(config.tokenizer if not config.chat else None) as opinion:
         plan = make_plan(config, from_file=opinion is not None)
         if finished and (manifest := _same_plan(half, plan)) is not None:  # only the publishing was interrupted
@@ -93,6 +95,7 @@ def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion |
     try:
         tallies = _work(plan, half, machinery)
         if opinion is not None and plan.unconfirmed is not None:
+            # only after the work: transformers was asked beside it
             opinion.confirm(plan.unconfirmed)
         manifest = make_manifest(plan, tallies, half)
         for source in plan.inputs:
@@ -171,9 +174,9 @@ def _run(
         from_file = plan.unconfirmed is not None
         make_task = partial(_remake, plan.config, plan.recipe.split, half, fast=fast, from_file=from_file)
         for tally in machinery.run(partial(work_piece, recipe=recipe, folder=half), make_task, left()):
-            tallies[tally_name(int(tally.file[5:10]))] = tally
+            tallies[tally_name(int(tally.file[5:10]))] = tally  # data-00012.arrow is piece 12
             bar.advance(bar.task_ids[0], tally.read)
-    return [tallies[name] for name in sorted(tallies)]
+    return [tallies[name] for name in sorted(tallies)]  # zero-padded numbers: by name is by piece
 
 
 def _remake(
@@ -191,6 +194,7 @@ def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_
 
 
 def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], NDArray[np.uint64]]:
+    # a question's hash needs none of these, so a worker that hashes loads none of them
     plain = replace(config, tokenizer=None, chat=False, max_tokens=None, decontaminate=())
     return partial(hash_questions, recipe=_remake_recipe(plain, split))
 

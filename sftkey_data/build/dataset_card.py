@@ -21,6 +21,7 @@ HUB_LICENCES = {
     **{f"cc by{kind} {n}": f"cc-by{kind}-{n}" for kind in ("", "-sa", "-nc", "-nc-sa") for n in ("3.0", "4.0")},
 }
 """What a docstring calls a licence, in small letters with spaces, and the hub's identifier; any other is `other`."""
+# the hub's `size_categories`
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 EXAMPLE_CHARACTERS = 1200
 TEXT_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
@@ -57,6 +58,7 @@ def origin(source: str) -> dict[str, str]:
     text = text.strip()
     flat = " ".join(text.split())
     found = {"description": text.split("\n")[0]}
+    # up to the next sentence, which begins with a capital and a small letter
     if licence := re.search(r"Licen[cs]e: (.+?)\.?(?= [A-Z][a-z]|$)", flat):
         found["licence"] = licence[1]
     if stated := re.search(r"Source: (.+?)\.?(?= Licen[cs]e:|$)", flat):
@@ -69,6 +71,7 @@ def _front_matter(manifest: Manifest, licence: str | None) -> str:
     size = next((name for most, name in SIZES if manifest.counts.written < most), "n>10M")
     lines = ["---", f"pretty_name: {json.dumps(f'{manifest.dataset} ({manifest.split}), prepared with SFTKey')}"]
     if licence is not None and not licence.startswith("that of"):  # a generic reader's rows have their own
+        # CC-BY-SA-4.0 becomes `cc by-sa 4.0`, CDLA-Sharing-1.0 `cdla sharing 1.0`
         name = re.sub(r"-(?=\d)|(?<=[CA])-", " ", licence.split(",")[0]).lower()
         lines.append(f"license: {HUB_LICENCES.get(name, 'other')}")
     lines += ["task_categories:", "- text-generation", "tags:", "- sftkey", "- chain-of-thought"]

@@ -117,6 +117,7 @@ def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
 def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
     """How many questions written repeat another one; a slice of all hashes at a time, so that memory is bounded."""
     with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
+        # an empty file cannot be mapped into memory; data-00012.arrow is piece 12
         names = [hashes_name(int(tally.file[5:10])) for tally in tallies if tally.written]
         pieces = [np.memmap(half.local_copy(name, Path(scratch)), np.uint64, "r") for name in names]  # each sorted
         num_slices = 1 + sum(map(len, pieces)) // SLICE_HASHES  # hashes are spread evenly

@@ -29,10 +29,10 @@ from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
 
 SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
 MIN_SHARD_BYTES = 4 * 2**20
-WANTED_SHARDS = 32  # of a smaller input, so that many workers have work
+WANTED_SHARDS = 32  # of a smaller input, so that many workers have work: 1 GiB is cut into 32 MiB each
 SELF_TEST_ROWS = 16
 PROOF_ROWS = 128  # that both encoders see before the first row is written …
-PROOF_STRIDE = 16  # … one in so many of the first rows
+PROOF_STRIDE = 16  # … one in so many of the first rows, that is of the first 128 * 16 = 2,048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,5 +266,6 @@ def _self_test(encoder: Encoder, records: Iterator[Record]) -> None:
     """Test the offsets on the probes and on text of the first rows, before row 1 is prepared."""
     rows = (record.row for record in islice(records, SELF_TEST_ROWS))
     texts = [value for row in rows if isinstance(row, dict) for value in row.values() if isinstance(value, str)]
+    # cut, as the self-test decodes a text from its start up to every border: quadratic
     encodable = [text[:500] for text in texts if text.isprintable() and text.strip()]
     encoder.check_offsets([*OFFSET_PROBES, *encodable])

@@ -61,6 +61,7 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
     finally:
         gc.enable()
     folder.write_bytes(rejects_name(piece.number), rejects)
+    # sorted: counting duplicates cuts slices out of it by bisection
     folder.write_bytes(hashes_name(piece.number), np.sort(hashes).tobytes())
     folder.write_bytes(tally_name(piece.number), tally.model_dump_json().encode())
     return tally

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 _COMMANDS = ("\\boxed", "\\fbox")
+# The middle alternative skips an escaped brace, and `\\` whole: in `\\boxed` a line break stands before a word.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*|\\.|[{}]", re.DOTALL)
 _SINGLE = re.compile(r"\\[A-Za-z]+|[^\s{}\\$]+")  # `\boxed 2`: one run, as TeX authors use it
 

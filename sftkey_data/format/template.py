@@ -136,6 +136,7 @@ class Template:
 
     def _once_in_each(self, completions: Sequence[str]) -> bool:
         """Whether no row holds a mark besides those that were written."""
+        # NUL stands in no mark (see `_found_where_written`), so none is found across the end of a row
         joined = "\0".join(completions)
         return self._found_where_written and all(joined.count(tag) == len(completions) for tag in self.tags.values())
 

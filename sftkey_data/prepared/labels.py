@@ -53,7 +53,7 @@ def label_column(batch: pa.RecordBatch, regions: tuple[str, ...]) -> pa.ListArra
     """
     column = batch.column("input_ids")
     ids = column.flatten().to_numpy()
-    offsets = column.offsets.to_numpy() - column.offsets[0].as_py()
+    offsets = column.offsets.to_numpy() - column.offsets[0].as_py()  # those of a slice do not begin at 0
     lengths = _segment_lengths(batch, np.diff(offsets))
     chosen = np.tile([segment in regions for segment in SEGMENTS], len(lengths))
     mask = np.repeat(chosen, lengths.ravel())
@@ -75,6 +75,7 @@ def _segment_lengths(batch: pa.RecordBatch, num_tokens: NDArray[np.int32]) -> ND
 def _refuse_untrained(
     batch: pa.RecordBatch, mask: NDArray[np.bool_], offsets: NDArray[np.int32], regions: tuple[str, ...]
 ) -> None:
+    # Entry t counts the chosen tokens before t. An example is counted from its second token on, see `label_column`.
     chosen_before = np.concatenate([[0], np.cumsum(mask)])
     seconds = np.minimum(offsets[:-1] + 1, offsets[1:])
     untrained = chosen_before[offsets[1:]] == chosen_before[seconds]

@@ -118,6 +118,7 @@ def _quantiles(lengths: Counter[int]) -> dict[str, float]:
     for length in sorted(lengths):
         seen += lengths[length]
         for name, share in wanted.items():
+            # p50 of 5 lengths is the third: 3 >= 2.5; `max` lets the share 0 begin at the first
             if name not in result and seen >= max(1, share * n):
                 result[name] = length
     return result

@@ -16,7 +16,7 @@ from sftkey_data.arrays import Int64s
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.source import Record, Source
 
-CUT_BYTES = 2**22
+CUT_BYTES = 2**22  # read at a time while line ends are looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +152,7 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[Int64s, Int64s]]:
                 ends = np.append(ends, len(whole))
             starts = np.concatenate(([0], ends[:-1]))
             is_row = np.ones(len(ends), np.int64)
+            # blank lines begin with white space, so only such lines are looked at one by one
             for index in np.flatnonzero(data[starts] <= ord(" ")):
                 is_row[index] = bool(whole[starts[index] : ends[index]].strip())
             yield ends + position, is_row

@@ -1,6 +1,6 @@
 """The rows in a file's bytes, format by format.
 
-A row that cannot be read where its neighbours can (a line of broken JSON, a byte that is no UTF-8) comes as an
+A row that cannot be read where its neighbours can (a line of broken JSON, a byte that is no UTF-8) comes as a
 `BrokenRow`, to be rejected and counted; what leaves no row to trust behind it is an error with its place.
 """
 
@@ -20,12 +20,13 @@ from sftkey_data.extract.parts import Reject
 
 MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 MAX_ROW_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
-MAX_INTEGER_DIGITS = 4_300  # of an integer: beyond, Python refuses to read or write it
+MAX_INTEGER_DIGITS = 4_300  # beyond, Python refuses to read or write it (sys.int_info.default_max_str_digits)
 BAD_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
 QUOTED = re.compile(r'"[^"]*"')
 BLANK = b" \t\r\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+# UTF-32 before UTF-16: FF FE 00 00 begins with FF FE
 MAGIC: Mapping[bytes, str] = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -169,7 +170,7 @@ def shallow(records: Iterator[Record]) -> Iterator[Record]:
 
 
 def _if_deep(row: Any) -> Any:
-    """The row; an `BrokenRow` for one whose lists and objects are nested deeper than `MAX_ROW_DEPTH`."""
+    """The row; a `BrokenRow` for one whose lists and objects are nested deeper than `MAX_ROW_DEPTH`."""
     level = [row]
     for _ in range(MAX_ROW_DEPTH):
         level = [

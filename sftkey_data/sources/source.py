@@ -121,7 +121,7 @@ def _hub_id(name: str, split: str | None) -> Source:
 
 
 def read_source(source: Source) -> Iterator[Record]:
-    """The records of a source in order; one that cannot be read holds an `Unreadable` in its row's place.
+    """The records of a source in order; one that cannot be read holds a `BrokenRow` in its row's place.
 
     Raises:
         SFTKeyError: Content that is broken as a whole, with the file and the line.

@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from sftkey_data.errors import Interrupted, SFTKeyError
 
 TRIES = 6
-FIRST_WAIT_SECONDS = 0.2
+FIRST_WAIT_SECONDS = 0.2  # doubled after each failure: 0.2 + 0.4 + 0.8 + 1.6 + 3.2 = 6.2 s of waiting in all
 HTTP = ("http", "https")
 DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 DRIVERS |= dict.fromkeys(HTTP, "aiohttp")

@@ -136,6 +136,7 @@ class Folder:
         there = final.names()
         # The same `last` is there: a publishing that was interrupted, maybe while files were removed here.
         if last not in there or final.read_bytes(last) != self.read_bytes(last):
+            # the old `last` goes first: a folder half old and half new never looks complete
             for stale in sorted({last} & set(there)) + sorted(set(there) - set(names)):
                 final.delete(stale)
         for name in names:

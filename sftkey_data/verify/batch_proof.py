@@ -67,6 +67,7 @@ class _Tokens:
     def __init__(self, batch: pa.RecordBatch, alphabet: CheckedBytes, encoder: Encoder) -> None:
         column = batch.column("input_ids")
         self.ids: NDArray[np.int32] = column.flatten().to_numpy()
+        # those of a slice do not begin at 0
         self.offsets: Int64s = column.offsets.to_numpy().astype(np.int64) - column.offsets[0].as_py()
         self.borders: Int64s = np.stack([batch.column(name).to_numpy() for name in TOKEN_BORDERS], axis=1).astype(
             np.int64
@@ -89,6 +90,7 @@ class _Tokens:
         ends_right = (self.ids[self.offsets[1:] - 1] == self.encoder.eos_token_id) & self._holds_prefix()
         ends_right &= ~self._eos_inside()
         sizes = self.alphabet.sizes(self.ids)
+        # BOS and EOS, which stand for no text
         silent = np.concatenate(
             [(self.offsets[:-1, None] + np.arange(len(self.encoder.prefix))).ravel(), self.offsets[1:] - 1]
         )
@@ -123,6 +125,7 @@ class _Tokens:
 
     def _found(self, ends: Int64s, sizes: Int64s, positions: Int64s) -> tuple[Int64s, Int64s]:
         """The borders of every row and the bits of its `straddle`, in bytes of all texts joined."""
+        # `inside` clips indices of rows whose Key no token touches; `stand_for` proves none of them
         starts, inside = ends - sizes, len(ends) - 1
         prompt, cot, last = (np.searchsorted(starts, positions[:, column]) for column in (0, 1, 3))
         first = np.searchsorted(ends, positions[:, 2], side="right")

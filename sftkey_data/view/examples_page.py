@@ -140,7 +140,10 @@ def _widths(text: str, ends: list[int]) -> list[int]:
 
 
 def _utf16_positions(text: str) -> NDArray[np.int64]:
-    """Position in UTF-16 units of every code point of a text, and of its end; shape (len(text) + 1,)."""
+    """Position in UTF-16 units of every code point of a text, and of its end; shape (len(text) + 1,).
+
+    A code point above U+FFFF takes two units: `a😀b` gives 0, 1, 3, 4.
+    """
     astral = np.frombuffer(text.encode("utf-32-le"), np.uint32) > 0xFFFF
     return np.concatenate(([0], np.cumsum(astral + np.int64(1))))
 
@@ -169,6 +172,7 @@ def _render(data: dict[str, Any]) -> str:
     """The page, with every text inside the JSON, where `<` is escaped so that none can end the script tag."""
     script, style, page = (_template(name) for name in ("page.js", "page.css", "page.html"))
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    # the page's Content-Security-Policy lets the script with this hash run, and nothing else
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(page).substitute(
         title=html.escape(f"{data['facts']['dataset']}: prepared examples"),

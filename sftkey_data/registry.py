@@ -39,7 +39,7 @@ class Dataset:
         fields: Column names of a csv or tsv without a header, else None.
         default_split: The split read from a hub id when none is named, else `train`.
         expected_rejects: Reasons that are a property of the dataset and no fault of the input, as a question with an
-            image; every row is counted all the same.
+            image. They do not count against --max-reject-rate; every row is counted in the manifest all the same.
         source_file: A user's own file.
         option_files: Files that the options name and that decide how a row is read; see `bind`.
     """

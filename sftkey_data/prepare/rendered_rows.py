@@ -93,7 +93,10 @@ class Columns:
 
 
 def question_hash(parts: Parts) -> int:
-    """64 bits that are equal for questions (with the turns before them) equal but for white space at their ends."""
+    """64 bits, equal where two questions and the turns before them are; white space at a question's ends is no matter.
+
+    The same on every machine.
+    """
     content = parts.prompt.strip()
     if parts.history:
         content += repr(parts.history)

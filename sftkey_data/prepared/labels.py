@@ -45,13 +45,15 @@ def label_column(batch: pa.RecordBatch, regions: tuple[str, ...]) -> pa.ListArra
         regions: The regions that carry loss.
 
     Returns:
-        list<int32> of the same lengths: the token's id in the chosen regions, `IGNORED` elsewhere.
+        list<int32> of the same lengths: the token's id in the chosen regions, `IGNORED` elsewhere. Of ids [7, 8, 9, 2]
+        with the last two chosen: [-100, -100, 9, 2].
 
     Raises:
         SFTKeyError: Names an example whose borders are out of order, or with no token to learn. An example's first
             token does not count: nothing precedes it, so no trainer predicts it.
     """
     column = batch.column("input_ids")
+    # `flatten`, unlike `values`, gives the ids of a slice alone
     ids = column.flatten().to_numpy()
     offsets = column.offsets.to_numpy() - column.offsets[0].as_py()  # those of a slice do not begin at 0
     lengths = _segment_lengths(batch, np.diff(offsets))

@@ -19,7 +19,10 @@ PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*
 
 
 class UnitTally(BaseModel):
-    """Counts of one unit (or of a sum of units); lengths map a length to how many examples have it."""
+    """Counts of one unit, or of a sum of units.
+
+    The three `lengths` map a length to how many examples have it, so that quantiles over all units are exact.
+    """
 
     file: str = ""
     sha256: str = ""

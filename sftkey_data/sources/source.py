@@ -178,9 +178,10 @@ def read_source_lines(source: Source, start: int, stop: int, line: int) -> Itera
 
 
 def source_fingerprint(source: Source) -> tuple[str, int | None]:
-    """Hash of the input's bytes (of a dataset, the fingerprint that `datasets` gives its content), and its rows.
+    """SHA-256 of the input's bytes, and how many rows it has; of a dataset, the fingerprint that `datasets` gives it.
 
-    The rows are for the progress bar only: lines, of which some may be blank; None where counting would cost more.
+    The number of rows is for the progress bar only. Of a file it counts lines, of which some may be blank; it is None
+    where counting would cost more.
     """
     if source.kind == "dataset":
         dataset = hub.load(source.name, source.split)

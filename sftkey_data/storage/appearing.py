@@ -1,8 +1,8 @@
 """Files and folders on a local disk that are complete, or not there: the one way in which a result gets its name.
 
 What is written lies beside its place under a name of its own, so that several processes on one target do not meet. It
-is flushed to the disk, then renamed, then the folder that holds the name is flushed as well: without the first a power
-cut may leave a name with no content, without the second no name. A failure leaves nothing behind and is one line.
+is flushed to the disk, then renamed, then the folder that holds the name is flushed as well. Without the first flush a
+power cut may leave a name with no content, without the second no name. A failure leaves nothing behind and is one line.
 """
 
 import errno

@@ -52,7 +52,7 @@ class IdSource:
 class VocabularyBytes:
     """The bytes of every token of a vocabulary, joined for a whole batch at once.
 
-    `lead` is what decoding puts before a text (the space of SentencePiece vocabularies).
+    `lead` is what decoding puts before a text: the space of SentencePiece vocabularies, nothing for the others.
     """
 
     def __init__(self, tokens: pa.BinaryArray, lead: str) -> None:
@@ -60,7 +60,7 @@ class VocabularyBytes:
         self._tokens = tokens
 
     def join(self, ids: Ints) -> tuple[Ints, NDArray[np.uint8]]:
-        """End of every token in the joined bytes, and the joined bytes."""
+        """End of every token in the joined bytes, and the joined bytes: `the`, ` cat` end at 3 and 7 of `the cat`."""
         taken = self._tokens.take(pa.array(ids))
         _, ends, data = taken.buffers()
         ends = np.frombuffer(ends, np.int32)[: len(ids) + 1]  # Arrow may hold more memory than it fills

@@ -1,8 +1,8 @@
 """A tokenizer read from its folder without transformers, whose import takes longer than preparing 50,000 rows.
 
-transformers may make another tokenizer of the same files: some of its classes rewrite parts. So it is asked, by a
-process that runs beside the build, and nothing is published before it has given the same. What it gave is kept in the
-user's cache under a hash of the files and of the versions, so that it is asked once.
+transformers may make another tokenizer of the same files: some of its classes rewrite parts. So it is asked by a
+process that runs beside the build. Nothing is published before it has given the same. What it gave is kept in the
+user's cache, under a hash of the files and of the versions, so that it is asked once.
 
     python -m sftkey_data.tokens.tokenizer_file DIR    # what transformers gives, as JSON
 """

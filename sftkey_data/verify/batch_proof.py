@@ -81,7 +81,8 @@ class _Tokens:
 
         Args:
             texts: Prompt + completion of each row.
-            positions: Shape (rows, 4), code points: end of prompt and of the closing CoT tag, start and end of the Key.
+            positions: Shape (rows, 4), in code points of the text: end of the prompt, end of the closing CoT tag, start
+                and end of the Key.
         """
         lengths = np.diff(self.offsets)
         known = len(self.ids) > 0 and self.ids.min() >= 0 and self.ids.max() < len(self.alphabet)
@@ -124,7 +125,10 @@ class _Tokens:
         return inside
 
     def _found(self, ends: Int64s, sizes: Int64s, positions: Int64s) -> tuple[Int64s, Int64s]:
-        """The borders of every row and the bits of its `straddle`, in bytes of all texts joined."""
+        """The borders, shape (rows, 5), counted from each row's first token; and the bits of `straddle`, shape (rows,).
+
+        `ends`, `sizes` and `positions` are in bytes of all texts joined.
+        """
         # `inside` clips indices of rows whose Key no token touches; `stand_for` proves none of them
         starts, inside = ends - sizes, len(ends) - 1
         prompt, cot, last = (np.searchsorted(starts, positions[:, column]) for column in (0, 1, 3))

@@ -27,7 +27,9 @@ def encode(texts: Sequence[str], encoder: Encoder) -> list[tuple[list[int], list
 
 
 def expected_numbers(tokens: Sequence[Characters], prompt_length: int, spans: Spans) -> dict[str, int] | None:
-    """The borders of a row and the bits of its `straddle` but the prompt check's; None where no token touches the Key.
+    """The borders of a row and its `straddle`, by column; None where no token touches the Key.
+
+    The bit `PROMPT_NOT_PREFIX` is left to the caller, as it needs the prompt encoded alone.
 
     Args:
         tokens: Of prompt + completion, without the final EOS.

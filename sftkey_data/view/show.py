@@ -54,8 +54,8 @@ def legend() -> Text:
 def token_ends(rows: Sequence[dict[str, Any]], encoder: Encoder) -> list[list[int]]:
     """Where each token of each row ends, in code points of prompt + completion; the final EOS ends with the text.
 
-    The tokens tile the text: each begins where the one before ends. Tokens that hold parts of one character share it,
-    so the first of them shows the character and the others show nothing, as a BOS does.
+    The tokens tile the text: each begins where the one before ends. Where several tokens hold parts of one character,
+    the first of them shows it and the others show nothing, as a BOS does.
 
     Raises:
         SFTKeyError: A row holds other ids than its text encodes to.

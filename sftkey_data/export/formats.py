@@ -150,7 +150,7 @@ def _write_jsonl(path: Path, parts: Iterator[pa.Table]) -> None:
     encode = msgspec.json.Encoder().encode_lines
     with path.open("wb") as file:
         for part in parts:
-            for batch in part.to_batches(max_chunksize=1_000):
+            for batch in part.to_batches(max_chunksize=1_000):  # ids as Python integers need many times their memory
                 file.write(encode(batch.to_pylist()))
 
 
@@ -196,7 +196,7 @@ def _dataset_dict(prepared: Prepared, done: Exported) -> dict[str, object]:
     identity = f"{hashlib.sha256(prepared.raw).hexdigest()} {' '.join(done.regions)}"
     state: dict[str, object] = {
         "_data_files": [{"filename": Path(name).name} for name in done.files],
-        "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
+        "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],  # as long as those that `datasets` makes
         "_format_columns": None,
         "_format_kwargs": {},
         "_format_type": None,

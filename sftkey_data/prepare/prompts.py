@@ -46,7 +46,7 @@ def plain_prompt(parts: Parts, system: str | None) -> str:
 
 
 def plain_question(prompt: str) -> str:
-    """The question of a prompt that `plain_prompt` wrote with a system prompt or earlier turns."""
+    """The question of a prompt that `plain_prompt` wrote: what follows the last `User:`, or all where there is none."""
     return f"\n\n{prompt}".rpartition("\n\nUser: ")[2].strip()
 
 

@@ -34,7 +34,7 @@ def open_read(name: str) -> IO[bytes]:
 def read_range(name: str, start: int, stop: int) -> bytes:
     """The bytes [start, stop) of a file or URL, all of them."""
     if (file := _copy(name, os.getpid()) if local_path(name) is None else open_read(name)) is not None:
-        blocks = range(start, stop, COPY_BYTES)
+        blocks = range(start, stop, COPY_BYTES)  # one call gives at most 2 GiB on Linux, see read(2)
         content = b"".join(os.pread(file.fileno(), min(COPY_BYTES, stop - at), at) for at in blocks)
         if len(content) != stop - start:
             raise SFTKeyError(f"{name}: bytes {start} to {stop} expected, it ends at {start + len(content)}")
@@ -76,7 +76,7 @@ def find_info(name: str, what: str) -> dict[str, Any] | None:
     fs, path = filesystem(name)
 
     def ask() -> dict[str, Any] | None:
-        fs.invalidate_cache()
+        fs.invalidate_cache()  # a listing from before does not know what was written since
         try:
             return dict(fs.info(path))
         except FileNotFoundError as error:
@@ -148,7 +148,8 @@ def _copy(name: str, pid: int) -> IO[bytes] | None:  # noqa: ARG001 - a file pos
 
 def _serves_ranges(name: str, length: int) -> bool:
     fs, path = filesystem(name)
-    if name.partition("://")[0] not in HTTP or length < 2:  # the others are made for ranges
+    # the other schemes are made for ranges; the range asked for begins at byte 1, so a file of one byte has none
+    if name.partition("://")[0] not in HTTP or length < 2:
         return True
 
     def ask() -> bool:

@@ -200,6 +200,7 @@ class Encoder:
         ]
 
     def _tiled(self, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Encoded:
+        # An EOS that the text itself holds covers characters and stays.
         if ids and ids[-1] == self.eos_token_id and offsets[-1][0] == offsets[-1][1]:
             ids, offsets = ids[:-1], offsets[:-1]
         starts, ends = [start for start, _ in offsets], [end for _, end in offsets]

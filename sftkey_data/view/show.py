@@ -18,6 +18,7 @@ from sftkey_data.tokens.tokenizer import Encoder
 
 REGION_STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
 TOKEN_BORDER, LINE_BREAK = "·", "↵"
+# Control characters but tab and line feed; direction marks, line separators, embeddings and isolates of Unicode.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MAX_SHOWN_PART = 20_000  # characters of a part; a terminal takes minutes for millions
 

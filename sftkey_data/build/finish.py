@@ -81,7 +81,9 @@ def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -
         f"; the first: {first['source']}:{first['position']}: {first['reason']}: {first['detail']}" if first else ""
     )
     found = f"{counts.rejected} of {counts.rows_read} rows rejected ({reasons}{example})"
-    raise SFTKeyError(f"{found}, at most {limit:.0%} allowed: mend the input or raise --max-reject-rate")
+    if not counts.written:  # no rate lets an empty folder through
+        raise SFTKeyError(f"{found}, so no example is left: mend the input or the options")
+    raise SFTKeyError(f"{found}, at most {100 * limit:g}% allowed: mend the input or raise --max-reject-rate")
 
 
 def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:

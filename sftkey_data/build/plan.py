@@ -163,6 +163,9 @@ def make_recipe(
         from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
     """
     encoder, info, chat = _load_encoder(config, from_file=from_file)
+    special = encoder.special_tokens if encoder is not None else None
+    if special is not None and (found := special.search(config.system or "")):
+        raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
     evaluation = None
     if config.decontaminate:
         evaluation = load_evaluation_sets(config.decontaminate, dataset)
@@ -266,6 +269,11 @@ def _self_test(encoder: Encoder, records: Iterator[Record]) -> None:
     """Test the offsets on the probes and on text of the first rows, before row 1 is prepared."""
     rows = (record.row for record in islice(records, SELF_TEST_ROWS))
     texts = [value for row in rows if isinstance(row, dict) for value in row.values() if isinstance(value, str)]
+    special = encoder.special_tokens  # rows with one are rejected, and are no fault of the offsets
     # cut, as the self-test decodes a text from its start up to every border: quadratic
-    encodable = [text[:500] for text in texts if text.isprintable() and text.strip()]
+    encodable = [
+        text[:500]
+        for text in texts
+        if text.isprintable() and text.strip() and not (special is not None and special.search(text))
+    ]
     encoder.check_offsets([*OFFSET_PROBES, *encodable])

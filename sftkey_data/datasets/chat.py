@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import AnswerType, Parts, Reject, Row, text
+from sftkey_data.extract.cells import text_or_number
 from sftkey_data.format.boxes import unwrap
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
@@ -154,5 +155,4 @@ def _cot_alone(content: str, template: Template, code: str) -> str:
 
 
 def _gold(row: Row, column: str) -> str:
-    value = row.get(column)
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else text(row, column)
+    return text(row, column) if isinstance(row.get(column), bool) else text_or_number(row, column)

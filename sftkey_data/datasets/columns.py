@@ -1,7 +1,8 @@
 """Any table: say on the command line which column is the prompt, the CoT and the Key.
 
 Schema: yours. For example `--input x.csv --set prompt=question --set cot=working --set key=result`. A number becomes
-its text. For parts that are found inside a column write a `mine.toml`, for anything else a `mine.py`.
+its text, 145.0 the text `145`; a float that no short decimal says exactly is rejected. For parts that are found inside
+a column write a `mine.toml`, for anything else a `mine.py`.
 Source: your own rows, named with `--input`. Licence: that of your rows.
 """
 

@@ -9,6 +9,7 @@ Licence: MIT.
 import re
 
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.cells import text_or_number
 
 INPUT = "ChilleD/SVAMP"
 COLUMNS = ("Body", "Question", "Equation", "Answer")
@@ -25,7 +26,7 @@ def extract(row: Row) -> Parts:
     answer = row["Answer"]
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise Reject("wrong_type", f"Answer must be a number or its text, found {type(answer).__name__}")
-    key = _POINT_ZERO.sub("", str(answer).strip())
+    key = _POINT_ZERO.sub("", text_or_number(row, "Answer").strip())
     if not key:
         raise Reject("missing_key", "Answer must not be empty")
     prompt = f"{text(row, 'Body').strip()} {text(row, 'Question').strip()}"

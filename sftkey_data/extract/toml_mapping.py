@@ -8,7 +8,6 @@ r"""A dataset described by a TOML file: which column is which part, and at most 
 A regex is searched in the column; the part is its group, or the whole match when it has none.
 """
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sftkey_data.config import read_toml
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.extract.parts import AnswerType, Parts, Reject, Row, text
+from sftkey_data.extract.cells import text_or_number
+from sftkey_data.extract.parts import AnswerType, Parts, Reject, Row
 
 MAX_SHOWN_VALUE = 80  # characters of a value in a message
 REGEX_SECONDS = 1.0  # per row: a user's pattern may backtrack on a text that nobody has looked at
@@ -37,10 +37,7 @@ class ColumnPart(BaseModel):
         Raises:
             Reject: The column holds no string, or the regex does not match.
         """
-        value: object = row.get(self.column)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise Reject("not_a_number", f"{self.column} must be a string or a number, found {value}")
-        value = str(value) if isinstance(value, int | float) else text(row, self.column)
+        value = text_or_number(row, self.column)
         if self.regex is None:
             return value
         try:

@@ -152,6 +152,7 @@ def render(rows: list[tuple[int, Record, Parts]], recipe: Preparation, refuse: R
         prompts.append(prompt)
     columns = Columns(records, indices, parts, prompts, completions, spans)
     _refuse_characters(columns, faults)
+    _refuse_special_tokens(columns, faults, recipe.encoder)
     for row, fault in faults.items():
         refuse(indices[row], records[row], fault)
     return columns.take([row for row in range(len(rows)) if row not in faults]) if faults else columns
@@ -173,6 +174,28 @@ def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:
                 faults.setdefault(row, Reject("nul_character", fault))
         except UnicodeEncodeError as error:
             faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
+
+
+def _refuse_special_tokens(columns: Columns, faults: dict[int, Reject], encoder: Encoder | None) -> None:
+    """Refuse rows whose own text holds a special token; what the two templates write around it is exempt."""
+    if encoder is None or (special := encoder.special_tokens) is None:
+        return
+    if not special.search("\n".join(text for parts in columns.parts for text in _own_texts(parts).values())):
+        return
+    for row, parts in enumerate(columns.parts):
+        for name, text in _own_texts(parts).items():
+            if found := special.search(text):
+                detail = f"the {name} holds {found.group()!r}, which the tokenizer would make a control token of"
+                faults.setdefault(row, Reject("special_token_in_text", detail))
+
+
+def _own_texts(parts: Parts) -> dict[str, str]:
+    texts = {"prompt": parts.prompt, "CoT": parts.cot, "Key": parts.key}
+    if parts.choices:
+        texts["options"] = "\n".join(parts.choices)
+    if parts.history:
+        texts["history"] = "\n".join(content for _, content in parts.history)
+    return texts
 
 
 def render_row(parts: Parts, recipe: Preparation) -> tuple[str, str, Spans]:

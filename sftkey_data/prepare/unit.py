@@ -48,7 +48,7 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped:
     rejects = list[tuple[int, dict[str, Any]]]()
 
     def refuse(index: int, record: Record, reject: Reject) -> None:
-        rejects.append((index, _rejected(record, reject)))
+        rejects.append((index, _rejected(f"{recipe.dataset.name}/{recipe.split}/{index}", record, reject)))
 
     columns = render(list(extracted(records, recipe, dropped, refuse)), recipe, refuse)
     tokens = tokenize(columns, recipe, refuse) if recipe.encoder is not None else None
@@ -95,8 +95,9 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
     return Unit(pa.Table.from_arrays(arrays, schema=schema), rejects, lengths, hashes, columns.shortened)
 
 
-def _rejected(record: Record, reject: Reject) -> dict[str, Any]:
+def _rejected(row_id: str, record: Record, reject: Reject) -> dict[str, Any]:
     return {
+        "id": row_id,
         "source": record.source,
         "position": record.position,
         "reason": reject.reason,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -191,6 +192,15 @@ class Encoder:
             name: part if name == "merges" else msgspec.json.decode(part) for name, part in model.items()
         }
         return content
+
+    @cached_property
+    def special_tokens(self) -> re.Pattern[str] | None:
+        """Finds the special tokens in a text, each of which would become a control id; None where there are none."""
+        contents = {str(token.content) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        contents |= {str(token["content"]) for token in self.parts["added_tokens"] if token["special"]}
+        contents.discard("")
+        longest_first = sorted(contents, key=lambda content: (-len(content), content))
+        return re.compile("|".join(map(re.escape, longest_first))) if contents else None
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:
         """Encode each text; a closing EOS that the tokenizer adds by itself is dropped, as the caller appends one."""

@@ -25,6 +25,7 @@ from sftkey_data.storage.appearing import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 Floats = NDArray[np.float64]
 
@@ -138,6 +139,11 @@ def _quantiles(values: Any) -> Any:
     return np.quantile(values, list(TABLE_QUANTILES.values()), method="inverted_cdf")
 
 
+def _median(values: Any) -> float:
+    """The table's p50, so that plot and table name one number."""
+    return float(np.quantile(values, TABLE_QUANTILES["p50"], method="inverted_cdf"))
+
+
 def _total_share(statistics: Statistics) -> float:
     return float(statistics.key.sum() / statistics.completion.sum())
 
@@ -185,7 +191,7 @@ def _draw_lengths(axes: "Axes", statistics: Statistics) -> None:
     series = {name: getattr(statistics, name) for name in REGION_COLOURS}
     bins = _logarithmic_bins(np.concatenate([_ends(values) for values in series.values()]))
     for name, values in series.items():
-        label = f"{name.replace('cot', 'CoT').replace('key', 'Key')}: median {np.median(values):,.0f}"
+        label = f"{name.replace('cot', 'CoT').replace('key', 'Key')}: median {_median(values):,.0f}"
         counts = np.histogram(values, bins)[0]
         first, last = np.flatnonzero(counts)[[0, -1]]
         steps, edges = counts[first : last + 1], bins[first : last + 2]
@@ -204,7 +210,7 @@ def _draw_share(axes: "Axes", statistics: Statistics) -> None:
     bins = np.linspace(0, max(1.0, float(shares.max()) * 1.02), 51)
     axes.stairs(np.histogram(shares, bins)[0], bins, fill=True, color=REGION_COLOURS["key"], alpha=0.75)
     _mark(axes, 100 * _total_share(statistics), "of all: {:.2f} %", "-")
-    _mark(axes, float(np.median(shares)), "median: {:.2f} %", "--")
+    _mark(axes, _median(shares), "median: {:.2f} %", "--")
     _finish(axes, "Key share of the completion", f"% of its {statistics.unit}")
     axes.legend(fontsize=8, frameon=False)
 
@@ -213,7 +219,7 @@ def _draw_ratio(axes: "Axes", statistics: Statistics) -> None:
     ratios = statistics.cot_ratio
     bins = _logarithmic_bins(_ends(ratios), whole=False)
     axes.stairs(np.histogram(ratios, bins)[0], bins, fill=True, color=REGION_COLOURS["cot"], alpha=0.75)
-    _mark(axes, float(np.median(ratios)), "median: {:.1f}", "--")
+    _mark(axes, _median(ratios), "median: {:.1f}", "--")
     _finish(axes, "CoT/Key ratio", f"{statistics.unit} of the CoT per {statistics.unit.removesuffix('s')} of the Key")
     axes.legend(fontsize=8, frameon=False)
     _plain_logarithmic(axes)
@@ -235,7 +241,7 @@ def _draw_rejects(axes: "Axes", manifest: Manifest) -> None:
     axes.set_xlim(right=1.35 * reasons[0][1])
     axes.set_ylim(max(4, len(reasons)) - 0.5, -0.5)
     axes.set_xlabel("rows", fontsize=9)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    _whole_ticks(axes.xaxis)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -259,9 +265,17 @@ def _finish(axes: "Axes", title: str, unit: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(unit, fontsize=9)
     axes.set_ylabel("examples", fontsize=9)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    _whole_ticks(axes.yaxis)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _whole_ticks(axis: "Axis") -> None:
+    """Ticks at whole numbers only: rounding labels between them would write 0 0 1 2 2 2."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
+    axis.set_major_formatter("{x:,.0f}")
 
 
 def _plain_logarithmic(axes: "Axes") -> None:

@@ -1,5 +1,6 @@
 """Examples in colour, region by region: as tokens with their borders, or as text."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.build.plan import make_plan
 from sftkey_data.build.preview import preview
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.prepared.manifest import REJECTS
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
@@ -27,7 +29,7 @@ def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator
     """Examples of a prepared folder (local or a URL), as tokens where it has them.
 
     Raises:
-        SFTKeyError: No such id.
+        SFTKeyError: No such id, or that of a row that was rejected, with its place and reason.
     """
     prepared = open_prepared(directory)
     rows = _first(prepared, num) if wanted is None else [_with_id(prepared, wanted)]
@@ -98,7 +100,21 @@ def _with_id(prepared: Prepared, wanted: str) -> dict[str, Any]:
             row: dict[str, Any] = table.slice(index, 1).to_pylist()[0]
             return row
         known = known or table.column("id").slice(0, 1000).to_pylist()
+    if (reject := _reject_with_id(prepared, wanted)) is not None:
+        place, why = f"{reject['source']}:{reject['position']}", f"{reject['reason']}: {_short(reject['detail'])}"
+        raise SFTKeyError(f"{prepared.name}: {wanted} was rejected ({place}): {why}")
     raise SFTKeyError(f"{prepared.name}: no example with id {wanted!r}{nearest(wanted, known)}")
+
+
+def _reject_with_id(prepared: Prepared, wanted: str) -> dict[str, Any] | None:
+    if not prepared.manifest.counts.rejected or not prepared.has(REJECTS):
+        return None
+    with prepared.on_disk(REJECTS) as path, path.open("rb") as file:
+        for line in file:
+            reject: dict[str, Any] = json.loads(line)
+            if reject.get("id") == wanted:
+                return reject
+    return None
 
 
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:

@@ -174,7 +174,7 @@ def test_an_eos_inside_a_completion_is_rejected(tmp_path: Path, qwen: str) -> No
     rows = [*map(good, range(3)), {"question": "q", "answer": "it ends <|im_end|> here\n#### 4"}]
     path = write_rows(tmp_path / "rows.jsonl", rows)
     manifest = build(config(inputs=(path,), tokenizer=qwen, max_reject_rate=0.5), tmp_path / "out")
-    assert manifest.rejects == {"eos_in_completion": 1}
+    assert manifest.rejects == {"special_token_in_text": 1}
 
 
 def test_a_text_that_the_tokenizer_loses_is_rejected(tmp_path: Path, shared_data: Path) -> None:

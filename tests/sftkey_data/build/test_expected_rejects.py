@@ -1,6 +1,7 @@
 """Rejects by design do not fail a build; files that options name belong to the plan."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,15 @@ def test_other_rejects_of_the_same_dataset_still_do(tmp_path: Path) -> None:
 def test_nothing_but_rejects_by_design_is_no_dataset(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(json.loads(FIXTURE.read_text().splitlines()[0]) | {"image": {"path": "a.png"}}) + "\n")
-    with pytest.raises(SFTKeyError, match="1 of 1 rows rejected"):
-        build(BuildConfig(source="scienceqa", inputs=(str(path),)), tmp_path / "out")
+    config = BuildConfig(source="scienceqa", inputs=(str(path),), max_reject_rate=1.0)
+    with pytest.raises(SFTKeyError, match=r"1 of 1 rows rejected .*, so no example is left: mend the input") as raised:
+        build(config, tmp_path / "out")
+    assert "--max-reject-rate" not in str(raised.value)
+
+
+def test_a_limit_below_one_percent_is_named_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(SFTKeyError, match=r"at most 0\.4% allowed: mend the input or raise --max-reject-rate"):
+        build(replace(science(tmp_path, answer="1"), max_reject_rate=0.004), tmp_path / "out")
 
 
 def test_a_template_file_named_by_an_option_belongs_to_the_plan(tmp_path: Path) -> None:

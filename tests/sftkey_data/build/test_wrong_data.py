@@ -121,7 +121,7 @@ def test_with_a_tokenizer_odd_texts_are_written_or_rejected_and_read_back(tmp_pa
     content = lines(*GOOD_LINES.values(), *(line for line, _ in BAD_LINES.values()), eos)
     gpt2 = str(shared_data / "tokenizers" / "gpt2")
     manifest = built(tmp_path / "r.jsonl", content, tokenizer=gpt2, max_reject_rate=0.9)
-    assert manifest.rejects["eos_in_completion"] == 1
+    assert manifest.rejects["special_token_in_text"] == 1
     assert manifest.counts.written == NUM_GOOD + len(GOOD_LINES)
     check(tmp_path / "out-1", full=True)
 

@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
+from sftkey_data.view import folder_statistics
 from sftkey_data.view.folder_statistics import as_text, draw, read_statistics
 
 
@@ -97,3 +99,30 @@ def test_a_plot_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path)
 
 def test_a_sample_row_is_longest_where_it_should_be(folder: Path) -> None:
     assert int(read_statistics(folder).example.argmax()) == max(range(len(ROWS)), key=lambda i: len(ROWS[i]["c"]))
+
+
+def test_the_plot_names_the_medians_of_the_table_and_counts_at_whole_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    rows = [{"q": "What?", "c": "x" * size, "k": "7", "t": "number"} for size in (10, 20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"prompt": "q", "cot": "c", "key": "k"}
+    build(BuildConfig(source="columns", inputs=(str(tmp_path / "rows.jsonl"),), options=options), tmp_path / "out")
+    found = read_statistics(tmp_path / "out")
+    cells = {line.split("  ")[0]: line.split() for line in as_text(found).splitlines() if line}
+    figure = Figure(figsize=(10.5, 7))
+    lengths, share, ratio, rejects = figure.subplots(2, 2).flat
+    folder_statistics._draw_lengths(lengths, found)
+    folder_statistics._draw_ratio(ratio, found)
+    folder_statistics._draw_share(share, found)
+    folder_statistics._draw_rejects(rejects, found.manifest.model_copy(update={"rejects": {"empty_key": 2}}))
+    median = cells["CoT"][1 + 1 + list(folder_statistics.TABLE_QUANTILES).index("p50")]
+    assert f"CoT: median {median}" in [text.get_text() for text in lengths.get_legend().get_texts()]
+    assert ratio.get_legend().get_texts()[0].get_text() == f"median: {cells['CoT/Key ratio'][4]}"
+    for axis in (ratio.yaxis, share.yaxis, rejects.xaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
+        labels = axis.get_major_formatter().format_ticks(ticks)
+        assert len(labels) >= 2
+        assert len(set(labels)) == len(labels)

@@ -231,3 +231,14 @@ def test_text_of_the_data_does_not_steer_the_terminal(tmp_path: Path, shared_dat
     shown = next(show_folder(tmp_path / "out", 1, None)).plain
     assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
     assert ("a⟨U+001B⟩[2Jb⟨U+202E⟩c" in shown) == (tokenizer is None)
+
+
+def test_the_id_of_a_rejected_row_says_where_it_stood_and_why(plain: Path) -> None:
+    wanted = f"mixed/train/{len(ROWS)}"
+    with pytest.raises(
+        SFTKeyError, match=rf"{wanted} was rejected \(.*rows.jsonl:{len(ROWS) + 1}\): empty_key"
+    ) as raised:
+        list(show_folder(plain, 1, wanted))
+    assert "\n" not in str(raised.value)
+    with pytest.raises(SFTKeyError, match="no example with id 'mixed/train/999'"):
+        list(show_folder(plain, 1, "mixed/train/999"))

@@ -127,6 +127,7 @@ class SymbolicProcess:
             worker.wait(0.5)
         code = worker.returncode
         self._stop()
+        # SIGPROF: its processor time was spent. None: it is alive and has not answered within the wall time.
         return "timeout" if code is None or code == -signal.SIGPROF else "crash"
 
     def _stop(self) -> None:

@@ -79,6 +79,7 @@ _FUNCTIONS: dict[str, Callable[[complex], complex]] = {
     "abs": _modulus,
 }
 FUNCTIONS = frozenset(_FUNCTIONS)
+# Infinity by a finite stand-in: complex arithmetic makes nan of an infinite one, as in -1 * inf.
 _CONSTANTS = {"i": 1j, "pi": complex(math.pi), "e": complex(math.e), "oo": complex(1e300)}
 
 

@@ -94,6 +94,7 @@ class SymbolicProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            # Safe path: with `-m` alone, a `json.py` in the working directory would be imported.
             env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         )
         self._worker, self._pending, self._served = worker, b"", 0

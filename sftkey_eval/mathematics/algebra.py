@@ -1,13 +1,9 @@
 r"""Exact arithmetic for answers: quotients of sums of terms, where equal values have one form.
 
-A term is a rational coefficient times powers of atoms. `3 sqrt(2) x` has the coefficient 3 and the atoms
-`("prime", 2)` to the 1/2 and `("variable", "x")` to the 1. The other atoms are the constants pi, e and i, and opaque
-ones such as `("function", "sin", x)`.
-
-Products of roots of primes are linearly independent over the rationals (Besicovitch 1940), and pi is transcendental.
-So two sums without opaque atoms are equal only if they have the same terms.
-
-Every operation is capped: what would grow too large raises `TooCostly`.
+A term is a rational coefficient times powers of atoms: `3 sqrt(2) x` is 3, `("prime", 2)` to the 1/2 and
+`("variable", "x")`. Other atoms are pi, e, i, and opaque ones such as `("function", "sin", x)`. Products of roots of
+primes are linearly independent over the rationals (Besicovitch 1940), and pi is transcendental. So two sums without
+opaque atoms are equal only if they have the same terms. What would grow too large raises `TooCostly`.
 """
 
 import math
@@ -37,7 +33,7 @@ class TooCostly(NotExact):
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Terms in a fixed order; none has the coefficient zero."""
+    """Terms in the order of their text, as atoms do not compare with each other; none has the coefficient zero."""
 
     terms: tuple[tuple[Monomial, Fraction], ...]
 
@@ -207,7 +203,6 @@ def _collect(terms: list[tuple[Monomial, Fraction]]) -> Sum:
     kept = [(monomial, coefficient) for monomial, coefficient in found.items() if coefficient]
     if len(kept) > MAX_TERMS or any(_bits(coefficient) > MAX_BITS for _, coefficient in kept):
         raise TooCostly("too large")
-    # By their text: atoms hold strings, numbers and quotients, which do not compare with each other.
     return Sum(tuple(sorted(kept, key=lambda term: repr(term[0])) if len(kept) > 1 else kept))
 
 

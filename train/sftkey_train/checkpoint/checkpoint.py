@@ -47,6 +47,7 @@ class StageFolder:
     def best(self) -> Path | None:
         """The model that the stage's metric prefers so far; None where none is kept."""
         kept = [path for path in self.path.glob(f"{BEST}*") if path.name.removeprefix(BEST).isdigit()]
+        # Two are there where a run was killed between writing the new one and dropping the old.
         return max(kept, key=lambda path: int(path.name.removeprefix(BEST)), default=None)
 
     @property

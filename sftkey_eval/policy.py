@@ -36,6 +36,7 @@ class Policy:
     @property
     def digest(self) -> str:
         """SHA-256 over the content; results under different digests are not comparable."""
+        # Sorted: the order of the fields above may change without a new digest.
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 

@@ -83,7 +83,7 @@ def arm_rates(runs: Sequence[Run]) -> list[ArmRates]:
     by_arm = arms(runs)
     if len(by_arm) == len(runs):
         return []
-    order = list(by_item(runs[0].verdicts))
+    order = list(by_item(runs[0].verdicts))  # one order for all: row i of every array is the same item
     return [
         ArmRates(
             label=label,

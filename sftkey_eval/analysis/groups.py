@@ -58,6 +58,7 @@ def by_cot_length(runs: Sequence[Run]) -> Breakdown:
     pooled = [length for run in lengths for length in run]
     cuts = sorted({round(cut) for cut in quantiles(pooled, n=MAX_BINS, method="inclusive")}) if len(pooled) > 1 else []
     cuts = [cut for cut in cuts if min(pooled) <= cut < max(pooled)]  # a group below or above these would be empty
+    # Cuts 10 and 20 make the groups up to 10, 11 to 20, and above: a length of 10 is in group 0.
     placed = [[sum(length > cut for cut in cuts) for length in run] for run in lengths]
     borders = [(low + 1, high) for low, high in pairwise([min(pooled) - 1, *cuts, max(pooled)])]
     names = tuple(f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in borders)

@@ -55,6 +55,7 @@ def sample_rates(verdicts: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY)
     num_samples = min(map(len, items))
     if max(map(len, items)) == 1:
         return None
+    # Of 6 samples: 1, 2, 4 and 6.
     sizes = sorted({num_samples} | {2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples})
     counts = [(len(samples), sum(v.correct for v in samples)) for samples in items]
     return SampleRates(

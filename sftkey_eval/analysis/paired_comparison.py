@@ -45,12 +45,12 @@ class PairedRate:
         gained: With it in the second run only (c).
         neither: Without it in both.
         difference: `(gained - lost) / n`.
-        low: 95 % interval of the difference, lower end: Newcombe's, of item means for what the items are worth.
-        high: Its upper end.
-        p_exact: McNemar's exact test, two-sided; of item means the exact test of their signs.
+        low: Lower end of its 95 % interval by Newcombe; with item means, for what the items are worth.
+        high: Upper end.
+        p_exact: Two-sided p of McNemar's exact test; with item means, of the exact test of their signs.
         p_mid: The mid-p version of it.
         detectable: The smallest difference found with 80 % power given this many items and discordant pairs.
-        test: Which of the two: items with several samples are compared by their means, each item counting once.
+        test: `item_means` where an item has several samples: each item counts once, by its mean. Else `mcnemar`.
         p_non_inferior: One-sided p of "worse by the format's margin or more".
     """
 
@@ -93,10 +93,16 @@ class PairedEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A paired comparison of `second` against `first`, with the differences that were accepted for it.
+    """A paired comparison of `second` against `first`; all differences are second less first.
 
-    `given_format` is of the accuracy among format-valid, `composite` of the paper's, `composite_curve` of the composite
-    at each weight of accuracy.
+    Args:
+        first: The run compared with.
+        second: The run that is compared.
+        rates: By outcome, a key of `PAIRED_OUTCOMES`.
+        given_format: Difference of the accuracy among format-valid.
+        composite: Difference of the paper's composite.
+        composite_curve: Difference of the composite, by weight of accuracy.
+        accepted: Differences in template or prompts that were allowed, in words.
     """
 
     first: Run

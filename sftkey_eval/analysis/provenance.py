@@ -6,8 +6,8 @@ from typing import Any
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Summary
 
-DIGEST_LENGTH = 12
-MANY_TRUNCATED = 0.02
+DIGEST_LENGTH = 12  # digits shown: enough for a reader to tell two apart; the JSON has all of them
+MANY_TRUNCATED = 0.02  # share of completions at the token limit above which a reader is warned
 
 
 def facts(run: Run) -> dict[str, str]:

@@ -28,6 +28,7 @@ _INNER_TEXT = re.compile(rf"\\(?:{_COMMANDS})\s*\{{([^{{}}]*)\}}")
 _INNER_MATH = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TRAILING = " \t\r\n.,;:。"
+# In this order: what marks thousands goes before the line that makes spaces of the others.
 _SPELLINGS = (
     (re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
@@ -69,6 +70,7 @@ def plain(text: str) -> str:
     if _BARE.fullmatch(text):
         return (_INNER_MATH.sub(r" \1 ", text) if "$" in text else text).strip()
     text = ascii_digits(text)
+    # Before the spellings: once `\$` is a bare `$` it would open mathematics.
     text = _INNER_MATH.sub(r" \1 ", _INNER_TEXT.sub(r" \1 ", text))
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)

@@ -51,7 +51,9 @@ def _fraction(words: list[str]) -> Fraction | None:
 
 
 def _whole(words: list[str]) -> int | None:
-    total, group, smallest, room = 0, 0, 10**15, 1000
+    # `group` is what stands before the next thousand, million, …; `smallest` the last of these, as they must descend.
+    # A word must be less than `room`: 10 after `forty`, 0 after `two`, 100 after `hundred`: `two forty` is none.
+    total, group, smallest, room = 0, 0, 10**15, 1000  # 10**15: above a trillion, the largest word
     if words[0] == "and" or words[-1] == "and":
         return None
     for word in words:

@@ -154,7 +154,11 @@ _REPEATING = re.compile(r"(\d*)\.(?:(\d*)\\[a-z]+\s*\{\s*(\d+)\s*\}|(\d*?)(\d{1,
 
 
 def _repeating(text: str) -> Fraction | None:
-    r"""`0.1\overline{6}`, or dots behind digits that were repeated three times; else how digits go on is not known."""
+    r"""The value of `0.1\overline{6}`, or of dots behind digits that were repeated three times, as in `0.1666…`.
+
+    None where it is not known how the digits go on. Both examples have the fixed digits `1` and the block `6`, so the
+    value is 1/10 + 6/90 = 1/6.
+    """
     found = _REPEATING.fullmatch(text) if len(text) <= MAX_REPEATING else None
     if found is None:
         return None

@@ -95,6 +95,7 @@ def _one_unit(text: str, *, spaced: bool) -> str | None:
 
 def _known(text: str) -> str | None:
     word = text.lower()
+    # As it is first: `ms` is a millisecond, not several metres.
     return _ALIASES.get(word) or _ALIASES.get(word.removesuffix(".")) or _ALIASES.get(word.removesuffix("s"))
 
 

@@ -111,7 +111,7 @@ def same_elements(gold: Answer, predicted: Answer, policy: Policy) -> Decision |
     if not (left.ordered or policy.order == "keep"):
         as_set = bool(left.brackets or right.brackets)
         golds, predicteds = _unordered(golds, as_set), _unordered(predicteds, as_set)
-    pairs = zip(golds, predicteds, strict=False)
+    pairs = zip(golds, predicteds, strict=False)  # of other lengths they are not equal, see below
     equal = len(golds) == len(predicteds) and all(_same_number(a, b, policy) for a, b in pairs)
     return decide(kind and equal, "elements")
 

@@ -1,9 +1,9 @@
 r"""Exact arithmetic for answers: quotients of sums of terms, where equal values have one form.
 
-A term is a rational coefficient times powers of atoms. Atoms are primes under a root (`("prime", 2)` to the 1/2),
-the constants pi, e and i, variables, and opaque atoms such as `("sin", x)`. Products of roots of primes are linearly
-independent over the rationals (Besicovitch 1940) and pi is transcendental, so two sums without opaque atoms are equal
-only if they have the same terms. Every operation is capped: what would grow too large raises `TooCostly`.
+A term is a rational coefficient times powers of atoms: `3 sqrt(2) x` is 3, `("prime", 2)` to the 1/2 and
+`("variable", "x")`. Other atoms are pi, e, i, and opaque ones such as `("function", "sin", x)`. Products of roots of
+primes are linearly independent over the rationals (Besicovitch 1940), and pi is transcendental. So two sums without
+opaque atoms are equal only if they have the same terms. What would grow too large raises `TooCostly`.
 """
 
 import math
@@ -33,7 +33,7 @@ class TooCostly(NotExact):
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Terms in a fixed order; none has the coefficient zero."""
+    """Terms in the order of their text, as atoms do not compare with each other; none has the coefficient zero."""
 
     terms: tuple[tuple[Monomial, Fraction], ...]
 
@@ -133,12 +133,12 @@ def quotient(above: Sum, below: Sum) -> Quotient:
     """`above / below` with a denominator of one term divided out.
 
     Raises:
-        Unreadable: The denominator is zero.
+        NotExact: The denominator is zero.
     """
     if not below.terms:
         raise NotExact("division by zero")
     if len(below.terms) > 1:
-        scale = 1 / below.terms[0][1]
+        scale = 1 / below.terms[0][1]  # the first term below gets the coefficient 1, so x / (2x + 2) has one form
         return (
             number(scale_of(above, below))
             if _proportional(above, below)
@@ -167,7 +167,7 @@ def power(base: Quotient, exponent: Quotient) -> Quotient:
     """`base ** exponent` for whole and broken exponents and for exponents with variables.
 
     Raises:
-        Unreadable: `0 ** -1` and roots that have several values.
+        NotExact: `0 ** -1` and roots that have several values.
         TooCostly: The result would be too large.
     """
     value = exponent.constant
@@ -225,7 +225,7 @@ def _times(one: tuple[Monomial, Fraction], other: tuple[Monomial, Fraction]) -> 
 def _reduce(name: Atom, exponent: Fraction) -> tuple[Fraction, Fraction]:
     """Whole powers of a prime under a root, and of i squared, belong to the coefficient."""
     if name[0] == "prime":
-        whole = math.floor(exponent)
+        whole = math.floor(exponent)  # 2^(-1/2) is 2^(1/2) / 2: what stays under the root is in [0, 1)
         if abs(whole) > MAX_BITS:
             raise TooCostly("exponent")
         return exponent - whole, Fraction(int(str(name[1]))) ** whole

@@ -32,6 +32,7 @@ def differ_in_value(one: Quotient, other: Quotient) -> bool:
         return False
     if not (cmath.isfinite(a) and cmath.isfinite(b)):
         return False
+    # A double has 16 digits and a sum may lose 4 of them to cancellation (see `_evaluate_sum`): 9 are left with room.
     return abs(a - b) > 1e-9 * max(abs(a), abs(b), 1e-6)
 
 
@@ -78,6 +79,7 @@ _FUNCTIONS: dict[str, Callable[[complex], complex]] = {
     "abs": _modulus,
 }
 FUNCTIONS = frozenset(_FUNCTIONS)
+# Infinity by a finite stand-in: complex arithmetic makes nan of an infinite one, as in -1 * inf.
 _CONSTANTS = {"i": 1j, "pi": complex(math.pi), "e": complex(math.e), "oo": complex(1e300)}
 
 
@@ -94,12 +96,13 @@ def _evaluate_atom(name: Atom) -> complex:
         case ("prime", int(prime)):
             return complex(prime)
         case ("variable", str(letter)):
+            # In [1.1, 2.1): positive, so that roots are real. Not `hash`, which is another one in every process.
             return complex(1.1 + (zlib.crc32(letter.encode()) % 10_007) / 10_007)
         case ("function", str(function_name), Quotient() as argument):
             return _well_conditioned(_FUNCTIONS[function_name], evaluate(argument))
         case ("root", Quotient() as base, int(degree)):
             inner = evaluate(base)
-            if degree % 2 and inner.imag == 0 and inner.real < 0:
+            if degree % 2 and inner.imag == 0 and inner.real < 0:  # the real root: Python's (-8) ** (1/3) is complex
                 return -((-inner) ** (1 / degree))
             return inner ** (1 / degree)
         case ("power", Quotient() as base, Quotient() as exponent):

@@ -1,6 +1,6 @@
 r"""Exact values from LaTeX and plain mathematics: a small parser whose every operation is capped.
 
-Text is read, never evaluated: what the grammar does not know (a word, a call, an ambiguous `1/2x`) is `Unreadable`.
+Text is read, never evaluated: what the grammar does not know (a word, a call, an ambiguous `1/2x`) has no value.
 """
 
 import math
@@ -17,7 +17,7 @@ from sftkey_eval.mathematics.front_end import INFINITY
 MAX_EXPRESSION_CHARS = 400
 MAX_EXPRESSION_DEPTH = 20
 MAX_FACTORIAL = 300
-MAX_RADIANS = 7
+MAX_RADIANS = 7  # a full turn is 6.28; the 30 of `sin 30` is more likely in degrees
 
 _LETTERS = "alpha beta gamma delta theta lambda mu sigma phi omega pi"
 _SUPERSCRIPTS = str.maketrans(
@@ -185,7 +185,7 @@ class _Parser:
             return self._function(word)
         if len(word) > 2 or word.lower() in _SHORT_WORDS or (len(word) == 2 and read_unit(word, spaced=True)):
             raise NotExact(word)  # a word of a language, not a product
-        self._position = found.start("word") + 1
+        self._position = found.start("word") + 1  # `ab` is a times b: only the first letter is taken
         letter = word[0]
         if letter in "ie" and self._text[self._position : self._position + 1] != "_":
             return algebra.atom((letter,))

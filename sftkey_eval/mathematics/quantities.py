@@ -17,7 +17,7 @@ from sftkey_eval.policy import Policy
 MAX_MEMBERS = 40
 MAX_QUANTITIES_CHARS = 2_000
 
-_ANGLES = ({"degree", ""}, {"degree", "rad"})
+_ANGLES = ({"degree", ""}, {"degree", "rad"})  # what has no unit may be in radians
 
 
 @dataclass(frozen=True, slots=True)

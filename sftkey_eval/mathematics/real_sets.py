@@ -141,7 +141,11 @@ def _without(text: str) -> tuple[str, list[Stretch]] | None:
 
 
 def _inequality(parts: list[str]) -> tuple[str, list[Stretch]] | None:
-    """`[c, op, x]`, `[x, op, c]` or `[c, op, x, op, c]`."""
+    """`[c, op, x]`, `[x, op, c]` or `[c, op, x, op, c]`.
+
+    Values stand at even places, signs at odd ones. Value `index` has its sign to the right at `2 * index + 1`, to the
+    left at `2 * index - 1`. In `1 < x <= 3` value 0 has the sign at 1, turned around (`x > 1`), value 2 that at 3.
+    """
     values = [read_value(part) for part in parts[::2]]
     if len(values) > 3 or any(value is None for value in values):
         return None
@@ -188,7 +192,7 @@ def _constant(text: str) -> Quotient | None:
 
 def _merged(spans: list[Stretch]) -> RealSet:
     merged: list[Stretch] = []
-    for span in sorted(spans, key=lambda span: (*span.ends, not span.low_in)):
+    for span in sorted(spans, key=lambda span: (*span.ends, not span.low_in)):  # each can touch only the last one kept
         last = merged[-1] if merged else None
         if last is None or not _touch(last, span):
             merged.append(span)
@@ -201,6 +205,7 @@ def _merged(spans: list[Stretch]) -> RealSet:
 
 
 def _touch(first: Stretch, second: Stretch) -> bool:
+    """Whether the union has no gap: `[1, 2)` and `[2, 3]` are one stretch, `(1, 2)` and `(2, 3)` leave 2 out."""
     gap = second.ends[0] - first.ends[1]
     return gap < 0 or (gap == 0 and (first.high_in or second.low_in))
 

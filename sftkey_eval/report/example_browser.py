@@ -58,8 +58,9 @@ def _marked(template: Template, text: str) -> list[Segment]:
 @cache
 def _marks(template: Template) -> re.Pattern[str]:
     written = (template.before_cot, template.after_cot, template.before_key, template.after_key)
+    # The longest first, as the first alternative that fits is taken; one character would be found all over the text.
     marks = sorted({mark.strip() for mark in written if len(mark.strip()) > 1}, key=len, reverse=True)
-    return re.compile(f"({'|'.join(map(re.escape, marks)) or '(?!)'})")
+    return re.compile(f"({'|'.join(map(re.escape, marks)) or '(?!)'})")  # without marks: what never matches
 
 
 def single_examples(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> dict[str, Any]:

@@ -44,9 +44,9 @@ def arm_share(runs: Array, confidence: float = CONFIDENCE) -> SeedEstimate:
 def arm_difference(first: Array, second: Array, confidence: float = CONFIDENCE) -> SeedEstimate:
     """Difference of two arms, second less first.
 
-    The interval over the items, who are the same for both, and Welch's over the seeds, which are each arm's own, are
-    joined by square-and-add. Noise of an item under a seed is in both (Owen, Annals of Applied Statistics 1 (2007)
-    386-411), so that the interval is rather too wide than too narrow.
+    The items are the same for both arms, the seeds are each arm's own. The interval over the items and Welch's over
+    the seeds are joined by square-and-add. Noise of an item under a seed is in both (Owen, Annals of Applied Statistics
+    1 (2007) 386-411), so the interval is rather too wide than too narrow.
 
     Args:
         first: (items, seeds), what the run of that seed has for that item, in [0, 1].
@@ -91,7 +91,7 @@ def _welch(means: list[Array]) -> tuple[float, float]:
     """Standard error of a sum or difference of independent means, and its degrees of freedom."""
     variances = [float(seeds.var(ddof=1)) / len(seeds) for seeds in means]
     total = sum(variances)
-    if total == 0:
+    if total == 0:  # the formula would be 0 / 0; with an error of 0 any number of degrees gives the same interval
         return 0.0, 1.0
     terms = (variance**2 / (len(seeds) - 1) for variance, seeds in zip(variances, means, strict=True))
     return math.sqrt(total), total**2 / sum(terms)

@@ -27,8 +27,8 @@ def mean_of_items(
     """Mean over items of what each has on average, with Student's interval over the items.
 
     The errors of one item's samples belong together (a cluster), so it is the spread between items that counts, however
-    many samples each has. Source: Miller, Adding Error Bars to Evals, arXiv 2411.00640, section 2.2; with one weight
-    per item, the clustered variance is that of the item means. Of numbers in [0, 1], `item_shares.share` knows more.
+    many samples each has. With one weight per item, the clustered variance is that of the item means. Source: Miller,
+    Adding Error Bars to Evals, arXiv 2411.00640, section 2.2. For numbers in [0, 1] use `item_shares.item_share`.
 
     Args:
         means: (items,), of the samples or differences of each item.

@@ -1,7 +1,7 @@
 """Shares, mixtures of shares and their differences where an item may have several samples: the items are what varies.
 
-Every interval is Wilson's or made of Wilson's by square-and-add, so that none has zero width: items that do not differ
-among each other say as much as so many items with one sample each, not more. All are in closed form.
+Every interval is Wilson's, or made of Wilson's by square-and-add, so none has zero width. Items that do not differ from
+each other say as much as so many items with one sample each, not more. All intervals are in closed form.
 """
 
 import math
@@ -17,6 +17,7 @@ from sftkey_eval.statistics.proportions import Interval, wilson_limits
 PRIOR_ITEMS = 2.0
 """So many items as unlike as can be are added to the spread: a few items that are alike by chance do not narrow it."""
 NO_SPREAD = 1e-12
+"""Below it a variance is rounding, and nothing is divided by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class MeasuredShare:
 
 
 def item_share(parts: Array, wholes: Array, most: float = math.inf) -> MeasuredShare:
-    """The share `sum(parts) / sum(wholes)`: Wilson's interval for as many items as the spread between them is worth.
+    """The share `sum(parts) / sum(wholes)`, with Wilson's interval for as many items as the spread makes them worth.
 
-    Items that differ as much as right and wrong do are worth one each; less spread makes them worth more, by the
+    Items that differ as much as right and wrong do are worth one each. Less spread makes them worth more, by the
     inverse of the design effect (Korn and Graubard, Survey Methodology 24 (1998) 193-201). Without any spread each is
     worth one.
 
@@ -56,7 +57,7 @@ def item_share(parts: Array, wholes: Array, most: float = math.inf) -> MeasuredS
     if num_items == 0:
         raise SFTKeyError("no items: there is no share of nothing")
     value = float(parts.sum() / wholes.sum())
-    influence = (parts - value * wholes) / wholes.mean()
+    influence = (parts - value * wholes) / wholes.mean()  # linearized: the wholes may vary, so it is a ratio
     worth = _worth(value, num_items, float((influence**2).sum()) / len(influence) ** 2, most)
     return MeasuredShare(value, num_items, influence, lambda z: Interval(*wilson_limits(value * worth, worth, z)))
 

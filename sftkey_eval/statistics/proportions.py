@@ -15,8 +15,8 @@ from sftkey_data.errors import SFTKeyError
 
 CONFIDENCE = 0.95
 POWER = 0.8
-QUANTILE = float(norm.isf((1 - CONFIDENCE) / 2))
-ON_MARGIN = 1e-12
+QUANTILE = float(norm.isf((1 - CONFIDENCE) / 2))  # 1.96: half of the 5 % on either side
+ON_MARGIN = 1e-12  # a difference so near to the margin lies on it
 MAX_Z = 40.0  # beyond it a normal tail is 0.0 in double precision
 
 
@@ -49,8 +49,8 @@ def wilson_limits(k: float, n: float, z: float) -> tuple[float, float]:
 def newcombe_paired(both: int, lost: int, gained: int, neither: int, confidence: float = CONFIDENCE) -> Interval:
     """Newcombe's interval (method 10) of a difference between two proportions on the same items.
 
-    Square-and-add of the two Wilson intervals, with the continuity-corrected correlation of the pairs. Source:
-    Newcombe, Statistics in Medicine 17 (1998) 2635-2650.
+    Square-and-add of the two Wilson intervals, with the continuity-corrected correlation of the pairs.
+    Source: Newcombe, Statistics in Medicine 17 (1998) 2635-2650.
 
     Raises:
         SFTKeyError: No items, or a negative count.
@@ -145,11 +145,15 @@ def minimal_detectable_effect(n: int, discordant: int, *, alpha: float = 0.05, p
         noise = z_alpha * math.sqrt(share) + z_power * math.sqrt(share - difference**2)
         return math.sqrt(n) * difference - noise
 
+    # Not from 0: without discordant pairs the excess is 0 there, and that would be found as the root.
     return float(brentq(excess, 1e-12, 1.0)) if excess(1.0) > 0 else 1.0
 
 
 def detectable_by_interval(interval: Interval, *, power: float = POWER) -> float:
-    """The smallest difference that is found with the given power where the difference found has this 95 % interval."""
+    """The smallest difference that is found with the given power where the difference found has this 95 % interval.
+
+    Half of the width is 1.96 standard errors; with 80 % power 1.96 + 0.84 of them are needed.
+    """
     return min(1.0, (interval.high - interval.low) / 2 * (1 + float(norm.ppf(power)) / QUANTILE))
 
 

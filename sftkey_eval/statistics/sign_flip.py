@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 GRID = 20_160
 """Differences are counted in parts of this: whole for means of 1 to 10, 12, 14, 15, 16, 20, 32 or 64 samples."""
 MOST_SUMS = 2**16
+"""So many sums have a chance of their own, one entry each in `_null`; more are made fewer by rounding the scores."""
 MANY_ITEMS = 2_000
 """From so many differences on, the sum has the normal distribution in every digit that is printed."""
 
@@ -44,7 +45,7 @@ def sign_flip(differences: Array) -> PairedTest:
     scores = scores[scores != 0]
     if len(scores) == 0:
         return PairedTest(1.0, 1.0)
-    scores //= np.gcd.reduce(scores)
+    scores //= np.gcd.reduce(scores)  # of -1, 0 and 1 the scores are -1 and 1 again: far fewer sums, the same test
     return _normal(scores) if len(scores) > MANY_ITEMS else _exact(scores)
 
 
@@ -63,6 +64,7 @@ def _exact(scores: "Int64s") -> PairedTest:
     if observed == 0:
         return PairedTest(1.0, 1.0)
     chances = _null(np.abs(scores))
+    # A sum of `s` has (total + s) / 2 on its positive side: of the sizes 1, 1, 1 the sum 1 has 2, as 2 - 1 = 1.
     positive = (len(chances) - 1 + observed) // 2
     at, beyond = float(chances[positive]), float(chances[positive + 1 :].sum())
     return PairedTest(min(1.0, 2 * (at + beyond)), min(1.0, at + 2 * beyond))

@@ -8,8 +8,8 @@ import re
 MAX_SYMBOLIC_CHARS = 1_000
 MAX_SYMBOLIC_DEPTH = 20
 MAX_NUMBER_DIGITS = 40  # of one number; the symbolic comparison computes to far more places than that
-MAX_EXPONENT_DIGITS = 3
-MAX_FACTORIAL_DIGITS = 2
+MAX_EXPONENT_DIGITS = 3  # `2^{999}` is handed on, `2^{1000}` is not
+MAX_FACTORIAL_DIGITS = 2  # `99!` is handed on, `100!` is not
 MAX_FACTORIALS = 4
 MAX_POWERS = 40
 

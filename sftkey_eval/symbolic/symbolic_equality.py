@@ -1,8 +1,8 @@
 """Exact equality of mathematical texts: Math-Verify's grammar reads them, nothing is rounded. Only in a worker process.
 
-Math-Verify's own `verify` rounds to six places, folds the case of symbols, and lets `(1,2)` equal `{1,2}`; the policy
+Math-Verify's own `verify` rounds to six places, folds the case of symbols, and lets `(1,2)` equal `{1,2}`. The policy
 forbids all three, so two expressions are compared here: numbers to 100 places, expressions with symbols at random
-points, and relations by their difference. Its opinion as a second grader is `opinion`.
+points, relations by their difference. `opinion` is what Math-Verify itself says, as a second grader.
 """
 
 import random
@@ -34,10 +34,10 @@ from sympy.core.relational import GreaterThan, LessThan, Relational, StrictGreat
 Equality = Literal["equal", "different", "unknown", "unparsed"]
 
 PLACES = 100
-TINY = Rational(1, 10**80)
+TINY = Rational(1, 10**80)  # of the 100 places, 20 may be lost to rounding and cancellation
 POINTS = 16
 MIN_POINTS = 4  # fewer comparable points prove nothing
-POINTS_SEED = 20_240
+POINTS_SEED = 20_240  # fixed: the same two expressions meet the same points in every process
 
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
 _NORMALIZATION = NormalizationConfig(
@@ -248,7 +248,10 @@ def _same_members(golds: list[Any], predicteds: list[Any], rounding: int | None,
 
 
 def _matched(golds: list[Any], predicteds: list[Any], compare: Any) -> Equality:
-    """Every element with one of its own on the other side; equality is transitive, so the first found will do."""
+    """Whether every element has one of its own on the other side.
+
+    Equality is transitive, so the first found will do.
+    """
     if len(golds) != len(predicteds):
         return "different"
     remaining, unknown = list(predicteds), False

@@ -94,6 +94,7 @@ class SymbolicProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            # Safe path: with `-m` alone, a `json.py` in the working directory would be imported.
             env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         )
         self._worker, self._pending, self._served = worker, b"", 0
@@ -127,6 +128,7 @@ class SymbolicProcess:
             worker.wait(0.5)
         code = worker.returncode
         self._stop()
+        # SIGPROF: its processor time was spent. None: it is alive and has not answered within the wall time.
         return "timeout" if code is None or code == -signal.SIGPROF else "crash"
 
     def _stop(self) -> None:

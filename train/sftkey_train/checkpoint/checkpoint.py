@@ -47,6 +47,7 @@ class StageFolder:
     def best(self) -> Path | None:
         """The model that the stage's metric prefers so far; None where none is kept."""
         kept = [path for path in self.path.glob(f"{BEST}*") if path.name.removeprefix(BEST).isdigit()]
+        # Two are there where a run was killed between writing the new one and dropping the old.
         return max(kept, key=lambda path: int(path.name.removeprefix(BEST)), default=None)
 
     @property
@@ -77,6 +78,7 @@ def save_checkpoint(
     Raises:
         SFTKeyError: It could not be written, for example as the disk is full; earlier checkpoints are as they were.
     """
+    # Before the other ranks leave: gathering takes all of them, and the first would wait for ever.
     random_states, weights = ranks.gather(_random_state()), whole_state(model)
     optimizer_state = whole_optimizer_state(optimizer)
     if not ranks.is_main():
@@ -85,7 +87,7 @@ def save_checkpoint(
         save_weights(model, weights, partial)
         state = {"step": step, "optimizer": optimizer_state, "rng": random_states}
         torch.save(state, partial / TRAINING_STATE)
-        write_origin(partial, folder.origin)
+        write_origin(partial, folder.origin)  # last: it holds the hashes of all files before it
     drop_checkpoints(folder, keep=[folder.checkpoint(step) for step in folder.steps()[-keep_last:]])
 
 
@@ -95,6 +97,7 @@ def restore_checkpoint(checkpoint: Path, optimizer: "Optimizer") -> int:
     Raises:
         SFTKeyError: It was taken by another number of ranks, each of which has random numbers of its own.
     """
+    # To the CPU: the states of random generators must lie there, those of GPUs too. Weights only: no code from pickles.
     state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
     if (found := len(state["rng"])) != ranks.num_ranks():
         raise SFTKeyError(

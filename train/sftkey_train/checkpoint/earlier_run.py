@@ -43,7 +43,7 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[Sta
 
 
 def record_sha256(record: Mapping[str, Any]) -> str:
-    """Hash of what must not change within a run, wherever it lies."""
+    """SHA-256 of what must not change within a run, in hex; without `out`, so that a run can be moved."""
     recipe = {key: value for key, value in record["recipe"].items() if key != "out"}
     return hashlib.sha256(json.dumps({**record, "recipe": recipe}, sort_keys=True).encode()).hexdigest()
 

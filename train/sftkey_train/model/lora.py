@@ -79,7 +79,10 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
 
 
 def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a model without adapter layers that computes what `model` does with `state`: `W + alpha / r * B A`."""
+    """Weights of a model without adapter layers that computes what `model` does with `state`: `W + alpha / r * B A`.
+
+    `A` is (r, in) and `B` is (out, r); `W` is (out, in), but in GPT-2's `Conv1D` (in, out), where `B A` is transposed.
+    """
     from peft.tuners.lora import LoraLayer
 
     weights = dict(state)

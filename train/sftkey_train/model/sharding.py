@@ -1,8 +1,8 @@
 """FSDP: each rank holds a share of weights, gradients and optimizer; a layer is gathered whole while it runs.
 
 By torch's `fully_shard` (FSDP2). Gradients are summed over the ranks, not averaged, as everywhere here: each rank has
-divided by the weight of the global batch. Gathering a layer takes all ranks, so all must pass through the model equally
-often: see `keep_pace`.
+divided by the weight of the global batch already. Gathering a layer takes all ranks, so all must pass through the model
+equally often; `keep_pace` sees to it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,10 @@ def shard(model: "PreTrainedModel") -> None:
     together = set(model._no_split_modules or ())
     for module in [m for m in model.modules() if type(m).__name__ in together]:
         fully_shard(module)
-    fully_shard(model)
+    fully_shard(model)  # last: it takes only what no layer has taken
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)
+            module.set_gradient_divide_factor(1.0)  # the default divides by the number of ranks
             module.set_force_sum_reduction_for_comms(True)  # gloo can do no other
 
 

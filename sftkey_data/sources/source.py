@@ -142,7 +142,7 @@ def _read_file(file: IO[bytes], source: Source) -> Iterator[Record]:
     if suffix == ".parquet":
         plain = file.seekable() and not name.endswith(".gz")
         return read_parquet(file if plain else io.BytesIO(file.read()), name)
-    refuse_other_content(cast(io.BufferedReader, file).peek(4)[:4], name)
+    refuse_other_content(cast(io.BufferedReader, file).peek(8)[:8], name)
     if suffix == ".json":
         return read_json(file, name)
     if suffix in (".csv", ".tsv"):

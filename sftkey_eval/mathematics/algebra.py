@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 MAX_TERMS = 200
-MAX_BITS = 20_000
+MAX_BITS = 14_000  # below the 4,300 digits that Python writes out: terms are sorted by how they are written
 MAX_POWER = 40  # of a sum with several terms
 MAX_FACTOR = 2_000  # trial divisors; a cofactor below its square is prime
 

@@ -35,6 +35,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "UTF-32": ("r.json", TEXT.encode("utf-32"), "expected text in UTF-8, found UTF-32"),
     "Latin-1": ("r.jsonl", '{"question": "é"}\n'.encode("latin-1") * 9, "no usable row among 9; the first: "),
     "gzip without .gz": ("r.jsonl", gzip.compress(lines()), "found gzip (the name of such a file must end in .gz)"),
+    "parquet by another name": ("r.jsonl", b"PAR1\x15\x04\x15\x10" + lines(), "found Parquet"),
     ".gz without gzip": ("r.jsonl.gz", lines(), "damaged gzip file: Not a gzipped file"),
     "cut gzip": ("r.jsonl.gz", gzip.compress(lines())[:-9], "damaged gzip file: Compressed file ended before"),
     "cut gzip of csv": ("r.csv.gz", gzip.compress(as_csv())[:-9], "damaged gzip file: Compressed file ended before"),

@@ -210,3 +210,8 @@ HOSTILE = {
 def test_a_hostile_answer_is_judged(answer_type: AnswerType, text: str) -> None:
     gold = {"choice": "A", "boolean": "yes", "list": "a, b"}.get(answer_type, "2")
     assert grade(gold, text, answer_type).verdict in ("wrong", "undecided")
+
+
+def test_a_number_too_long_to_be_written_out_is_left_undecided() -> None:
+    verdict = grade("x+1", r"\sin(-2^{6000}*2^{6000}*2^{6000})+x", "math").verdict
+    assert verdict == "undecided"

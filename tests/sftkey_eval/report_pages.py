@@ -1,21 +1,10 @@
 """A report opened in a real browser, and everything it complained of."""
 
-from pathlib import Path
-from typing import Any
+from opened_page import OpenedPage
 
 
-class Watched:
-    """A page with everything it complained of or asked for."""
-
-    def __init__(self, browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector(".example")
+class Watched(OpenedPage):
+    """A report."""
 
     def shown(self) -> str:
         """What the page says about the list."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from eval_samples import AFTER, CUT, LUCKY, RIGHT, SLIP, WRONG, completion, write_run
+from opened_page import CONTRAST
 from report_pages import Watched
 
 from sftkey_eval.records.verdicts import ERROR_CLASSES
@@ -179,27 +180,6 @@ def test_controls_have_labels_and_tables_have_headers(opened: Watched) -> None:
         assert table.locator("thead th[scope=col]").count() > 1
         assert table.locator("tbody th[scope=row]").count() == table.locator("tbody tr").count()
     assert opened.page.locator("html").get_attribute("lang") == "en"
-
-
-CONTRAST = """() => {
-  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
-  const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const ground = (n) => {
-    for (; n; n = n.parentElement) {
-      const c = parse(getComputedStyle(n).backgroundColor);
-      if (c.length === 3 || c[3] > 0) return c;
-    }
-  };
-  const low = [];
-  for (const n of document.querySelectorAll("body *")) {
-    const own = [...n.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
-    if (!own || !n.offsetParent || n.disabled || n.closest("script, svg")) continue;
-    const [a, b] = [light(parse(getComputedStyle(n).color)), light(ground(n))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) low.push(n.className + ": " + n.textContent.trim().slice(0, 30));
-  }
-  return low;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from latex2sympy2_extended import NormalizationConfig, latex2sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig
-from math_verify import LatexExtractionConfig, parse, verify
+from math_verify import parse, verify
 from sympy import (
     And,
     Basic,
@@ -44,6 +44,8 @@ _NORMALIZATION = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
 )
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
+_IN_ENVIRONMENT = re.compile(r"\$|\\boxed|\\\(|\\\[")
+_PROSE = re.compile(r"(?=[^\\^_{}]*\Z).*[A-Za-z]{2}", re.DOTALL)  # `18 dollars`: as LaTeX, a product of letters
 _TURNED = {GreaterThan: LessThan, StrictGreaterThan: StrictLessThan}
 
 
@@ -67,14 +69,20 @@ def answer(request: dict[str, Any]) -> Equality:
 
 def opinion(gold: str, predicted: str) -> Equality:
     """What Math-Verify says with its own settings; its signal-based time limits are off, the worker's limit holds."""
-    sides = []
-    for text in (gold, predicted):
-        marked = text if "$" in text or "\\boxed" in text or "\\(" in text else f"${text}$"
-        found = parse(marked, [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
-        if not found:
-            return "unparsed"
-        sides.append(found)
+    sides = [_own_reading(text) for text in (gold, predicted)]
+    if not all(sides):
+        return "unparsed"
     return "equal" if verify(*sides, timeout_seconds=None) else "different"
+
+
+def _own_reading(text: str) -> list[Any]:
+    """Math-Verify's default `parse`, given what its manual asks for: LaTeX in an environment, prose as it stands."""
+    if not _IN_ENVIRONMENT.search(text):
+        found: list[Any] = parse(text, parsing_timeout=None) if _PROSE.match(text) else []
+        if found:
+            return found
+        text = f"${text}$"
+    return list(parse(text, parsing_timeout=None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The process that reads model text as mathematics: one JSON request per line in, one JSON reply per line out.
 
 It is started by `symbolic_process` and may die at any request: the kernel ends it at a limit of processor time or
-memory. It ends by itself when its input does, so it outlives nobody. Text is parsed by Math-Verify's LaTeX grammar
-only, never by `parse_expr` or `eval`.
+memory. It ends by itself when its input does, so it outlives nobody. Text is parsed by Math-Verify's LaTeX grammar,
+never by `eval`. As a second grader Math-Verify also reads plain numbers its own way: what its pattern of digits and
+operators lets through (no letter, so no name) goes to sympy's `parse_expr`.
 """
 
 import json

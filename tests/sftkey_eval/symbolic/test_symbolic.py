@@ -226,5 +226,11 @@ def test_the_second_grader_keeps_its_own_mind() -> None:
     assert second_opinion(r"\frac{1}{3}", "0.333333")[0] == "correct"  # it rounds, we do not
     assert asked(r"\frac{1}{3}", "0.333333").verdict == "wrong"
     assert second_opinion("5", "6") == ("wrong", "math_verify")
-    assert second_opinion("5", "{")[0] == "undecided"
+    assert second_opinion("2000", "2000 calories")[0] == "correct"  # prose is read as prose, no product of letters
+    assert second_opinion("10", "10 years old now")[0] == "correct"
+    assert second_opinion("Evelyn", r"\text{Evelyn}")[0] == "correct"
+    assert second_opinion("x + 1", "1 + x")[0] == "correct"
+    assert second_opinion("18", "$18$ dollars")[0] == "correct"
+    assert second_opinion(r"\frac{1}{2}", "0.5")[0] == "correct"
+    assert second_opinion("5", "{")[0] == "wrong"  # what it cannot read it compares as text
     assert second_opinion("5", "9^{9^{9^9}}")[0] == "undecided"

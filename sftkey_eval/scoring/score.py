@@ -1,10 +1,9 @@
 """Completions in, verdicts out: the format from the raw text, then the Key, then the reason for the error."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -27,64 +26,15 @@ from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
 from sftkey_eval.records.completions import Completion, read_completions, survey_completions
-from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict, open_verdicts
+from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
 from sftkey_eval.scoring.score_options import ScoreOptions
+from sftkey_eval.scoring.score_tally import ScoreTally
 from sftkey_eval.scoring.second_grader import check_second_grader, disagreement, disagreement_line, with_second_opinion
 
 DEFAULT_TEMPLATE = "sftkey"
 RUN_FILE = "run.json"
-
-
-@dataclass(slots=True)
-class ScoreTally:
-    """Running counts over verdicts; every rate is over all of them, the unscored included."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    format_errors: Counter[str] = field(default_factory=Counter)
-    error_classes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, verdict: Verdict) -> None:
-        """Count one verdict."""
-        self.counts["n"] += 1
-        self.counts["format_valid"] += verdict.format_valid
-        self.counts["format_tolerant"] += verdict.format_tolerant
-        self.counts["format_present"] += verdict.format_present
-        self.counts["correct"] += verdict.correct
-        self.counts["lenient_correct"] += verdict.lenient_correct
-        self.counts["undecided"] += verdict.verdict == "undecided"
-        self.counts["unscored"] += verdict.verdict == "unscored"
-        self.counts["second_asked"] += verdict.second_verdict is not None
-        self.counts["disagreements"] += disagreement(verdict)
-        self.error_classes[verdict.error_class] += 1
-        if verdict.format_error is not None:
-            self.format_errors[verdict.format_error] += 1
-
-    def to_json(self) -> str:
-        """One line: counts and rates.
-
-        Raises:
-            SFTKeyError: Nothing was counted.
-        """
-        n = self.counts["n"]
-        if n == 0:
-            raise SFTKeyError("no verdicts, so there is no rate")
-        summary = {
-            "n": n,
-            "format_rate": self.counts["format_valid"] / n,
-            "format_rate_tolerant": self.counts["format_tolerant"] / n,
-            "format_rate_present": self.counts["format_present"] / n,
-            "accuracy": self.counts["correct"] / n,
-            "lenient_accuracy": self.counts["lenient_correct"] / n,
-            "undecided": self.counts["undecided"],
-            "unscored": self.counts["unscored"],
-            "format_errors": dict(sorted(self.format_errors.items())),
-            "error_classes": {name: self.error_classes[name] for name in ERROR_CLASSES},
-        }
-        if self.counts["second_asked"]:
-            summary |= {name: self.counts[name] for name in ("second_asked", "disagreements")}
-        return json.dumps(summary)
 
 
 def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> ScoreTally:

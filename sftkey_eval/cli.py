@@ -2,6 +2,7 @@
 
 # Heavy imports sit inside the verbs, so that `--help` answers at once.
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ def root() -> None:
 @app.command()
 @takes_options
 def score(
-    completions: Annotated[Path, typer.Argument(help="JSON lines, made here or elsewhere.")],
+    completions: Annotated[Path, typer.Argument(help="Made here or elsewhere: .jsonl, .json, .csv, .tsv, .parquet.")],
     out: Annotated[Path, typer.Option(help="Verdicts to write (.parquet).")],
     options: ScoreOptions,
 ) -> None:
@@ -39,7 +40,9 @@ def score(
     """
     from sftkey_eval.scoring.score import score_file
 
-    typer.echo(score_file(completions, out, options).to_json())
+    tally = score_file(completions, out, options)
+    _say(tally.notices())
+    typer.echo(tally.to_json())
 
 
 @app.command()
@@ -90,6 +93,7 @@ def run(
 
     result = run_evaluation(options, out)
     typer.echo(headline_text(result.report.summaries), err=True)
+    _say(result.notices)
     if result.exposure is not None:
         typer.echo(f"\n{result.exposure.line()}", err=True)
     typer.echo(result.to_json())
@@ -172,6 +176,11 @@ def import_(
     from sftkey_eval.logs.import_logs import import_logs
 
     typer.echo(import_logs(logs, out, dataset=dataset).to_json())
+
+
+def _say(notices: Sequence[str]) -> None:
+    for notice in notices:
+        typer.echo(f"note: {notice}", err=True)
 
 
 def main() -> None:

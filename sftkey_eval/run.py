@@ -25,6 +25,7 @@ class RunResult:
     report: Report
     out: Path
     exposure: Exposure | None = None
+    notices: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The headline numbers in one line for stdout."""
@@ -49,9 +50,9 @@ def run(options: RunOptions, out: Path) -> RunResult:
     check_second_grader(options.second_grader)
     generated = generate(options, out / COMPLETIONS_FILE)
     scoring = ScoreOptions(workers=options.workers, second_grader=options.second_grader)
-    score_file(generated.path, out / VERDICTS_FILE, scoring)
+    tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
-    return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out, exposure)
+    return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out, exposure, tuple(tally.notices()))
 
 
 def _teacher_force(options: RunOptions, completions: Path) -> Exposure:

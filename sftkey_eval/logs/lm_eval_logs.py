@@ -11,7 +11,7 @@ from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Reject
 from sftkey_data.registry import Dataset
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine, sample_id
-from sftkey_eval.records.completions import read_completion_rows
+from sftkey_eval.records.row_files import read_row_file
 
 LOGGED_COLUMNS = ("doc_id", "doc", "target", "arguments", "resps")
 OURS = ("id", "dataset", "split", "gold", "answer_type", "choices", "template")
@@ -35,8 +35,7 @@ def read_samples(path: Path, count: ImportCount, golds: Dataset | None) -> Itera
     name = _NAME.fullmatch(path.stem)
     task = name[1] if name else path.stem
     seen: dict[str, tuple[Any, Any]] = {}
-    for number, row in read_completion_rows(path, "samples", numbers_as_text=False):
-        where = f"{path} line {number}"
+    for where, row in read_row_file(path, "samples", numbers_as_text=False):
         count.records += 1
         texts = _texts(row, where)
         key = json.dumps(row["doc_id"])

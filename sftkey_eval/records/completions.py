@@ -1,26 +1,34 @@
-"""Files of completions, made here or elsewhere: JSON lines, read through a map of field names.
+"""Files of completions, made here or elsewhere, read through a map of field names.
 
-The whole file is checked before the first row is scored; every fault names its line.
+The whole file is checked before the first row is scored; every fault names its place.
 """
 
+import ast
+import contextlib
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.extract.parts import ANSWER_TYPES
+from sftkey_data.extract.cells import number_text
+from sftkey_data.extract.parts import ANSWER_TYPES, Reject
 from sftkey_data.options import Option
+from sftkey_eval.records.row_files import MISSING, kind_name, lookup, nearest_field, read_row_file
 
 CHOICES = "choices"
-COLUMN = "Column of the completions file."  # help of a flag
+COLUMN = "Column of the completions file; a.0.b for one within lists and objects."  # help of a flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """Which column of a completions file holds what; `choices` None means the column `choices` where there is one."""
+    """Which column of a completions file holds what, see `lookup`.
+
+    `choices` None means the column `choices` where there is one.
+    """
 
     completion: Annotated[str, Option(flag="--completion-field", help=COLUMN)] = "completion"
     gold: Annotated[str, Option(flag="--gold-field", help=COLUMN)] = "gold"
@@ -32,6 +40,9 @@ class Fields:
             help="Column with the list of option texts; default: choices, where the file has it.",
         ),
     ] = None
+    finish_reason: Annotated[
+        str, Option(flag="--finish-reason-field", help="Column with stop or length, where the file has it.")
+    ] = "finish_reason"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,33 +77,46 @@ def survey_completions(path: Path, fields: Fields, answer_types: Collection[str]
     """Read every row once, so that scoring starts only on a file that can be scored to its end.
 
     Args:
-        path: JSON lines.
+        path: See `read_row_file`.
         fields: Where the columns are.
         answer_types: Those that a row may name; whoever scores knows which.
 
     Raises:
         SFTKeyError: Missing or empty file, broken JSON, a missing column, a repeated id, a value of a wrong type.
     """
-    lines: dict[str, int] = {}
-    columns: dict[str, None] = {}
-    without_id: int | None = None
-    for number, row in read_completion_rows(path, "completions"):
-        columns |= dict.fromkeys(row)
-        if fields.id not in row:
-            without_id = without_id or number
+    places: dict[str, str] = {}
+    needed = _needed(fields)
+    first: dict[str, Any] = {}
+    without_id = ""
+    for where, row in read_row_file(path, "completions"):
+        first = first or row
+        needed = {name: flag for name, flag in needed.items() if lookup(row, name) is MISSING}
+        if lookup(row, fields.id) is MISSING:
+            without_id = without_id or where
             continue
-        id_ = _completion(row, fields, answer_types, f"{path} line {number}").id
-        if id_ in lines:
-            raise SFTKeyError(f"{path} line {number}: id {id_!r} is already on line {lines[id_]}; ids must be unique")
-        lines[id_] = number
-    if not columns:
+        id_ = _completion(row, fields, answer_types, where).id
+        if id_ in places:
+            raise SFTKeyError(f"{where}: id {id_!r} is already in {places[id_]}; ids must be unique")
+        places[id_] = where.removeprefix(f"{path} ")
+    if not first:
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
     # Before a single row without an id: where no row has the column, the flag that names another is what helps.
-    _refuse_missing(path, fields, list(columns))
-    if without_id is not None:
-        raise SFTKeyError(f"{path} line {without_id}: no {fields.id!r}, expected one in every row")
+    for name, flag in needed.items():
+        raise SFTKeyError(f"{path}: no column {name!r}{nearest_field(first, name)}; {flag} names another")
+    if without_id:
+        raise SFTKeyError(f"{without_id}: no {fields.id!r}, expected one in every row")
     with path.open("rb") as file:
-        return Survey(len(lines), hashlib.file_digest(file, "sha256").hexdigest())
+        return Survey(len(places), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _needed(fields: Fields) -> dict[str, str]:
+    """The columns that at least one row must have, and the flags that name others."""
+    needed = {fields.id: "--id-field", fields.completion: "--completion-field", fields.gold: "--gold-field"}
+    if fields.choices is not None:
+        needed[fields.choices] = "--choices-field"
+    if fields.finish_reason != Fields().finish_reason:
+        needed[fields.finish_reason] = "--finish-reason-field"
+    return needed
 
 
 def read_completions(path: Path, fields: Fields, answer_types: Collection[str] = ANSWER_TYPES) -> Iterator[Completion]:
@@ -101,39 +125,8 @@ def read_completions(path: Path, fields: Fields, answer_types: Collection[str] =
     Raises:
         SFTKeyError: As `survey_completions`, apart from repeated ids.
     """
-    for number, row in read_completion_rows(path, "completions"):
-        yield _completion(row, fields, answer_types, f"{path} line {number}")
-
-
-def read_completion_rows(
-    path: Path, what: str, *, numbers_as_text: bool = True
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number from 1 and row; blank lines are no rows. Numbers keep their digits, as text, unless told not to.
-
-    Raises:
-        SFTKeyError: No such file, or a line that is no JSON object.
-    """
-    if not path.is_file():
-        raise SFTKeyError(f"{what} file not found: {path}")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, _parse(line, f"{path} line {number}", str if numbers_as_text else None)
-
-
-def _parse(line: bytes, where: str, number: type[str] | None) -> dict[str, Any]:
-    try:
-        # A byte order mark, as editors on Windows write it, is no part of the row.
-        row = json.loads(line.decode("utf-8-sig"), parse_int=number, parse_float=number, parse_constant=number)
-    except UnicodeDecodeError as error:
-        raise SFTKeyError(f"{where}: not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise SFTKeyError(f"{where}: JSON nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise SFTKeyError(f"{where}: broken JSON at column {error.colno}: {error.msg}") from None
-    if not isinstance(row, dict):
-        raise SFTKeyError(f"{where}: expected a JSON object, found {_kind(row)}")
-    return row
+    for where, row in read_row_file(path, "completions"):
+        yield _completion(row, fields, answer_types, where)
 
 
 def _refuse_missing(path: Path, fields: Fields, columns: list[str]) -> None:
@@ -161,27 +154,43 @@ def _completion(row: Mapping[str, Any], fields: Fields, answer_types: Collection
         gold=read_gold(row, fields.gold, where),
         answer_type=_answer_type(row, answer_types, where),
         choices=read_choices(row, fields.choices or CHOICES, where),
-        finish_reason=read_text(row, "finish_reason", where),
+        finish_reason=read_text(row, fields.finish_reason, where),
     )
 
 
 def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
-    """A column as text, None where it is null or absent.
+    """A column as text, a number written out, None where it is null or absent.
 
     Raises:
         SFTKeyError: It is anything else.
     """
-    value = row.get(name)
-    if value is None or isinstance(value, str):
+    value = lookup(row, name)
+    if value is None or value is MISSING:
+        return None
+    return _text(value, name, where)
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if isinstance(value, str):
         return value
-    raise SFTKeyError(f"{where}: {name!r} must be a string, found {_kind(value)}")
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        try:
+            return number_text(value, name)
+        except Reject as reject:
+            raise SFTKeyError(f"{where}: {reject.reason}: {reject.detail}") from None
+    raise SFTKeyError(f"{where}: {name!r} must be a string, found {kind_name(value)}")
 
 
 def _number(row: Mapping[str, Any], name: str, where: str) -> int:
     value = row.get(name) or "0"
-    # Numbers keep their digits, as text; nine of them fit the int32 of `verdicts.parquet`.
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
-        return int(value)
+    # Numbers of JSON keep their digits, as text; nine of them fit the int32 of `verdicts.parquet`.
+    if (
+        isinstance(value, str | int)
+        and not isinstance(value, bool)
+        and (text := str(value)).isdecimal()
+        and len(text) < 10
+    ):
+        return int(text)
     raise SFTKeyError(f"{where}: {name!r} must be a whole number from 0 on, found {value!r}")
 
 
@@ -191,11 +200,11 @@ def read_gold(row: Mapping[str, Any], name: str, where: str) -> str | None:
     Raises:
         SFTKeyError: It is anything else.
     """
-    value = row.get(name)
+    value = lookup(row, name)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return ", ".join(value)
+    if isinstance(value, list):
+        return ", ".join(_text(part, name, where) for part in value)
     return read_text(row, name, where)
 
 
@@ -217,19 +226,25 @@ def check_answer_type(name: str, answer_types: Collection[str], where: str = "")
 
 
 def read_choices(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
-    """Option texts, None where the column is null or absent.
+    """Option texts, None where the column is null or absent; a cell of a table may write its list out.
 
     Raises:
-        SFTKeyError: It is no list of strings.
+        SFTKeyError: It is no list of strings or numbers.
     """
-    value = row.get(name)
-    if value is None:
+    value = lookup(row, name)
+    if value is None or value is MISSING:
         return None
-    if isinstance(value, list) and all(isinstance(choice, str) for choice in value):
-        return tuple(value)
-    raise SFTKeyError(f"{where}: {name!r} must be a list of strings, found {_kind(value)}")
+    if isinstance(value, str):
+        value = _written_list(value)
+    if isinstance(value, list):
+        return tuple(_text(choice, name, where) for choice in value)
+    raise SFTKeyError(f"{where}: {name!r} must be a list of strings, found {kind_name(value)}")
 
 
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", bool: "a boolean", str: "a string or number", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
+def _written_list(text: str) -> Any:
+    """The list that a text writes out as JSON or pandas does, else the text."""
+    if text.startswith("[") and text.endswith("]"):
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                return read(text)
+    return text

@@ -19,7 +19,8 @@ from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import Policy, check_policy
-from sftkey_eval.records.completions import read_choices, read_completion_rows, read_gold, read_text
+from sftkey_eval.records.completions import read_choices, read_gold, read_text
+from sftkey_eval.records.row_files import read_row_file
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.score_options import GradeOptions
 
@@ -105,8 +106,8 @@ def read_pairs(path: Path, default: str | None = None) -> Iterator[Pair]:
     Raises:
         SFTKeyError: As `grade_file`, with the line.
     """
-    for number, row in read_completion_rows(path, "pairs"):
-        yield _pair(row, default, f"{path} line {number}")
+    for where, row in read_row_file(path, "pairs"):
+        yield _pair(row, default, where)
 
 
 def _pair(row: dict[str, Any], default: str | None, where: str) -> Pair:

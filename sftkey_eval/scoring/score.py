@@ -24,14 +24,16 @@ from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_co
 from sftkey_eval.extraction.cot_value import find_cot_value
 from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
+from sftkey_eval.logs.known_logs import log_program
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
-from sftkey_eval.records.completions import Completion, read_completions, survey_completions
+from sftkey_eval.records.completions import Completion, Fields, Survey, read_completions, survey_completions
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.score_tally import ScoreTally
 from sftkey_eval.scoring.second_grader import check_second_grader, disagreement, disagreement_line, with_second_opinion
+from sftkey_eval.scoring.template_survey import readable_by
 
 DEFAULT_TEMPLATE = "sftkey"
 RUN_FILE = "run.json"
@@ -41,7 +43,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     """Score a file of completions into a verdicts file.
 
     Args:
-        path: JSON lines.
+        path: See `read_row_file`.
         out: Parquet file; it appears under its name when it is complete. With a second grader,
             `disagreements_path(out)` lists where the two differ.
         options: Template, columns, policy and workers; the file is the same for any number of these.
@@ -56,7 +58,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     forced = None if options.answer_type is None else find_kind(options.answer_type).name
     check_second_grader(second_grader)
     run = _read_run(path, options.template)
-    survey = survey_completions(path, fields, KINDS)
+    survey = _survey(path, fields)
     used = _template(options.template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
     job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS))
@@ -76,7 +78,21 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
                 if differing and disagreement(verdict):
                     differing.write(disagreement_line(verdict))
             bar.advance(bar.task_ids[0], len(verdicts))
+    if 2 * tally.counts["format_valid"] < tally.counts["n"]:
+        tally.readable_by = readable_by(read_completions(path, fields, KINDS), used)
     return tally
+
+
+def _survey(path: Path, fields: Fields) -> Survey:
+    try:
+        return survey_completions(path, fields, KINDS)
+    except SFTKeyError as error:
+        if (program := log_program(path)) is None:
+            raise
+        raise SFTKeyError(
+            f"{path}: a log of {program}'s, expected completions: sftkey-eval import {path} --out completions.jsonl "
+            f"makes some of it ({error})"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

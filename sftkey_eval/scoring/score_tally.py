@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
 from sftkey_eval.scoring.second_grader import disagreement
+from sftkey_eval.scoring.template_survey import LOOKED_AT
 
 
 @dataclass(slots=True)
@@ -16,6 +17,8 @@ class ScoreTally:
     counts: Counter[str] = field(default_factory=Counter)
     format_errors: Counter[str] = field(default_factory=Counter)
     error_classes: Counter[str] = field(default_factory=Counter)
+    readable_by: dict[str, int] = field(default_factory=dict)
+    """Of `readable_by`, where the template in use reads less than half; empty where it reads more."""
 
     def add(self, verdict: Verdict) -> None:
         """Count one verdict."""
@@ -56,4 +59,24 @@ class ScoreTally:
         }
         if self.counts["second_asked"]:
             summary |= {name: self.counts[name] for name in ("second_asked", "disagreements")}
+        if len(self.readable_by) > 1:
+            summary["readable_by"] = self.readable_by
         return json.dumps(summary)
+
+    def notices(self) -> list[str]:
+        """What a reader of the numbers should know first, a line each: a template that reads little, rows unscored."""
+        n, unscored = self.counts["n"], self.counts["unscored"]
+        said = [self._of_template()] if self.readable_by else []
+        if unscored:
+            said.append(f"{unscored:,} of {n:,} completions are unscored: their gold is empty or unusable")
+        return said
+
+    def _of_template(self) -> str:
+        (used, _), *others = self.readable_by.items()
+        n, valid = self.counts["n"], self.counts["format_valid"]
+        read = f"template {used} reads {valid:,} of {n:,} completions"
+        if not others:
+            return f"{read}; no built-in template reads more"
+        looked_at = f" of the first {LOOKED_AT:,}" if n > LOOKED_AT else ""
+        instead = ", ".join(f"{name} {count:,}" for name, count in others)
+        return f"{read}; --template names another, which would read{looked_at}: {instead}"

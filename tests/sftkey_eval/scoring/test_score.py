@@ -13,8 +13,9 @@ from sftkey_data.format.template import BUILTIN
 from sftkey_eval.analysis.summary import summarize
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.verdicts import ERROR_CLASSES, VERDICT_COLUMNS, Verdict, read_verdicts
-from sftkey_eval.scoring.score import ScoreTally, score_file
+from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
+from sftkey_eval.scoring.score_tally import ScoreTally
 
 ROOT = Path(__file__).resolve().parents[3]
 RIGHT = "<Thinking>\n2+2=4\n</Thinking>\n<Answer>\n4\n</Answer>"

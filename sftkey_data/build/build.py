@@ -77,6 +77,8 @@ def build(
     # a chat template is rendered by transformers, so its tokenizer is loaded anyway
     with opinion_on(config.tokenizer if not config.chat else None) as opinion:
         plan = make_plan(config, from_file=opinion is not None)
+        if opinion is not None and plan.unconfirmed is not None and opinion.denies(plan.unconfirmed):
+            plan = make_plan(config)
         if finished and (manifest := _same_plan(half, plan)) is not None:  # only the publishing was interrupted
             half.publish(final, last=MANIFEST)
             return manifest

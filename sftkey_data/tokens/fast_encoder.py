@@ -7,6 +7,7 @@ sure of (`eligible`, `Encoding.sure`) is left to the reference in `tokenizer`; `
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,21 +54,24 @@ class FastEncoder:
         self._source = source
         self._alphabet = alphabet
         self._prefix = reference.prefix
-        self._added = _added_tokens(reference)
+        self._added = _added_tokens(reference, plain=alphabet.sentencepiece)
         normalizer = reference.parts["normalizer"]
         kind = None if normalizer is None else normalizer.get("type")
-        self._ascii_is_stable = kind in (None, *COMPOSITIONS)
-        self._normalizer = kind
+        self._normalizer = None if alphabet.undoes_normalizer else kind
+        self._ascii_is_stable = self._normalizer in (None, *COMPOSITIONS)
 
     def eligible(self, texts: list[str]) -> list[int]:
-        """Indices of the texts that no normaliser changes, without an added token or a byte that no token holds."""
+        """Indices of the texts that no normaliser changes, without a byte that no token holds.
+
+        Neither do they hold an added token, but for a SentencePiece vocabulary's plain ones: those are text as others.
+        """
         missing = self._source.missing
 
         def lacks_token(text: str) -> bool:
             return len(text.encode().translate(None, missing)) < len(text.encode())
 
         incomplete = bool(missing) and lacks_token("".join(texts))
-        lead, added = self._alphabet.lead, self._added
+        lead, sentencepiece, added = self._alphabet.lead, self._alphabet.sentencepiece, self._added
         if added is not None and added.search("".join(texts)) is None:
             added = None  # in none of them: one search instead of many
         ascii_is_stable, is_stable = self._ascii_is_stable, self._is_stable
@@ -77,7 +81,8 @@ class FastEncoder:
             if (added is None or added.search(text) is None)
             and ((ascii_is_stable and text.isascii()) or is_stable(text))
             # the tokenizer puts no space before a text that begins with one, and it writes a space as U+2581 itself
-            and not (lead and (text[:1].isspace() or "\u2581" in text))
+            and not (lead and text[:1].isspace())
+            and not (sentencepiece and "\u2581" in text)
             and not (incomplete and lacks_token(text))
         ]
 
@@ -127,7 +132,7 @@ class FastEncoder:
         Where no pattern looks ahead (SentencePiece), a border between two tokens of the row answers it: tokens only
         grow by merging, so no merge ever crossed that place, and what stands before it was merged as if alone.
         """
-        if self._alphabet.lead:
+        if self._alphabet.sentencepiece:
             whole: NDArray[np.bool_] = encoding.straddle & STRADDLES_PROMPT == 0
             return whole
         ids, offsets = self.ids(prompts)
@@ -146,7 +151,7 @@ def find_fast_encoder(reference: Encoder) -> FastEncoder | None:
     alphabet = vocabulary_bytes(reference)
     if alphabet is None:
         return None
-    source = None if alphabet.lead else find_id_source(reference)
+    source = None if alphabet.sentencepiece else find_id_source(reference)
     return FastEncoder(reference, source or tokenizers_source(reference), alphabet)
 
 
@@ -227,9 +232,17 @@ def _borders(token_ends: Ints, offsets: Ints, positions: Ints) -> tuple[Ints, In
     return borders, straddle
 
 
-def _added_tokens(reference: Encoder) -> re.Pattern[str] | None:
-    contents = {str(token.content) for token in reference.tokenizer.added_tokens_decoder.values()}
-    contents |= {token["content"] for token in reference.parts["added_tokens"]}
+def _added_tokens(reference: Encoder, *, plain: bool) -> re.Pattern[str] | None:
+    """Finds added tokens; with `plain` none of those that are text as others, as Gemma's line breaks."""
+    tokens = reference.tokenizer.added_tokens_decoder.values()
+    contents = {str(token.content) for token in tokens if not (plain and _is_plain(token))}
+    if not plain:
+        contents |= {token["content"] for token in reference.parts["added_tokens"]}
     contents |= {reference.normalized(content) for content in contents}
     contents.discard("")
     return re.compile("|".join(map(re.escape, sorted(contents)))) if contents else None
+
+
+def _is_plain(token: Any) -> bool:
+    """Whether an added token stands for its own text and nothing beside it."""
+    return not (token.special or token.lstrip or token.rstrip or token.single_word)

@@ -52,11 +52,19 @@ class IdSource:
 class VocabularyBytes:
     """The bytes of every token of a vocabulary, joined for a whole batch at once.
 
-    `lead` is what decoding puts before a text: the space of SentencePiece vocabularies, nothing for the others.
+    Args:
+        tokens: By id.
+        lead: What decoding puts before a text: the space of most SentencePiece vocabularies, nothing for the others.
+        sentencepiece: Whether U+2581 stands for a space, and no pattern looks ahead.
+        undoes_normalizer: Whether the tokenizer's normaliser does nothing but write spaces so.
     """
 
-    def __init__(self, tokens: pa.BinaryArray, lead: str) -> None:
+    def __init__(
+        self, tokens: pa.BinaryArray, lead: str = "", *, sentencepiece: bool = False, undoes_normalizer: bool = False
+    ) -> None:
         self.lead = lead
+        self.sentencepiece = sentencepiece
+        self.undoes_normalizer = undoes_normalizer
         self._tokens = tokens
 
     def join(self, ids: Ints) -> tuple[Ints, NDArray[np.uint8]]:
@@ -151,13 +159,34 @@ def vocabulary_bytes(reference: Encoder) -> VocabularyBytes | None:
     tokens = [""] * (max(vocabulary.values()) + 1)
     for token, index in vocabulary.items():
         tokens[index] = token
+    for index in reference.prefix:  # a BOS stands for no text
+        tokens[index] = ""
     if "ByteLevel" in kinds:
         if any(p.get("add_prefix_space") for p in pre.get("pretokenizers", [pre]) if p["type"] == "ByteLevel"):
             return None
-        return VocabularyBytes(_byte_level(tokens), "")
+        return VocabularyBytes(_byte_level(tokens))
     if kinds == ["Metaspace"] and pre["replacement"] == "\u2581" and pre["prepend_scheme"] in ("first", "always"):
-        return VocabularyBytes(pa.array([_metaspace_bytes(token) for token in tokens], pa.binary()), " ")
-    return None
+        return VocabularyBytes(_metaspace(tokens), " ", sentencepiece=True)
+    normalizer = parts["normalizer"] or {}
+    lead = _lead(normalizer.get("normalizers", [normalizer]))
+    if lead is None or (kinds and pre != _SPLIT_AT_SPACES):
+        return None
+    return VocabularyBytes(_metaspace(tokens), lead, sentencepiece=True, undoes_normalizer=True)
+
+
+# Gemma's; it splits nowhere, as the normaliser leaves no space
+_SPLIT_AT_SPACES = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+
+
+def _lead(normalizers: list[dict[str, Any]]) -> str | None:
+    """What normalisers put before a text that only write spaces as U+2581: Llama 2's one, Gemma's none; None of others.
+
+    Neither has a pre-tokenizer that does it, as `Metaspace` is.
+    """
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    if normalizers == [spaces]:
+        return ""
+    return " " if normalizers == [{"type": "Prepend", "prepend": "\u2581"}, spaces] else None
 
 
 def _byte_level(tokens: list[str]) -> pa.BinaryArray:
@@ -165,6 +194,10 @@ def _byte_level(tokens: list[str]) -> pa.BinaryArray:
     joined = "".join(tokens).translate(_byte_alphabet()).encode("latin-1", "replace")
     ends = np.cumsum([0, *map(len, tokens)], dtype=np.int32)
     return pa.BinaryArray.from_buffers(pa.binary(), len(tokens), [None, pa.py_buffer(ends), pa.py_buffer(joined)])
+
+
+def _metaspace(tokens: list[str]) -> pa.BinaryArray:
+    return pa.array([_metaspace_bytes(token) for token in tokens], pa.binary())
 
 
 def _metaspace_bytes(token: str) -> bytes:

@@ -180,7 +180,7 @@ class Encoder:
         unchanged = getattr(tokenizer, "backend_json", None) == self.backend_json
         self.backend = tokenizer.backend_tokenizer if unchanged else Tokenizer.from_str(self.backend_json)
         self._normalizer = self.backend.normalizer
-        self.prefix = self.encode_batch([""])[0].ids  # BOS, where the tokenizer adds one
+        self.prefix = self._prefix()
 
     @cached_property
     def parts(self) -> dict[str, Any]:
@@ -201,6 +201,12 @@ class Encoder:
         contents.discard("")
         longest_first = sorted(contents, key=lambda content: (-len(content), content))
         return re.compile("|".join(map(re.escape, longest_first))) if contents else None
+
+    def _prefix(self) -> list[int]:
+        """BOS, where the tokenizer adds one. Of a text: after none, a BOS that is the EOS too looks like the end."""
+        encoded = self.encode_batch(["a"])[0]
+        tokens = zip(encoded.starts, encoded.ends, strict=True)
+        return encoded.ids[: next(index for index, (start, end) in enumerate(tokens) if start < end)]
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoded]:
         """Encode each text; a closing EOS that the tokenizer adds by itself is dropped, as the caller appends one."""

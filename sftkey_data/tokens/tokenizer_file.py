@@ -69,6 +69,10 @@ class Opinion:
             command = [sys.executable, "-m", "sftkey_data.tokens.tokenizer_file", str(directory)]
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
+    def denies(self, tokenizer: FastTokenizer) -> bool:
+        """Whether it is known already that transformers gives another tokenizer."""
+        return self._process is None and self._cached.read_bytes().strip() != _facts(tokenizer)
+
     def confirm(self, tokenizer: FastTokenizer) -> None:
         """Wait for the answer where it is still being asked.
 
@@ -79,12 +83,12 @@ class Opinion:
             answer = self._cached.read_bytes()
         else:
             answer, _ = self._process.communicate()
+            if self._process.returncode == 0:  # also an answer that differs: the next build asks nobody
+                _keep(self._cached, answer)
         if answer.strip() != _facts(tokenizer):
             raise TokenizerDiffers(
                 f"transformers makes another tokenizer of {self._directory} than tokenizer.json says"
             )
-        if self._process is not None:
-            _keep(self._cached, answer)
 
     def close(self) -> None:
         """End the other process if nobody waits for it any more."""

@@ -1,12 +1,17 @@
 """The fast encoder writes what the reference writes, or leaves the row to it."""
 
+import atexit
+import json
 import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from random import Random
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -28,11 +33,57 @@ from sftkey_data.tokens.fast_encoder import NFC_CHANGES, FastEncoder, Mismatch, 
 from sftkey_data.tokens.id_sources import IdSource, tiktoken_source
 from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer
 
-TOKENIZERS = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
-NAMES = {"qwen2.5": "fastokens", "gpt2": "fastokens", "cl100k": "fastokens", "falcon": "tiktoken"}
+REAL = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
+LIKE = {"like Llama 2": "phi-3-mini", "like Gemma 3": "phi-3-mini", "with BOS": "gpt2"}
+"""Tokenizers made of a real one's vocabulary, with the other parts of another family's."""
+TOKENIZERS = (*REAL, *LIKE)
+NAMES = {
+    "qwen2.5": "fastokens",
+    "gpt2": "fastokens",
+    "cl100k": "fastokens",
+    "falcon": "tiktoken",
+    "with BOS": "fastokens",
+}
 TEMPLATES = ("sftkey", "sftkey-compact", "think-boxed", "hash")
 
 Prepare = Callable[[Preparation], Unit]
+
+
+SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+PREPEND = {"type": "Prepend", "prepend": "\u2581"}
+SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+BOS = {"<s>": 1, "<|endoftext|>": 50_256}
+
+
+@cache
+def folder(shared_data: Path, name: str) -> str:
+    """A tokenizer's folder; one of another family is made below a temporary one."""
+    origin = shared_data / "tokenizers" / LIKE.get(name, name)
+    if name not in LIKE:
+        return str(origin)
+    content = json.loads((origin / "tokenizer.json").read_text("utf-8"))
+    if name == "like Llama 2":
+        content |= {"pre_tokenizer": None, "normalizer": {"type": "Sequence", "normalizers": [PREPEND, SPACES]}}
+    if name == "like Gemma 3":
+        content |= {"pre_tokenizer": SPLIT, "normalizer": SPACES}
+        content["decoder"]["decoders"].pop()  # strips no space, as none was put before
+        plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+        next_id = max(token["id"] for token in content["added_tokens"]) + 1
+        for number, breaks in enumerate(["\n", "\n\n", "\n\n\n"]):
+            content["added_tokens"].append({"id": next_id + number, "content": breaks, **plain})
+    bos, number = list(BOS.items())[name == "with BOS"]
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {bos: {"id": bos, "ids": [number], "tokens": [bos]}},
+    }
+    made = Path(mkdtemp(prefix="sftkey-tokenizer-"))
+    atexit.register(rmtree, made)
+    (made / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
+    (made / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return str(made)
 
 
 @cache
@@ -67,19 +118,39 @@ def rows(*answers: str, question: str = "How many?") -> list[tuple[int, Record]]
 def test_real_rows_come_out_the_same(shared_data: Path, tokenizer: str, template: str) -> None:
     source = find_source(str(shared_data / "raw" / "gsm8k" / "train.jsonl"), None)
     records = [(i, r) for i, r in enumerate(read_source(source)) if i % 37 == 0 or not str(r.row).isascii()][:400]
-    unit = assert_same(records, recipe(str(shared_data / "tokenizers" / tokenizer), template))
+    unit = assert_same(records, recipe(folder(shared_data, tokenizer), template))
     assert unit.table.num_rows + len(unit.rejects) == len(records)
     assert unit.table.num_rows > 390
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_the_fast_encoder_is_sure_of_real_rows(shared_data: Path, tokenizer: str) -> None:
+    """Else every row would be encoded twice, and nothing would say so."""
+    source = find_source(str(shared_data / "raw" / "gsm8k" / "test.jsonl"), None)
+    made = recipe(folder(shared_data, tokenizer))
+    assert made.fast is not None
+    texts, positions = [], []
+    for record in islice(read_source(source), 200):
+        parts = made.dataset.extract(record.row)
+        completion, spans = made.template.render(parts.cot, parts.key)
+        prompt = f"{parts.prompt}\n"
+        texts.append(prompt + completion)
+        places = (0, spans.cot_tag_end, spans.key_start, spans.key_end)
+        positions.append([len(prompt) + place for place in places])
+    eligible = made.fast.eligible(texts)
+    encoding = made.fast.encode([texts[i] for i in eligible], np.array([positions[i] for i in eligible]))
+    assert len(eligible) > 190
+    assert encoding.sure.all()
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_which_encoder_is_the_fast_one(shared_data: Path, tokenizer: str) -> None:
-    assert encoders(str(shared_data / "tokenizers" / tokenizer))[1].name == NAMES.get(tokenizer, "tokenizers")
+    assert encoders(folder(shared_data, tokenizer))[1].name == NAMES.get(tokenizer, "tokenizers")
 
 
 @pytest.mark.parametrize("tokenizer", ["qwen2.5", "gpt2", "cl100k"])
 def test_tiktoken_gives_the_same_where_it_stands_in(shared_data: Path, tokenizer: str) -> None:
-    reference, fast = encoders(str(shared_data / "tokenizers" / tokenizer))
+    reference, fast = encoders(folder(shared_data, tokenizer))
     texts = ["What is 7 + 65?\n72", "naïve café 日本語 x=12345", " \n\n  it's  ", "\x00\x05"]
     source = tiktoken_source(reference)
     assert source is not None
@@ -106,7 +177,7 @@ def test_the_one_pattern_splits_as_the_four_of_falcon(shared_data: Path) -> None
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_a_prompt_cut_anywhere_is_a_prefix_where_the_reference_says_so(shared_data: Path, tokenizer: str) -> None:
-    reference, fast = encoders(str(shared_data / "tokenizers" / tokenizer))
+    reference, fast = encoders(folder(shared_data, tokenizer))
     text = "Natalia's 1,234 clips; naïve 日本語 — half?\n\n  unbelievable <Answer>\n72"
     whole, cuts = reference.encode_batch([text])[0].ids, range(1, len(text) - 3)
     positions = np.array([[cut, cut, len(text) - 2, len(text)] for cut in cuts])
@@ -145,7 +216,7 @@ def test_strange_rows_come_out_the_same(shared_data: Path, tokenizer: str, data:
     words = data.draw(st.lists(pieces, min_size=3, max_size=12))
     records = rows(*(f"{a}{b}\n#### {b}" for a in words[:6] for b in words[-2:]), question=words[0])
     template = data.draw(st.sampled_from(TEMPLATES))
-    assert_same(records, recipe(str(shared_data / "tokenizers" / tokenizer), template))
+    assert_same(records, recipe(folder(shared_data, tokenizer), template))
 
 
 @pytest.mark.parametrize(

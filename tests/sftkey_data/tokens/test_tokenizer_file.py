@@ -68,7 +68,7 @@ def test_it_is_asked_once_for_the_same_files(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_tokenizer_that_transformers_rewrites_is_the_one_of_transformers(
-    shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], workers: int
+    shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], cache: Path, workers: int
 ) -> None:
     folder = rewritten(shared_data, tmp_path / "tokenizer")
     reference, quick = load_tokenizer(str(folder)), open_tokenizer_file(str(folder))
@@ -78,6 +78,7 @@ def test_a_tokenizer_that_transformers_rewrites_is_the_one_of_transformers(
         assert opinion is not None
         with pytest.raises(TokenizerDiffers):
             opinion.confirm(quick)
+    shutil.rmtree(cache)
     manifest = build_rows(folder, tmp_path / "out", workers=workers)
     assert "beginning again with the tokenizer that transformers gives" in capfd.readouterr().err
     assert manifest.tokenizer is not None
@@ -85,6 +86,9 @@ def test_a_tokenizer_that_transformers_rewrites_is_the_one_of_transformers(
     for row in open_shards(tmp_path / "out").to_pylist():
         ids = reference(row["prompt"] + row["completion"]).input_ids
         assert row["input_ids"] == [*ids, reference.eos_token_id]
+    # What differs is remembered too: nobody is asked again, and nothing is built twice.
+    assert build_rows(folder, tmp_path / "again", workers=workers).shards == manifest.shards
+    assert "beginning again" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("config", [None, "{", "{}", '{"eos_token": "<nothing>"}'], ids=["none", "broken", "no", "bad"])

@@ -83,13 +83,13 @@ def _encode_fast(
     everything = len(rows) == len(texts)
     prompts = columns.prompts if everything else [columns.prompts[row] for row in rows]
     encoding = recipe.fast.encode(texts if everything else [texts[row] for row in rows], columns.positions(rows))
+    prefixes = recipe.fast.prompts_are_prefixes(prompts, encoding)
+    encoding.straddle[~prefixes] |= PROMPT_NOT_PREFIX
     sure = encoding.sure.copy()
     if recipe.straddle == "strict":
         sure &= encoding.straddle == 0
     if recipe.max_tokens is not None:
         sure &= np.diff(encoding.offsets) + 1 <= recipe.max_tokens  # + 1: the EOS counts
-    prefixes = recipe.fast.prompts_are_prefixes(prompts, encoding)
-    encoding.straddle[~prefixes] |= PROMPT_NOT_PREFIX
     return sure, encoding
 
 

@@ -2,16 +2,20 @@
 
 import json
 
+import pyarrow as pa
+
 from sftkey_data.export.exported import Exported
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest
+from sftkey_data.schema import shard_schema
 
 
 def export_card(manifest: Manifest, out: str, done: Exported) -> str:
     """A README in the hub's format: front matter that names the files, then how to use them."""
     pattern = done.files[0].replace("00000", "*")
     how = {"trl": _trl, "axolotl": _axolotl}.get(done.to, _columns)(out, done)
+    types = _types(manifest) if done.to == "jsonl" else ""
     return f"""---
-configs:
+{types}configs:
 - config_name: default
   data_files:
   - split: {done.split}
@@ -23,6 +27,16 @@ configs:
 `source-manifest.json` is the manifest of the prepared folder they come from.
 
 {how}"""
+
+
+def _types(manifest: Manifest) -> str:
+    """The columns' types for `datasets`, as JSON holds none: it would read 64-bit numbers, and a list of nulls as null."""
+    lines = ["dataset_info:", "  features:"]
+    for column in shard_schema(tokenized=manifest.tokenizer is not None):
+        is_list = pa.types.is_list(column.type)
+        kind = column.type.value_type if is_list else column.type
+        lines += [f"  - name: {column.name}", f"    {'list' if is_list else 'dtype'}: {kind}"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def axolotl_config(manifest: Manifest, out: str, split: str, longest: int) -> str:

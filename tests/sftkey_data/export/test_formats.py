@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from datasets import load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -217,6 +218,15 @@ def test_the_axolotl_configuration_loads_as_axolotl_does_it(prepared: Path, tmp_
         assert example["attention_mask"] == [1] * len(row["input_ids"])
         assert example["labels"] == by_token(row, ("tag", "key", "eos"))
     load_tokenizer(settings["tokenizer_config"])
+
+
+@pytest.mark.parametrize("to", ["jsonl", "parquet"])
+def test_a_loaded_export_has_the_types_and_rows_of_the_shards(prepared: Path, tmp_path: Path, to: str) -> None:
+    export(prepared, tmp_path / "out", to=to)
+    loaded = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    shards = open_shards(prepared)
+    assert loaded.features.arrow_schema.types == shards.schema.types
+    assert loaded.to_list() == shards.to_pylist()
 
 
 @pytest.mark.parametrize("to", ["trl", "parquet"])

@@ -1,9 +1,8 @@
 r"""The best candidate from a malformed completion: one fallback chain, the same for every arm.
 
 In order: the last `\boxed{}`, the last `####`, the last "the answer is" (or `Answer:`, `A:`, an answer tag), and then
-the last number or option letter; in mathematics the last value that is stated, as a whole. A closed CoT is not
-searched. An unclosed CoT runs to the end, so only marks count in it. Patterns are fixed strings or bounded, so the cost
-is linear.
+the last number or option letter; in mathematics the last value that is stated, as a whole. What stands inside a CoT is
+not searched; one that was never closed runs to the end. Patterns are fixed strings or bounded, so the cost is linear.
 """
 
 import re
@@ -55,15 +54,13 @@ def find_candidate(
         template: Adds a user's own tags to the usual ones.
     """
     split = _split_cot(completion, template)
-    marked = f"{split.outside}\n{split.unclosed}"[-MAX_MARKED:]
+    marked = split.outside[-MAX_MARKED:]
     found = find_marked(marked, kind, choices, template) or _last_value(split.outside, kind, choices)
     if found is None or not found[0]:
         return None
     text, source, start = found
     before = split.outside if source in ("last_number", "last_option") else marked
-    in_unclosed = start - (len(marked) - len(split.unclosed))  # position of the mark in an unclosed CoT, if >= 0
-    unclosed = split.unclosed[:in_unclosed] if in_unclosed >= 0 else split.unclosed
-    cot = split.inside + unclosed or before[:start]
+    cot = split.inside + split.unclosed or before[:start]
     return Candidate(kind.finish(text, choices) if kind.finish else text, source, cot)
 
 

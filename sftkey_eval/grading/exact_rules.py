@@ -57,7 +57,7 @@ def same_base(gold: Answer, predicted: Answer, policy: Policy) -> Decision | Non
         return None
     bare = predicted if right is None else gold
     other = bare.read(read_quantity)
-    constant = other is not None and not other.unit and other.value.constant is not None
+    constant = other is not None and other.value.constant is not None
     same = other is not None and constant and same_value(algebra.number(based.value), other.value, policy)
     if same and based.base == TEN:
         return Decision("correct", "base")

@@ -24,10 +24,12 @@ _KIND_OF_NOTHING = {spelling: kind for kind, spellings in _NOTHING.items() for s
 
 _BASE_NAMES = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _BASE_WORDS = {word: base for base, word in enumerate(_BASE_NAMES.split(), 2)}
+_BASE_WORDS |= {"binary": 2, "octal": 8, "hexadecimal": 16}
 _BASE = re.compile(
     r"(?P<sign>-?)(?P<open>\(?)(?P<digits>[0-9A-Fa-f]{1,200})(?(open)\)?|)\s*+"
     r"(?:_\s*+\{?\s*+(?:\\text\s*+\{)?\s*+\(?(?:base[\s~]*+)?(?P<below>[0-9]{1,2}|[a-z]{3,8})\)?\s*+\}?\s*+\}?"
-    r"|(?:\(\s*+)?(?:in\s++)?base[\s~-]*+(?P<beside>[0-9]{1,2}|[a-z]{3,8})\s*+\)?)",
+    r"|(?:\(\s*+)?(?:in\s++)?base[\s~-]*+(?P<beside>[0-9]{1,2}|[a-z]{3,8})\s*+\)?"
+    r"|(?:\(\s*+)?in\s++(?P<named>binary|octal|hexadecimal)\s*+\)?)",
     re.IGNORECASE,
 )
 _RATIO = re.compile(r"[^:]{1,60}(?::[^:]{1,60}){1,4}+")
@@ -59,16 +61,17 @@ def read_base(answer: Answer) -> BasedNumber | None:
     if prefixed := _PREFIXED.fullmatch(text):
         sign, hexadecimal, binary = prefixed.groups()
         return _based(sign, hexadecimal or binary, 16 if hexadecimal else 2)
-    if "_" not in text and "base" not in text.lower():
+    if "_" not in text and _BASED.search(text) is None:
         return None
     found = _BASE.fullmatch(" ".join(_UPRIGHT.sub(r" \1 ", text).split()) if "\\text" in text else text)
     if found is None:
         return None
-    name = (found["below"] or found["beside"]).lower()
+    name = (found["below"] or found["beside"] or found["named"]).lower()
     base = _BASE_WORDS.get(name) or (int(name) if name.isdecimal() else 0)
     return _based(found["sign"], found["digits"], base)
 
 
+_BASED = re.compile(r"\b(?:base|binary|octal|hexadecimal)\b", re.IGNORECASE)
 _UPRIGHT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +52,8 @@ def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     if fault["type"] in _UNKNOWN_KEY:
         if len(fault["loc"]) > 1:  # inside a table whose keys are not those of `kind`
             return f"unknown key {key!r}"
-        known = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+        of_dataclass = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+        known = getattr(kind, "model_fields", of_dataclass)
         return f"unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"key {key!r} is missing"

@@ -23,6 +23,8 @@ def refuse_unlike(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
     if one["policy_digest"] != other["policy_digest"]:
         changed = sorted(key for key in one["policy"] if one["policy"].get(key) != other["policy"].get(key))
         raise SFTKeyError(f"{pair} were graded by different policies ({', '.join(changed)}); score both alike")
+    if one.get("answer_marks_digest") != other.get("answer_marks_digest"):
+        raise SFTKeyError(f"{pair} were read with different answer marks (--answer-marks); score both alike")
     _refuse_other_ids(first, second)
     accepted = []
     if one["template_digest"] != other["template_digest"]:

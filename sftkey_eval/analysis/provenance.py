@@ -18,11 +18,18 @@ def facts(run: Run) -> dict[str, str]:
         **_generation_facts(run.record),
         "Template": f"{run.template.name}, digest {_short(known['template_digest'])}",
         "Policy": f"{policy}; digest {_short(known['policy_digest'])}",
+        "Answer marks": _answer_marks(known),
         "Completions": f"{known.get('source', '')}, sha256 {_short(known.get('sha256'))}",
         "Scored by": f"sftkey {known.get('code_version', '')}",
         "Verdicts": str(run.path),
     }
     return {name: value for name, value in shown.items() if value}
+
+
+def _answer_marks(known: Mapping[str, Any]) -> str:
+    """Of marks that a user added; the built-in ones go without saying."""
+    added = known.get("answer_marks_added")
+    return f"added for {', '.join(added)}; digest {_short(known.get('answer_marks_digest'))}" if added else ""
 
 
 def _generation_facts(record: Mapping[str, Any]) -> dict[str, str]:
@@ -78,6 +85,8 @@ def warnings(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> list[str]
             found.append(f"{unscored}: never correct, and in every denominator.")
     if len({run.provenance["policy_digest"] for run in runs}) > 1:
         found.append("The runs were graded by different policies, so their accuracies do not compare.")
+    if len({run.provenance.get("answer_marks_digest") for run in runs}) > 1:
+        found.append("The runs were read with different answer marks, so their lenient accuracies do not compare.")
     if len({run.provenance["template_digest"] for run in runs}) > 1:
         found.append("The runs were read with different templates, so their format rates measure different things.")
     return found

@@ -24,7 +24,8 @@ class AnswerKind:
     rules: tuple[Rule, ...]
     """The ladder, cheapest rule first; where none decides the verdict is undecided."""
     read_sentence: Callable[[str, Choices | None], str | None]
-    """The answer that a sentence behind a mark gives, None where it gives none of this type."""
+    """The answer that a sentence behind a mark gives: None where it gives none of this type, empty where it denies one.
+    """
     find_last: Callable[[str, Choices | None], Found | None]
     """The last candidate in a text that marks none, None where only marks count."""
     find_cot_value: Callable[[str, Choices | None], str | None] | None = None
@@ -39,5 +40,7 @@ class AnswerKind:
     """Marks of an answer that mean something else here."""
     none_is_an_answer: bool = True
     """Whether "unknown" and "none of them" may be the answer."""
+    in_english: bool = False
+    """Whether `or`, `not` and the like of other languages are read as the English words they mean."""
     second_opinion: bool = False
     """Whether a second grader has a say about this type."""

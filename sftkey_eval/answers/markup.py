@@ -44,6 +44,11 @@ _SPELLINGS = (
     (re.compile(r"π"), r"\\pi "),
     (re.compile(r"∞"), r"\\infty "),
 )
+_DOUBLED = re.compile(
+    r"(?<!\\)\\\\(?=(?:boxed|fbox|[dtc]?frac|sqrt|text(?:bf|rm|it)?|math(?:rm|bf|bb)|left|right|cdot|times|pi|infty|leq?|geq?"
+    r"|neq?|in|cup|cap|pm|theta|circ|sin|cos|tan|log|ln|overline|begin|end)(?![A-Za-z]))"
+)
+_SINGLE = re.compile(r"(?<!\\)\\(?=[A-Za-z])")
 _DASHES = "−－﹣‐‑‒–"
 _FULLWIDTH = dict(zip("＋％٪．٫，٬（）＝⁄∕÷＄", "+%%..,,()=///$", strict=True))
 _SIGNS = str.maketrans(dict.fromkeys(_DASHES, "-") | _FULLWIDTH)
@@ -69,12 +74,20 @@ def plain(text: str) -> str:
     r"""One spelling for what LaTeX and unicode write in several ways: digits, signs, fractions, spaces, `\text`."""
     if _BARE.fullmatch(text):
         return (_INNER_MATH.sub(r" \1 ", text) if "$" in text else text).strip()
-    text = ascii_digits(text)
+    text = single_backslashes(ascii_digits(text))
     # Before the spellings: once `\$` is a bare `$` it would open mathematics.
     text = _INNER_MATH.sub(r" \1 ", _INNER_TEXT.sub(r" \1 ", text))
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
     return text.strip()
+
+
+def single_backslashes(text: str) -> str:
+    r"""The text with `\\frac`, as JSON within JSON leaves it, written `\frac`; line breaks of a matrix stay."""
+    if "\\\\" not in text or not _DOUBLED.search(text):
+        return text
+    whole = not _SINGLE.search(text)  # all of it was escaped once too often
+    return text.replace("\\\\", "\\") if whole else _DOUBLED.sub(r"\\", text)
 
 
 def compact(text: str) -> str:
@@ -115,7 +128,8 @@ def _peel(text: str) -> str:
     for opening, closing in _PAIRS:
         if text.startswith(opening) and text.endswith(closing):
             inner = text[len(opening) : len(text) - len(closing)]
-            if inner and opening not in inner and closing not in inner:
+            bare = inner.replace("\\$", "")  # dollars of money, as in `$\$10$`
+            if inner and opening not in bare and closing not in bare and not inner.endswith("\\"):
                 return inner.strip()
     wrapper = _WRAPPER.match(text)
     if wrapper and matching_brace(text, wrapper.end()) == len(text) - 1:

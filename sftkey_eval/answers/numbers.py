@@ -1,8 +1,8 @@
 r"""Exact numbers from text: `Fraction`, never float, and nothing is ever evaluated.
 
 Read are integers, decimals, thousands marks (commas or spaces) in groups of three, fractions (`1/2`, `\frac12`), mixed
-numbers, percent, scientific notation, currencies, scale words and units. All patterns are possessive, so the cost is
-linear.
+numbers, percent, scientific notation, currencies, scale words, units and quantities in parts. All patterns are
+possessive, so the cost is linear.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from sftkey_eval.answers.compounds import read_compound
 from sftkey_eval.answers.markup import plain, strip_markup
 from sftkey_eval.answers.units import read_unit, split_scale
 
@@ -93,13 +94,17 @@ def read_number(text: str) -> Number | None:
         text = inside[1] + inside[3].strip()
     if len(text) > MAX_NUMBER_CHARS or not any(map(str.isnumeric, text)):
         return None
-    found = _NUMBER.fullmatch(plain(text))
-    return _number(found) if found else None
+    text = plain(text)
+    found = _NUMBER.fullmatch(text)
+    number = _number(found) if found else None
+    if number is None and (compound := read_compound(text)):
+        number = Number(compound[0], unit=compound[1])
+    return number
 
 
-def find_numbers(text: str) -> Iterator[re.Match[str]]:
+def find_numbers(text: str, start: int = 0, end: int | None = None) -> Iterator[re.Match[str]]:
     """Numbers in running text, in order, each with sign, currency and percent but without a unit."""
-    return _TOKEN.finditer(text)
+    return _TOKEN.finditer(text, start, len(text) if end is None else end)
 
 
 def _number(found: re.Match[str]) -> Number | None:

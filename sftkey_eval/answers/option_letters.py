@@ -34,6 +34,7 @@ _TRUTH_WORD = re.compile(r"\b(?i:yes|no|true|false)\b")
 _OTHER_TRUTH = re.compile(r"^\W{0,3}\s*(?:or|and|/)\s*\W{0,3}(?i:yes|no|true|false|not)\b")
 
 MAX_OPTION_CHARS = 2_000  # longer texts are no answer to a choice
+_USUAL = "ABCDEFGHIJ"  # `A or F` hedges where there is no F, too
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -87,9 +88,13 @@ def read_options(text: str, choices: Choices | None = None) -> tuple[str, ...]:
         return ()
     if not rest or _names(rest, letter, choices):
         return (letter,)
+    if choices and (other := letter_of_value(rest, choices)):
+        return (letter, other)  # `B. a brown cow`, where that is what C says
     if _may_be_a_word(found) and not _ANOTHER.match(rest):
         return ()
-    others = [other for other in _ANOTHER.findall(found["mark"] + rest) if _is_option(other, choices)]
+    others = [
+        other for other in _ANOTHER.findall(found["mark"] + rest) if _is_option(other, choices) or other in _USUAL
+    ]
     return tuple(dict.fromkeys([letter, *others]))
 
 
@@ -120,11 +125,6 @@ def read_truth(text: str) -> bool | None:
     if found is None or _OTHER_TRUTH.match(text[found.end() :]):
         return None
     return _TRUTH[found.group().lower()]
-
-
-def find_truths(text: str) -> Iterator[re.Match[str]]:
-    """Every yes, no, true and false in running text, in order."""
-    return _TRUTH_WORD.finditer(text)
 
 
 def _letter(found: re.Match[str]) -> str:

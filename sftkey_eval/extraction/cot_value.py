@@ -5,18 +5,22 @@ from itertools import islice
 
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.option_letters import Choices
-from sftkey_eval.extraction.candidates import MAX_TAIL, find_marked
+from sftkey_eval.extraction.answer_marks import AnswerMarks
+from sftkey_eval.extraction.candidates import MAX_TAIL
+from sftkey_eval.extraction.marked_answers import find_marked
 
 MAX_CHECKED = 8
 """Sentences before a check that are looked at for the value it checks."""
 
 
-def find_cot_value(cot: str, kind: AnswerKind, choices: Choices | None = None) -> str | None:
+def find_cot_value(
+    cot: str, kind: AnswerKind, choices: Choices | None = None, marks: AnswerMarks | None = None
+) -> str | None:
     """The last value a CoT states, None where it states none."""
     tail = cot[-MAX_TAIL:]
     if kind.find_cot_value is not None:
         return kind.find_cot_value(tail, choices)
-    marked = find_marked(tail, kind, choices)
+    marked = find_marked(tail, kind, choices, marks=marks)
     return marked[0] or None if marked else None
 
 

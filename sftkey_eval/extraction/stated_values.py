@@ -13,7 +13,8 @@ from sftkey_data.format.boxes import find_boxes
 from sftkey_eval.answers.markup import strip_markup
 from sftkey_eval.answers.numbers import find_numbers, read_number
 from sftkey_eval.answers.sequences import read_elements
-from sftkey_eval.extraction.sentences import FILLERS, MAX_ANSWER_LINE, mathematics_in
+from sftkey_eval.extraction.sentences import FILLERS, MAX_ANSWER_LINE
+from sftkey_eval.extraction.value_sentences import mathematics_in
 
 _MAX_IS = 20  # occurrences of `is` tried in a sentence
 _FIRST_LINES = 500  # code points
@@ -107,7 +108,7 @@ _WORD = re.compile(
     r"([A-Za-z]{3,})\W*\Z",
     re.IGNORECASE,
 )
-_SEGMENT = re.compile(r"\$([^$\n]{1,200})\$|\\\((.{1,200}?)\\\)")
+_SEGMENT = re.compile(r"(?<!\\)\$((?:[^$\\\n]|\\.){1,200})\$|\\\((.{1,200}?)\\\)")
 _LISTED = re.compile(r"[\s,]*(?:and|or)?[\s,]*")
 
 

@@ -8,6 +8,7 @@ from sftkey_eval.answers.number_words import NUMBER_WORDS
 from sftkey_eval.answers.sequences import same_kind
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.notations import (
+    bare_digits,
     nothing_kind,
     read_asked,
     read_base,
@@ -47,18 +48,26 @@ def same_nothing(gold: Answer, predicted: Answer, policy: Policy) -> Decision | 
 
 
 def same_base(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
-    """`1011_2` against `1011_3` or the number 1011; a value written without its base stays open where it is equal."""
-    values = gold.read(read_base), predicted.read(read_base)
-    if values == (None, None):
+    """A base is part of the answer: `21_4` is not `1001_2`; a bare number with its digits or value stays open."""
+    left, right = gold.read(read_base), predicted.read(read_base)
+    if left is not None and right is not None:
+        return decide(left == right, "base")
+    based = left or right
+    if based is None:
         return None
-    if None not in values:
-        return decide(values[0] == values[1], "base")
-    based = next(value for value in values if value is not None)
-    other = (predicted if values[1] is None else gold).read(read_quantity)
-    if other is None or other.value.constant is None:
-        return None
-    equal = same_value(algebra.number(based), other.value, policy)
-    return Decision("undecided" if equal else "wrong", "base")
+    bare = predicted if right is None else gold
+    other = bare.read(read_quantity)
+    constant = other is not None and other.value.constant is not None
+    same = other is not None and constant and same_value(algebra.number(based.value), other.value, policy)
+    if same and based.base == TEN:
+        return Decision("correct", "base")
+    digits = bare_digits(bare)
+    if same or digits == based.digits:
+        return Decision("undecided", "base")
+    return Decision("wrong", "base") if constant or digits else None
+
+
+TEN = 10
 
 
 def same_proportion(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:  # noqa: ARG001

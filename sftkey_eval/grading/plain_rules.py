@@ -69,6 +69,20 @@ def hedged(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None: 
     return Decision("wrong", "hedged") if hedges else None
 
 
+_BOUNDED = re.compile(
+    r"(?:at\s+(?:least|most)|(?:no|not)\s+(?:more|less|fewer)\s+than|up\s+to|[≤≥])\s*+(.*)", re.IGNORECASE
+)
+
+
+def bounded(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
+    """`at least 7` where 7 is asked for: the value is there, and so are others."""
+    found = _BOUNDED.fullmatch(predicted.plain)
+    number = read_number(found[1]) if found else None
+    if number is None or gold.number is None or not _same_number(gold.number, number, policy):
+        return None
+    return Decision("undecided", "bounded")
+
+
 def same_numbers(gold: Answer, predicted: Answer, policy: Policy) -> Decision | None:
     """Two numbers, in digits or in words."""
     gold_number, predicted_number = gold.read(_number), predicted.read(_number)

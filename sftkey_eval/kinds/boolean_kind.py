@@ -3,7 +3,8 @@
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind, Found
 from sftkey_eval.answers.decision import Decision, decide
-from sftkey_eval.answers.option_letters import Choices, find_truths, read_truth
+from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.extraction.truth_sentences import last_truth, truth_in
 from sftkey_eval.grading.plain_rules import MAX_ANSWER_CHARS, says_something
 from sftkey_eval.policy import Policy
 
@@ -19,14 +20,12 @@ def _same_truth(gold: Answer, predicted: Answer, policy: Policy) -> Decision:  #
 
 
 def _read_sentence(sentence: str, choices: Choices | None) -> str | None:  # noqa: ARG001 - as the kind asks for it
-    if read_truth(sentence) is not None:
-        return sentence
-    return next((found.group() for found in find_truths(sentence)), None)
+    return truth_in(sentence)
 
 
 def _find_last(tail: str, choices: Choices | None) -> Found | None:  # noqa: ARG001
-    truths = list(find_truths(tail))
-    return (truths[-1].group(), "last_option", truths[-1].start()) if truths else None
+    last = last_truth(tail)
+    return (last[0], "last_option", last[1]) if last else None
 
 
 def _cot_value(tail: str, choices: Choices | None) -> str | None:
@@ -41,4 +40,6 @@ BOOLEAN = AnswerKind(
     read_sentence=_read_sentence,
     find_last=_find_last,
     find_cot_value=_cot_value,
+    none_is_an_answer=False,
+    in_english=True,
 )

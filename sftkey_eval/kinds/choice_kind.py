@@ -7,6 +7,7 @@ from sftkey_eval.answers.answer_kind import AnswerKind, Found
 from sftkey_eval.answers.decision import Decision, decide
 from sftkey_eval.answers.markup import fold, plain, strip_markup
 from sftkey_eval.answers.option_letters import Choices, find_options, letter_of_value, read_options
+from sftkey_eval.extraction.option_sentences import last_option, option_in
 from sftkey_eval.extraction.sentences import MAX_ANSWER_LINE
 from sftkey_eval.extraction.stated_values import after_is, finished, last_side, sentences
 from sftkey_eval.grading.plain_rules import MAX_ANSWER_CHARS, says_something
@@ -27,18 +28,12 @@ def _names_option(answer: str, choices: Choices | None) -> bool:
     return bool(read_options(answer, choices))
 
 
-def _read_sentence(sentence: str, choices: Choices | None) -> str | None:
-    if read_options(sentence, choices):
-        return sentence
-    return next((letter for _, letter in find_options(sentence, choices)), None)
-
-
 def _find_last(tail: str, choices: Choices | None) -> Found | None:
     whole = tail.strip()
     if len(whole) <= MAX_ANSWER_LINE and not _JUDGED.search(whole) and read_options(whole, choices):
         return whole, "last_option", 0
-    options = list(find_options(tail, choices))
-    return (options[-1][1], "last_option", options[-1][0]) if options else None
+    last = last_option(tail, choices)
+    return (last[0], "last_option", last[1]) if last else None
 
 
 _JUDGED = re.compile(r"\b(?:is|are|was|wrong|right|true|false|correct|incorrect)\b", re.IGNORECASE)
@@ -114,11 +109,12 @@ CHOICE = AnswerKind(
     name="choice",
     usable=_usable,
     rules=(_same_option,),
-    read_sentence=_read_sentence,
+    read_sentence=option_in,
     find_last=_find_last,
     find_cot_value=_cot_value,
     may_be_boxed=_names_option,
     finish=_as_letter,
     other_marks=frozenset({"A:"}),  # `A: 12` lists an option
     none_is_an_answer=False,
+    in_english=True,
 )

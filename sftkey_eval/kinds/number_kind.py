@@ -4,9 +4,9 @@ from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.option_letters import Choices
-from sftkey_eval.extraction.sentences import find_last_number, number_in
 from sftkey_eval.extraction.stated_values import stated_numbers
-from sftkey_eval.grading.plain_rules import hedged, same_numbers, same_symbols, says_something
+from sftkey_eval.extraction.value_sentences import find_last_number, number_in
+from sftkey_eval.grading.plain_rules import bounded, hedged, same_numbers, same_symbols, says_something
 from sftkey_eval.policy import Policy
 
 
@@ -25,11 +25,12 @@ def _cot_value(tail: str, choices: Choices | None) -> str | None:  # noqa: ARG00
 NUMBER = AnswerKind(
     name="number",
     usable=_usable,
-    rules=(same_symbols, hedged, same_numbers, _not_a_number),
+    rules=(same_symbols, hedged, bounded, same_numbers, _not_a_number),
     read_sentence=number_in,
     find_last=find_last_number,
     find_cot_value=_cot_value,
     stated_values=stated_numbers,
     none_is_an_answer=False,
+    in_english=True,
     second_opinion=True,
 )

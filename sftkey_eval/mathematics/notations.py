@@ -24,7 +24,14 @@ _KIND_OF_NOTHING = {spelling: kind for kind, spellings in _NOTHING.items() for s
 
 _BASE_NAMES = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _BASE_WORDS = {word: base for base, word in enumerate(_BASE_NAMES.split(), 2)}
-_BASE = re.compile(r"(-?[0-9A-Fa-f]{1,200})_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]{3,8})\}?\}?")
+_BASE_WORDS |= {"binary": 2, "octal": 8, "hexadecimal": 16}
+_BASE = re.compile(
+    r"(?P<sign>-?)(?P<open>\(?)(?P<digits>[0-9A-Fa-f]{1,200})(?(open)\)?|)\s*+"
+    r"(?:_\s*+\{?\s*+(?:\\text\s*+\{)?\s*+\(?(?:base[\s~]*+)?(?P<below>[0-9]{1,2}|[a-z]{3,8})\)?\s*+\}?\s*+\}?"
+    r"|(?:\(\s*+)?(?:in\s++)?base[\s~-]*+(?P<beside>[0-9]{1,2}|[a-z]{3,8})\s*+\)?"
+    r"|(?:\(\s*+)?in\s++(?P<named>binary|octal|hexadecimal)\s*+\)?)",
+    re.IGNORECASE,
+)
 _RATIO = re.compile(r"[^:]{1,60}(?::[^:]{1,60}){1,4}+")
 _TIME = re.compile(r"\d{1,2}(?::0\d)+")  # 1:00 and 12:00 are times of day
 _MATRIX = re.compile(r"\\begin\s*\{([pbB]?matrix|array)\}\s*(?:\{[clr|\s]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
@@ -39,20 +46,54 @@ def nothing_kind(answer: Answer) -> str | None:
 _PREFIXED = re.compile(r"(-?)0(?:[xX]([0-9A-Fa-f]{1,200})|[bB]([01]{1,200}))")
 
 
-def read_base(answer: Answer) -> int | None:
-    """The value of `1011_2`, `0xFF` or `0b101`; None for no number with a base, or a digit that the base lacks."""
-    text = "".join(answer.stripped.split())
+@dataclass(frozen=True, slots=True)
+class BasedNumber:
+    """A whole number with its base: its value, and its digits in capitals without leading zeros."""
+
+    value: int
+    base: int
+    digits: str
+
+
+def read_base(answer: Answer) -> BasedNumber | None:
+    """`1011_2`, `25 base 7`, `0xFF` or `0b101`; None for no number with a base, or a digit that the base lacks."""
+    text = answer.stripped
     if prefixed := _PREFIXED.fullmatch(text):
         sign, hexadecimal, binary = prefixed.groups()
-        return (-1 if sign else 1) * (int(hexadecimal, 16) if hexadecimal else int(binary, 2))
-    found = _BASE.fullmatch(text)
+        return _based(sign, hexadecimal or binary, 16 if hexadecimal else 2)
+    if "_" not in text and _BASED.search(text) is None:
+        return None
+    found = _BASE.fullmatch(" ".join(_UPRIGHT.sub(r" \1 ", text).split()) if "\\text" in text else text)
     if found is None:
         return None
+    name = (found["below"] or found["beside"] or found["named"]).lower()
+    base = _BASE_WORDS.get(name) or (int(name) if name.isdecimal() else 0)
+    return _based(found["sign"], found["digits"], base)
+
+
+_BASED = re.compile(r"\b(?:base|binary|octal|hexadecimal)\b", re.IGNORECASE)
+_UPRIGHT = re.compile(r"\\text\s*\{([^{}]*)\}")
+
+
+def _based(sign: str, digits: str, base: int) -> BasedNumber | None:
     try:
-        base = _BASE_WORDS.get(found.group(2)) or int(found.group(2))
-        return int(found.group(1), base) if base >= 2 else None
+        value = int(digits, base) if base >= 2 else None
     except ValueError:
         return None
+    return None if value is None else BasedNumber(-value if sign else value, base, sign + _significant(digits))
+
+
+def bare_digits(answer: Answer) -> str:
+    """The digits of an answer that is nothing else, as `BasedNumber` has them; empty for any other."""
+    found = _BARE_DIGITS.fullmatch(answer.stripped)
+    return found[1] + _significant(found[2]) if found else ""
+
+
+def _significant(digits: str) -> str:
+    return digits.upper().lstrip("0") or "0"
+
+
+_BARE_DIGITS = re.compile(r"(-?)([0-9A-Fa-f]{1,200})")
 
 
 def read_ratio(answer: Answer) -> tuple[Quotient, ...] | None:

@@ -20,6 +20,7 @@ from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.extraction.answer_marks import AnswerMarks, answer_marks
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
 from sftkey_eval.grading.ladder import compare_answers
@@ -49,19 +50,20 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
         options: Template, columns, policy and workers; the file is the same for any number of these.
 
     Raises:
-        SFTKeyError: What `survey_completions` and `check_policy` refuse, an unknown template or answer type, an
-            unusable `out`.
+        SFTKeyError: What `survey_completions`, `check_policy` and `answer_marks` refuse, an unknown template or answer
+            type, an unusable `out`.
     """
     options = options or ScoreOptions()
     fields, second_grader = options.fields, options.second_grader
     check_policy(options.policy)
+    marks = answer_marks(options.answer_marks)
     forced = None if options.answer_type is None else find_kind(options.answer_type).name
     check_second_grader(second_grader)
     run = _read_run(path, options.template)
     survey = _survey(path, fields)
     used = _template(options.template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
-    job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS))
+    job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS), marks)
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
     tally = ScoreTally()
     make_folder(out.parent)
@@ -105,10 +107,12 @@ class _Job:
     second: bool
     kinds: dict[str, AnswerKind]
     """Travels with the job: a worker process knows no kind that was registered after the start."""
+    marks: AnswerMarks
 
     def __call__(self, rows: list[Completion]) -> list[Verdict]:
         kinds = [self.kinds[self.answer_type or row.answer_type or infer_answer_type(row)] for row in rows]
-        verdicts = [_score(row, self.template, kind, self.policy) for row, kind in zip(rows, kinds, strict=True)]
+        pairs = zip(rows, kinds, strict=True)
+        verdicts = [_score(row, self.template, kind, self.policy, self.marks) for row, kind in pairs]
         if not self.second:
             return verdicts
         asked = zip(verdicts, kinds, strict=True)
@@ -129,6 +133,8 @@ def _provenance(job: _Job) -> dict[str, Any]:
         "policy_digest": job.policy.digest,
         "template": asdict(job.template),
         "template_digest": job.template.digest,
+        "answer_marks_added": job.marks.added,
+        "answer_marks_digest": job.marks.digest,
         "code_version": sftkey_data.__version__,
         "answer_type": job.answer_type,
     }
@@ -144,23 +150,29 @@ def _open_disagreements(out: Path, second_grader: str | None) -> AbstractContext
 
 
 def score_completion(
-    row: Completion, template: Template, *, answer_type: str | None = None, policy: Policy = DEFAULT_POLICY
+    row: Completion,
+    template: Template,
+    *,
+    answer_type: str | None = None,
+    policy: Policy = DEFAULT_POLICY,
+    marks: AnswerMarks | None = None,
 ) -> Verdict:
     """Score one completion: strict, lenient, and where the error comes from. No text raises.
 
     Raises:
         SFTKeyError: An unknown answer type.
     """
-    return _score(row, template, find_kind(answer_type or row.answer_type or infer_answer_type(row)), policy)
+    kind = find_kind(answer_type or row.answer_type or infer_answer_type(row))
+    return _score(row, template, kind, policy, marks or answer_marks())
 
 
-def _score(row: Completion, template: Template, kind: AnswerKind, policy: Policy) -> Verdict:
+def _score(row: Completion, template: Template, kind: AnswerKind, policy: Policy, marks: AnswerMarks) -> Verdict:
     text, choices = row.completion or "", Choices.of(row.choices)
     reading = template.read(text, row.finish_reason)
     key = _key(text, reading.spans)
-    candidate = key or find_candidate(text, kind, choices, template)
+    candidate = key or find_candidate(text, kind, choices, template, marks)
     cot = candidate.cot if candidate else find_cot(text, template)
-    cot_value = find_cot_value(cot, kind, choices)
+    cot_value = find_cot_value(cot, kind, choices, marks)
     predicted, lenient_predicted = (found.text if found else None for found in (key, candidate))
 
     gold = Answer.of(row.gold, choices)

@@ -1,6 +1,7 @@
 """How to score completions and to grade pairs: each field is a flag of its verb, those of the policy too."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from sftkey_data.options import Option
@@ -26,6 +27,10 @@ class ScoreOptions:
     fields: Fields = field(default_factory=Fields)
     workers: Workers = 1
     second_grader: SecondGrader = None
+    answer_marks: Annotated[
+        Path | None,
+        Option(help="TOML file with more words that mark an answer, for the lenient accuracy; 24 languages are known."),
+    ] = None
     policy: Policy = field(default_factory=Policy)
 
 

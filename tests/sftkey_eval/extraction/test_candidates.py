@@ -88,9 +88,25 @@ def test_where_nothing_commits_to_an_answer_there_is_no_candidate(answer_type: A
     assert find_candidate(completion, KINDS[answer_type]) is None
 
 
-def test_marks_count_in_a_cot_that_was_never_closed_and_plain_numbers_do_not() -> None:
-    completion = "<Thinking>\n2+2=4\n<Answer>\n5\n</Answer> 6"
-    assert find_candidate(completion, KINDS["number"]) == Candidate("5", "the_answer_is", "\n2+2=4\n")
+@pytest.mark.parametrize("template", [None, *BUILTIN.values()], ids=lambda t: t.name if t else "none")
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "<think>maybe \\boxed{8}, let me check that once more",
+        "<Thinking>\n2+2=4\n<Answer>\n8\n</Answer> 8",
+        "<thinking>The answer is 8.\n#### 8",
+        "<think>first</think><think>So the answer is 8.",
+    ],
+)
+def test_a_cot_that_was_never_closed_offers_no_candidate(completion: str, template: Template | None) -> None:
+    assert find_candidate(completion, KINDS["math"], template=template) is None
+
+
+def test_what_stands_before_a_cot_that_was_never_closed_counts() -> None:
+    completion = "<think>2+2=4</think> The answer is 4.\n<think>Or is it 5? The answer is 5."
+    assert find_candidate(completion, KINDS["number"]) == Candidate(
+        "4", "the_answer_is", "2+2=4Or is it 5? The answer is 5."
+    )
 
 
 @pytest.mark.parametrize(

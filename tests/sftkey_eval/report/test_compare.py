@@ -115,6 +115,14 @@ def test_runs_on_other_items_are_refused(pair: tuple[str, str], tmp_path: Path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_other_answer_marks_are_refused(pair: tuple[str, str], tmp_path: Path) -> None:
+    mine, out = tmp_path / "mine.toml", tmp_path / "marked.parquet"
+    mine.write_text('[norwegian]\nanswer = ["fasit"]\n', encoding="utf-8")
+    score_file(Path(pair[1]) / "completions.jsonl", out, ScoreOptions(answer_marks=mine))
+    with pytest.raises(SFTKeyError, match=r"were read with different answer marks \(--answer-marks\)"):
+        compare(pair[0], str(out), tmp_path / "out")
+
+
 def test_another_policy_is_refused(pair: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "strict.parquet"
     score_file(Path(pair[1]) / "completions.jsonl", out, ScoreOptions(policy=Policy(units="strict", case="keep")))

@@ -43,7 +43,7 @@ CLASSES = {
     "the tags are missing": ("5+7=12. The answer is 12.", "format"),
     "the CoT is right and the Key is not": (written("5+7=12", "13"), "slip"),
     "the format is broken and the Key slips": (written("5+7=12", "13") + " Done.", "slip"),
-    "the slip is in a CoT never closed": ("<Thinking>\n5+7=12\n<Answer>\n13\n</Answer>", "slip"),
+    "the Key is in a CoT never closed": ("<Thinking>\n5+7=12\n<Answer>\n13\n</Answer>", "no_answer"),
     "CoT and Key are wrong": (written("5+7=13", "13"), "wrong_cot"),
     "the CoT states no value": (written("let me see", "13"), "wrong_cot"),
     "the completion is empty": ("", "no_answer"),

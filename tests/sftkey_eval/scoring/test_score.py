@@ -11,6 +11,7 @@ import pytest
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
 from sftkey_eval.analysis.summary import summarize
+from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.verdicts import ERROR_CLASSES, VERDICT_COLUMNS, Verdict, read_verdicts
 from sftkey_eval.scoring.score import score_file
@@ -230,6 +231,29 @@ def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
     assert provenance["source"] == "completions.jsonl"
     assert len(provenance["sha256"]) == 64
     assert provenance["run"] == {"template": asdict(BUILTIN["hash"])}
+    assert provenance["answer_marks_digest"] == answer_marks().digest
+    assert provenance["answer_marks_added"] is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_marks_of_a_users_file_count_and_are_recorded(tmp_path: Path, workers: int) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('[norwegian]\nanswer = ["fasit"]\nlinks = ["er"]\n', encoding="utf-8")
+    row = {"completion": "Fasit er 4. Vi tok 3.", "gold": "4", "answer_type": "number"}
+    assert [v.lenient_predicted for v in scored(tmp_path, row)] == ["3"]
+    verdicts = scored(tmp_path, *([row] * 300), answer_marks=mine, workers=workers)
+    assert {v.lenient_predicted for v in verdicts} == {"4"}
+    _, provenance = read_verdicts(tmp_path / "v.parquet")
+    assert provenance["answer_marks_added"] == {"norwegian": {"answer": ["fasit"], "links": ["er"]}}
+    assert provenance["answer_marks_digest"] == answer_marks(mine).digest != answer_marks().digest
+
+
+def test_a_file_without_marks_is_refused_before_the_first_row(tmp_path: Path) -> None:
+    rows = write(tmp_path / "a.jsonl", {"id": "1", "gold": "4", "completion": RIGHT})
+    refused = score(rows, "--out", tmp_path / "a.parquet", "--answer-marks", tmp_path / "none.toml")
+    assert refused.returncode == 1
+    assert "answer marks file not found" in refused.stderr
+    assert not (tmp_path / "a.parquet").exists()
 
 
 def test_a_truncated_completion_is_told_by_its_finish_reason(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sftkey_data.config import read_toml
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.cells import text_or_number
+from sftkey_data.extract.multiple_choice import string_list
 from sftkey_data.extract.parts import AnswerType, Parts, Reject, Row
 
 MAX_SHOWN_VALUE = 80  # characters of a value in a message
@@ -90,10 +91,7 @@ class ColumnMapping(BaseModel):
     def _choices(self, row: Row) -> tuple[str, ...] | None:
         if self.choices is None:
             return None
-        value = row.get(self.choices)
-        if not isinstance(value, list) or not all(isinstance(choice, str) for choice in value):
-            raise Reject("wrong_type", f"{self.choices} must be a list of strings, found {type(value).__name__}")
-        return tuple(value)
+        return tuple(string_list(row.get(self.choices), self.choices))
 
 
 def read_mapping(path: Path) -> ColumnMapping:

@@ -1,4 +1,4 @@
-"""Reading rows: local files and URLs in five formats (each also gzipped), folders in the hub's layout, and hub ids."""
+"""Reading rows: local files and URLs in six formats (each also gzipped), folders in the hub's layout, and hub ids."""
 
 import gzip
 import hashlib
@@ -8,12 +8,14 @@ import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Row
 from sftkey_data.sources import hub
+from sftkey_data.sources.arrow_rows import read_arrow, seekable
 from sftkey_data.sources.parquet import read_parquet
 from sftkey_data.sources.readers import (
     BrokenRow,
@@ -27,7 +29,7 @@ from sftkey_data.sources.readers import (
 from sftkey_data.sources.readers import Record as Record  # the word that the other modules know it by
 from sftkey_data.storage.file_bytes import file_size, open_read, read_range
 
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 SPLIT_NAMES = ("train", "test", "validation", "dev")
 FIRST_ROWS = 100  # one of which must have every column
 MAX_NAMED = 20  # columns in a message
@@ -127,7 +129,8 @@ def read_source(source: Source) -> Iterator[Record]:
         SFTKeyError: Content that is broken as a whole, with the file and the line.
     """
     if source.kind == "dataset":
-        yield from hub.read_hub_rows(hub.load(source.name, source.split), source.label)
+        files = _table_files(source)
+        yield from _rows_of_files(files, source.label) if files else _hub_rows(source)
         return
     with _open(source.name) as file:
         try:
@@ -137,11 +140,27 @@ def read_source(source: Source) -> Iterator[Record]:
     refuse_changed(source)
 
 
+def _table_files(source: Source) -> list[Source] | None:
+    """The files of a folder of plain tables; None for any other set."""
+    names = hub.table_files(source.name, source.split)
+    known = names is not None and all(_format(name) in FORMATS for name in names)
+    return [Source(name, "file", source.split, stamp=_stamp(name)) for name in names or ()] if known else None
+
+
+def _rows_of_files(files: Sequence[Source], label: str) -> Iterator[Record]:
+    rows = chain.from_iterable(map(read_source, files))
+    return (Record(label, number, record.row) for number, record in enumerate(rows, start=1))
+
+
+def _hub_rows(source: Source) -> Iterator[Record]:
+    return hub.read_hub_rows(hub.load(source.name, source.split), source.label)
+
+
 def _read_file(file: IO[bytes], source: Source) -> Iterator[Record]:
     name, suffix = source.name, _format(source.name)
-    if suffix == ".parquet":
-        plain = file.seekable() and not name.endswith(".gz")
-        return read_parquet(file if plain else io.BytesIO(file.read()), name)
+    if suffix in (".parquet", ".arrow"):
+        read = read_parquet if suffix == ".parquet" else read_arrow
+        return read(seekable(file, name), name)
     refuse_other_content(cast(io.BufferedReader, file).peek(8)[:8], name)
     if suffix == ".json":
         return read_json(file, name)
@@ -184,6 +203,9 @@ def source_fingerprint(source: Source) -> tuple[str, int | None]:
     where counting would cost more.
     """
     if source.kind == "dataset":
+        if files := _table_files(source):
+            digests, counts = zip(*map(source_fingerprint, files), strict=True)
+            return hashlib.sha256("".join(digests).encode()).hexdigest(), None if None in counts else sum(counts)
         dataset = hub.load(source.name, source.split)
         return str(dataset._fingerprint), len(dataset)
     digest, lines = hashlib.sha256(), 0

@@ -14,6 +14,7 @@ from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.contamination import EvaluationSets
+from sftkey_data.prepare.holdout import Holdout
 from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
@@ -42,6 +43,7 @@ class Preparation:
     max_tokens: int | None = None
     too_long: str = "reject"  # or "shorten-cot"
     evaluation: EvaluationSets | None = None
+    holdout: Holdout | None = None
     reference_share: int = 100  # one row in so many is encoded by the reference too
 
 

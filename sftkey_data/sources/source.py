@@ -1,9 +1,11 @@
 """Reading rows: local files and URLs in six formats (each also gzipped), folders in the hub's layout, and hub ids."""
 
+import difflib
 import gzip
 import hashlib
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +33,8 @@ from sftkey_data.storage.file_bytes import file_size, open_read, read_range
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 SPLIT_NAMES = ("train", "test", "validation", "dev")
+SHARD_OF = re.compile(r"-\d+-of-\d+$")  # as the hub's files are numbered
+CLOSE_SPLIT = 0.74  # `tset` and `test` are as close as 0.75
 FIRST_ROWS = 100  # one of which must have every column
 MAX_NAMED = 20  # columns in a message
 
@@ -42,7 +46,7 @@ class Source:
     Args:
         name: As the user wrote it.
         kind: `file` (local or URL) or `dataset` (a folder in the hub's layout, or a hub id).
-        split: The split read from a dataset, or the label of a file's rows.
+        split: The split read from a dataset, or the label of a file's rows; a name, never a slice.
         fields: Column names of a csv or tsv without a header, else None.
         stamp: Size and time of change of a local file when it was found, see `refuse_changed`.
     """
@@ -77,7 +81,7 @@ def find_source(name: str, split: str | None) -> Source:
     if _format(name) not in FORMATS:
         found = Path(name).suffix
         raise SFTKeyError(f"input {name}: unknown format {found!r}, expected {', '.join(FORMATS)}, each also .gz")
-    return Source(name, "file", split or _split_from(Path(name)), stamp=_stamp(name))
+    return Source(name, "file", split or named_split(name) or "train", stamp=_stamp(name))
 
 
 def refuse_changed(source: Source) -> None:
@@ -217,6 +221,13 @@ def source_fingerprint(source: Source) -> tuple[str, int | None]:
     return digest.hexdigest(), lines if has_lines else None
 
 
+def count_records(source: Source) -> int:
+    """How many rows a source has, by reading it; of a set of the hub, by asking it."""
+    if source.kind == "dataset" and not _table_files(source):
+        return len(hub.load(source.name, source.split))
+    return sum(1 for _ in read_source(source))
+
+
 def source_bytes(source: Source) -> int | None:
     """Size of a file; None where it is not known."""
     return file_size(source.name) if source.kind == "file" else None
@@ -266,9 +277,22 @@ def _format(name: str) -> str:
     return Path(name.removesuffix(".gz")).suffix.lower()
 
 
-def _split_from(path: Path) -> str:
-    stem = path.name.split(".")[0].lower()
-    return stem if stem in SPLIT_NAMES else "train"
+def named_split(name: str) -> str | None:
+    """The split that a file's name says: `test.jsonl`, `test.csv.gz` and `test-00000-of-00002.parquet` say test."""
+    stem = SHARD_OF.sub("", Path(name).name.split(".")[0].lower())
+    return stem if stem in SPLIT_NAMES else None
+
+
+def refuse_misspelt(split: str) -> None:
+    """Refuse a label for a file's rows that reads like a known split, as `tset` does; a name of one's own is taken.
+
+    Raises:
+        SFTKeyError: With the split that was probably meant.
+    """
+    if split not in SPLIT_NAMES and not any(known in split for known in SPLIT_NAMES):
+        close = difflib.get_close_matches(split.lower(), SPLIT_NAMES, n=1, cutoff=CLOSE_SPLIT)
+        if close:
+            raise SFTKeyError(f"--split {split!r}: no such split (did you mean {close[0]!r}?)")
 
 
 def _looks_like_hub_id(name: str) -> bool:

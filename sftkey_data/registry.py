@@ -141,7 +141,7 @@ def _from_python(path: Path) -> Dataset:
 
 
 def _from_mapping(path: Path) -> Dataset:
-    from sftkey_data.extract.toml_mapping import read_mapping
+    from sftkey_data.mapping.toml_mapping import read_mapping
 
     mapping = read_mapping(path)
     return Dataset(

@@ -1,9 +1,9 @@
 """Reading a user's TOML file into a checked type; every fault is one line that names the file and the key."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,6 +42,16 @@ def validate(values: Mapping[str, Any], kind: type[T], *, where: str) -> T:
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
+def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
+    """The keys of the table at a path inside a model or dataclass; none where it has no fixed ones."""
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+    if not path:
+        return list(fields)
+    field = fields.get(path[0])
+    hint = getattr(field, "annotation", None) or getattr(field, "type", None)
+    return next((found for one in (hint, *get_args(hint)) if (found := _keys(one, path[1:]))), [])
+
+
 def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     """The fault to show: a misspelt key before the missing one that it stands for."""
     faults = error.errors()
@@ -49,11 +59,12 @@ def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     # pydantic names the member of a union too, for example `literal['number','math']`
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("literal["))
     if fault["type"] in _UNKNOWN_KEY:
-        if len(fault["loc"]) > 1:  # inside a table whose keys are not those of `kind`
-            return f"unknown key {key!r}"
-        known = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
-        return f"unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}"
+        known = _keys(kind, fault["loc"][:-1])
+        hint = f"{nearest(str(fault['loc'][-1]), known)}; known: {', '.join(known)}" if known else ""
+        return f"unknown key {key!r}{hint}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"key {key!r} is missing"
     prefix = f"{key}: " if key else ""
+    if fault["type"] == "value_error":  # of a check of ours, which says all
+        return f"{prefix}{fault['msg'].removeprefix('Value error, ')}"
     return f"{prefix}{fault['msg']}, found {fault['input']!r}"

@@ -150,7 +150,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     inputs = find_inputs(dataset, config)
     split = label_of(inputs, config)
     for source in inputs:
-        sources.check_first_rows(source, dataset.columns)
+        sources.check_first_rows(source, (*dataset.columns, *dataset.nullable))
     windows = find_windows(dataset, inputs, split, options, config.split)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
         fingerprints = pool.map(sources.source_fingerprint, inputs)

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from sftkey_data.extract.fields import find_field
 from sftkey_data.extract.parts import Reject, Row, text
 
 EXACT_DIGITS = 15  # every decimal of so many digits survives a double; one of more may be another number, rounded
@@ -14,14 +15,13 @@ CellNumber = int | float | Decimal | np.number
 
 
 def text_or_number(row: Row, column: str) -> str:
-    """The string in `column`, or its number written out: 145.0 as `145`, a boolean as `True` or `False`.
+    """The string in `column` (or at a path, see `find_field`), or its number: 145.0 as `145`, a boolean as `True`.
 
     Raises:
         Reject: As `text` does; `not_a_number` for NaN and infinities, `inexact_number` for a float of which no decimal
             of 15 digits reads back, as 0.1 + 0.2 or an integer that a float has rounded.
     """
-    value = row.get(column)
-    return cell_text(value, column) if isinstance(value, bool | np.bool_ | CellNumber) else text(row, column)
+    return cell_text(find_field(row, column), column)
 
 
 def cell_text(value: object, what: str) -> str:
@@ -36,15 +36,17 @@ def cell_text(value: object, what: str) -> str:
 
 
 def whole_number(row: Row, column: str) -> int:
-    """The integer in `column`, as an index is: also 2.0, which a column with nulls holds, and the text `2`.
+    """The integer in `column`, as an index is; also 2.0, as a column with nulls holds it.
 
     Raises:
-        Reject: `wrong_type` for anything else, a boolean too; as `text` where there is nothing.
+        Reject: `wrong_type` for anything else, a boolean or a text too.
     """
-    written = text_or_number(row, column).strip()
-    if isinstance(row[column], bool) or not (written.isascii() and written.removeprefix("-").isdigit()):
-        raise Reject("wrong_type", f"{column} must be an integer, found {row[column]!r}")
-    return int(written)
+    value = find_field(row, column)
+    if isinstance(value, CellNumber) and not isinstance(value, bool | np.bool_):
+        written = number_text(value, column)
+        if written.removeprefix("-").isdigit():
+            return int(written)
+    raise Reject("wrong_type", f"{column} must be an integer, found {value!r}")
 
 
 def number_text(value: CellNumber, column: str) -> str:

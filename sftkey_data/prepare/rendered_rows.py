@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sftkey_data.arrays import Ints
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract.fields import find_field
 from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
@@ -212,9 +213,7 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
     if not isinstance(row, dict):
         raise unusable(row)
     for column in dataset.columns:
-        if row.get(column) is None:
-            if column not in row:
-                raise Reject("missing_column", f"column {column!r} is missing in this row")
+        if row.get(column) is None and find_field(row, column) is None:
             raise Reject("null_value", f"{column} is null")
     try:
         parts = dataset.extract(row)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract.fields import field_names, has_field
 from sftkey_data.extract.parts import Row
 from sftkey_data.sources import hub
 from sftkey_data.sources.arrow_rows import read_arrow, seekable
@@ -245,7 +246,7 @@ def check_first_rows(source: Source, required: Sequence[str]) -> None:
         num_read += 1
         if not isinstance(record.row, dict):
             unused = unused or f"{record.where}: {unusable(record.row)}"
-        elif all(column in record.row for column in required):
+        elif all(has_field(record.row, column) for column in required):
             return
         else:
             first, num_seen = first or record.row, num_seen + 1
@@ -258,9 +259,10 @@ def check_first_rows(source: Source, required: Sequence[str]) -> None:
 
 
 def _refuse_columns(source: Source, required: Sequence[str], found: Row) -> None:
-    column = next(column for column in required if column not in found)
+    column = next(column for column in required if not has_field(found, column))
+    hint = nearest(column, field_names(found))
     named = ", ".join(map(repr, list(found)[:MAX_NAMED])) + ", …" * (len(found) > MAX_NAMED)
-    raise SFTKeyError(f"{source.name}: column {column!r} is missing{nearest(column, found)}; found: {named or 'none'}")
+    raise SFTKeyError(f"{source.name}: column {column!r} is missing{hint}; found: {named or 'none'}")
 
 
 def _open(name: str, compression: str | None = "infer") -> IO[bytes]:

@@ -65,7 +65,8 @@ def build(
 
     manifest = run_build(config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), _engine(engine)))
     counts = manifest.counts
-    typer.echo(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected")
+    held = f", {manifest.held_out} held out in {out.rstrip('/')}-holdout" if manifest.held_out else ""
+    typer.echo(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}")
     for reason, n in manifest.rejects.items():
         typer.echo(f"  rejected {reason}: {n}")
     if odd := manifest.statistics["odd_numbers"]:

@@ -1,10 +1,10 @@
 """Reading a user's TOML file into a checked type; every fault is one line that names the file and the key."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -43,6 +43,17 @@ def validate(values: Mapping[str, Any], kind: type[T], *, where: str) -> T:
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
+def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
+    """The keys of the table at a path inside a model or dataclass; none where it has no fixed ones."""
+    of_dataclass = {field.name: field for field in fields(kind)} if is_dataclass(kind) else {}
+    known = getattr(kind, "model_fields", of_dataclass)
+    if not path:
+        return list(known)
+    field = known.get(str(path[0]))
+    hint = getattr(field, "annotation", None) or getattr(field, "type", None)
+    return next((found for one in (hint, *get_args(hint)) if (found := _keys(one, path[1:]))), [])
+
+
 def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     """The fault to show: a misspelt key before the missing one that it stands for."""
     faults = error.errors()
@@ -50,12 +61,12 @@ def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     # pydantic names the member of a union too, for example `literal['number','math']`
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("literal["))
     if fault["type"] in _UNKNOWN_KEY:
-        if len(fault["loc"]) > 1:  # inside a table whose keys are not those of `kind`
-            return f"unknown key {key!r}"
-        of_dataclass = [field.name for field in fields(kind)] if is_dataclass(kind) else []
-        known = getattr(kind, "model_fields", of_dataclass)
-        return f"unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}"
+        known = _keys(kind, fault["loc"][:-1])
+        hint = f"{nearest(str(fault['loc'][-1]), known)}; known: {', '.join(known)}" if known else ""
+        return f"unknown key {key!r}{hint}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"key {key!r} is missing"
     prefix = f"{key}: " if key else ""
+    if fault["type"] == "value_error":  # of a check of ours, which says all
+        return f"{prefix}{fault['msg'].removeprefix('Value error, ')}"
     return f"{prefix}{fault['msg']}, found {fault['input']!r}"

@@ -31,7 +31,8 @@ class Dataset:
     Args:
         name: The `dataset` column of the shards.
         extract: Row to parts (a keyword `options` besides, where the dataset has options); raises `Reject`.
-        columns: Columns every row must have.
+        columns: Columns every row must have, and paths as `extract.fields` reads them.
+        nullable: Columns that are there, but may be null in a row.
         description: First line of the dataset file's docstring.
         default_input: Hub id (`org/name` or `org/name:subset`) read when no input is named.
         options: The pydantic model of the options that `--set` may give, else None; see `bind`.
@@ -47,6 +48,7 @@ class Dataset:
     name: str
     extract: Callable[..., Parts]
     columns: tuple[str, ...]
+    nullable: tuple[str, ...] = ()
     description: str = ""
     default_input: str | None = None
     options: type[BaseModel] | None = None
@@ -141,13 +143,14 @@ def _from_python(path: Path) -> Dataset:
 
 
 def _from_mapping(path: Path) -> Dataset:
-    from sftkey_data.extract.toml_mapping import read_mapping
+    from sftkey_data.mapping.toml_mapping import read_mapping
 
     mapping = read_mapping(path)
     return Dataset(
         name=mapping.name or _dataset_name(path),
         extract=mapping.extract,
         columns=mapping.columns,
+        nullable=mapping.nullable,
         description=mapping.description,
         default_input=mapping.input,
         source_file=path,

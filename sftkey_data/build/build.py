@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 
 from sftkey_data import engine
 from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.finish import finish_folder, make_manifest, refuse_rejects
+from sftkey_data.build.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
+from sftkey_data.build.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
-from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hash_questions, tally_name, work_piece
+from sftkey_data.build.work import REFERENCE_ONLY, hash_questions, tally_name, work_piece
 from sftkey_data.console import progress
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
 from sftkey_data.prepare.rendered_rows import DROPPED, Preparation
-from sftkey_data.prepared.manifest import MANIFEST, Manifest
+from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.process_pool import run_processes
 from sftkey_data.registry import bind, load_dataset, parse_options
@@ -69,95 +70,124 @@ def build(
     Raises:
         SFTKeyError: Anything a user can mend; nothing is left behind then, but after an `Interrupted`.
     """
-    final = Folder(str(out))
-    half = Folder(f"{str(out).rstrip('/')}.partial")
-    finished = half.exists() and MANIFEST in half.names()
+    outputs = outputs_of(str(out), with_holdout=config.holdout is not None)
+    finished = outputs.main.is_finished()
     # `finished`: a publishing that was interrupted may have filled the output in part
-    _refuse_output(final, overwrite=overwrite or finished)
+    refuse_outputs(outputs, overwrite=overwrite or finished)
     # a chat template is rendered by transformers, so its tokenizer is loaded anyway
     with opinion_on(config.tokenizer if not config.chat else None) as opinion:
         plan = make_plan(config, from_file=opinion is not None)
         if opinion is not None and plan.unconfirmed is not None and opinion.denies(plan.unconfirmed):
             plan = make_plan(config)
-        if finished and (manifest := _same_plan(half, plan)) is not None:  # only the publishing was interrupted
-            half.publish(final, last=MANIFEST)
+        if finished and (manifest := _publishable(plan, outputs)) is not None:  # only the publishing was interrupted
+            outputs.publish()
             return manifest
+        refuse_outputs(outputs, overwrite=overwrite)  # what lies half published is of another command
         try:
-            manifest = _prepared(plan, half, machinery, opinion)
+            manifest = _prepared(plan, outputs, machinery, opinion)
         except TokenizerDiffers as difference:
             sys.stderr.write(f"{difference}: beginning again with the tokenizer that transformers gives\n")
-            manifest = _prepared(make_plan(config), half, machinery)
-    half.publish(final, last=MANIFEST)
+            manifest = _prepared(make_plan(config), outputs, machinery)
+    outputs.publish()
     return manifest
 
 
-def _prepared(plan: Plan, half: Folder, machinery: Machinery, opinion: Opinion | None = None) -> Manifest:
-    """Fill the partial folder; what cannot be mended by going on leaves nothing behind."""
-    _open_partial(half, plan.fingerprint)
+def _publishable(plan: Plan, outputs: BuildOutputs) -> Manifest | None:
+    """The manifest of a build that is whole, its holdout finished too where it was not; None where it must be built."""
+    manifest = outputs.main.manifest(plan.fingerprint)
+    if manifest is None:
+        return None
+    drop_leftovers(manifest, outputs.main.half)
+    if outputs.held is None:
+        return manifest
+    if (held := outputs.held.manifest(plan.fingerprint)) is not None:
+        drop_leftovers(held, outputs.held.half)
+        return manifest
+    if not outputs.held.is_begun(plan.fingerprint):
+        return None
+    _finish_held(plan, manifest, outputs)
+    return manifest
+
+
+def _prepared(plan: Plan, outputs: BuildOutputs, machinery: Machinery, opinion: Opinion | None = None) -> Manifest:
+    """Fill the partial folders; what cannot be mended by going on leaves nothing behind."""
+    outputs.open(plan.fingerprint)
+    half = outputs.main.half
     try:
-        tallies = _work(plan, half, machinery)
+        tallies = _work(plan, outputs, machinery)
         if opinion is not None and plan.unconfirmed is not None:
             # only after the work: transformers was asked beside it
             opinion.confirm(plan.unconfirmed)
-        manifest = make_manifest(plan, tallies, half)
+        manifest = make_manifest(plan, tallies, half, _other(plan, tallies, outputs))
         for source in plan.inputs:
             refuse_changed(source)
         refuse_rejects(manifest, half, DROPPED | plan.recipe.dataset.expected_rejects)
     except Interrupted:
         raise
     except SFTKeyError:
-        half.clear()
+        outputs.clear()
         raise
-    return finish_folder(plan, manifest, half)
+    manifest = finish_folder(plan, manifest, half)
+    if outputs.held is not None:
+        _finish_held(plan, manifest, outputs)
+    return manifest
 
 
-def _refuse_output(out: Folder, *, overwrite: bool) -> None:
-    if Path(out.url).is_file():
-        raise SFTKeyError(f"output {out.url} is a file, expected a folder")
-    if not overwrite and out.exists() and out.names():
-        raise SFTKeyError(f"output folder {out.url} is not empty: name another --out, or replace it with --overwrite")
-
-
-def _same_plan(half: Folder, plan: Plan) -> Manifest | None:
-    """The manifest of a finished build, if the same command over the same files made it."""
-    try:
-        manifest = Manifest.model_validate_json(half.read_bytes(MANIFEST))
-    except ValueError:  # broken: it is built anew
+def _other(plan: Plan, tallies: list[UnitTally], outputs: BuildOutputs) -> HoldoutInfo | None:
+    """What the build's manifest says of its holdout."""
+    if outputs.held is None:
         return None
-    return manifest if manifest.fingerprint == plan.fingerprint else None
+    held = sum(tally.written for tally in _tallies(outputs.held.half))
+    share, read = plan.config.holdout or 0.0, sum(tally.read for tally in tallies)
+    if not held:
+        raise SFTKeyError(f"--holdout {share:g} holds out none of {read} rows: a larger share, or another --seed")
+    return HoldoutInfo(
+        part="train",
+        share=share,
+        seed=plan.config.seed,
+        rows_read=read,
+        other=outputs.held.title,
+        other_rows=held,
+    )
 
 
-def _open_partial(half: Folder, fingerprint: str) -> None:
-    """Keep the pieces of an interrupted build of the same plan; begin anew otherwise."""
-    if half.exists():
-        if PLAN in half.names() and half.read_bytes(PLAN) == fingerprint.encode():
-            return
-        half.clear()
-    half.write_bytes(PLAN, fingerprint.encode())
+def _finish_held(plan: Plan, manifest: Manifest, outputs: BuildOutputs) -> None:
+    held = outputs.held
+    if held is None or manifest.holdout is None:
+        return
+    of = {"part": "holdout", "other": outputs.main.title, "other_rows": manifest.counts.written}
+    info = manifest.holdout.model_copy(update=of)
+    finish_folder(plan, make_manifest(plan, _tallies(held.half), held.half, info), held.half)
 
 
-def _work(plan: Plan, half: Folder, machinery: Machinery) -> list[UnitTally]:
+def _tallies(half: Folder) -> list[UnitTally]:
+    names = [name for name in half.names() if name.startswith("unit-")]
+    return [UnitTally.model_validate_json(half.read_bytes(name)) for name in names]
+
+
+def _work(plan: Plan, outputs: BuildOutputs, machinery: Machinery) -> list[UnitTally]:
     """Prepare every piece; a finding against the fast encoder begins again with the reference."""
-    recipe, said = plan.recipe, ""
+    recipe, said, half = plan.recipe, "", outputs.main.half
     if REFERENCE_ONLY not in half.names():
         recipe, said = proven(plan)
     if said:
         sys.stderr.write(f"{said}\n")
     pieces = _without_duplicates(plan, recipe, machinery) if plan.config.dedup else plan.pieces()
     try:
-        return _run(plan, recipe, half, machinery, pieces)
+        return _run(plan, recipe, outputs, machinery, pieces)
     except Mismatch as mismatch:
         sys.stderr.write(f"the fast encoder gives {mismatch}: beginning again with the reference encoder\n")
-        half.clear()
-        half.write_bytes(PLAN, plan.fingerprint.encode())
+        outputs.clear()
+        outputs.open(plan.fingerprint)
         half.write_bytes(REFERENCE_ONLY, str(mismatch).encode("utf-8", "backslashreplace"))
         pieces = _without_duplicates(plan, recipe, machinery) if plan.config.dedup else plan.pieces()
-        return _run(plan, plan.recipe, half, machinery, pieces)
+        return _run(plan, plan.recipe, outputs, machinery, pieces)
 
 
 def _run(
-    plan: Plan, recipe: Preparation, half: Folder, machinery: Machinery, pieces: Iterator[Piece]
+    plan: Plan, recipe: Preparation, outputs: BuildOutputs, machinery: Machinery, pieces: Iterator[Piece]
 ) -> list[UnitTally]:
+    half, held = outputs.main.half, outputs.held.half if outputs.held is not None else None
     done = {name for name in half.names() if name.startswith("unit-")}
     tallies: dict[str, UnitTally] = {}
     encoder = f" ({recipe.fast.name})" if recipe.fast is not None else ""
@@ -174,18 +204,19 @@ def _run(
 
         fast = recipe.fast is not None
         from_file = plan.unconfirmed is not None
-        make_task = partial(_remake, plan.config, plan.recipe.split, half, fast=fast, from_file=from_file)
-        for tally in machinery.run(partial(work_piece, recipe=recipe, folder=half), make_task, left()):
+        make_task = partial(_remake, plan.config, plan.recipe.split, half, held, fast=fast, from_file=from_file)
+        for tally in machinery.run(partial(work_piece, recipe=recipe, folder=half, held=held), make_task, left()):
             tallies[tally_name(int(tally.file[5:10]))] = tally  # data-00012.arrow is piece 12
             bar.advance(bar.task_ids[0], tally.read)
     return [tallies[name] for name in sorted(tallies)]  # zero-padded numbers: by name is by piece
 
 
 def _remake(
-    config: BuildConfig, split: str, half: Folder, *, fast: bool, from_file: bool
+    config: BuildConfig, split: str, half: Folder, held: Folder | None, *, fast: bool, from_file: bool
 ) -> Callable[[Piece], UnitTally]:
     """The task of `_run`, made again in another process from the configuration."""
-    return partial(work_piece, recipe=_remake_recipe(config, split, fast=fast, from_file=from_file), folder=half)
+    recipe = _remake_recipe(config, split, fast=fast, from_file=from_file)
+    return partial(work_piece, recipe=recipe, folder=half, held=held)
 
 
 def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Preparation:

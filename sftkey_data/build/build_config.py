@@ -9,7 +9,9 @@ from sftkey_data.options import Option, check_values
 SHARD_ROWS = 200_000
 
 Inputs = Annotated[tuple[str, ...], Option(flag="--input", help="File, URL or hub id (`org/name:subset`); repeatable.")]
-Split = Annotated[str | None, Option(help="Split to read from a hub id, or the label of a file's rows.")]
+Split = Annotated[
+    str | None, Option(help="Split to read, or label of a file's rows; also `train[:90%]`, `train+test`.")
+]
 TemplateName = Annotated[str, Option(help="Built-in template or a .toml file.")]
 DatasetOptions = Annotated[
     dict[str, Any], Option(flag="--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
@@ -45,6 +47,10 @@ class BuildConfig:
         tuple[str, ...], Option(help="Evaluation set whose questions are dropped; file, folder or hub id.")
     ] = ()
     dedup: Annotated[bool, Option(flag="--dedup", help="Drop rows that repeat an earlier question.")] = False
+    holdout: Annotated[
+        float | None, Option(help="Share of the questions written to OUT-holdout instead, for example 0.1.")
+    ] = None
+    seed: Annotated[int, Option(help="Draws another --holdout.", min=0, max=2**32 - 1, range_shown=True)] = 0
     shard_rows: Annotated[int, Option(help="Rows of a shard at most.", min=1, range_shown=True)] = SHARD_ROWS
     shard_bytes: int | None = None
     """Bytes of input per shard, no flag; None: by the input's size."""
@@ -64,6 +70,10 @@ def checked(config: BuildConfig) -> BuildConfig:
 
     config = validate(vars(config), BuildConfig, where="sftkey-data")
     check_values(config)
+    if config.holdout is not None and not 0 < config.holdout < 1:  # nan is neither
+        raise SFTKeyError(f"--holdout {config.holdout:g}: expected a share above 0 and below 1, as 0.1 for a tenth")
+    if config.seed and config.holdout is None:
+        raise SFTKeyError(f"--seed {config.seed} draws a holdout: name its share with --holdout")
     if config.shard_bytes is not None and config.shard_bytes < 1:
         raise SFTKeyError(f"shard_bytes is {config.shard_bytes}, expected at least 1")
     return config

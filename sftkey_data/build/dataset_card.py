@@ -87,12 +87,21 @@ def _head(manifest: Manifest, facts: Mapping[str, str]) -> str:
     lines += [f"Source: {_text(facts['source'])}.", ""] if "source" in facts else []
     lines += [f"Licence: {_text(facts['licence'])}.", ""] if "licence" in facts else []
     lines += [
-        f"{counts.written} examples of {counts.rows_read} rows ({counts.rejected} rejected).",
+        f"{counts.written} examples of {counts.rows_read} rows ({counts.rejected} rejected).{_holdout(manifest)}",
         f"Schema version {manifest.schema_version}, code version {manifest.code_version}, tokenizer: "
         f"{_tokenizer(manifest)}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _holdout(manifest: Manifest) -> str:
+    if (info := manifest.holdout) is None:
+        return ""
+    drawn = f"a share of {info.share:g} of the questions was held out, seed {info.seed}"
+    if info.part == "train":
+        return f" The other {info.other_rows} are in `{_text(info.other)}`: {drawn}."
+    return f" They are held out of `{_text(info.other)}`, which has the other {info.other_rows} examples: {drawn}."
 
 
 def _format(manifest: Manifest, example: Mapping[str, Any] | None) -> str:

@@ -20,6 +20,7 @@ from sftkey_data.prepared.manifest import (
     REJECTS,
     TOKENIZER_FOLDER,
     Counts,
+    HoldoutInfo,
     Manifest,
     ShardInfo,
     file_sha256,
@@ -33,7 +34,7 @@ SLICE_HASHES = 2**22  # 32 MB of hashes are sorted at a time
 TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 
 
-def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifest:
+def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder, holdout: HoldoutInfo | None) -> Manifest:
     """What the build is and what became of its rows; the digests of what `finish_folder` adds are still to come."""
     total = UnitTally.sum(tallies)
     return Manifest(
@@ -52,6 +53,8 @@ def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder) -> Manifes
             **total.statistics(unit="tokens" if plan.tokenizer else "characters"),
             "duplicate_questions": _count_duplicates(half, tallies),
         },
+        first_row=plan.first,
+        holdout=holdout,
     )
 
 
@@ -67,9 +70,10 @@ def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -
         SFTKeyError: Too many, none is left, or the rows do not add up.
     """
     counts = manifest.counts
-    if counts.rows_read != counts.written + counts.rejected:
+    if counts.rows_read != counts.written + counts.rejected + manifest.held_out:
         raise SFTKeyError(
-            f"rows do not add up: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected"
+            f"rows do not add up: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected,"
+            f" {manifest.held_out} held out"
         )
     limit = manifest.config["max_reject_rate"]
     unusable = counts.rejected - sum(manifest.rejects.get(reason, 0) for reason in expected)
@@ -106,14 +110,24 @@ def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
             for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
                 put(path, f"{TOKENIZER_FOLDER}/{path.name}")
     manifest = manifest.model_copy(update={"files": files})
-    half.write_bytes("README.md", dataset_card(manifest, first_example(plan)).encode("utf-8", "backslashreplace"))
+    card = dataset_card(manifest, first_example(plan, held=_is_held(manifest)))
+    half.write_bytes("README.md", card.encode("utf-8", "backslashreplace"))
     half.write_bytes(MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+    drop_leftovers(manifest, half)
+    return manifest
+
+
+def drop_leftovers(manifest: Manifest, half: Folder) -> None:
+    """Remove what only a resumption needs, and shards without rows."""
     written = {shard.file for shard in manifest.shards}
-    for name in names:
+    for name in half.names():
         leftover = name.startswith(("unit-", "rejects-", "questions-", ".data-")) or name in (PLAN, REFERENCE_ONLY)
         if leftover or (name.startswith("data-") and name not in written):
             half.delete(name)
-    return manifest
+
+
+def _is_held(manifest: Manifest) -> bool:
+    return manifest.holdout is not None and manifest.holdout.part == "holdout"
 
 
 def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:

@@ -5,15 +5,17 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 
 from pydantic import BaseModel
 
 import sftkey_data
 from sftkey_data.build.build_config import BuildConfig, checked, config_json
+from sftkey_data.build.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.contamination import load_evaluation_sets
+from sftkey_data.prepare.holdout import Holdout
 from sftkey_data.prepare.prompts import ChatFormat
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import prepare
@@ -22,6 +24,7 @@ from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.pieces import Piece, cut
 from sftkey_data.sources.source import Record, Source
+from sftkey_data.sources.split_slices import Window
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
@@ -37,7 +40,10 @@ PROOF_STRIDE = 16  # … one in so many of the first rows, that is of the first 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A build whose names, columns, options and tokenizer have been checked."""
+    """A build whose names, columns, options and tokenizer have been checked.
+
+    `windows` are the rows that are read of each split; all where there are none.
+    """
 
     config: BuildConfig
     recipe: Preparation
@@ -47,6 +53,12 @@ class Plan:
     tokenizer: TokenizerInfo | None
     options: BaseModel | None
     shard_bytes: int
+    windows: tuple[Window, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """Index of the first row, from which ids are counted: its place in the split where one slice is read."""
+        return self.windows[0].start if len(self.windows) == 1 else 0
 
     @property
     def unconfirmed(self) -> TokenizerFile | None:
@@ -75,6 +87,8 @@ class Plan:
         known: list[int | None] = list(self.row_counts)
         if self.recipe.dataset.generate is not None:
             known = [getattr(self.options, "num", None)]
+        if self.windows:
+            known = [window.stop - window.start if window.stop is not None else None for window in self.windows]
         if None in known:
             return None
         total = sum(n for n in known if n is not None)
@@ -82,14 +96,24 @@ class Plan:
 
     def pieces(self) -> Iterator[Piece]:
         """All rows, cut into what becomes one shard each."""
-        dataset = self.recipe.dataset
-        generated = dataset.generate is not None
-        inputs = _records(dataset, (), self.recipe.split, self.options) if generated else self.inputs
-        return cut(inputs, max_rows=self.config.shard_rows, max_bytes=self.shard_bytes, limit=self.config.limit)
+        generated = self.recipe.dataset.generate is not None
+        return cut(
+            self._generated() if generated else self.inputs,
+            max_rows=self.config.shard_rows,
+            max_bytes=self.shard_bytes,
+            limit=self.config.limit,
+            windows=() if generated else self.windows,
+            first=self.first,
+        )
 
     def records(self) -> Iterator[Record]:
         """All records in order, at most `limit`."""
-        return islice(_records(self.recipe.dataset, self.inputs, self.recipe.split, self.options), self.config.limit)
+        generated = self.recipe.dataset.generate is not None
+        rows = self._generated() if generated else read_rows(self.inputs, self.windows)
+        return islice(rows, self.config.limit)
+
+    def _generated(self) -> Iterator[Record]:
+        return generate_rows(self.recipe.dataset, self.recipe.split, self.options, self.windows)
 
     def input_infos(self, rows_by_source: dict[str, int]) -> list[InputInfo]:
         """The manifest's entry for each input; a generated set has one, hashed by its options."""
@@ -123,16 +147,18 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     template = load_template(config.template)
     options = parse_options(dataset, config.options)
     dataset = bind(dataset, options)
-    inputs = _find_inputs(dataset, config)
-    split = _one_split(inputs) if inputs else (config.split or "train")
+    inputs = find_inputs(dataset, config)
+    split = label_of(inputs, config)
     for source in inputs:
-        sources.check_first_rows(source, dataset.columns)
+        sources.check_first_rows(source, (*dataset.columns, *dataset.nullable))
+    windows = find_windows(dataset, inputs, split, options, config.split)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
         fingerprints = pool.map(sources.source_fingerprint, inputs)
         recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
         if recipe.encoder is not None:
             try:
-                _self_test(recipe.encoder, _records(dataset, inputs, split, options))
+                generated = generate_rows(dataset, split, options)
+                _self_test(recipe.encoder, generated if dataset.generate is not None else read_rows(inputs))
             except SFTKeyError:
                 if from_file:  # maybe transformers makes a better tokenizer of the file
                     return make_plan(config)
@@ -147,6 +173,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
             tokenizer=info,
             options=options,
             shard_bytes=config.shard_bytes or _shard_bytes(inputs),
+            windows=windows,
         )
 
 
@@ -180,6 +207,7 @@ def make_recipe(
         max_tokens=config.max_tokens,
         too_long=config.too_long,
         evaluation=evaluation,
+        holdout=Holdout(config.holdout, config.seed) if config.holdout is not None else None,
     )
     return recipe, info
 
@@ -204,33 +232,6 @@ def proven(plan: Plan) -> tuple[Preparation, str]:
     if not found.table.equals(expected.table):
         return plan.recipe, f"reference encoder ({fast.name} gives other tokens)"
     return recipe, ""
-
-
-def _find_inputs(dataset: Dataset, config: BuildConfig) -> tuple[Source, ...]:
-    if dataset.generate is not None:
-        if config.inputs:
-            raise SFTKeyError(f"{dataset.name} is generated: it takes no --input {config.inputs[0]}")
-        return ()
-    names = config.inputs or ((dataset.default_input,) if dataset.default_input else ())
-    if not names:
-        raise SFTKeyError(f"{dataset.name} has no input of its own: name a file, URL or hub id with --input")
-    if len(set(names)) < len(names):
-        raise SFTKeyError(f"the same --input is named twice: {', '.join(names)}")
-    split = config.split if config.inputs else config.split or dataset.default_split
-    return tuple(replace(sources.find_source(name, split), fields=dataset.fields) for name in names)
-
-
-def _one_split(inputs: tuple[Source, ...]) -> str:
-    splits = {source.split for source in inputs}
-    if len(splits) > 1:
-        raise SFTKeyError(f"the inputs belong to different splits ({', '.join(sorted(splits))}): name one with --split")
-    return splits.pop()
-
-
-def _records(dataset: Dataset, inputs: tuple[Source, ...], split: str, options: BaseModel | None) -> Iterator[Record]:
-    if dataset.generate is not None:
-        return sources.generated_records(dataset.name, split, dataset.generate(options, split))
-    return chain.from_iterable(sources.read_source(source) for source in inputs)
 
 
 def _shard_bytes(inputs: tuple[Source, ...]) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
+
 from sftkey_data.build.plan import Plan
 from sftkey_data.prepare.unit import Unit, prepare
 
@@ -21,12 +23,18 @@ def preview(plan: Plan, num: int | None = None, *, at_a_time: int = 1) -> Iterat
     Raises:
         SFTKeyError: The extractor itself failed, or a row's file is broken.
     """
-    records = enumerate(islice(plan.records(), num))
+    records = enumerate(islice(plan.records(), num), start=plan.first)
     while batch := list(islice(records, at_a_time)):
         yield prepare(batch, plan.recipe)
 
 
-def first_example(plan: Plan) -> dict[str, Any] | None:
-    """The first row of the input that becomes an example, as the shards hold it; None if none of the first 100 does."""
-    rows = (row for unit in preview(plan, EXAMPLE_TRIES) for row in unit.table.to_pylist())
+def first_example(plan: Plan, *, held: bool = False) -> dict[str, Any] | None:
+    """The first row of the input that becomes an example, as the shards hold it; None if none of the first 100 does.
+
+    Args:
+        plan: Of the build.
+        held: Look for one that is held out.
+    """
+    units = preview(plan, EXAMPLE_TRIES)
+    rows = (row for unit in units for row in unit.table.filter(pa.array(unit.held == held)).to_pylist())
     return next(rows, None)

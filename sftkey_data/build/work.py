@@ -3,7 +3,9 @@
 import gc
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepare.rendered_rows import Preparation, question_hashes
-from sftkey_data.prepare.unit import prepare
+from sftkey_data.prepare.unit import Unit, prepare
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.schema import shard_schema
@@ -46,25 +48,64 @@ def hashes_name(number: int) -> str:
     return f"questions-{number:05d}.npy"
 
 
-def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What a piece writes to one folder."""
+
+    folder: Folder
+    tally: UnitTally
+    path: Path
+    hashes: list[NDArray[np.uint64]]
+    writer: Any  # pyarrow's writer of record batches
+
+    def add(self, unit: Unit, rows: NDArray[np.bool_], **counted: Any) -> None:
+        """Write some rows of a unit; `counted` as of `UnitTally.add`."""
+        table = unit.table if rows.all() else unit.table.filter(pa.array(rows))
+        if table.num_rows:
+            self.writer.write_table(table)
+        self.hashes.append(unit.hashes[rows])
+        self.tally.add(table, unit.lengths[rows], **counted)
+
+    def close(self, number: int) -> None:
+        """Write the hashes, and then the tally, which says that this side is done."""
+        # sorted: counting duplicates cuts slices out of it by bisection
+        self.folder.write_bytes(hashes_name(number), np.sort(np.concatenate(self.hashes)).tobytes())
+        self.folder.write_bytes(tally_name(number), self.tally.model_dump_json().encode())
+
+
+def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder | None = None) -> UnitTally:
     """Prepare a piece and write its shard, rejects, question hashes and tally, the tally last.
 
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
     until they are whole.
+
+    Args:
+        piece: Of the input.
+        recipe: The same for every piece.
+        folder: To write to.
+        held: Gets what is held out, before `folder` says that the piece is done.
     """
     gc.disable()  # millions of small objects and no cycles: collecting costs a tenth of the time
-    tally = UnitTally(file=shard_name(piece.number))
+    schema = shard_schema(tokenized=recipe.encoder is not None)
     try:
-        with folder.appearing_path(tally.file) as path:
-            rejects, hashes = _write_shard(piece, recipe, path, tally)
-            tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
+        with ExitStack() as stack:
+            sides = [stack.enter_context(_opened(side, piece.number, schema)) for side in (folder, held) if side]
+            rejects = _write_piece(piece, recipe, sides)
     finally:
         gc.enable()
     folder.write_bytes(rejects_name(piece.number), rejects)
-    # sorted: counting duplicates cuts slices out of it by bisection
-    folder.write_bytes(hashes_name(piece.number), np.sort(hashes).tobytes())
-    folder.write_bytes(tally_name(piece.number), tally.model_dump_json().encode())
-    return tally
+    for side in reversed(sides):
+        side.close(piece.number)
+    return sides[0].tally
+
+
+@contextmanager
+def _opened(folder: Folder, number: int, schema: pa.Schema) -> Iterator[Side]:
+    tally = UnitTally(file=shard_name(number))
+    with folder.appearing_path(tally.file) as path:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            yield Side(folder, tally, path, [np.empty(0, np.uint64)], writer)
+        tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
 
 
 def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
@@ -74,26 +115,24 @@ def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
     return question_hashes(records, recipe.dataset)
 
 
-def _write_shard(piece: Piece, recipe: Preparation, path: Path, tally: UnitTally) -> tuple[bytes, NDArray[np.uint64]]:
-    schema = shard_schema(tokenized=recipe.encoder is not None)
-    rejects, hashes = list[bytes](), [np.empty(0, np.uint64)]
-    records = piece.read()
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in _batches(records):
-            unit = prepare(batch, recipe, piece.dropped)
-            if unit.table.num_rows:
-                writer.write_table(unit.table)
-            rejects += [_as_json(reject) for reject in unit.rejects]
-            hashes.append(unit.hashes)
-            tally.add(
-                unit.table,
-                unit.lengths,
-                sources=[record.source for _, record in batch],
-                reasons=[reject["reason"] for reject in unit.rejects],
-                shortened=unit.shortened,
-            )
-    _refuse_other_number(piece, tally.read)
-    return b"".join(rejects), np.concatenate(hashes)
+def _write_piece(piece: Piece, recipe: Preparation, sides: Sequence[Side]) -> bytes:
+    """Write a piece's examples, each to its side; the lines of its rejects."""
+    rejects = list[bytes]()
+    for batch in _batches(piece.read()):
+        unit = prepare(batch, recipe, piece.dropped)
+        rejects += [_as_json(reject) for reject in unit.rejects]
+        sides[0].add(
+            unit,
+            ~unit.held,
+            sources=[record.source for _, record in batch],
+            reasons=[reject["reason"] for reject in unit.rejects],
+            shortened=unit.shortened,
+        )
+        for side in sides[1:]:
+            of = [source for source, is_held in zip(unit.sources, unit.held.tolist(), strict=True) if is_held]
+            side.add(unit, unit.held, sources=of, reasons=(), shortened=0)
+    _refuse_other_number(piece, sides[0].tally.read)
+    return b"".join(rejects)
 
 
 def _refuse_other_number(piece: Piece, found: int) -> None:

@@ -13,6 +13,9 @@ _TRUTHS = frozenset({"yes", "no", "true", "false"})
 def boxed_key(text: str, column: str) -> str:
     r"""The content of the last closed box.
 
+    Of several that differ too, unlike in a mapping of a user's own: a solution boxes a guess or a step before the
+    answer, and MATH's own evaluation, which these sets follow, reads the last.
+
     Raises:
         Reject: `missing_key`, naming the column.
     """

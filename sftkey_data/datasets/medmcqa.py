@@ -11,6 +11,7 @@ Answering"; hub id openlifescienceai/medmcqa. Licence: Apache-2.0.
 from pydantic import Field
 
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.cells import whole_number
 from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_parts
 
 INPUT = "openlifescienceai/medmcqa"
@@ -27,9 +28,7 @@ class Options(ChoiceOptions):
 
 def extract(row: Row, options: Options) -> Parts:
     """The explanation is the CoT."""
-    number = row["cop"]
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise Reject("wrong_type", f"cop must be an integer, found {number!r}")
+    number = whole_number(row, "cop")
     if "exp" in row and not row["exp"]:
         raise Reject("missing_cot", "the row has no explanation")
     texts = [text(row, column) for column in OPTIONS]

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.extract.cells import whole_number
 from sftkey_data.extract.multiple_choice import ChoiceOptions, choice_parts, string_list
 
 INPUT = "derek-thomas/ScienceQA"
@@ -32,9 +33,7 @@ def extract(row: Row, options: Options) -> Parts:
     """Hint and question are the prompt."""
     if row.get("image") is not None:
         raise Reject("has_image", "the question refers to an image")
-    index = row["answer"]
-    if isinstance(index, bool) or not isinstance(index, int):
-        raise Reject("wrong_type", f"answer must be an index, found {index!r}")
+    index = whole_number(row, "answer")
     columns = ("lecture", "solution") if options.cot == "lecture_and_solution" else ("solution",)
     cot = _paragraphs(row, columns)
     if not cot:

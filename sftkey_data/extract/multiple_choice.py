@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftkey_data.extract.cells import CellNumber, cell_text
 from sftkey_data.extract.parts import Parts, Reject, Row
 
 KeyStyle = Literal["letter", "letter_and_text"]
@@ -79,10 +80,14 @@ def labelled_choices(row: Row, column: str = "choices") -> tuple[list[str], list
 
 
 def string_list(value: object, what: str) -> list[str]:
-    """The value if it is a list of strings, else a `Reject` under `wrong_type`."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    """The texts of a list of strings or numbers, these as `cells` writes them.
+
+    Raises:
+        Reject: `wrong_type` for another kind of list or value; as `cell_text` for a number that has no exact text.
+    """
+    if not isinstance(value, list) or not all(isinstance(item, str | bool | CellNumber) for item in value):
         raise Reject("wrong_type", f"{what} must be a list of strings, found {type(value).__name__}")
-    return value
+    return [cell_text(item, f"{what} {number}") for number, item in enumerate(value, start=1)]
 
 
 def one_line(text: str) -> str:

@@ -45,6 +45,16 @@ def find_boxes(text: str) -> list[Box]:
     return sorted(boxes, key=lambda box: box.start)
 
 
+def boxed_texts(text: str) -> list[str]:
+    """The content of every closed box, in order; a box inside another is unwrapped."""
+    found, end = list[str](), 0
+    for box in find_boxes(text):
+        if box.start >= end:
+            found.append(unwrap(text[box.content_start : box.content_end]))
+            end = box.end
+    return found
+
+
 def unwrap(text: str) -> str:
     r"""The text with every `\boxed{content}` replaced by its content."""
     cuts = [cut for box in find_boxes(text) for cut in ((box.start, box.content_start), (box.content_end, box.end))]

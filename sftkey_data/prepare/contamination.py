@@ -17,6 +17,7 @@ import regex
 from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract.fields import has_field
 from sftkey_data.extract.parts import Parts
 from sftkey_data.prepare.prompts import ChatFormat, plain_question
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, read_manifest
@@ -153,7 +154,7 @@ def _add_folder(found: EvaluationSets, directory: Path) -> None:
 
 def _texts(row: object, dataset: Dataset) -> Iterator[tuple[str, str]]:
     """The questions of a raw row, each with its other text."""
-    if isinstance(row, dict) and dataset.columns and all(row.get(column) is not None for column in dataset.columns):
+    if isinstance(row, dict) and dataset.columns and all(has_field(row, column) for column in dataset.columns):
         try:
             parts: Parts = dataset.extract(row)
         except Exception:  # noqa: BLE001 - rejected, or not the row it was written for: its texts count all the same

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from sftkey_data.arrays import Ints
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.extract.fields import find_field
 from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.contamination import EvaluationSets
+from sftkey_data.prepare.holdout import Holdout
 from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
@@ -42,6 +44,7 @@ class Preparation:
     max_tokens: int | None = None
     too_long: str = "reject"  # or "shorten-cot"
     evaluation: EvaluationSets | None = None
+    holdout: Holdout | None = None
     reference_share: int = 100  # one row in so many is encoded by the reference too
 
 
@@ -210,9 +213,7 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
     if not isinstance(row, dict):
         raise unusable(row)
     for column in dataset.columns:
-        if row.get(column) is None:
-            if column not in row:
-                raise Reject("missing_column", f"column {column!r} is missing in this row")
+        if row.get(column) is None and find_field(row, column) is None:
             raise Reject("null_value", f"{column} is null")
     try:
         parts = dataset.extract(row)

@@ -31,6 +31,8 @@ class Unit:
     lengths: Ints
     hashes: NDArray[np.uint64]  # of the questions written, for counting duplicates
     shortened: int
+    held: NDArray[np.bool_]  # which rows of the table belong to the holdout
+    sources: list[str]  # of the table's rows
 
 
 def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped: frozenset[int] = frozenset()) -> Unit:
@@ -92,7 +94,16 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
         for value, kind in zip(values, schema, strict=True)
     ]
     hashes = np.fromiter((question_hash(part) for part in parts), np.uint64, len(parts))
-    return Unit(pa.Table.from_arrays(arrays, schema=schema), rejects, lengths, hashes, columns.shortened)
+    drawn = (recipe.holdout is not None and recipe.holdout.holds(part) for part in parts)
+    return Unit(
+        table=pa.Table.from_arrays(arrays, schema=schema),
+        rejects=rejects,
+        lengths=lengths,
+        hashes=hashes,
+        shortened=columns.shortened,
+        held=np.fromiter(drawn, np.bool_, len(parts)),
+        sources=[record.source for record in columns.records],
+    )
 
 
 def _rejected(row_id: str, record: Record, reject: Reject) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
@@ -50,17 +50,32 @@ class ShardInfo(_Record):
 
 
 class Counts(_Record):
-    """`rows_read == written + rejected`, always."""
+    """`rows_read == written + rejected`, and what a holdout took besides, always."""
 
     rows_read: int
     written: int
     rejected: int
 
 
+class HoldoutInfo(_Record):
+    """The other folder of a build with a holdout.
+
+    `rows_read` are the rows of the whole build; `other_rows` are the examples in the other folder, called `other`.
+    """
+
+    part: Literal["train", "holdout"]
+    share: float
+    seed: int
+    rows_read: int
+    other: str
+    other_rows: int
+
+
 class Manifest(_Record):
     """The content of `manifest.json`, written last: a folder that has one is complete.
 
-    `shards` and `files` hold the hash of what lies beside it. README.md is not among them: it is there to be edited.
+    `first_row` is the number in its split of the first row read, from which ids are counted. `shards` and `files` hold
+    the hash of what lies beside it. README.md is not among them: it is there to be edited.
     `digest` is over all other fields, so that a manifest changed by hand, or hashes that were made to fit, are found.
     """
 
@@ -78,6 +93,18 @@ class Manifest(_Record):
     shards: list[ShardInfo]
     files: dict[str, str] = Field(default_factory=dict)
     statistics: dict[str, Any]
+    first_row: int = Field(default=0, exclude_if=lambda number: number == 0)
+    holdout: HoldoutInfo | None = Field(default=None, exclude_if=lambda info: info is None)
+
+    @property
+    def held_out(self) -> int:
+        """Rows that were read for this folder and written to its holdout."""
+        return self.holdout.other_rows if self.holdout is not None and self.holdout.part == "train" else 0
+
+    @property
+    def last_row(self) -> int:
+        """The number after the last that an id can have; `first_row` is the first."""
+        return self.first_row + (self.counts.rows_read if self.holdout is None else self.holdout.rows_read)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

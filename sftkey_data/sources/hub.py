@@ -4,11 +4,12 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
-from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources.parquet import media_columns
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.sources.arrow_rows import as_written, media_columns, narrow_columns
 from sftkey_data.sources.readers import Record
 
 
@@ -37,6 +38,52 @@ def load(name: str, split: str) -> Any:
         raise SFTKeyError(f"dataset {name!r} (split {split!r}) could not be loaded: {_said(cause or error)}") from None
 
 
+def table_files(name: str, split: str) -> tuple[str, ...] | None:
+    """The files of a split of a local folder of plain tables, in the order in which `datasets` reads them.
+
+    None where the folder says more than its files do (types of columns, options of a reader), or holds other files.
+    What `datasets` makes of a table it guesses from the cells: `007` becomes 7, a date becomes a time.
+
+    Raises:
+        SFTKeyError: There is no such split, or no data.
+    """
+    import datasets
+
+    folder, _, subset = name.partition(":")
+    if not Path(folder).is_dir():
+        return None
+    try:
+        with _torch_unknown():
+            builder = datasets.load_dataset_builder(folder, subset or None)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise SFTKeyError(f"dataset {name!r} (split {split!r}) could not be loaded: {_said(error)}") from None
+    if _says_types(Path(folder)) or not _is_plain(builder.config):
+        return None
+    files = {str(key): tuple(map(str, paths)) for key, paths in (builder.config.data_files or {}).items()}
+    if split not in files:
+        known = ", ".join(files)
+        raise SFTKeyError(f"dataset {name!r}: unknown split {split!r}{nearest(split, files)}; its splits: {known}")
+    return files[split]
+
+
+def _says_types(folder: Path) -> bool:
+    """Whether a dataset card, or what stood for one before, says the types of the columns."""
+    card = folder / "README.md"
+    return (folder / "dataset_infos.json").is_file() or (
+        card.is_file() and "dataset_info:" in card.read_text(encoding="utf-8", errors="replace")
+    )
+
+
+def _is_plain(config: Any) -> bool:
+    """Whether the options of a reader of tables are its own, but for a separator that the files' names say."""
+    if type(config).__name__ not in ("JsonConfig", "CsvConfig", "ParquetConfig", "ArrowConfig"):
+        return False
+    default = type(config)(name=config.name)
+    ours = ("data_files", "data_dir", "version", "description", "sep", "delimiter")
+    options = [field.name for field in fields(config) if field.name not in ours]
+    return all(getattr(config, option) == getattr(default, option) for option in options)
+
+
 def read_hub_rows(dataset: Any, label: str) -> Iterator[Record]:
     """Its rows as records.
 
@@ -45,10 +92,12 @@ def read_hub_rows(dataset: Any, label: str) -> Iterator[Record]:
     """
     number = 0
     try:
-        media = media_columns(dataset.features.arrow_schema)
+        schema = dataset.features.arrow_schema
+        media, narrow = media_columns(schema), narrow_columns(schema)
         for number, row in enumerate(dataset if len(dataset) else (), start=1):  # iterating over none fails
             paths = {column: row[column] and {"path": row[column]["path"]} for column in media}
-            yield Record(label, number, row | paths)
+            numbers = {column: as_written(row[column], kind) for column, kind in narrow.items()}
+            yield Record(label, number, row | paths | numbers)
     except (ValueError, OverflowError, OSError) as error:
         raise SFTKeyError(f"{label}: row {number + 1} cannot be read: {_said(error)}") from None
 

@@ -5,7 +5,7 @@ workers. Of a plain `.jsonl` a piece is a range of bytes, which its worker reads
 travel with the piece.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import IO
@@ -15,6 +15,7 @@ import numpy as np
 from sftkey_data.arrays import Int64s
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.source import Record, Source
+from sftkey_data.sources.split_slices import Window
 
 CUT_BYTES = 2**22  # read at a time while line ends are looked for
 
@@ -31,6 +32,7 @@ class Piece:
         start: First byte.
         stop: Byte after the last one.
         line: Line number of the first byte, 1-based.
+        skip: Rows after `start` that come before the first one.
         records: The rows themselves.
         dropped: Indices of rows that repeat an earlier question and are not wanted.
     """
@@ -42,6 +44,7 @@ class Piece:
     start: int = 0
     stop: int = 0
     line: int = 1
+    skip: int = 0
     records: tuple[Record, ...] = ()
     dropped: frozenset[int] = frozenset()
 
@@ -50,11 +53,17 @@ class Piece:
         if self.source is None:
             return enumerate(self.records, start=self.first)
         records = sources.read_source_lines(self.source, self.start, self.stop, self.line)
-        return enumerate(islice(records, self.num_rows), start=self.first)
+        return enumerate(islice(records, self.skip, self.skip + self.num_rows), start=self.first)
 
 
 def cut(
-    inputs: Iterable[Source] | Iterable[Record], *, max_rows: int, max_bytes: int, limit: int | None
+    inputs: Iterable[Source] | Iterable[Record],
+    *,
+    max_rows: int,
+    max_bytes: int,
+    limit: int | None,
+    windows: Sequence[Window] = (),
+    first: int = 0,
 ) -> Iterator[Piece]:
     """Cut sources (or the rows of a generated set) into pieces, in order, numbered from 0.
 
@@ -63,15 +72,50 @@ def cut(
         max_rows: Rows of a piece at most.
         max_bytes: A piece of a file ends with the row that reaches so many bytes.
         limit: Rows of all pieces together at most; all when None.
+        windows: Of sources, the rows that are wanted of each split; all when empty.
+        first: Index of the first row.
     """
-    number = first = 0
-    for item in _runs(inputs, max_rows, max_bytes):
-        kept = item.num_rows if limit is None else min(item.num_rows, limit - first)
+    number, index = 0, first
+    for item in _wanted(inputs, windows, max_rows, max_bytes):
+        kept = item.num_rows if limit is None else min(item.num_rows, limit - (index - first))
         if kept:
-            yield replace(item, number=number, first=first, num_rows=kept, records=item.records[:kept])
-            number, first = number + 1, first + kept
-        if limit is not None and first >= limit:
+            yield replace(item, number=number, first=index, num_rows=kept, records=item.records[:kept])
+            number, index = number + 1, index + kept
+        if limit is not None and index - first >= limit:
             return
+
+
+def count_rows(source: Source) -> int:
+    """How many rows a source has; lines are counted without parsing them."""
+    if source.kind == "dataset" or not sources.is_plain_lines(source):
+        return sources.count_records(source)
+    return sum(run.num_rows for run in _runs([source], 10**9, 2**62))
+
+
+def _wanted(
+    inputs: Iterable[Source] | Iterable[Record], windows: Sequence[Window], max_rows: int, max_bytes: int
+) -> Iterator[Piece]:
+    if not windows:
+        yield from _runs(inputs, max_rows, max_bytes)
+        return
+    chosen = [source for source in inputs if isinstance(source, Source)]
+    for window in windows:
+        runs = _runs([source for source in chosen if source.split == window.base], max_rows, max_bytes)
+        yield from _inside(runs, window)
+
+
+def _inside(runs: Iterator[Piece], window: Window) -> Iterator[Piece]:
+    """The runs, numbered from the first row of the split, as far as they lie in the window."""
+    begin = 0
+    for run in runs:
+        end = begin + run.num_rows
+        low, high = max(begin, window.start), end if window.stop is None else min(end, window.stop)
+        if low < high:
+            records = run.records[low - begin : high - begin]
+            yield replace(run, skip=low - begin, num_rows=high - low, records=records)
+        if window.stop is not None and end >= window.stop:
+            return
+        begin = end
 
 
 def _runs(inputs: Iterable[Source] | Iterable[Record], max_rows: int, max_bytes: int) -> Iterator[Piece]:

@@ -7,9 +7,11 @@ A row that cannot be read where its neighbours can (a line of broken JSON, a byt
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from itertools import chain
 from typing import IO, Any, Literal, NamedTuple
 
@@ -22,6 +24,7 @@ MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 MAX_ROW_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
 MAX_INTEGER_DIGITS = 4_300  # beyond, Python refuses to read or write it (sys.int_info.default_max_str_digits)
 BAD_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
+SURE_CHARACTERS = 15  # every number of so many digits survives a float
 QUOTED = re.compile(r'"[^"]*"')
 BLANK = b" \t\r\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -84,7 +87,7 @@ def refuse_other_content(start: bytes, name: str) -> None:
 
 def read_jsonl(file: IO[bytes], name: str, first: int = 1) -> Iterator[Record]:
     """A row per line; blank lines are none."""
-    decode = msgspec.json.decode
+    decode = msgspec.json.Decoder(float_hook=exact_float).decode
     for number, line in enumerate(file, start=first):
         if line.strip():
             try:
@@ -107,7 +110,24 @@ def _parse_line(line: bytes) -> Any:
 
 
 def _parse_json(text: str) -> Any:
-    return json.loads(text, parse_int=_integer)
+    return json.loads(text, parse_int=_integer, parse_float=exact_float)
+
+
+def exact_float(written: str) -> float | Decimal:
+    """A JSON number with a point or an exponent: a float, or a decimal where a float would be another number.
+
+    `1.00000000000000000001` is not 1, `1E400` is no infinity, and no float is 1e23.
+    """
+    number = float(written)
+    if len(written) <= SURE_CHARACTERS and "e" not in written and "E" not in written:
+        return number
+    try:
+        exact = Decimal(written)
+    except InvalidOperation:  # an exponent of 19 digits
+        return math.nan
+    if not math.isfinite(number) or Decimal(repr(number)) != exact:
+        return exact
+    return number if not number.is_integer() or int(number) == exact else exact
 
 
 def _integer(digits: str) -> int | float:
@@ -147,7 +167,7 @@ def _read_list(content: bytes, name: str) -> Iterator[Record]:
 def _if_damaged(row: Any, reason: str) -> Any:
     if (deep := _if_deep(row)) is not row:
         return deep
-    text = json.dumps(row, ensure_ascii=False)
+    text = json.dumps(row, ensure_ascii=False, default=str)
     return BrokenRow("invalid_utf8", reason, _escaped(text)) if BAD_BYTE.search(text) else row
 
 

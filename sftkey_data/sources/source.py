@@ -1,19 +1,24 @@
-"""Reading rows: local files and URLs in five formats (each also gzipped), folders in the hub's layout, and hub ids."""
+"""Reading rows: local files and URLs in six formats (each also gzipped), folders in the hub's layout, and hub ids."""
 
+import difflib
 import gzip
 import hashlib
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract.fields import field_names, has_field
 from sftkey_data.extract.parts import Row
 from sftkey_data.sources import hub
+from sftkey_data.sources.arrow_rows import read_arrow, seekable
 from sftkey_data.sources.parquet import read_parquet
 from sftkey_data.sources.readers import (
     BrokenRow,
@@ -27,8 +32,10 @@ from sftkey_data.sources.readers import (
 from sftkey_data.sources.readers import Record as Record  # the word that the other modules know it by
 from sftkey_data.storage.file_bytes import file_size, open_read, read_range
 
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 SPLIT_NAMES = ("train", "test", "validation", "dev")
+SHARD_OF = re.compile(r"-\d+-of-\d+$")  # as the hub's files are numbered
+CLOSE_SPLIT = 0.74  # `tset` and `test` are as close as 0.75
 FIRST_ROWS = 100  # one of which must have every column
 MAX_NAMED = 20  # columns in a message
 
@@ -40,7 +47,7 @@ class Source:
     Args:
         name: As the user wrote it.
         kind: `file` (local or URL) or `dataset` (a folder in the hub's layout, or a hub id).
-        split: The split read from a dataset, or the label of a file's rows.
+        split: The split read from a dataset, or the label of a file's rows; a name, never a slice.
         fields: Column names of a csv or tsv without a header, else None.
         stamp: Size and time of change of a local file when it was found, see `refuse_changed`.
     """
@@ -75,7 +82,7 @@ def find_source(name: str, split: str | None) -> Source:
     if _format(name) not in FORMATS:
         found = Path(name).suffix
         raise SFTKeyError(f"input {name}: unknown format {found!r}, expected {', '.join(FORMATS)}, each also .gz")
-    return Source(name, "file", split or _split_from(Path(name)), stamp=_stamp(name))
+    return Source(name, "file", split or named_split(name) or "train", stamp=_stamp(name))
 
 
 def refuse_changed(source: Source) -> None:
@@ -127,7 +134,8 @@ def read_source(source: Source) -> Iterator[Record]:
         SFTKeyError: Content that is broken as a whole, with the file and the line.
     """
     if source.kind == "dataset":
-        yield from hub.read_hub_rows(hub.load(source.name, source.split), source.label)
+        files = _table_files(source)
+        yield from _rows_of_files(files, source.label) if files else _hub_rows(source)
         return
     with _open(source.name) as file:
         try:
@@ -137,11 +145,27 @@ def read_source(source: Source) -> Iterator[Record]:
     refuse_changed(source)
 
 
+def _table_files(source: Source) -> list[Source] | None:
+    """The files of a folder of plain tables; None for any other set."""
+    names = hub.table_files(source.name, source.split)
+    known = names is not None and all(_format(name) in FORMATS for name in names)
+    return [Source(name, "file", source.split, stamp=_stamp(name)) for name in names or ()] if known else None
+
+
+def _rows_of_files(files: Sequence[Source], label: str) -> Iterator[Record]:
+    rows = chain.from_iterable(map(read_source, files))
+    return (Record(label, number, record.row) for number, record in enumerate(rows, start=1))
+
+
+def _hub_rows(source: Source) -> Iterator[Record]:
+    return hub.read_hub_rows(hub.load(source.name, source.split), source.label)
+
+
 def _read_file(file: IO[bytes], source: Source) -> Iterator[Record]:
     name, suffix = source.name, _format(source.name)
-    if suffix == ".parquet":
-        plain = file.seekable() and not name.endswith(".gz")
-        return read_parquet(file if plain else io.BytesIO(file.read()), name)
+    if suffix in (".parquet", ".arrow"):
+        read = read_parquet if suffix == ".parquet" else read_arrow
+        return read(seekable(file, name), name)
     refuse_other_content(cast(io.BufferedReader, file).peek(8)[:8], name)
     if suffix == ".json":
         return read_json(file, name)
@@ -184,6 +208,9 @@ def source_fingerprint(source: Source) -> tuple[str, int | None]:
     where counting would cost more.
     """
     if source.kind == "dataset":
+        if files := _table_files(source):
+            digests, counts = zip(*map(source_fingerprint, files), strict=True)
+            return hashlib.sha256("".join(digests).encode()).hexdigest(), None if None in counts else sum(counts)
         dataset = hub.load(source.name, source.split)
         return str(dataset._fingerprint), len(dataset)
     digest, lines = hashlib.sha256(), 0
@@ -193,6 +220,13 @@ def source_fingerprint(source: Source) -> tuple[str, int | None]:
             lines += chunk.count(b"\n")
     has_lines = _format(source.name) in (".jsonl", ".tsv") and not source.name.endswith(".gz")
     return digest.hexdigest(), lines if has_lines else None
+
+
+def count_records(source: Source) -> int:
+    """How many rows a source has, by reading it; of a set of the hub, by asking it."""
+    if source.kind == "dataset" and not _table_files(source):
+        return len(hub.load(source.name, source.split))
+    return sum(1 for _ in read_source(source))
 
 
 def source_bytes(source: Source) -> int | None:
@@ -212,7 +246,7 @@ def check_first_rows(source: Source, required: Sequence[str]) -> None:
         num_read += 1
         if not isinstance(record.row, dict):
             unused = unused or f"{record.where}: {unusable(record.row)}"
-        elif all(column in record.row for column in required):
+        elif all(has_field(record.row, column) for column in required):
             return
         else:
             first, num_seen = first or record.row, num_seen + 1
@@ -225,9 +259,10 @@ def check_first_rows(source: Source, required: Sequence[str]) -> None:
 
 
 def _refuse_columns(source: Source, required: Sequence[str], found: Row) -> None:
-    column = next(column for column in required if column not in found)
+    column = next(column for column in required if not has_field(found, column))
+    hint = nearest(column, field_names(found))
     named = ", ".join(map(repr, list(found)[:MAX_NAMED])) + ", …" * (len(found) > MAX_NAMED)
-    raise SFTKeyError(f"{source.name}: column {column!r} is missing{nearest(column, found)}; found: {named or 'none'}")
+    raise SFTKeyError(f"{source.name}: column {column!r} is missing{hint}; found: {named or 'none'}")
 
 
 def _open(name: str, compression: str | None = "infer") -> IO[bytes]:
@@ -244,9 +279,22 @@ def _format(name: str) -> str:
     return Path(name.removesuffix(".gz")).suffix.lower()
 
 
-def _split_from(path: Path) -> str:
-    stem = path.name.split(".")[0].lower()
-    return stem if stem in SPLIT_NAMES else "train"
+def named_split(name: str) -> str | None:
+    """The split that a file's name says: `test.jsonl`, `test.csv.gz` and `test-00000-of-00002.parquet` say test."""
+    stem = SHARD_OF.sub("", Path(name).name.split(".")[0].lower())
+    return stem if stem in SPLIT_NAMES else None
+
+
+def refuse_misspelt(split: str) -> None:
+    """Refuse a label for a file's rows that reads like a known split, as `tset` does; a name of one's own is taken.
+
+    Raises:
+        SFTKeyError: With the split that was probably meant.
+    """
+    if split not in SPLIT_NAMES and not any(known in split for known in SPLIT_NAMES):
+        close = difflib.get_close_matches(split.lower(), SPLIT_NAMES, n=1, cutoff=CLOSE_SPLIT)
+        if close:
+            raise SFTKeyError(f"--split {split!r}: no such split (did you mean {close[0]!r}?)")
 
 
 def _looks_like_hub_id(name: str) -> bool:

@@ -36,7 +36,7 @@ def _check_sums(prepared: Prepared) -> None:
     manifest, counts = prepared.manifest, prepared.manifest.counts
     rows, rejects = sum(shard.rows for shard in manifest.shards), sum(manifest.rejects.values())
     sums = {
-        "written + rejected": (counts.rows_read, counts.written + counts.rejected),
+        "written + rejected + held out": (counts.rows_read, counts.written + counts.rejected + manifest.held_out),
         "rows of the shards": (counts.written, rows),
         "rejects by reason": (counts.rejected, rejects),
     }

@@ -32,8 +32,11 @@ def fact_faults(batch: pa.RecordBatch, before: int, manifest: Manifest) -> tuple
             faults[row] = "id stands twice"
         elif number < previous:
             faults[row] = f"id out of order or twice: it follows number {previous}"
-        elif number >= manifest.counts.rows_read:
-            faults[row] = f"the id's number is {number}, but only {manifest.counts.rows_read} rows were read"
+        elif number < manifest.first_row:
+            faults[row] = f"the id's number is {number}, but the first row read has number {manifest.first_row}"
+        elif number >= manifest.last_row:
+            num_rows = manifest.last_row - manifest.first_row
+            faults[row] = f"the id's number is {number}, but only {num_rows} rows were read"
         previous = number
     return faults, numbers
 

@@ -83,7 +83,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     counts = manifest.counts
     return {
         "dataset": f"{manifest.dataset} ({manifest.split})",
-        "rows": f"{counts.rows_read:,} read, {counts.written:,} written, {counts.rejected:,} rejected",
+        "rows": f"{counts.rows_read:,} read, {counts.written:,} written, {counts.rejected:,} rejected"
+        + f", {manifest.held_out:,} held out" * (manifest.held_out > 0),
         "tokenizer": Path(manifest.tokenizer.name).name if manifest.tokenizer else "none, text only",
         "template": manifest.template.name,
         "Key share": f"{manifest.statistics['key_share']:.2%} of the completions' {manifest.statistics['unit']}",

@@ -103,7 +103,8 @@ def as_text(statistics: Statistics) -> str:
     manifest, counts = statistics.manifest, statistics.manifest.counts
     lines = [
         f"{manifest.dataset} ({manifest.split}), template {manifest.template.name}",
-        f"{counts.rows_read} read, {counts.written} written, {counts.rejected} rejected",
+        f"{counts.rows_read} read, {counts.written} written, {counts.rejected} rejected"
+        + f", {manifest.held_out} held out" * (manifest.held_out > 0),
         "",
         *_aligned([[f"per example, in {statistics.unit}", "mean", *TABLE_QUANTILES], *_length_rows(statistics)]),
         "",

@@ -1,6 +1,7 @@
 """Multiple choice and truth values as the datasets share them, and what each dataset refuses."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ def test_letter_and_text_is_the_listed_line_of_the_letter(name: str) -> None:
         ("scienceqa", {"image": {"bytes": None, "path": "image.png"}}, "has_image"),
         ("scienceqa", {"lecture": "", "solution": " "}, "missing_cot"),
         ("scienceqa", {"answer": "1"}, "wrong_type"),
+        ("scienceqa", {"answer": True}, "wrong_type"),
+        ("scienceqa", {"answer": 0.5}, "wrong_type"),
         ("scienceqa", {"answer": 2}, "wrong_choice"),
         ("medmcqa", {"cop": -1}, "wrong_choice"),
         ("medmcqa", {"cop": True}, "wrong_type"),
@@ -140,6 +143,12 @@ def test_a_row_that_cannot_be_used_is_rejected_under_a_reason(name: str, changes
 def test_medmcqa_counts_options_from_zero_unless_told() -> None:
     assert parts_of("medmcqa", first_row("medmcqa", cop=1)).key == "B"
     assert parts_of("medmcqa", first_row("medmcqa", cop=1), first_option="1").key == "A"
+
+
+@pytest.mark.parametrize("index", [1, 1.0, Decimal("1.00")], ids=str)
+def test_an_index_is_the_same_whatever_kind_of_cell_holds_it(index: object) -> None:
+    assert parts_of("scienceqa", first_row("scienceqa", choices=[2.0, 0.5], answer=index)).key == "B"
+    assert parts_of("scienceqa", first_row("scienceqa", choices=[2.0, 0.5], answer=index)).choices == ("2", "0.5")
 
 
 def test_scienceqa_may_leave_the_lecture_out() -> None:

@@ -1,0 +1,110 @@
+"""The folders that a build fills: OUT and, where questions are held out, OUT-holdout."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftkey_data.build.work import PLAN
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import MANIFEST, Manifest
+from sftkey_data.storage.output_folder import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A folder by its final name, and where it is filled until it is whole."""
+
+    final: Folder
+    half: Folder
+
+    @property
+    def title(self) -> str:
+        """The last part of its name."""
+        return self.final.url.rstrip("/").rpartition("/")[2]
+
+    def is_finished(self) -> bool:
+        """Whether it is whole and only waits for its name."""
+        return self.half.exists() and MANIFEST in self.half.names()
+
+    def is_begun(self, fingerprint: str) -> bool:
+        """Whether pieces of this plan may lie there."""
+        half = self.half
+        return half.exists() and PLAN in half.names() and half.read_bytes(PLAN) == fingerprint.encode()
+
+    def publish(self) -> None:
+        """Give it its final name."""
+        self.half.publish(self.final, last=MANIFEST)
+
+    def manifest(self, fingerprint: str) -> Manifest | None:
+        """The manifest of the folder, if it is whole, published or not, and of the same command over the same files.
+
+        What lies half done decides, not what it will replace.
+        """
+        folder = self.half if self.half.exists() else self.final
+        if not folder.exists() or MANIFEST not in folder.names():
+            return None
+        try:
+            found = Manifest.model_validate_json(folder.read_bytes(MANIFEST))
+        except ValueError:  # broken: it is built anew
+            return None
+        return found if found.fingerprint == fingerprint else None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutputs:
+    """Where a build writes; `held` gets what is held out, and is published first."""
+
+    main: Output
+    held: Output | None
+
+    @property
+    def all(self) -> tuple[Output, ...]:
+        """The folders that there are."""
+        return (self.main,) if self.held is None else (self.main, self.held)
+
+    def open(self, fingerprint: str) -> None:
+        """Keep the pieces of an interrupted build of the same plan; begin anew otherwise."""
+        if not all(one.is_begun(fingerprint) for one in self.all):
+            self.clear()
+            for one in self.all:
+                one.half.write_bytes(PLAN, fingerprint.encode())
+
+    def clear(self) -> None:
+        """Remove what is unfinished."""
+        for one in self.all:
+            if one.half.exists():
+                one.half.clear()
+
+    def publish(self) -> None:
+        """Give them their final names, that of the build last: where it is, the holdout is."""
+        for one in reversed(self.all):
+            if one.half.exists():
+                one.publish()
+
+
+def outputs_of(out: str, *, with_holdout: bool) -> BuildOutputs:
+    """The folders of a build that was asked to write `out`."""
+    held = _output(f"{out.rstrip('/')}-holdout") if with_holdout else None
+    return BuildOutputs(_output(out), held)
+
+
+def refuse_outputs(outputs: BuildOutputs, *, overwrite: bool) -> None:
+    """Refuse to write over something; say where a holdout of another build stays beside what is written over.
+
+    Raises:
+        SFTKeyError: An output is a file, or a folder that is not empty.
+    """
+    for one in outputs.all:
+        if Path(one.final.url).is_file():
+            raise SFTKeyError(f"output {one.final.url} is a file, expected a folder")
+        if not overwrite and one.final.exists() and one.final.names():
+            raise SFTKeyError(
+                f"output folder {one.final.url} is not empty: name another --out, or replace it with --overwrite"
+            )
+    stale = Folder(f"{outputs.main.final.url.rstrip('/')}-holdout")
+    if overwrite and outputs.held is None and stale.exists():
+        sys.stderr.write(f"warning: {stale.url} is of another build: its questions may be trained on now\n")
+
+
+def _output(url: str) -> Output:
+    return Output(Folder(url), Folder(f"{url.rstrip('/')}.partial"))

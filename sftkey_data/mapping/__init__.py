@@ -1,0 +1,1 @@
+"""A user's TOML file as an extractor: a small closed vocabulary."""

@@ -1,0 +1,22 @@
+"""Which examples are held out: a share of the questions, whatever their order, so that none is on both sides."""
+
+from dataclasses import dataclass
+
+import xxhash
+
+from sftkey_data.extract.parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """A share of all questions, drawn by their hash under a seed; a smaller share is part of a larger one."""
+
+    share: float
+    seed: int = 0
+
+    def holds(self, parts: Parts) -> bool:
+        """Whether an example is held out; white space in its question, and in the turns before it, is no matter."""
+        turns = [parts.prompt, *(text for turn in parts.history for text in turn)]
+        content = "\0".join(" ".join(text.split()) for text in turns)
+        found = xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass"), seed=self.seed)
+        return int(found) < self.share * 2.0**64

@@ -41,13 +41,18 @@ def rejects_name(number: int) -> str:
     return f"rejects-{number:05d}.jsonl"
 
 
+def left_out_name(number: int) -> str:
+    """Name of what a piece's examples leave out of their rows."""
+    return f"left-out-{number:05d}.jsonl"
+
+
 def hashes_name(number: int) -> str:
     """Name of the hashes of a piece's questions, for counting duplicates over all pieces."""
     return f"questions-{number:05d}.npy"
 
 
 def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
-    """Prepare a piece and write its shard, rejects, question hashes and tally, the tally last.
+    """Prepare a piece and write its shard, rejects, what was left out, question hashes and tally, the tally last.
 
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
     until they are whole.
@@ -56,11 +61,13 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder) -> UnitTally:
     tally = UnitTally(file=shard_name(piece.number))
     try:
         with folder.appearing_path(tally.file) as path:
-            rejects, hashes = _write_shard(piece, recipe, path, tally)
+            rejects, left_out, hashes = _write_shard(piece, recipe, path, tally)
             tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
     finally:
         gc.enable()
     folder.write_bytes(rejects_name(piece.number), rejects)
+    if left_out:
+        folder.write_bytes(left_out_name(piece.number), left_out)
     # sorted: counting duplicates cuts slices out of it by bisection
     folder.write_bytes(hashes_name(piece.number), np.sort(hashes).tobytes())
     folder.write_bytes(tally_name(piece.number), tally.model_dump_json().encode())
@@ -74,9 +81,12 @@ def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
     return question_hashes(records, recipe.dataset)
 
 
-def _write_shard(piece: Piece, recipe: Preparation, path: Path, tally: UnitTally) -> tuple[bytes, NDArray[np.uint64]]:
+def _write_shard(
+    piece: Piece, recipe: Preparation, path: Path, tally: UnitTally
+) -> tuple[bytes, bytes, NDArray[np.uint64]]:
+    """Write a piece's shard and counts: the lines of its rejects, of what it leaves out, and its questions' hashes."""
     schema = shard_schema(tokenized=recipe.encoder is not None)
-    rejects, hashes = list[bytes](), [np.empty(0, np.uint64)]
+    rejects, left_out, hashes = list[bytes](), list[bytes](), [np.empty(0, np.uint64)]
     records = piece.read()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in _batches(records):
@@ -84,16 +94,18 @@ def _write_shard(piece: Piece, recipe: Preparation, path: Path, tally: UnitTally
             if unit.table.num_rows:
                 writer.write_table(unit.table)
             rejects += [_as_json(reject) for reject in unit.rejects]
+            left_out += [_as_json(entry) for entry in unit.left_out]
             hashes.append(unit.hashes)
             tally.add(
                 unit.table,
                 unit.lengths,
                 sources=[record.source for _, record in batch],
                 reasons=[reject["reason"] for reject in unit.rejects],
+                left_out=unit.left_out,
                 shortened=unit.shortened,
             )
     _refuse_other_number(piece, tally.read)
-    return b"".join(rejects), np.concatenate(hashes)
+    return b"".join(rejects), b"".join(left_out), np.concatenate(hashes)
 
 
 def _refuse_other_number(piece: Piece, found: int) -> None:

@@ -81,12 +81,14 @@ def page_data(directory: Path | str, num: int | None) -> dict[str, Any]:
 
 def _facts(manifest: Manifest) -> dict[str, str]:
     counts = manifest.counts
+    left_out = manifest.statistics.get("left_out")
     return {
         "dataset": f"{manifest.dataset} ({manifest.split})",
         "rows": f"{counts.rows_read:,} read, {counts.written:,} written, {counts.rejected:,} rejected",
         "tokenizer": Path(manifest.tokenizer.name).name if manifest.tokenizer else "none, text only",
         "template": manifest.template.name,
         "Key share": f"{manifest.statistics['key_share']:.2%} of the completions' {manifest.statistics['unit']}",
+        **({"left out": ", ".join(f"{name} in {n:,}" for name, n in left_out.items())} if left_out else {}),
     }
 
 

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pydantic import BaseModel
 
 import sftkey_data
-from sftkey_data.build.build_config import BuildConfig, checked, config_json
+from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.contamination import load_evaluation_sets
@@ -47,6 +47,8 @@ class Plan:
     tokenizer: TokenizerInfo | None
     options: BaseModel | None
     shard_bytes: int
+    said: str = ""
+    """What the first rows decided, for the terminal."""
 
     @property
     def unconfirmed(self) -> TokenizerFile | None:
@@ -120,10 +122,13 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     if from_file and config.tokenizer is not None:
         prefetch(config.tokenizer)
     dataset = load_dataset(config.source)
-    template = load_template(config.template)
+    if config.template is not None:
+        load_template(config.template)
     options = parse_options(dataset, config.options)
-    dataset = bind(dataset, options)
     inputs = _find_inputs(dataset, config)
+    config, options, said = _settled(config, dataset, inputs, options)
+    template = load_template(config.template or USUAL_TEMPLATE)
+    dataset = bind(dataset, options)
     split = _one_split(inputs) if inputs else (config.split or "train")
     for source in inputs:
         sources.check_first_rows(source, dataset.columns)
@@ -147,7 +152,23 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
             tokenizer=info,
             options=options,
             shard_bytes=config.shard_bytes or _shard_bytes(inputs),
+            said=said,
         )
+
+
+def _settled(
+    config: BuildConfig, dataset: Dataset, inputs: tuple[Source, ...], options: BaseModel | None
+) -> tuple[BuildConfig, BaseModel | None, str]:
+    """The configuration with nothing left open: what it does not name, the first rows of each input decide."""
+    own, said = None, ""
+    if dataset.settle is not None:
+        records = (islice(sources.read_source(source), sources.FIRST_ROWS) for source in inputs)
+        rows = [record.row for record in chain.from_iterable(records) if isinstance(record.row, dict)]
+        settled, said = dataset.settle(options, rows)
+        changed = {name: value for name, value in settled if value != getattr(options, name)}
+        config = replace(config, options={**config.options, **changed})
+        own, options = settled.output_template(), settled
+    return replace(config, template=config.template or own or USUAL_TEMPLATE), options, said
 
 
 def make_recipe(

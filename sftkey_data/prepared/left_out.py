@@ -15,7 +15,7 @@ def left_out_lines(manifest: Manifest) -> list[str]:
     lines = []
     for name, n in manifest.statistics.get("left_out", {}).items():
         what = (
-            f"{name.removeprefix(FLAG)!r} says something about training that {manifest.dataset!r} does not read"
+            f"{name.removeprefix(FLAG)!r} is set, and {manifest.dataset!r} does not use it"
             if name.startswith(FLAG)
             else f"{name.replace('_', ' ')} left out"
         )

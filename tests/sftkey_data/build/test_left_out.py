@@ -46,7 +46,7 @@ def test_a_flag_that_the_reader_does_not_use_is_named_once_with_its_count(tmp_pa
     out = str(tmp_path / "out")
     said = run("build", "gsm8k", "--input", rows_file(tmp_path, *rows), "--out", out).stderr
     assert said.count("'weight'") == said.count("'is_correct'") == 1
-    assert "2 of 4 examples: 'weight' says something about training that 'gsm8k' does not read" in said
+    assert "2 of 4 examples: 'weight' is set, and 'gsm8k' does not use it; the first is gsm8k/train/1" in said
     assert read_manifest(out).statistics["left_out"] == {"flag:is_correct": 1, "flag:weight": 2}
     assert "flag:weight" in run("stats", out).stdout
     assert "not in the example: flag:weight: 'weight is 0'" in run("show", out, "--id", "gsm8k/train/2").stdout

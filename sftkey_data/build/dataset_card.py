@@ -142,7 +142,7 @@ def _rejects(manifest: Manifest) -> str:
 def _left_out(manifest: Manifest) -> list[str]:
     """What the rows hold and the examples do not, where there is such."""
     rows = "".join(f"| {_text(name)} | {n} |\n" for name, n in manifest.statistics.get("left_out", {}).items())
-    return [f"| in the rows, not in the examples (`{LEFT_OUT}`) | examples |\n|---|---:|\n{rows}"] if rows else []
+    return [f"| left out of the rows (`{LEFT_OUT}`) | examples |\n|---|---:|\n{rows}"] if rows else []
 
 
 def _use(manifest: Manifest) -> str:

@@ -1,7 +1,9 @@
 """The turns of a conversation in any of the layouts that chats are kept in."""
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,7 +23,8 @@ TOOL_ROLES = frozenset(
 TOOL_KEYS = ("tool_calls", "function_call", "tool_call")
 TOOLS_ARE_NOT_READ = "tools are not read: leave such rows out, or write call and result as text with a ./mine.py"
 
-TURN_COLUMNS = ("messages", "conversations", "conversation")
+TURN_COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "contents")
+TEXT_KEYS = ("content", "value", "parts")  # OpenAI, ShareGPT, Gemini
 PAIRS = (
     ("prompt", "completion"),  # TRL
     ("prompt", "response"),
@@ -29,6 +32,9 @@ PAIRS = (
     ("instruction", "response"),
     ("query", "response"),
     ("question", "response"),
+    ("question", "answer"),
+    ("problem", "solution"),
+    ("problem", "generated_solution"),
     ("input", "output"),
 )
 CONTEXT = ("input", "context")  # what an instruction is about
@@ -81,7 +87,7 @@ def read_turns(row: Row, column: str = "", reasoning: str = "") -> list[Turn]:
 def _found(row: Row, column: str, reasoning: str) -> Iterator[Turn]:
     if column and row.get(column) is None:
         raise Reject("missing_column", f"expected turns or a completion in {column!r}, found {_names(row)}")
-    name = column or next((name for name in TURN_COLUMNS if row.get(name) is not None), None)
+    name = column or next((name for name in TURN_COLUMNS if _may_hold_turns(row.get(name), name)), None)
     if name is not None and not (column and isinstance(row[name], str)):
         listed = list(_listed(row[name], name, reasoning))
         if column and not any(
@@ -102,16 +108,21 @@ def _found(row: Row, column: str, reasoning: str) -> Iterator[Turn]:
         yield from _side(row, pair[1], "assistant", reasoning)
 
 
+def _may_hold_turns(value: object, name: str) -> bool:
+    """Whether a column is that of the turns; `turns` may hold their number as well."""
+    return value is not None and (isinstance(value, list) or name in TURN_COLUMNS[:2])
+
+
 def _refuse_layout(row: Row) -> None:
     if row.get("rejected") is not None and row.get("chosen") is not None:
         raise Reject(
             "preference_row", "the columns chosen and rejected hold two answers: --set turns=chosen reads the first"
         )
-    pairs = ", ".join(f"{prompt} with {completion}" for prompt, completion in PAIRS)
     raise Reject(
         "missing_column",
-        f"expected 'messages' or 'conversations', or two of {pairs}; found {_names(row)}: name the column with the "
-        "turns by --set turns=COLUMN, or map the columns in a ./mine.toml",
+        f"expected turns in 'messages' or 'conversations', or a pair as 'prompt' with 'completion' or 'instruction' "
+        f"with 'output'; found {_names(row)}: name the column with the turns by --set turns=COLUMN, or map the columns "
+        "in a ./mine.toml",
     )
 
 
@@ -148,6 +159,9 @@ def _history(row: Row) -> Iterator[Turn]:
 
 
 def _listed(turns: object, column: str, reasoning: str) -> Iterator[Turn]:
+    if isinstance(turns, str) and turns.lstrip().startswith("["):  # JSON in a table's cell
+        with suppress(ValueError, RecursionError):
+            turns = json.loads(turns)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         of = f"a list of {type(turns[0]).__name__}" if isinstance(turns, list) and turns else type(turns).__name__
         raise Reject("wrong_type", f"{column} must be a list of turns, found {of}")
@@ -159,7 +173,7 @@ def _turn(turn: dict[str, Any], place: str, reasoning: str) -> Turn:
     role = _role(turn, place)
     if called := next((key for key in TOOL_KEYS if turn.get(key)), None):
         raise Reject("tool_turn", f"{place}.{called} is a call: {TOOLS_ARE_NOT_READ}")
-    name = "content" if turn.get("content") is not None or "value" not in turn else "value"
+    name = next((key for key in TEXT_KEYS if turn.get(key) is not None), "content")
     content, thoughts = _content(turn, name, place)
     found = {} if role != "assistant" else _reasoning_fields(turn, place, reasoning)
     thoughts = [*thoughts, *found.values()]

@@ -171,10 +171,12 @@ def _conversation(row: Row, options: Options) -> tuple[list[Turn], int]:
 
 
 def _of_other_turns(history: list[Turn], after: list[Turn]) -> tuple[tuple[str, str], ...]:
-    """What no prompt holds of the turns before and after the answer."""
+    """What is not trained on of the turns before and after the answer, as far as they do not say so themselves."""
+    earlier = [turn for turn in history if turn.role == "assistant"]
     found = {
+        "earlier_answers": "\n\n".join(turn.content for turn in earlier if not _is_untrained(turn)),
         "turns_after_answer": "\n\n".join(turn.content for turn in after),
-        "earlier_reasoning": "\n\n".join(turn.reasoning for turn in history if turn.reasoning),
+        "earlier_reasoning": "\n\n".join(turn.reasoning for turn in earlier if turn.reasoning),
     }
     return tuple((name, content) for name, content in found.items() if content)
 
@@ -189,6 +191,10 @@ def _refuse_untrained(row: Row, earlier: list[Turn], turn: Turn) -> None:
         for said in said_by(other.row):
             if said.leaves_out:
                 other.row.get(said.name)
+
+
+def _is_untrained(turn: Turn) -> bool:
+    return any(said.leaves_out for said in said_by(turn.row))
 
 
 def _type_of(key: str, options: Options) -> AnswerType:

@@ -25,10 +25,12 @@ def _flags(kind: Kind, names: str, *, decides: bool = False) -> dict[str, Traini
 
 FLAGS: Mapping[str, TrainingFlag] = {
     # OpenAI, Mistral, Axolotl, ms-swift; data collators of samples
-    **_flags("weight", "weight loss_weight loss_scale sample_weight", decides=True),
-    **_flags("yes", "train training trainable train_on train_on_turn loss is_trained used_in_training", decides=True),
-    **_flags("yes", "loss_mask", decides=True),
-    **_flags("no", "masked ignore ignored exclude excluded skip", decides=True),
+    **_flags("weight", "weight loss_weight loss_scale sample_weight train_weight training_weight", decides=True),
+    **_flags("yes", "train training trainable train_on train_on_turn train_turn is_train is_trained", decides=True),
+    **_flags("yes", "loss loss_mask compute_loss calculate_loss used_in_training use_for_training", decides=True),
+    **_flags("yes", "learn learnable supervised include keep", decides=True),
+    **_flags("no", "masked is_masked loss_masked mask_loss no_loss ignore_loss no_train skip_train", decides=True),
+    **_flags("no", "ignore ignored exclude excluded skip discard drop do_not_train", decides=True),
     # which span of a turn is trained; `mask` means either, by the tool that wrote it
     **_flags("filled", "train_detail training_detail loss_spans mask segments"),
     # KTO (TRL, LLaMA-Factory): whether this completion is a wanted one
@@ -42,6 +44,7 @@ FLAGS: Mapping[str, TrainingFlag] = {
     **_flags("filled", "tools functions cache_control"),
 }
 
+FLAG_NAMES = frozenset(FLAGS)
 FLAG = "flag:"
 """Before the name of a flag that an extractor did not look at, in `Parts.left_out`."""
 NO_WORDS = frozenset({"0", "0.0", "false", "no", "off", "n", "f", "incorrect", "wrong", "bad", "fail", "failed"})
@@ -147,7 +150,7 @@ class WatchedRow(dict[str, Any]):
 
 def has_flags(row: Row) -> bool:
     """Whether a row, or a turn in one of its lists, has a key of `FLAGS`; quick, and true of neutral ones too."""
-    if not FLAGS.keys().isdisjoint(row):
+    if not FLAG_NAMES.isdisjoint(row):
         return True
     return any(has_flags(item) for value in row.values() if type(value) is list for item in value if type(item) is dict)
 

@@ -8,6 +8,8 @@ from sftkey_data.extract.training_flags import FLAG
 from sftkey_data.prepared.manifest import LEFT_OUT, Manifest
 from sftkey_data.prepared.prepared_folder import Prepared
 
+WORDS = {"earlier_answers": "earlier answers are in the prompt, and not trained on"}
+
 
 def left_out_lines(manifest: Manifest) -> list[str]:
     """One line for each kind of thing: of how many examples, and the first; empty where nothing was left out."""
@@ -17,7 +19,7 @@ def left_out_lines(manifest: Manifest) -> list[str]:
         what = (
             f"{name.removeprefix(FLAG)!r} is set, and {manifest.dataset!r} does not use it"
             if name.startswith(FLAG)
-            else f"{name.replace('_', ' ')} left out"
+            else WORDS.get(name, f"{name.replace('_', ' ')} left out")
         )
         lines.append(f"{n} of {manifest.counts.written} examples: {what}; the first is {firsts[name]}")
     return lines

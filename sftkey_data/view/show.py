@@ -129,7 +129,7 @@ def _besides(left_out: Sequence[Sequence[str]]) -> Text:
     """A line for each thing that the row holds and the example does not."""
     text = Text()
     for name, found in left_out:
-        text.append(f"not in the example: {name}: {_visible(repr(_short(found)))}\n", "yellow")
+        text.append(f"left out: {name}: {_visible(repr(_short(found)))}\n", "yellow")
     return text
 
 

@@ -103,7 +103,7 @@ def test_text_around_the_answer_is_refused_or_counted_and_shown(tmp_path: Path) 
     assert "note: 2 of 2 examples: text after key left out; the first is chat/train/0: 'seats.'" in result.stderr
     assert read_manifest(out).statistics["left_out"] == {"text_after_key": 2, "text_before_key": 2}
     shown = CliRunner().invoke(app, ["show", out, "--id", "chat/train/1"]).stdout
-    assert "not in the example: text_before_key: 'There are'" in shown
+    assert "left out: text_before_key: 'There are'" in shown
     assert "text_after_key" in CliRunner().invoke(app, ["stats", out]).stdout
     check(out, full=True)
 

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shard_edits import edit_manifest
 from typer.testing import CliRunner
 
 from sftkey_data.build.build import Machinery, build
 from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.cli import app
+from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import LEFT_OUT, file_sha256, read_manifest
 from sftkey_data.verify.check import check
 
@@ -49,8 +51,8 @@ def test_a_flag_that_the_reader_does_not_use_is_named_once_with_its_count(tmp_pa
     assert "2 of 4 examples: 'weight' is set, and 'gsm8k' does not use it; the first is gsm8k/train/1" in said
     assert read_manifest(out).statistics["left_out"] == {"flag:is_correct": 1, "flag:weight": 2}
     assert "flag:weight" in run("stats", out).stdout
-    assert "not in the example: flag:weight: 'weight is 0'" in run("show", out, "--id", "gsm8k/train/2").stdout
-    assert "not in the example" not in run("show", out, "--id", "gsm8k/train/0").stdout
+    assert "left out: flag:weight: 'weight is 0'" in run("show", out, "--id", "gsm8k/train/2").stdout
+    assert "left out: " not in run("show", out, "--id", "gsm8k/train/0").stdout
     assert "flag:weight" in run("show", "gsm8k", "--input", rows_file(tmp_path, *rows)).stdout
     assert "| flag:weight | 2 |" in (tmp_path / "out" / "README.md").read_text()
     check(out, full=True)
@@ -68,6 +70,19 @@ def test_a_column_that_a_dataset_names_is_used(tmp_path: Path) -> None:
     rows = rows_file(tmp_path, {"sentence": "Water is dry.", "label": "false", "explanation": "It wets."})
     assert build(BuildConfig(source="creak", inputs=(rows,)), tmp_path / "out").statistics["left_out"] == {}
     assert not (tmp_path / "out" / LEFT_OUT).exists()
+
+
+def test_a_check_counts_what_was_left_out(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(BuildConfig(source="gsm8k", inputs=(rows_file(tmp_path, gsm8k(1, weight=0), gsm8k(2, weight=0)),)), out)
+    lines = (out / LEFT_OUT).read_text().splitlines(keepends=True)
+    (out / LEFT_OUT).write_text(lines[0])
+    with pytest.raises(SFTKeyError, match="hash"):
+        check(out)
+    digest = file_sha256(out / LEFT_OUT)
+    edit_manifest(out, lambda manifest: manifest["files"].update({LEFT_OUT: digest}))
+    with pytest.raises(SFTKeyError, match=r"holds \{'flag:weight': 1\}; the manifest says \{'flag:weight': 2\}"):
+        check(out)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

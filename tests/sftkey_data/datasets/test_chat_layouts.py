@@ -1,5 +1,6 @@
 """The layouts that chats are kept in: where turns, reasoning and answer stand, and what a row says of training."""
 
+import json
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "OpenAI": talk(ASKED, answered()),
     "ShareGPT": {"conversations": [{"from": "human", "value": PARTS[0]}, {"from": "gpt", "value": ANSWER}]},
     "conversations with roles": {"conversations": [ASKED, answered()]},
+    "JSON in a table's cell": {"messages": json.dumps([ASKED, answered()])},
+    "a number of turns": {"prompt": PARTS[0], "completion": ANSWER, "turns": 1},
     "conversation": {"conversation": [ASKED, answered()]},
     "a table's union of keys": talk(
         {**ASKED, "reasoning": None, "value": None}, answered(tool_calls=None, weight=None)
@@ -75,6 +78,16 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "prompt and response": {"prompt": PARTS[0], "response": ANSWER},
     "query and response": {"query": PARTS[0], "response": ANSWER},
     "Alpaca": {"instruction": PARTS[0], "input": "", "output": ANSWER},
+    "GSM8K's columns": {"question": PARTS[0], "answer": ANSWER},
+    "Gemini": {
+        "contents": [
+            {"role": "user", "parts": [{"text": PARTS[0]}]},
+            {"role": "model", "parts": [{"text": "2 + 2 = 4.", "thought": True}, {"text": "\\boxed{4}"}]},
+        ]
+    },
+    "OpenRouter": talk(
+        ASKED, answered("\\boxed{4}", reasoning_details=[{"type": "reasoning.text", "text": "2 + 2 = 4."}])
+    ),
     "Dolly": {"instruction": PARTS[0], "context": "", "response": ANSWER},
     "turns in and text out": {"input": [ASKED], "output": ANSWER, "reasoning": "on"},
     "a pair with its reasoning": {"prompt": PARTS[0], "completion": "\\boxed{4}", "reasoning": "2 + 2 = 4."},
@@ -174,7 +187,9 @@ def test_text_around_the_parts_is_in_left_out() -> None:
     gold = parts_of(talk(ASKED, answered("<think>t</think>It is four."), gold="4"), gold_field="gold")
     assert gold.left_out == (("answer_text", "It is four."),)
     earlier = parts_of(talk(ASKED, answered("5", reasoning="so 5"), ASKED, answered()))
-    assert earlier.left_out == (("earlier_reasoning", "so 5"),)
+    assert earlier.left_out == (("earlier_answers", "5"), ("earlier_reasoning", "so 5"))
+    flagged = parts_of(talk(ASKED, answered("5", weight=0), ASKED, answered()))
+    assert flagged.left_out == ()
 
 
 def test_all_that_follows_the_cot_is_the_key_where_asked_for() -> None:

@@ -166,6 +166,8 @@ def _tried(turn: Turn, template: Template) -> Answer | None:
         answer = read_answer(text, replace(template, free_text=True))
     except (Malformed, Reject):
         return None
+    if not (tagged or is_boxed(template)) and find_boxes(answer.key):
+        return None  # `#### \\boxed{4}` is read by the box
     return answer._replace(left_out=tuple(entry for entry in answer.left_out if entry[0] != "boxes_in_cot"))
 
 

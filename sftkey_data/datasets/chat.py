@@ -117,7 +117,7 @@ def _detected(options: Options, answers: list[Turn]) -> tuple[Options, str]:
     total, best = found.read.total(), found.best
     if not total:
         if options.gold_field:
-            return options, ""
+            return options.model_copy(update={"template": USUAL}), ""
         raise SFTKeyError(
             f"chat: no built-in template reads the answers of the first {len(answers)} rows; the first ends in "
             f"{answers[0].content[-MAX_SHOWN_END:]!r}: name their template with --set template=NAME or a .toml file, "

@@ -139,6 +139,15 @@ class WatchedRow(dict[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return super().__iter__()  # a copy of a dict with this of its own is made key by key, see `__getitem__`
 
+    def pop(self, name: str, *default: Any) -> Any:
+        """As of a dict."""
+        self._seen.add(self._at(name))
+        return super().pop(name, *default)
+
+    def copy(self) -> dict[str, Any]:
+        """As of a dict: all keys are looked at."""
+        return dict(self)
+
     def items(self) -> Any:
         """As of a dict: all keys are looked at."""
         return [(name, self[name]) for name in self]

@@ -80,6 +80,24 @@ def test_a_mixture_of_templates_fails_before_the_first_row(tmp_path: Path) -> No
     assert manifest.rejects == {"missing_cot": 4}
 
 
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ("2 + {n}\n#### \\boxed{{{n}}}", "boxed"),
+        ("#### Step 1\n2 + {n}\n#### Step 2\nSo \\boxed{{{n}}}", "boxed"),
+        ("So \\boxed{{{n}}}\n#### {n}", "hash"),
+        ("2 + {n}. The answer is {n}.", "plain"),
+        ("2 + {n}. The answer is \\boxed{{{n}}}.", "boxed"),
+        ("2 + {n}\n</think>\n\n\\boxed{{{n}}}", "think-boxed"),
+        ("<Thinking>2</Thinking>\n<Answer>{n}</Answer>", "sftkey"),
+    ],
+)
+def test_the_template_is_the_one_that_says_most_of_the_answer(tmp_path: Path, answer: str, name: str) -> None:
+    manifest = built(tmp_path, rows_file(tmp_path, answer))
+    assert manifest.template.name == name
+    assert open_shards(tmp_path / "out").column("gold").to_pylist() == ["0"]
+
+
 def test_a_few_rows_of_another_template_are_rejected_and_counted(tmp_path: Path) -> None:
     manifest = built(tmp_path, rows_file(tmp_path, *[THINK] * 39, HASH))
     assert (manifest.template.name, manifest.rejects) == ("think-boxed", {"missing_cot": 1})

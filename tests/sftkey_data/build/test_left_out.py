@@ -66,6 +66,15 @@ def test_a_flag_that_a_reader_of_ones_own_looks_at_is_not_named(tmp_path: Path) 
     assert manifest.statistics["left_out"] == {"flag:label": 1}
 
 
+@pytest.mark.parametrize("source", ["columns", "own.toml"])
+def test_readers_of_tables_name_the_columns_that_they_do_not_use(tmp_path: Path, source: str) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,cot,key,weight,is_correct,label\nq,c,1,0,yes,a\nr,c,2,1.0,no,b\n")
+    (tmp_path / "own.toml").write_text('prompt = "prompt"\ncot = "cot"\nkey = "key"\n')
+    name = source if source == "columns" else str(tmp_path / source)
+    manifest = build(BuildConfig(source=name, inputs=(str(tmp_path / "rows.csv"),)), tmp_path / "out")
+    assert manifest.statistics["left_out"] == {"flag:is_correct": 1, "flag:weight": 1}
+
+
 def test_a_column_that_a_dataset_names_is_used(tmp_path: Path) -> None:
     rows = rows_file(tmp_path, {"sentence": "Water is dry.", "label": "false", "explanation": "It wets."})
     assert build(BuildConfig(source="creak", inputs=(rows,)), tmp_path / "out").statistics["left_out"] == {}

@@ -62,6 +62,7 @@ def build(
         prefetch(config.tokenizer)  # before anything else, as it takes longest
     from sftkey_data.build.build import Machinery
     from sftkey_data.build.build import build as run_build
+    from sftkey_data.prepared.left_out import left_out_lines
 
     manifest = run_build(config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), _engine(engine)))
     counts = manifest.counts
@@ -72,6 +73,8 @@ def build(
     if odd := manifest.statistics["odd_numbers"]:
         first = manifest.statistics["first_odd_number"]
         sys.stderr.write(f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}\n")
+    for line in left_out_lines(manifest):
+        sys.stderr.write(f"note: {line}\n")
 
 
 @app.command()

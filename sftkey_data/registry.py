@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ class Dataset:
         default_input: Hub id (`org/name` or `org/name:subset`) read when no input is named.
         options: The pydantic model of the options that `--set` may give, else None; see `bind`.
         generate: `(options, split) -> rows` of a generated set, else None.
+        settle: `(options, first rows) -> options, what to say` where rows decide options that were left open; such
+            options also have a method `output_template()`, the template to write with where none is named.
         fields: Column names of a csv or tsv without a header, else None.
         default_split: The split read from a hub id when none is named, else `train`.
         expected_rejects: Reasons that are a property of the dataset and no fault of the input, as a question with an
@@ -53,6 +55,7 @@ class Dataset:
     default_input: str | None = None
     options: type[BaseModel] | None = None
     generate: Callable[[Any, str], Iterator[Row]] | None = None
+    settle: Callable[[Any, Sequence[Row]], tuple[Any, str]] | None = None
     fields: tuple[str, ...] | None = None
     default_split: str | None = None
     expected_rejects: frozenset[str] = frozenset()
@@ -123,6 +126,7 @@ def _from_module(module: ModuleType, name: str, source_file: Path | None = None)
         default_input=getattr(module, "INPUT", None),
         options=getattr(module, "Options", None),
         generate=getattr(module, "generate", None),
+        settle=getattr(module, "settle", None),
         fields=getattr(module, "FIELDS", None),
         default_split=getattr(module, "SPLIT", None),
         expected_rejects=frozenset(getattr(module, "EXPECTED_REJECTS", ())),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftkey_data import engine
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig
 from sftkey_data.build.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
 from sftkey_data.build.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
@@ -79,6 +79,8 @@ def build(
         plan = make_plan(config, from_file=opinion is not None)
         if opinion is not None and plan.unconfirmed is not None and opinion.denies(plan.unconfirmed):
             plan = make_plan(config)
+        if plan.said:
+            sys.stderr.write(f"{plan.said}\n")
         if finished and (manifest := _publishable(plan, outputs)) is not None:  # only the publishing was interrupted
             outputs.publish()
             return manifest
@@ -222,7 +224,8 @@ def _remake(
 def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Preparation:
     dataset = load_dataset(config.source)
     dataset = bind(dataset, parse_options(dataset, config.options))
-    recipe, _ = make_recipe(config, dataset, load_template(config.template), split, from_file=from_file)
+    template = load_template(config.template or USUAL_TEMPLATE)
+    recipe, _ = make_recipe(config, dataset, template, split, from_file=from_file)
     return replace(recipe, fast=find_fast_encoder(recipe.encoder) if fast and recipe.encoder is not None else None)
 
 

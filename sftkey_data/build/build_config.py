@@ -12,7 +12,10 @@ Inputs = Annotated[tuple[str, ...], Option(flag="--input", help="File, URL or hu
 Split = Annotated[
     str | None, Option(help="Split to read, or label of a file's rows; also `train[:90%]`, `train+test`.")
 ]
-TemplateName = Annotated[str, Option(help="Built-in template or a .toml file.")]
+USUAL_TEMPLATE = "sftkey"
+TemplateName = Annotated[
+    str | None, Option(help="Built-in template or a .toml file; default: sftkey, or as the rows of `chat` have it.")
+]
 DatasetOptions = Annotated[
     dict[str, Any], Option(flag="--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
 ]
@@ -29,7 +32,8 @@ class BuildConfig:
     """Empty: the dataset's own."""
     split: Split = None
     tokenizer: Annotated[str | None, Option(help="Folder or hub name; without it, only text columns.")] = None
-    template: TemplateName = "sftkey"
+    template: TemplateName = None
+    """A plan names it."""
     straddle: Annotated[
         Literal["cover", "strict"],
         Option(help="Tokens that touch the Key: `cover` (theirs is the Key) or `strict`."),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sftkey_data.prepared.manifest import Manifest
+from sftkey_data.prepared.manifest import LEFT_OUT, Manifest
 from sftkey_data.registry import builtin_names
 
 CARD_QUANTILES = ("mean", "min", "p50", "p95", "p99", "max")
@@ -42,6 +42,7 @@ def dataset_card(manifest: Manifest, example: Mapping[str, Any] | None = None) -
         _inputs(manifest),
         _statistics(manifest),
         _rejects(manifest),
+        *_left_out(manifest),
         _use(manifest),
     ]
     return "\n".join(sections)
@@ -145,6 +146,12 @@ def _statistics(manifest: Manifest) -> str:
 def _rejects(manifest: Manifest) -> str:
     rows = "".join(f"| {_text(reason)} | {n} |\n" for reason, n in manifest.rejects.items()) or "| none | 0 |\n"
     return f"| rejected because | rows |\n|---|---:|\n{rows}"
+
+
+def _left_out(manifest: Manifest) -> list[str]:
+    """What the rows hold and the examples do not, where there is such."""
+    rows = "".join(f"| {_text(name)} | {n} |\n" for name, n in manifest.statistics.get("left_out", {}).items())
+    return [f"| left out of the rows (`{LEFT_OUT}`) | examples |\n|---|---:|\n{rows}"] if rows else []
 
 
 def _use(manifest: Manifest) -> str:

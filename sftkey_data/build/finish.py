@@ -16,6 +16,7 @@ from sftkey_data.build.preview import first_example
 from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hashes_name
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.prepared.manifest import (
+    LEFT_OUT,
     MANIFEST,
     REJECTS,
     TOKENIZER_FOLDER,
@@ -30,6 +31,7 @@ from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.tokens.tokenizer import save_tokenizer
 
+OF_PIECES = ("unit-", "rejects-", "left-out-", "questions-", ".data-")
 SLICE_HASHES = 2**22  # 32 MB of hashes are sorted at a time
 TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 
@@ -99,12 +101,14 @@ def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
         half.put_file(path, name)
 
     with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
-        joined = Path(scratch) / REJECTS
-        with joined.open("wb") as file:
-            for name in names:
-                if name.startswith("rejects-"):
+        for whole, piece in ((REJECTS, "rejects-"), (LEFT_OUT, "left-out-")):
+            pieces = [name for name in names if name.startswith(piece)]
+            if not pieces and whole == LEFT_OUT:  # most datasets leave nothing out
+                continue
+            with (Path(scratch) / whole).open("wb") as file:
+                for name in pieces:
                     file.write(half.read_bytes(name))
-        put(joined, REJECTS)
+            put(Path(scratch) / whole, whole)
         if plan.recipe.encoder is not None:
             save_tokenizer(plan.recipe.encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER)
             for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
@@ -121,7 +125,7 @@ def drop_leftovers(manifest: Manifest, half: Folder) -> None:
     """Remove what only a resumption needs, and shards without rows."""
     written = {shard.file for shard in manifest.shards}
     for name in half.names():
-        leftover = name.startswith(("unit-", "rejects-", "questions-", ".data-")) or name in (PLAN, REFERENCE_ONLY)
+        leftover = name.startswith(OF_PIECES) or name in (PLAN, REFERENCE_ONLY)
         if leftover or (name.startswith("data-") and name not in written):
             half.delete(name)
 

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from pydantic import BaseModel
 
 import sftkey_data
-from sftkey_data.build.build_config import BuildConfig, checked, config_json
+from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
 from sftkey_data.build.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
@@ -54,6 +54,8 @@ class Plan:
     options: BaseModel | None
     shard_bytes: int
     windows: tuple[Window, ...] = ()
+    said: str = ""
+    """What the first rows decided, for the terminal."""
 
     @property
     def first(self) -> int:
@@ -144,10 +146,13 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     if from_file and config.tokenizer is not None:
         prefetch(config.tokenizer)
     dataset = load_dataset(config.source)
-    template = load_template(config.template)
+    if config.template is not None:
+        load_template(config.template)
     options = parse_options(dataset, config.options)
-    dataset = bind(dataset, options)
     inputs = find_inputs(dataset, config)
+    config, options, said = _settled(config, dataset, inputs, options)
+    template = load_template(config.template or USUAL_TEMPLATE)
+    dataset = bind(dataset, options)
     split = label_of(inputs, config)
     for source in inputs:
         sources.check_first_rows(source, (*dataset.columns, *dataset.nullable))
@@ -174,7 +179,23 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
             options=options,
             shard_bytes=config.shard_bytes or _shard_bytes(inputs),
             windows=windows,
+            said=said,
         )
+
+
+def _settled(
+    config: BuildConfig, dataset: Dataset, inputs: tuple[Source, ...], options: BaseModel | None
+) -> tuple[BuildConfig, BaseModel | None, str]:
+    """The configuration with nothing left open: what it does not name, the first rows of each input decide."""
+    own, said = None, ""
+    if dataset.settle is not None:
+        records = (islice(sources.read_source(source), sources.FIRST_ROWS) for source in inputs)
+        rows = [record.row for record in chain.from_iterable(records) if isinstance(record.row, dict)]
+        settled, said = dataset.settle(options, rows)
+        changed = {name: value for name, value in settled if value != getattr(options, name)}
+        config = replace(config, options={**config.options, **changed})
+        own, options = settled.output_template(), settled
+    return replace(config, template=config.template or own or USUAL_TEMPLATE), options, said
 
 
 def make_recipe(

@@ -43,6 +43,11 @@ def rejects_name(number: int) -> str:
     return f"rejects-{number:05d}.jsonl"
 
 
+def left_out_name(number: int) -> str:
+    """Name of what a piece's examples leave out of their rows."""
+    return f"left-out-{number:05d}.jsonl"
+
+
 def hashes_name(number: int) -> str:
     """Name of the hashes of a piece's questions, for counting duplicates over all pieces."""
     return f"questions-{number:05d}.npy"
@@ -55,6 +60,7 @@ class Side:
     folder: Folder
     tally: UnitTally
     path: Path
+    left_out: list[bytes]
     hashes: list[NDArray[np.uint64]]
     writer: Any  # pyarrow's writer of record batches
 
@@ -63,18 +69,23 @@ class Side:
         table = unit.table if rows.all() else unit.table.filter(pa.array(rows))
         if table.num_rows:
             self.writer.write_table(table)
+        ids = set(table["id"].to_pylist()) if unit.left_out else set()
+        left_out = [entry for entry in unit.left_out if entry["id"] in ids]
+        self.left_out.extend(map(_as_json, left_out))
         self.hashes.append(unit.hashes[rows])
-        self.tally.add(table, unit.lengths[rows], **counted)
+        self.tally.add(table, unit.lengths[rows], left_out=left_out, **counted)
 
     def close(self, number: int) -> None:
-        """Write the hashes, and then the tally, which says that this side is done."""
+        """Write what was left out, the hashes, and then the tally, which says that this side is done."""
+        if self.left_out:
+            self.folder.write_bytes(left_out_name(number), b"".join(self.left_out))
         # sorted: counting duplicates cuts slices out of it by bisection
         self.folder.write_bytes(hashes_name(number), np.sort(np.concatenate(self.hashes)).tobytes())
         self.folder.write_bytes(tally_name(number), self.tally.model_dump_json().encode())
 
 
 def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder | None = None) -> UnitTally:
-    """Prepare a piece and write its shard, rejects, question hashes and tally, the tally last.
+    """Prepare a piece and write its shard, rejects, what was left out, question hashes and tally, the tally last.
 
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
     until they are whole.
@@ -104,7 +115,7 @@ def _opened(folder: Folder, number: int, schema: pa.Schema) -> Iterator[Side]:
     tally = UnitTally(file=shard_name(number))
     with folder.appearing_path(tally.file) as path:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            yield Side(folder, tally, path, [np.empty(0, np.uint64)], writer)
+            yield Side(folder, tally, path, [], [np.empty(0, np.uint64)], writer)
         tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
 
 

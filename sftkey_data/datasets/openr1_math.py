@@ -40,8 +40,8 @@ def _correct_generation(row: Row) -> str:
     generations = row["generations"]
     if not isinstance(generations, Sequence) or isinstance(generations, str):
         raise Reject("wrong_type", f"generations must be a list of strings, found {type(generations).__name__}")
-    for column in FLAGS:
-        for generation, is_correct in zip(generations, row.get(column) or (), strict=False):
+    for flags in [row.get(column) or () for column in FLAGS]:
+        for generation, is_correct in zip(generations, flags, strict=False):
             if is_correct and isinstance(generation, str) and CLOSE in generation:
                 return generation
     raise Reject("no_correct_generation", f"no generation is both flagged correct and closes its {CLOSE}")

@@ -30,7 +30,7 @@ def export_card(manifest: Manifest, out: str, done: Exported) -> str:
 
 
 def _types(manifest: Manifest) -> str:
-    """The columns' types for `datasets`, as JSON holds none: it would read 64-bit numbers, and a list of nulls as null."""
+    """The types of the columns for `datasets`: JSON holds none, and it would read 64-bit numbers and nulls."""
     lines = ["dataset_info:", "  features:"]
     for column in shard_schema(tokenized=manifest.tokenizer is not None):
         is_list = pa.types.is_list(column.type)

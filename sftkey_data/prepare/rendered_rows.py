@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sftkey_data.arrays import Ints
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.fields import find_field
-from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
+from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject, Row
+from sftkey_data.extract.training_flags import FLAG, WatchedRow, has_flags, unused
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.contamination import EvaluationSets
@@ -215,8 +216,10 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
     for column in dataset.columns:
         if row.get(column) is None and find_field(row, column) is None:
             raise Reject("null_value", f"{column} is null")
+    watched = has_flags(row)
+    seen = set(dataset.columns)
     try:
-        parts = dataset.extract(row)
+        parts = dataset.extract(WatchedRow(row, "", seen) if watched else row)
     except Reject:
         raise
     except Exception as error:
@@ -231,7 +234,13 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
         and parts.answer_type in ANSWER_TYPES
     ):
         raise SFTKeyError(f"{record.where}: {_fault(parts, dataset)}")
-    return parts
+    return _with_unused_flags(parts, row, seen) if watched else parts
+
+
+def _with_unused_flags(parts: Parts, row: Row, seen: set[str]) -> Parts:
+    """The parts, and in `left_out` what a row says about training that its extractor did not look at."""
+    flags = tuple((f"{FLAG}{said.name}", said.shown) for said in unused(row, seen))
+    return parts._replace(left_out=(*parts.left_out, *flags)) if flags else parts
 
 
 def _line(error: Exception, dataset: Dataset) -> str:

@@ -24,10 +24,13 @@ class Unit:
     """What became of a run of records: `table.num_rows + len(rejects)` of them.
 
     `lengths` has shape (num_rows, 3): example, completion, Key; in tokens, or code points without a tokenizer.
+    `left_out` has an entry for every example whose row holds something that is in no part: id, source, position, and
+    what, by name.
     """
 
     table: pa.Table
     rejects: list[dict[str, Any]]
+    left_out: list[dict[str, Any]]
     lengths: Ints
     hashes: NDArray[np.uint64]  # of the questions written, for counting duplicates
     shortened: int
@@ -98,12 +101,27 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
     return Unit(
         table=pa.Table.from_arrays(arrays, schema=schema),
         rejects=rejects,
+        left_out=_left_out(columns, recipe),
         lengths=lengths,
         hashes=hashes,
         shortened=columns.shortened,
         held=np.fromiter(drawn, np.bool_, len(parts)),
         sources=[record.source for record in columns.records],
     )
+
+
+def _left_out(columns: Columns, recipe: Preparation) -> list[dict[str, Any]]:
+    """What the kept rows hold besides their parts."""
+    return [
+        {
+            "id": f"{recipe.dataset.name}/{recipe.split}/{index}",
+            "source": record.source,
+            "position": record.position,
+            "left_out": [list(entry) for entry in part.left_out],
+        }
+        for index, record, part in zip(columns.indices, columns.records, columns.parts, strict=True)
+        if part.left_out
+    ]
 
 
 def _rejected(row_id: str, record: Record, reject: Reject) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sftkey_data.storage.filesystems import is_url
 MANIFEST = "manifest.json"
 TOKENIZER_FOLDER = "tokenizer"
 REJECTS = "rejects.jsonl"
+LEFT_OUT = "left_out.jsonl"
 
 
 class _Record(BaseModel):

@@ -18,6 +18,10 @@ PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*
 """Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
 
 
+COUNTERS = ("reasons", "rows_by_source", "straddles", "left_out", "lengths", "completion_lengths", "key_lengths")
+MAX_QUOTED = 80  # characters of a text in a message
+
+
 class UnitTally(BaseModel):
     """Counts of one unit, or of a sum of units.
 
@@ -36,12 +40,21 @@ class UnitTally(BaseModel):
     straddles: Counter[str] = Field(default_factory=Counter)
     odd_numbers: int = 0
     first_odd_number: str | None = None
+    left_out: Counter[str] = Field(default_factory=Counter)
+    first_left_out: dict[str, str] = Field(default_factory=dict)
     lengths: Counter[int] = Field(default_factory=Counter)
     completion_lengths: Counter[int] = Field(default_factory=Counter)
     key_lengths: Counter[int] = Field(default_factory=Counter)
 
     def add(
-        self, table: pa.Table, lengths: Ints, *, sources: Sequence[str], reasons: Sequence[str], shortened: int
+        self,
+        table: pa.Table,
+        lengths: Ints,
+        *,
+        sources: Sequence[str],
+        reasons: Sequence[str],
+        left_out: Sequence[dict[str, Any]],
+        shortened: int,
     ) -> None:
         """Count a batch of records and what became of them.
 
@@ -50,6 +63,7 @@ class UnitTally(BaseModel):
             lengths: Shape (num_rows, 3), as of `Unit`.
             sources: Of every record that was read.
             reasons: Of every record that was rejected.
+            left_out: As of `Unit`.
             shortened: How many of the examples were.
         """
         self.read += len(sources)
@@ -58,6 +72,11 @@ class UnitTally(BaseModel):
         self.shortened += shortened
         self.reasons.update(reasons)
         self.rows_by_source.update(sources)
+        for entry in left_out:
+            texts = dict(reversed(entry["left_out"]))  # the first of each name
+            self.left_out.update(texts.keys())
+            for name, text in texts.items():
+                self.first_left_out.setdefault(name, f"{entry['id']}: {text[:MAX_QUOTED]!r}")
         bits = table["straddle"].to_numpy() if "straddle" in table.column_names else np.zeros(0, np.int8)
         for bit, name in STRADDLE_NAMES.items():
             self.straddles[name] += int(np.count_nonzero(bits & bit))
@@ -73,7 +92,7 @@ class UnitTally(BaseModel):
         odd = table.filter(pc.and_not(is_number, pc.match_substring_regex(table["gold"], PLAIN_NUMBER)))
         if odd.num_rows:
             self.odd_numbers += odd.num_rows
-            self.first_odd_number = self.first_odd_number or f"{odd['id'][0]}: {odd['gold'][0].as_py()[:80]!r}"
+            self.first_odd_number = self.first_odd_number or f"{odd['id'][0]}: {odd['gold'][0].as_py()[:MAX_QUOTED]!r}"
 
     @classmethod
     def sum(cls, tallies: Iterable["UnitTally"]) -> "UnitTally":
@@ -86,7 +105,8 @@ class UnitTally(BaseModel):
             total.shortened += tally.shortened
             total.odd_numbers += tally.odd_numbers
             total.first_odd_number = total.first_odd_number or tally.first_odd_number
-            for name in ("reasons", "rows_by_source", "straddles", "lengths", "completion_lengths", "key_lengths"):
+            total.first_left_out = {**tally.first_left_out, **total.first_left_out}
+            for name in COUNTERS:
                 getattr(total, name).update(getattr(tally, name))
         return total
 
@@ -103,6 +123,8 @@ class UnitTally(BaseModel):
             "shortened": self.shortened,
             "odd_numbers": self.odd_numbers,
             "first_odd_number": self.first_odd_number,
+            "left_out": dict(sorted(self.left_out.items())),
+            "first_left_out": dict(sorted(self.first_left_out.items())),
         }
 
 

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepared.manifest import MANIFEST, REJECTS, file_sha256
+from sftkey_data.prepared.manifest import LEFT_OUT, MANIFEST, REJECTS, file_sha256
 from sftkey_data.prepared.prepared_folder import Prepared
 from sftkey_data.storage.file_bytes import open_read
 
@@ -14,13 +14,14 @@ def check_files(prepared: Prepared) -> None:
 
     Raises:
         SFTKeyError: The manifest was changed or contradicts itself; a file is missing, changed or not listed; the
-            rejects are not those that the manifest counts.
+            rejects, or what was left out of the rows, are not what the manifest counts.
     """
     _check_digest(prepared)
     _check_sums(prepared)
     _check_listed(prepared)
     _check_hashes(prepared)
     _check_rejects(prepared)
+    _check_left_out(prepared)
 
 
 def _check_digest(prepared: Prepared) -> None:
@@ -81,6 +82,19 @@ def _check_rejects(prepared: Prepared) -> None:
                 raise SFTKeyError(f"{name} line {number}: expected a JSON object with a reason") from None
     if dict(reasons) != prepared.manifest.rejects:
         raise SFTKeyError(f"{name}: holds {_said(reasons)}; the manifest says {_said(prepared.manifest.rejects)}")
+
+
+def _check_left_out(prepared: Prepared) -> None:
+    name, found = prepared.at(LEFT_OUT), Counter[str]()
+    if prepared.has(LEFT_OUT):
+        with open_read(name) as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    found.update({str(what) for what, _ in json.loads(line)["left_out"]})
+                except (ValueError, KeyError, TypeError):
+                    raise SFTKeyError(f"{name} line {number}: expected a JSON object with left_out") from None
+    if dict(found) != (said := prepared.manifest.statistics.get("left_out", {})):
+        raise SFTKeyError(f"{name}: holds {dict(sorted(found.items()))}; the manifest says {said}")
 
 
 def _said(reasons: dict[str, int]) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import sftkey_data
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.prepared.left_out import left_out_of
 from sftkey_data.prepared.manifest import REJECTS, Manifest
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
@@ -66,8 +67,11 @@ def page_data(directory: Path | str, num: int | None) -> dict[str, Any]:
     """What the page is told, see `page.js`."""
     prepared = open_prepared(directory)
     manifest, encoder = prepared.manifest, prepared.encoder()
+    examples = _columns(_bounded(prepared, num), encoder)
+    left_out = left_out_of(prepared, examples["id"])
     return {
-        "examples": _columns(_bounded(prepared, num), encoder),
+        "examples": examples,
+        "left_out": {i: [(name, text[:MAX_REJECT_CHARACTERS]) for name, text in left_out[i]] for i in left_out},
         "rejects": _rejects(prepared, num),
         "written": manifest.counts.written,
         "rejected": manifest.counts.rejected,
@@ -81,6 +85,7 @@ def page_data(directory: Path | str, num: int | None) -> dict[str, Any]:
 
 def _facts(manifest: Manifest) -> dict[str, str]:
     counts = manifest.counts
+    left_out = manifest.statistics.get("left_out")
     return {
         "dataset": f"{manifest.dataset} ({manifest.split})",
         "rows": f"{counts.rows_read:,} read, {counts.written:,} written, {counts.rejected:,} rejected"
@@ -88,6 +93,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "tokenizer": Path(manifest.tokenizer.name).name if manifest.tokenizer else "none, text only",
         "template": manifest.template.name,
         "Key share": f"{manifest.statistics['key_share']:.2%} of the completions' {manifest.statistics['unit']}",
+        **({"left out": ", ".join(f"{name} in {n:,}" for name, n in left_out.items())} if left_out else {}),
     }
 
 

@@ -114,6 +114,8 @@ def as_text(statistics: Statistics) -> str:
     ]
     if statistics.straddles:
         lines += ["", *_counted("straddles", statistics.straddles, "of written", counts.written)]
+    if left_out := manifest.statistics.get("left_out"):
+        lines += ["", *_counted("left out of the rows", left_out, "of written", counts.written)]
     rejects = dict(sorted(manifest.rejects.items(), key=lambda item: -item[1]))
     lines += ["", *_counted("rejected because", rejects or {"none": 0}, "of read", counts.rows_read)]
     return "\n".join(lines) + "\n"

@@ -153,6 +153,10 @@
     return Object.entries(data.straddles).filter(([bit]) => bits & bit).map(([, name]) => name);
   }
 
+  function leftOut(index) {
+    return data.left_out[examples.id[index]] || [];
+  }
+
   function exampleCard(index) {
     const node = element("li", "example");
     const header = element("header");
@@ -169,6 +173,7 @@
     node.append(header, body(index));
     const options = examples.choices[index];
     if (options) node.append(element("p", "options", "Options: " + options.map((text, i) => `(${String.fromCharCode(65 + i)}) ${text}`).join("  ")));
+    for (const [name, text] of leftOut(index)) node.append(element("p", "options left-out", `Left out of the row, ${name}: ${text}`));
     return node;
   }
 
@@ -192,7 +197,7 @@
     const [cotStart, cotEnd] = examples.spans[index];
     if (name === "cot") return examples.completion[index].slice(cotStart, cotEnd);
     if (name === "key") return key(index);
-    return [examples.id[index], examples.prompt[index] + examples.completion[index], ...(examples.choices[index] || [])].join("\n");
+    return [examples.id[index], examples.prompt[index] + examples.completion[index], ...(examples.choices[index] || []), ...leftOut(index).flat()].join("\n");
   }
 
   function searchable(index, name) {

@@ -13,6 +13,7 @@ from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.build.plan import make_plan
 from sftkey_data.build.preview import preview
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.prepared.left_out import left_out_of
 from sftkey_data.prepared.manifest import REJECTS
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
@@ -34,16 +35,18 @@ def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator
     prepared = open_prepared(directory)
     rows = _first(prepared, num) if wanted is None else [_with_id(prepared, wanted)]
     encoder = prepared.encoder()
+    left_out = left_out_of(prepared, [row["id"] for row in rows])
     for row in rows:
-        yield _example(row, encoder)
+        yield _example(row, encoder).append_text(_besides(left_out.get(row["id"], [])))
 
 
 def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
     """The first rows of a source as the build would write them; a rejected row shows its reason."""
     plan = make_plan(config)
     for unit in preview(plan, num):
+        left_out = {entry["id"]: entry["left_out"] for entry in unit.left_out}
         for row in unit.table.to_pylist():
-            yield _example(row, plan.recipe.encoder)
+            yield _example(row, plan.recipe.encoder).append_text(_besides(left_out.get(row["id"], [])))
         for reject in unit.rejects:
             place = f"{reject['source']}:{reject['position']}"
             yield Text(f"{place}: rejected: {reject['reason']}: {_short(reject['detail'])}\n", style="red")
@@ -120,6 +123,14 @@ def _reject_with_id(prepared: Prepared, wanted: str) -> dict[str, Any] | None:
 def _example(row: dict[str, Any], encoder: Encoder | None) -> Text:
     long = len(row["prompt"]) + len(row["completion"]) > MAX_SHOWN_PART
     return heading(row) + (_as_text(row) if encoder is None or long else tokens_in_colour(row, encoder))
+
+
+def _besides(left_out: Sequence[Sequence[str]]) -> Text:
+    """A line for each thing that the row holds and the example does not."""
+    text = Text()
+    for name, found in left_out:
+        text.append(f"left out: {name}: {_visible(repr(_short(found)))}\n", "yellow")
+    return text
 
 
 def heading(row: dict[str, Any]) -> Text:

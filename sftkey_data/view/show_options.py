@@ -13,6 +13,6 @@ class SourceOptions:
 
     inputs: Inputs = ()
     split: Split = None
-    template: TemplateName = "sftkey"
+    template: TemplateName = None
     tokenizer: Annotated[str | None, Option(help="Show the rows of a source as its tokens.")] = None
     options: DatasetOptions = field(default_factory=dict)

@@ -65,7 +65,8 @@ def test_text_parts_of_a_content_are_joined() -> None:
         ({"messages": "q"}, "wrong_type"),
         ({"messages": ["q"]}, "wrong_type"),
         (messages(("user", None), ("assistant", ANSWER)), "null_value"),
-        (messages(("tool", "q"), ("assistant", ANSWER)), "unknown_role"),
+        (messages(("tool", "q"), ("assistant", ANSWER)), "tool_turn"),
+        (messages(("narrator", "q"), ("assistant", ANSWER)), "unknown_role"),
         (messages((None, "q"), ("assistant", ANSWER)), "unknown_role"),  # type: ignore[arg-type]
         (messages(), "unexpected_turns"),
         (messages(("user", "q")), "unexpected_turns"),

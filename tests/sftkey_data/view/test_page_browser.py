@@ -1,5 +1,6 @@
 """The page of `show --html` in a real browser, with 10,000 examples and with text that is hard to show."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,17 @@ def test_all_text_has_contrast(browser: Any, pages: dict[str, Path], scheme: str
 def test_controls_have_labels(hard: Watched) -> None:
     unlabelled = "nodes => nodes.filter(n => !n.labels || n.labels.length === 0).length"
     assert hard.page.locator("input, select").evaluate_all(unlabelled) == 0
+
+
+def test_what_was_left_out_of_a_row_is_shown_and_found(browser: Any, tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "completion": "So \\boxed{4} seats."}, {"prompt": "r", "completion": "So \\boxed{5}"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    build(BuildConfig(source="chat", inputs=(str(tmp_path / "rows.jsonl"),)), tmp_path / "out")
+    write_page(tmp_path / "out", tmp_path / "page.html")
+    watched = Watched(browser, tmp_path / "page.html")
+    assert watched.page.locator(".left-out").all_inner_texts() == ["Left out of the row, text_after_key: seats."]
+    assert "text_after_key in 1" in watched.page.locator("body").inner_text()
+    watched.page.locator("#search").fill("seats.")
+    playwright.expect(watched.page.locator(".example")).to_have_count(1)
+    assert watched.complaints == []
+    watched.page.close()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sftkey_data.errors import nearest
 from sftkey_data.extract.parts import Reject, Row
 
 _ABSENT = object()
@@ -23,7 +24,8 @@ def find_field(row: Row, name: str) -> Any:
         if (inner := _inner(value, key)) is _ABSENT:
             whole, holder = f"column {name!r}", ".".join(parts[:step])
             there = _there(value)
-            raise Reject("missing_column", f"{whole} is missing in {holder or 'this row'}, found {there}")
+            hint = nearest(key, map(str, value)) if isinstance(value, Mapping) else ""
+            raise Reject("missing_column", f"{whole} is missing in {holder or 'this row'}{hint}, found {there}")
         value = inner
     return value
 

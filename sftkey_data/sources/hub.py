@@ -1,5 +1,6 @@
 """Rows through the `datasets` library: folders in the hub's layout, and hub ids."""
 
+import json
 import sys
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.sources.arrow_rows import as_written, media_columns, narrow_columns
 from sftkey_data.sources.readers import Record
+
+SAVED_DICT, SAVED = "dataset_dict.json", "state.json"  # what `save_to_disk` writes of a DatasetDict and of a Dataset
 
 
 def load(name: str, split: str) -> Any:
@@ -26,7 +29,10 @@ def load(name: str, split: str) -> Any:
     repository, _, subset = name.partition(":")
     try:
         with _torch_unknown():
-            rows = datasets.load_dataset(repository, subset or None, split=split)
+            if is_saved(repository):
+                rows = _from_disk(repository, split)
+            else:
+                rows = datasets.load_dataset(repository, subset or None, split=split)
             for column in media_columns(rows.features.arrow_schema):
                 if getattr(rows.features[column], "decode", False):
                     rows = rows.cast_column(column, replace(rows.features[column], decode=False))
@@ -36,6 +42,34 @@ def load(name: str, split: str) -> Any:
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
         raise SFTKeyError(f"dataset {name!r} (split {split!r}) could not be loaded: {_said(cause or error)}") from None
+
+
+def is_saved(name: str) -> bool:
+    """Whether it is a folder that `save_to_disk` wrote."""
+    return any((Path(name) / file).is_file() for file in (SAVED_DICT, SAVED))
+
+
+def saved_split(name: str) -> str | None:
+    """The split that a saved `Dataset` was made of; None where its folder does not say, or is none."""
+    try:
+        state = json.loads((Path(name) / SAVED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    split = state.get("_split") if isinstance(state, dict) else None
+    return split if isinstance(split, str) else None
+
+
+def _from_disk(folder: str, split: str) -> Any:
+    """The split of a saved `DatasetDict`, or a saved `Dataset`, which is of any split where it does not say."""
+    import datasets
+
+    saved = datasets.load_from_disk(folder)
+    if not isinstance(saved, datasets.DatasetDict):
+        saved = {saved_split(folder) or split: saved}
+    if split not in saved:
+        known = ", ".join(map(str, saved))
+        raise SFTKeyError(f"dataset {folder!r}: unknown split {split!r}{nearest(split, saved)}; its splits: {known}")
+    return saved[split]
 
 
 def table_files(name: str, split: str) -> tuple[str, ...] | None:
@@ -50,7 +84,7 @@ def table_files(name: str, split: str) -> tuple[str, ...] | None:
     import datasets
 
     folder, _, subset = name.partition(":")
-    if not Path(folder).is_dir():
+    if not Path(folder).is_dir() or is_saved(folder):
         return None
     try:
         with _torch_unknown():

@@ -74,7 +74,7 @@ def find_source(name: str, split: str | None) -> Source:
         raise SFTKeyError("an input's name is empty: expected a file, URL, folder or hub id")
     if "://" not in name:
         if _status(name.partition(":")[0], stat.S_ISDIR) is not None:
-            return Source(name, "dataset", split or "train")
+            return Source(name, "dataset", split or hub.saved_split(name) or "train")
         if (status := _status(name)) is None:
             return _hub_id(name, split)
         if not stat.S_ISREG(status.st_mode):

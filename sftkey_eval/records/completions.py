@@ -17,7 +17,7 @@ from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.cells import number_text
 from sftkey_data.extract.parts import ANSWER_TYPES, Reject
 from sftkey_data.options import Option
-from sftkey_eval.records.row_files import MISSING, kind_name, lookup, nearest_field, read_row_file
+from sftkey_eval.records.row_files import MISSING, kind_name, lookup, missing_field, read_row_file
 
 CHOICES = "choices"
 COLUMN = "Column of the completions file; a.0.b for one within lists and objects."  # help of a flag
@@ -102,7 +102,7 @@ def survey_completions(path: Path, fields: Fields, answer_types: Collection[str]
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
     # Before a single row without an id: where no row has the column, the flag that names another is what helps.
     for name, flag in needed.items():
-        raise SFTKeyError(f"{path}: no column {name!r}{nearest_field(first, name)}; {flag} names another")
+        raise SFTKeyError(f"{path}: {missing_field(first, name)}; {flag} names another")
     if without_id:
         raise SFTKeyError(f"{without_id}: no {fields.id!r}, expected one in every row")
     with path.open("rb") as file:

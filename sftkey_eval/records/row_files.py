@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.extract.fields import find_field
+from sftkey_data.extract.parts import Reject
 from sftkey_data.sources.parquet import read_parquet
 from sftkey_data.sources.readers import (
     BLANK,
@@ -63,42 +65,24 @@ def read_row_file(path: Path, what: str, *, numbers_as_text: bool = True) -> Ite
 
 
 def lookup(row: Mapping[str, Any], name: str) -> Any:
-    """The field `name` of a row; with dots, as in `choices.0.message.content`, one within lists and objects.
-
-    A column of just this name comes first.
-
-    Returns:
-        Its value, `MISSING` where there is none.
-    """
+    """The field `name` of a row, see `find_field`; `MISSING` where there is none."""
     if name in row or "." not in name:
         return row.get(name, MISSING)
-    found: Any = row
-    for step in name.split("."):
-        found = _step(found, step)
-    return found
+    try:
+        return find_field(row, name)
+    except Reject:
+        return MISSING
 
 
-def nearest_field(row: Mapping[str, Any], name: str) -> str:
-    """What a row holds in place of the missing field `name`, as the end of a message."""
-    found: Any = row
-    where = ""
-    for step in [name] if "." not in name else name.split("."):
-        inner = _step(found, step)
-        if inner is MISSING:
-            break
-        found, where = inner, f"{where}.{step}".lstrip(".")
-    within = f" in {where!r}" if where else ""
-    if isinstance(found, Mapping):
-        return f"{nearest(step, map(str, found))}; found{within}: {', '.join(map(str, found))}"
-    return f"; found{within} {f'a list of {len(found)}' if isinstance(found, list) else kind_name(found)}"
-
-
-def _step(found: Any, step: str) -> Any:
-    if isinstance(found, Mapping):
-        return found.get(step, MISSING)
-    if isinstance(found, list) and step.isdecimal() and int(step) < len(found):
-        return found[int(step)]
-    return MISSING
+def missing_field(row: Mapping[str, Any], name: str) -> str:
+    """What to say of a field that a row does not have."""
+    if "." not in name:
+        return f"no column {name!r}{nearest(name, row)}; found: {', '.join(row)}"
+    try:
+        find_field(row, name)
+    except Reject as reject:
+        return reject.detail
+    raise ValueError(f"{name} is there")
 
 
 def kind_name(value: object) -> str:

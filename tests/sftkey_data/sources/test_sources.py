@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -115,6 +116,31 @@ def test_the_split_comes_from_the_name_unless_given(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_file_is_a_hub_id() -> None:
     assert find_source("openai/gsm8k:main", "test") == Source("openai/gsm8k:main", "dataset", "test")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_folder_that_save_to_disk_wrote_is_read(tmp_path: Path, split: str) -> None:
+    rows = {name: [{"question": f"{name} {n}", "answer": n / 2} for n in range(3)] for name in ("train", "test")}
+    saved = datasets.DatasetDict({name: datasets.Dataset.from_list(of) for name, of in rows.items()})
+    saved.save_to_disk(str(tmp_path / "both"))
+    saved[split].save_to_disk(str(tmp_path / "one"))
+    datasets.Dataset.from_list(rows[split], split=split).save_to_disk(str(tmp_path / "named"))
+    for source in (
+        find_source(str(tmp_path / "both"), split),
+        find_source(str(tmp_path / "one"), split),
+        find_source(str(tmp_path / "named"), None),
+    ):
+        assert [record.row for record in read_source(source)] == rows[split]
+        assert (source.split, source_fingerprint(source)[1]) == (split, 3)
+
+
+@pytest.mark.parametrize("name", ["both", "named"])
+def test_a_saved_folder_without_the_split_names_those_it_has(tmp_path: Path, name: str) -> None:
+    rows = datasets.Dataset.from_list([{"question": "q"}], split="test")
+    rows.save_to_disk(str(tmp_path / "named"))
+    datasets.DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "both"))
+    with pytest.raises(SFTKeyError, match=r"unknown split 'tset' .did you mean 'test'.*its splits: test"):
+        list(read_source(find_source(str(tmp_path / name), "tset")))
 
 
 def test_a_folder_in_the_hubs_layout_is_read_split_by_split(tmp_path: Path) -> None:

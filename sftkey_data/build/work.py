@@ -64,7 +64,7 @@ class Side:
         if table.num_rows:
             self.writer.write_table(table)
         self.hashes.append(unit.hashes[rows])
-        self.tally.add(table, unit.lengths[rows], **counted)
+        self.tally.add(table, unit.lengths[rows], shortened=int(unit.shortened[rows].sum()), **counted)
 
     def close(self, number: int) -> None:
         """Write the hashes, and then the tally, which says that this side is done."""
@@ -126,11 +126,10 @@ def _write_piece(piece: Piece, recipe: Preparation, sides: Sequence[Side]) -> by
             ~unit.held,
             sources=[record.source for _, record in batch],
             reasons=[reject["reason"] for reject in unit.rejects],
-            shortened=unit.shortened,
         )
         for side in sides[1:]:
             of = [source for source, is_held in zip(unit.sources, unit.held.tolist(), strict=True) if is_held]
-            side.add(unit, unit.held, sources=of, reasons=(), shortened=0)
+            side.add(unit, unit.held, sources=of, reasons=())
     _refuse_other_number(piece, sides[0].tally.read)
     return b"".join(rejects)
 

@@ -73,7 +73,8 @@ class Side:
         left_out = [entry for entry in unit.left_out if entry["id"] in ids]
         self.left_out.extend(map(_as_json, left_out))
         self.hashes.append(unit.hashes[rows])
-        self.tally.add(table, unit.lengths[rows], left_out=left_out, **counted)
+        shortened = int(unit.shortened[rows].sum())
+        self.tally.add(table, unit.lengths[rows], left_out=left_out, shortened=shortened, **counted)
 
     def close(self, number: int) -> None:
         """Write what was left out, the hashes, and then the tally, which says that this side is done."""
@@ -137,11 +138,10 @@ def _write_piece(piece: Piece, recipe: Preparation, sides: Sequence[Side]) -> by
             ~unit.held,
             sources=[record.source for _, record in batch],
             reasons=[reject["reason"] for reject in unit.rejects],
-            shortened=unit.shortened,
         )
         for side in sides[1:]:
             of = [source for source, is_held in zip(unit.sources, unit.held.tolist(), strict=True) if is_held]
-            side.add(unit, unit.held, sources=of, reasons=(), shortened=0)
+            side.add(unit, unit.held, sources=of, reasons=())
     _refuse_other_number(piece, sides[0].tally.read)
     return b"".join(rejects)
 

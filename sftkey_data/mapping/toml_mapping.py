@@ -11,7 +11,7 @@ What is found several times with different texts is a reject, unless `take` says
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import regex
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -190,6 +190,8 @@ class ChoicesPart(_Words):
             if len(texts) < 2 or not all(texts):
                 raise Reject("bad_options", f"{self.column}: expected options between {self.separator!r}")
             return texts
+        if isinstance(value, str):
+            raise Reject("wrong_type", f"{self.column} must be a list, found a string: say `labels` or `separator`")
         texts = tuple(string_list(value, self.column))
         return strip_labels(texts) if self.labels else texts
 
@@ -212,6 +214,13 @@ class ColumnMapping(_Words):
     name: str | None = None
     description: str = ""
     input: str | None = Field(None, description="Path, URL or hub id read when --input is not given.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_cot(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.keys() <= set(cls.model_fields) and "cot" not in values:
+            raise ValueError("key 'cot' is missing; where no row has a CoT, say cot = { missing = \"…\" }")
+        return values
 
     @model_validator(mode="after")
     def _have_choices(self) -> Self:

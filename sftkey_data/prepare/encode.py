@@ -165,7 +165,7 @@ def _shortened(columns: Columns, row: int, recipe: Preparation, encoder: Encoder
 
     cot = shorten_cot(parts.cot.strip(), count, limit)
     columns.prompts[row], columns.completions[row], columns.spans[row] = rendered(cot)
-    columns.shortened += 1
+    columns.shortened.add(columns.indices[row])
     return encoder.encode_batch([columns.text(row)])[0]
 
 

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xxhash
@@ -51,7 +51,10 @@ class Preparation:
 
 @dataclass(slots=True)
 class Columns:
-    """Rendered rows, column by column; `spans` has shape (num_rows, 5), columns as `marks.Spans`."""
+    """Rendered rows, column by column; `spans` has shape (num_rows, 5), columns as `marks.Spans`.
+
+    `shortened` holds the indices, as in `indices`, of rows whose CoT was cut.
+    """
 
     records: list[Record]
     indices: list[int]
@@ -59,7 +62,7 @@ class Columns:
     prompts: list[str]
     completions: list[str]
     spans: NDArray[np.int64]
-    shortened: int = 0
+    shortened: set[int] = field(default_factory=set)
 
     def text(self, row: int) -> str:
         """Prompt and completion as the one text that is tokenised."""

@@ -33,7 +33,7 @@ class Unit:
     left_out: list[dict[str, Any]]
     lengths: Ints
     hashes: NDArray[np.uint64]  # of the questions written, for counting duplicates
-    shortened: int
+    shortened: NDArray[np.bool_]  # which rows of the table have a CoT that was cut
     held: NDArray[np.bool_]  # which rows of the table belong to the holdout
     sources: list[str]  # of the table's rows
 
@@ -104,7 +104,7 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
         left_out=_left_out(columns, recipe),
         lengths=lengths,
         hashes=hashes,
-        shortened=columns.shortened,
+        shortened=np.fromiter((index in columns.shortened for index in columns.indices), np.bool_, len(parts)),
         held=np.fromiter(drawn, np.bool_, len(parts)),
         sources=[record.source for record in columns.records],
     )

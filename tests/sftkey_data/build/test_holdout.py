@@ -138,6 +138,27 @@ def test_a_holdout_goes_with_the_other_options(tmp_path: Path, options: dict[str
     check(held, full=True)
 
 
+def test_each_side_counts_its_own_shortened_cots(tmp_path: Path, shared_data: Path) -> None:
+    out, held = both(tmp_path)
+    long = [row | {"cot": "so " * (200 if n % 3 else 1)} for n, row in enumerate(rows())]
+    build(
+        config(
+            write(tmp_path / "rows.jsonl", long),
+            tokenizer=str(shared_data / "tokenizers" / "qwen2.5"),
+            max_tokens=80,
+            too_long="shorten-cot",
+        ),
+        out,
+    )
+    for folder in (out, held):
+        table = open_shards(folder)
+        cut = [
+            end - start < 500 and end - start > 3
+            for start, end in zip(table["cot_start"].to_pylist(), table["cot_end"].to_pylist(), strict=True)
+        ]
+        assert read_manifest(folder).statistics["shortened"] == sum(cut) > 0
+
+
 def test_decontaminated_rows_are_on_neither_side(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text(json.dumps({"prompt": "What is 7 + 1?", "cot": "c", "key": "8"}))
     out, held = both(tmp_path)

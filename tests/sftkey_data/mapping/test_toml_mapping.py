@@ -18,7 +18,7 @@ ROW: dict[str, Any] = {"q": "What?", "c": "Because.", "k": "4"}
 
 def parts(folder: Path, row: dict[str, Any], **words: str) -> Parts:
     path = folder / "mine.toml"
-    path.write_text("".join(f"{name} = {value}\n" for name, value in (BASE | words).items()))
+    path.write_text("".join(f"{name} = {value}\n" for name, value in (BASE | words).items() if value))
     return read_mapping(path).extract(ROW | row)
 
 
@@ -242,6 +242,7 @@ def test_a_cot_column_that_no_row_has_is_refused_whatever_is_missing(tmp_path: P
     ("words", "says"),
     [
         ({"key": '{ colum = "k" }'}, r"mine.toml: unknown key 'key.colum' \(did you mean 'column'\?\); known: column"),
+        ({"cot": ""}, "mine.toml: key 'cot' is missing; where no row has a CoT, say"),
         ({"kez": '"k"'}, r"mine.toml: unknown key 'kez' \(did you mean 'key'\?\)"),
         ({"choices": '{ column = "o", label = true }'}, r"unknown key 'choices.label' \(did you mean 'labels'\?\)"),
         ({"prompt": '{ column = "q", missing = "x" }'}, "unknown key 'prompt.missing'"),

@@ -78,7 +78,7 @@ def _after_hash(text: str, kind: AnswerKind, choices: Choices | None) -> Found |
 def _after_mark(
     text: str, marks: AnswerMarks, template: Template | None, kind: AnswerKind, choices: Choices | None
 ) -> Found | None:
-    for mark in reversed(marks.find(text, template)):
+    for mark in marks.find(text, template):
         if kind.other_marks and mark.text.strip("*_") in kind.other_marks:
             continue
         sentence, end = sentence_after(text, mark.end, same_line=False)

@@ -3,44 +3,22 @@
 import hashlib
 import json
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from sftkey_data.config import load_toml, validate
-from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.config import load_toml
+from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
 from sftkey_data.once import once
+from sftkey_eval.extraction.mark_languages import LETTERED, Language, merged, read_languages
 
 TABLE = Path(__file__).with_name("answer_marks.toml")
 MAX_MARKS = 20  # marks tried from the last one backwards
-MAX_WORD_CHARS = 40
 ENGLISH = "english"
-MEANINGS = (
-    *("or", "and", "not", "nor", "either", "neither", "but", "yes", "no", "unknown", "option"),
-    *("is not", "is right", "is wrong", "is not right"),
-)
-"""English words that the reading of sentences knows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Language:
-    """The words of one language; what each key holds stands in the table."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    answer: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
-    of: tuple[str, ...] = ()
-    marks: tuple[str, ...] = ()
-    before_letter: tuple[str, ...] = ()
-    headings: tuple[str, ...] = ()
-    line_starts: tuple[str, ...] = ()
-    spaces: bool = True
-    english: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +47,29 @@ class AnswerMarks:
         table = {name: asdict(language) for name, language in self.languages.items()}
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
-    def find(self, text: str, template: Template | None = None) -> list[MarkedPlace]:
-        """The last marks of a text, in order; a template adds its own tag."""
-        own = _own_tag(template)
-        names, start = self._present(text, own)
+    def find(self, text: str, template: Template | None = None) -> Iterator[MarkedPlace]:
+        """The last marks of a text, the very last one first; a template adds its own tag."""
+        # Only a user's own tag is added: the chain must not depend on the arm, and it already knows the built-in marks.
+        tagged = template is not None and not (template.balanced or template.to_end)
+        own = template.before_key.strip().lower() if template and tagged else ""
+        names, start = self._present(text, "" if own in self._english_marks else own)
         if not names:
-            return []
-        pattern = _pattern(tuple((name, self._patterns[name]) for name in names if name), own)
-        found = deque(pattern.finditer(text, start), maxlen=MAX_MARKS)
-        return [_mark(match) for match in found]
+            return
+        pattern = self._compiled.get(names)
+        if pattern is None:
+            pattern = self._compiled[names] = self._compile(names)
+        for found in reversed(deque(pattern.finditer(text, start), maxlen=MAX_MARKS)):
+            language = (found.lastgroup or "").removeprefix(_IN)
+            denied = language in self._denying and any(found[f"{name}_{language}"] for name in _DENIALS)
+            yield MarkedPlace(found.start(), found.end(), found.group(), language, denied)
 
     def read_in_english(self, text: str) -> str:
         """A text whose words such as `or` and `not`, of languages that have no spaces, are the English ones."""
         if text.isascii():
             return text
-        text = text.translate(_FULLWIDTH)
-        if self._unspaced_first.isdisjoint(text):
+        if self._unspaced_first.search(text) is None:
             return text
+        text = text.translate(_FULLWIDTH)
         return self._unspaced.sub(lambda found: self._unspaced_words.get(found.group(), found.group()), text)
 
     def sentence_in_english(self, sentence: str, language: str) -> str:
@@ -101,39 +85,59 @@ class AnswerMarks:
 
         return pattern.sub(english, sentence)
 
-    def _present(self, text: str, own: str) -> tuple[list[str], int]:
-        """Languages of which a word stands in a text, and where the first of these may begin.
+    def _present(self, text: str, own: str) -> tuple[tuple[str, ...], int]:
+        """Languages of which a word stands in a text, with a user's own tag, and where the first of these may begin.
 
         Finding fixed strings takes a fraction of the time of the patterns.
         """
         lower = text.lower()
-        ascii_only = len(lower) == len(text) and text.isascii()
-        keys = {""} if ascii_only else {"", *self._needles.keys() & set(lower)}
-        found = [(at, name) for key in keys for needle, name in self._needles[key] if (at := lower.find(needle)) >= 0]
-        if own and (at := lower.find(own.lower())) >= 0:
-            found.append((at, ""))
-        present = {name for _, name in found}
-        if not ascii_only:
-            present.add(ENGLISH)  # `ſ` matches an s, whatever its case
-        names = [name for name in self.languages if name in present] + ([""] if "" in present else [])
-        return names, max(0, min(found)[0] - _MAX_BEFORE) if ascii_only and found else 0
+        plain, other, characters = self._all_needles
+        present = [name for needle, name in plain if needle in lower]
+        if not text.isascii() and characters is not None and characters.search(lower):
+            present += [name for needle, name in other if needle in lower]
+        if own and own in lower:
+            present.append(f"{_OWN}{own}")
+        aligned = len(lower) == len(text) and "\u017f" not in lower  # `ſ` matches an s, whatever its case
+        if not aligned:
+            present.append(ENGLISH)
+        names = tuple(dict.fromkeys(present))
+        if not (names and aligned):
+            return names, 0
+        needles = [needle for name in names for needle in self._needles_by_name.get(name, [own])]
+        return names, max(0, min(at for needle in needles if (at := lower.find(needle)) >= 0) - _MAX_BEFORE)
 
     @once
-    def _needles(self) -> dict[str, list[tuple[str, str]]]:
-        """What a language's marks cannot do without, by its first character that is not ASCII; empty for none."""
-        needles: dict[str, list[tuple[str, str]]] = {"": []}
-        for name, language in self.languages.items():
-            words = [
-                *language.answer,
-                *language.marks,
-                *language.before_letter,
-                *language.headings,
-                *language.line_starts,
-            ]
-            for word in _without_longer({word.lower().split()[-1] for word in words}):
-                key = next((character for character in word if not character.isascii()), "")
-                needles.setdefault(key, []).append((word, name))
-        return needles
+    def _english_marks(self) -> frozenset[str]:
+        return frozenset(word.lower() for word in self.languages[ENGLISH].marks)
+
+    @once
+    def _denying(self) -> frozenset[str]:
+        """Languages whose marks may deny."""
+        return frozenset(name for name, words in self.languages.items() if words.answer and words.english.get("not"))
+
+    @once
+    def _needles_by_name(self) -> dict[str, list[str]]:
+        """What a language's marks cannot do without."""
+        return {name: _needles(language) for name, language in self.languages.items()}
+
+    @once
+    def _all_needles(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]], re.Pattern[str] | None]:
+        """These in ASCII, the others, and a pattern of the characters without which none of the others can stand."""
+        needles = [(needle, name) for name, listed in self._needles_by_name.items() for needle in listed]
+        plain = [pair for pair in needles if pair[0].isascii()]
+        other = [pair for pair in needles if not pair[0].isascii()]
+        return plain, other, _any_character(next(c for c in needle if not c.isascii()) for needle, _ in other)
+
+    @once
+    def _compiled(self) -> dict[tuple[str, ...], re.Pattern[str]]:
+        return {}
+
+    def _compile(self, names: tuple[str, ...]) -> re.Pattern[str]:
+        patterns = [
+            f"(?P<{_IN}{name}>{self._patterns[name]})" if name in self._patterns else re.escape(name.removeprefix(_OWN))
+            for name in names
+        ]
+        return re.compile("|".join(patterns), re.IGNORECASE)
 
     @once
     def _patterns(self) -> dict[str, str]:
@@ -159,8 +163,11 @@ class AnswerMarks:
         return re.compile(_any_of({*self._unspaced_words, *marks}))
 
     @once
-    def _unspaced_first(self) -> frozenset[str]:
-        return frozenset(word[0] for word in self._unspaced_words)
+    def _unspaced_first(self) -> re.Pattern[str]:
+        """A character without which a text has none of their words, nor letters as wide as theirs."""
+        pattern = _any_character([word[0] for word in self._unspaced_words] + [chr(code) for code in _FULLWIDTH])
+        assert pattern is not None  # the wide letters are always in it
+        return pattern
 
     @once
     def _spaced(self) -> dict[str, tuple[dict[str, str], re.Pattern[str]]]:
@@ -190,85 +197,29 @@ def answer_marks(path: Path | None = None) -> AnswerMarks:
 
 @cache
 def _built_in() -> AnswerMarks:
-    return AnswerMarks(_languages(load_toml(TABLE, "answer marks"), str(TABLE)))
+    return AnswerMarks(read_languages(load_toml(TABLE, "answer marks"), str(TABLE)))
 
 
 def _extended(known: AnswerMarks, path: Path) -> AnswerMarks:
     tables = load_toml(path, "answer marks")
     if not tables:
         raise SFTKeyError(f"{path}: no language, expected a table of answer marks such as [english]")
-    merged = dict(known.languages)
-    for name, added in _languages(tables, str(path)).items():
-        merged[name] = _merged(merged[name], added) if name in merged else added
-    return AnswerMarks(merged, tables)
+    both = dict(known.languages)
+    for name, added in read_languages(tables, str(path)).items():
+        both[name] = merged(both[name], added) if name in both else added
+    return AnswerMarks(both, tables)
 
 
-def _languages(tables: Mapping[str, Any], where: str) -> dict[str, Language]:
-    languages = {}
-    for name, table in tables.items():
-        place = f"{where}: [{name}]"
-        if not isinstance(table, dict):
-            raise SFTKeyError(f"{where}: {name} is no table; expected a language such as [english] with its words")
-        if not re.fullmatch(r"[a-z][a-z_]{0,30}", name):
-            raise SFTKeyError(f"{place}: expected the name of a language in small letters, such as [english]")
-        if text := next((key for key, words in table.items() if isinstance(words, str)), None):
-            raise SFTKeyError(f"{place}: {text}: found {table[text]!r}, expected a list such as [{table[text]!r}]")
-        languages[name] = language = validate(table, Language, where=place)
-        _check(language, place)
-    return languages
+def _needles(language: Language) -> list[str]:
+    """Of each mark the word that most marks share, less those words that hold another one."""
+    marks = [word.lower().split() for key in LETTERED if key != "of" for word in getattr(language, key)]
+    counts = Counter(word for mark in marks for word in mark)
+    words = {max(mark, key=lambda word: (counts[word], len(word))) for mark in marks}
+    return [word for word in sorted(words) if not any(other in word for other in words if other != word)]
 
 
-def _check(language: Language, place: str) -> None:
-    for key in language.english:
-        if key not in MEANINGS:
-            raise SFTKeyError(
-                f"{place}: english: found {key!r}{nearest(key, MEANINGS)}; expected {', '.join(MEANINGS)}"
-            )
-    words = {key: words for key, words in asdict(language).items() if isinstance(words, tuple)} | dict(language.english)
-    if not any(words.values()):
-        raise SFTKeyError(f'{place}: no word, expected lists such as answer = ["answer"]')
-    for key, listed in words.items():
-        for word in listed:
-            says = any(map(str.isalpha, word)) or (word and key not in _LETTERED)  # a dash may link
-            if not says or word != word.strip() or len(word) > MAX_WORD_CHARS:
-                expected = f"expected a word of at most {MAX_WORD_CHARS} characters without white space around it"
-                raise SFTKeyError(f"{place}: {key}: found {word!r}, {expected}")
-
-
-_LETTERED = ("answer", "of", "marks", "before_letter", "headings", "line_starts")
-
-
-def _merged(known: Language, added: Language) -> Language:
-    both = {}
-    for each in fields(Language):
-        one, other = getattr(known, each.name), getattr(added, each.name)
-        if isinstance(one, tuple):
-            both[each.name] = tuple(dict.fromkeys([*one, *other]))
-    meanings = {**known.english, **added.english}
-    english = {key: (*known.english.get(key, ()), *added.english.get(key, ())) for key in meanings}
-    return Language(**both, english=english, spaces=known.spaces)
-
-
-def _own_tag(template: Template | None) -> str:
-    # Only a user's own tag is added: the chain must not depend on the arm, and it already knows the built-in marks.
-    tagged = template is not None and not (template.balanced or template.to_end)
-    return template.before_key.strip() if template and tagged else ""
-
-
-@cache
-def _pattern(patterns: tuple[tuple[str, str], ...], own: str) -> re.Pattern[str]:
-    named = [f"(?P<{name}>{pattern})" for name, pattern in patterns]
-    return re.compile("|".join([*named, *([f"(?P<own>{re.escape(own)})"] if own else [])]), re.IGNORECASE)
-
-
-def _mark(found: re.Match[str]) -> MarkedPlace:
-    groups = {name: text for name, text in found.groupdict().items() if text is not None}
-    language = next(name for name in groups if not name.startswith(_DENIES))
-    denied = any(name.startswith(_DENIES) for name in groups)
-    return MarkedPlace(found.start(), found.end(), found.group(), language, denied)
-
-
-_DENIES = "not_"
+_IN, _OWN = "in_", " "  # groups of the patterns; a user's own tag, whose name no language has
+_DENIALS = ("not_first", "not_alone")
 _ASIDE = r"(?:\s{0,3}\([^()\n]{1,40}\)|,[^,.:=\n]{1,30},)?"  # the answer (in cm) is, the answer, in dollars, is
 _CLOSING = r"[*_\"')」】\]]{0,4}"
 _COLON = r"\s{0,3}[:=：]"
@@ -284,9 +235,7 @@ def _language_pattern(name: str, language: Language) -> str:
         links = _any_of({*language.links, *(() if language.spaces else ("is",))})
         link = rf"{space}(?:{links}){after}(?:{_COLON})?|" if links else ""
         if denial:
-            first, alone = (
-                rf"{space}(?P<{_DENIES}{number}_{name}>{_any_of(denial)}){after}" for number in ("first", "alone")
-            )
+            first, alone = (rf"{space}(?P<{number}_{name}>{_any_of(denial)}){after}" for number in _DENIALS)
             link = (f"(?:{first})?{link}" if links else "") + f"{alone}|"
         patterns.append(rf"{before}(?:{_any_of(language.answer)}){after}{_CLOSING}{_ASIDE}{of}(?:{link}{_COLON})")
     if language.headings:
@@ -302,15 +251,15 @@ def _language_pattern(name: str, language: Language) -> str:
     return "|".join(patterns)
 
 
-def _any_of(words: Any) -> str:
+def _any_character(characters: Iterable[str]) -> re.Pattern[str] | None:
+    listed = "".join(sorted(set(characters)))
+    return re.compile(f"[{re.escape(listed)}]") if listed else None
+
+
+def _any_of(words: Iterable[str]) -> str:
     """Any of the words, the longest that fits."""
     return "|".join(_words(word) for word in sorted(words, key=lambda word: (-len(word), word)))
 
 
 def _words(text: str) -> str:
     return r"\s{1,3}".join(map(re.escape, text.split()))
-
-
-def _without_longer(words: set[str]) -> Iterator[str]:
-    """Those words that hold none of the others."""
-    return (word for word in sorted(words) if not any(other in word for other in words if other != word))

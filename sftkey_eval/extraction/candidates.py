@@ -7,6 +7,7 @@ not searched; one that was never closed runs to the end. Patterns are fixed stri
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from sftkey_data.format.template import Template
 from sftkey_eval.answers.answer_kind import AnswerKind, CandidateSource, Found
@@ -73,10 +74,16 @@ def find_cot(completion: str, template: Template | None = None) -> str:
 
 
 def _split_cot(completion: str, template: Template | None) -> _Split:
+    before, after = (template.before_cot.strip(), template.after_cot.strip()) if template else ("", "")
+    own = (before, after) if before and after else ()
+    if completion.isascii():  # finding fixed strings takes a fraction of the time of the pattern
+        lower = completion.lower()
+        if "think" not in lower and not any(tag.lower() in lower for tag in own):
+            return _Split("", completion, "")
     inside: list[str] = []
     outside: list[str] = []
     position, opened = 0, False
-    for index, tag in enumerate(_cot_tag(template).finditer(completion)):
+    for index, tag in enumerate(_cot_tag(own).finditer(completion)):
         closes = tag.lastgroup == "close"
         if opened and not closes:
             continue
@@ -87,12 +94,13 @@ def _split_cot(completion: str, template: Template | None) -> _Split:
     return _Split("\n".join(inside), "\n".join([*outside, "" if opened else rest]), rest if opened else "")
 
 
-def _cot_tag(template: Template | None) -> re.Pattern[str]:
-    before, after = (template.before_cot.strip(), template.after_cot.strip()) if template else ("", "")
-    own = before and after
-    opening = "<think(?:ing)?>" + (f"|{re.escape(before)}" if own else "")
-    closing = "</think(?:ing)?>" + (f"|{re.escape(after)}" if own else "")
-    return re.compile(f"(?P<close>{closing})|(?P<open>{opening})", re.IGNORECASE)
+@cache
+def _cot_tag(own: tuple[str, ...]) -> re.Pattern[str]:
+    opening, closing = map(re.escape, own) if own else ("", "")
+    return re.compile(
+        f"(?P<close></think(?:ing)?>{closing and '|'}{closing})|(?P<open><think(?:ing)?>{opening and '|'}{opening})",
+        re.IGNORECASE,
+    )
 
 
 def _last_value(text: str, kind: AnswerKind, choices: Choices | None) -> Found | None:

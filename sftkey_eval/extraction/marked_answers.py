@@ -78,12 +78,12 @@ def _after_hash(text: str, kind: AnswerKind, choices: Choices | None) -> Found |
 def _after_mark(
     text: str, marks: AnswerMarks, template: Template | None, kind: AnswerKind, choices: Choices | None
 ) -> Found | None:
-    for mark in reversed(marks.find(text, template)):
+    for mark in marks.find(text, template):
         if kind.other_marks and mark.text.strip("*_") in kind.other_marks:
             continue
         sentence, end = sentence_after(text, mark.end, same_line=False)
         if kind.in_english:
-            sentence = marks.sentence_in_english(sentence, mark.language)
+            sentence = marks.sentence_in_english(_ASIDE.sub("", sentence), mark.language)
         if not kind.none_is_an_answer and _PRAISED.fullmatch(sentence):
             continue
         answer = _stated(sentence, mark, kind, choices)
@@ -97,6 +97,7 @@ def _after_mark(
     return None
 
 
+_ASIDE = re.compile(r"\A\((?:in|to|rounded|as)\s[^()\n]{1,40}\)\s{0,3}:?\s{0,3}", re.IGNORECASE)  # `(in cm): 5`
 MAX_LATER = 20_000
 """Code points after a denial in which the value must stand that holds instead."""
 
@@ -142,7 +143,8 @@ _SECOND_THOUGHTS = re.compile(
     rf"(?:it|this|that|the answer|option)\s(?:could|might|may)\s(?:also\s|as well\s|well\s)?be\s{_VALUE.format('a')}"
     rf"|(?:option\s|maybe\s|perhaps\s)?{_VALUE.format('b')}\s"
     r"(?:is|are|could|might|may|seems?|looks?|works?|fits?)\b[^.\n]{0,20}"
-    r"\b(?:possible|plausible|correct|right|valid|be|work|fits?|also|too|well|true|likely))"
+    r"\b(?:possible|plausible|correct|right|valid|be|work|fits?|also|too|well|true|likely)"
+    rf"|(?:maybe\s|perhaps\s|even\s)?{_VALUE.format('c')}\s?(?:[?.!]|\Z))"
 )
 
 
@@ -151,5 +153,5 @@ def _with_second_thoughts(answer: str, text: str, end: int, kind: AnswerKind, ch
     found = _SECOND_THOUGHTS.match(text, end)
     if found is None or not kind.in_english:
         return answer
-    other = kind.read_sentence((found["a"] or found["b"]).strip("$*"), choices)
+    other = kind.read_sentence((found["a"] or found["b"] or found["c"]).strip("$*"), choices)
     return f"{answer} or {other}" if other and other != answer else answer

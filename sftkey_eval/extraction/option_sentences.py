@@ -15,8 +15,8 @@ _LETTER = re.compile(
 )
 _ARTICLE = re.compile(r"\s+[a-z]")
 _HEAD = re.compile(
-    rf"[\s*_(\"'`:]{{0,6}}{FILLERS}(?:(?:either|both|neither|not|between|one\s+of|perhaps|maybe|possibly|approximately|that\s+of"
-    rf"|that|it\s+is|the|correct|right|best|final|answer|option|choice|letter|statement)\b[\s:*_(]{{1,4}}){{0,5}}\Z",
+    rf"[\s*_(\"'`:,]{{0,6}}{FILLERS}(?:(?:without\s+a\s+doubt|no\s+doubt|in\s+short|in\s+the\s+end|I\s+think|I\s+believe|either|both|neither|not|between|one\s+of|perhaps|maybe|possibly|approximately|that\s+of"
+    rf"|that|it\s+is|the|correct|right|best|final|answer|option|choice|letter|statement)\b[\s:*_(,]{{1,4}}){{0,5}}\Z",
     re.IGNORECASE,
 )
 _LED = re.compile(
@@ -25,13 +25,14 @@ _LED = re.compile(
     re.IGNORECASE,
 )
 _STRONG_LED = re.compile(
-    r"\b(?:options?|choices?|letters?|answers?(?:\s(?:is|are|would\sbe))?:?|either|neither|nor|both|between|eliminate|reject|choose|pick|select|with)"
+    r"\b(?:options?|choices?|letters?|answers?(?:\s(?:is|are|would\sbe))?:?|either|neither|nor|both|between|eliminate|reject|choose|pick|select|with|towards?|prefer|(?:one|any|all|each|none|both)\s+of)"
     r"\s{1,3}[*_(]{0,3}\Z|\*\*\Z",
     re.IGNORECASE,
 )
 _DENIES = re.compile(
-    r"(?:\b(?:not|cannot|never|neither|nor|rather\s+than|instead\s+of|unlike|except|excluding|without|eliminate[sd]?"
-    r"|rul(?:e|ed|ing)\s+out|reject(?:ed|s)?|exclude[sd]?|discard(?:ed)?|against)|n['’]t)\b[^.;:]{0,30}\Z",
+    r"(?P<word>\b(?:(?<!if\s)not|cannot|never|neither|nor|rather\s+than|instead\s+of|unlike|except|excluding|without(?!\s+a)|eliminate[sd]?"
+    r"|(?:anything|everything|nothing|all)\s+but|rul(?:e|ed|ing)\s+out|reject(?:ed|s)?|exclude[sd]?|discard(?:ed)?|against)\b"
+    r"|n['’]t\b)[^.;:]{0,30}\Z",
     re.IGNORECASE,
 )
 _REPAIRED = re.compile(r"\b(?:but|only|rather\s(?!than)|instead(?!\s+of))\b|[,;]\s(?:it\s+is|it['’]s)\b", re.IGNORECASE)
@@ -49,8 +50,10 @@ _RIGHT = re.compile(
     re.IGNORECASE,
 )
 _JOINED = re.compile(
-    r"[\s)\].,;/&+*]{0,4}(?:(?:or|and|and/or|as\s+well\s+as|alternatively|also)\b[\s,]{0,3})?"
-    r"(?:(?:maybe|perhaps|possibly|probably|even|also|both|either|else|it|that|is|could|may|might|can|be|option|choice|the|answer|if|with|equally)\b[\s,]{1,3}){0,7}[\s(\[*]{0,4}"
+    r"[\s)\].,;/&+*|?!(]{0,5}(?:(?:or|and|and/or|as\s+well\s+as|alternatively|also)\b[\s,]{0,3})?"
+    r"(?:(?:maybe|perhaps|possibly|probably|even|also|both|either|else|it|that|is|so|could|may|might|can|be|option|choice"
+    r"|the|answer|if(?:\s+not)?|with|equally)\b[\s,]{1,3}){0,7}[\s(\[*]{0,4}",
+    re.IGNORECASE,
 )
 _CLAUSE = re.compile(
     r"[\s,;(–—-](?:because|since|as(?!\s+well)|for|which|so|while|whereas|given|due|when|where|explains?|therefore|thus)\b",
@@ -158,14 +161,14 @@ def _is_option_letter(
 
 _MAX_HEAD = 60  # code points between a mark and its letter
 _END = re.compile(r"[.)\]\s*$。]{0,6}")
-_GOES_ON = re.compile(r"[,;]?\s{1,3}(?:or|and|nor|but|because|since|as|if|when)\b")
+_GOES_ON = re.compile(r"[,;]\s|\s{1,3}(?:or|and|nor|but|because|since|as|if|when)\b")
 _LISTED = re.compile(r"\s{0,2}(?:[,/&]|or\b|and\b)\s{0,2}(?:(?:or|and)\s)?[A-Z](?!\w)")
 _CLAUSE_BEGINS = re.compile(
     r"(?:\A|[,;:]|[^\x00-\x7f]|\b(?:so|therefore|thus|hence|conclude|that|think|believe|and|but|is|only|both))[\s*_$]{0,3}\Z",
     re.IGNORECASE,
 )
 _IS = re.compile(r"\b(?:is|be|are)[\s*_]{1,3}\Z", re.IGNORECASE)
-_BEGINS = re.compile(r"(?:\b(?:is|be|are|not|or|nor|and)|\A|:)[\s*_]{1,3}\Z|\A[\s*_$]{0,3}\Z", re.IGNORECASE)
+_BEGINS = re.compile(r"(?:\b(?:is|be|are|not|or|nor|and)|['’]s|\A|:)[\s*_]{1,3}\Z|\A[\s*_$]{0,3}\Z", re.IGNORECASE)
 
 
 def _is_known(letter: str, choices: Choices | None) -> bool:
@@ -183,8 +186,8 @@ def _is_denied(sentence: str, start: int, end: int, previous: _Mention | None) -
     after = previous.end if previous else 0
     gap = sentence[after:start]
     if denial := _DENIES.search(gap):
-        return not _REPAIRED.search(denial.group())
-    joined = previous is not None and previous.denied and _JOINED.fullmatch(gap) is not None
+        return not _REPAIRED.search(gap, denial.end("word"))
+    joined = previous is not None and previous.denied and (_JOINED.fullmatch(gap) or _SO_IS.search(gap)) is not None
     return joined and not _REPAIRED.search(gap)
 
 
@@ -213,10 +216,13 @@ def _affirmed(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
     """Those not denied; what is said of B in `A and B are wrong` is said of A too."""
     affirmed: list[_Mention] = []
     following: _Mention | None = None
+    in_list = False
     for mention in reversed(mentions):
         gap = sentence[mention.end : following.start] if following else ""
-        shared = following is not None and following.denied and _AND.search(gap) and _JOINED.fullmatch(gap)
-        if shared and following is not None and not _DENIES.search(gap) and _WRONG.match(sentence, following.end):
+        listed = following is not None and following.denied and (in_list or _AND.search(gap)) and _JOINED.fullmatch(gap)
+        judged = following is not None and (in_list or _WRONG.match(sentence, following.end))
+        in_list = bool(listed and judged and not _DENIES.search(gap) and not {";", "("} & set(gap))
+        if in_list:
             mention = replace(mention, denied=True)
         if not mention.denied:
             affirmed.insert(0, mention)
@@ -224,6 +230,7 @@ def _affirmed(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
     return affirmed
 
 
+_SO_IS = re.compile(r"\bso\s(?:is|are)\s\Z", re.IGNORECASE)
 _AND = re.compile(r"\b(?:and|or)\b|&")
 
 

@@ -6,7 +6,7 @@ from sftkey_eval.answers.option_letters import read_truth
 from sftkey_eval.extraction.sentences import FILLERS
 
 _NO_DOUBT = re.compile(
-    r"(?:\b(?:there\s+is|there['’]s|with|without|beyond|has|have)\s+)?\b(?:no|a|any)\s+(?:reasonable\s+)?doubt\b(?:\s+about\s+it)?",
+    r"(?:\b(?:there\s+is|there['’]s|with|without|beyond|has|have)\s+)?\b(?:no|a|any)\s+(?:reasonable\s+)?(?:doubt|question)\b(?:\s+about\s+it)?",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"\b(?:not|cannot|no|never|neither|nor|false|untrue)\b|n['’]t\b", re.IGNORECASE)

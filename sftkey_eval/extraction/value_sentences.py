@@ -28,7 +28,7 @@ _DENIES = re.compile(
 _BOUND = re.compile(
     r"(?:\b(?:at\s+(?:least|most)|(?:no|not)\s+(?:more|less|fewer|greater|larger)\s+than"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between|anywhere\s+from)"
-    rf"|(?<![<>])[<>]|[≤≥])\s*{_SMALL_WORDS}{_QUOTES}\Z",
+    rf"|(?<![<>])[<>]|[≤≥≠]|\\(?:geq?|leq?|neq?|gt|lt)\b)\s*{_SMALL_WORDS}{_QUOTES}\Z",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(
@@ -36,7 +36,10 @@ _FUNCTION = re.compile(
     re.IGNORECASE,
 )
 _NEGATIVE = re.compile(r"\b(?:negative|minus)\s+\Z", re.IGNORECASE)
-_EXCEPTION = re.compile(r"\b(?:except|excluding|other\s+than|apart\s+from|aside\s+from|all\s+but)\b", re.IGNORECASE)
+_EXCEPTION = re.compile(
+    r"\b(?:except|excluding|other\s+than|apart\s+from|aside\s+from|(?:all|every|any)(?:\s\w{1,12}){0,2}\sbut)\b|\\setminus\b",
+    re.IGNORECASE,
+)
 _HEDGING_WORDS = (
     r"(?:(?:maybe|perhaps|possibly|probably|even|about|around|else|also|it|that|is|are|could|may|might|can|be|equals?|if"
     r"|alternatively)\b[^\w\n]{1,3}){0,6}"
@@ -47,9 +50,10 @@ _AND = re.compile(rf"[^\w\n]{{0,3}}{_FEW_WORDS}(?:and|&|plus|minus|times|by)\b[^
 _TO = re.compile(r"\s(?:to|through)\s[$(\\]{0,3}")
 _LIST = re.compile(r"\s?[,;]\s[$(\\]{0,3}")
 _LIST_GOES_ON = re.compile(r"[)$\s]*(?:\Z|[,;]|and\b|or\b)")
-_UNREAD_UNIT = re.compile(r"\s?[A-Za-z]{1,8}\.?\s")  # `6 ft 2`
+_MAYBE = re.compile(r"[\s,;(]{1,3}(?:maybe|perhaps|possibly|alternatively)\s[$(\\]{0,3}", re.IGNORECASE)
+_UNREAD_UNIT = re.compile(r"\s?(?:[A-Za-z]{1,9}\.?\s|[°'’′]\s?)")  # `6 ft 2`
 _OPERATOR = re.compile(
-    r"\s?(?:[-−–+*/×·⋅^!]|\\(?:times|cdot|pm|div)\b|(?:x|plus|minus|times|divided\s+by|over|choose|mod(?:ulo)?)\s|:(?=\d))\s?(?=[\w\\($])"
+    r"\s?(?:[-−–+*/×·⋅^!]|\\(?:times|cdot|pm|div)\b|(?:x|plus|minus|times|divided\s+by|over|choose|mod(?:ulo)?)\s|[:~](?=\d))\s?(?=[\w\\($])"
     r"|\\(?:sqrt|pi|d?frac|left|log|ln|sin|cos|tan)\b|[π√]"
     r"|\s?(?:%|percent|percentage)?\s?of\s+(?:the\s+)?\d|\s(?:squared|cubed|factorial)\b",
     re.IGNORECASE,
@@ -127,7 +131,7 @@ def mathematics_in(sentence: str, choices: Choices | None = None) -> str | None:
         return sentence or None
     if segments := list(_SEGMENT.finditer(sentence)):
         return _given_segments(sentence, segments)
-    if denied := _DENIAL_AT_END.search(sentence):
+    if denied := _DENIAL_AT_END.search(sentence) or _OR_SO.search(sentence):
         sentence = sentence[: denied.start()]
     wordy = len(_PLAIN_WORD.findall(sentence)) > 1
     if _DENIED_FIRST.match(sentence):
@@ -145,6 +149,7 @@ _FILLED = re.compile(FILLERS, re.IGNORECASE)
 _SEGMENT = re.compile(r"(?<!\\)\$((?:[^$\\]|\\.){1,200})\$|\\\((.{1,200}?)\\\)", re.DOTALL)
 _PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}|[\u0400-\u1fff\u3040-\ud7af]")  # and other scripts but Greek
 _DENIAL_AT_END = re.compile(r"[\s,(]{1,3}(?:and\s)?(?:is\s)?(?:not|rather\s+than|instead\s+of)\s[^=]{1,60}\Z")
+_OR_SO = re.compile(r"\sor\sso\Z")
 _BETWEEN_SEGMENTS = re.compile(r"[\s,;]{0,4}(?:(?:and|or)\b)?\s{0,3}")
 _IS_SEGMENT = re.compile(r"\b(?:is|are|equals?|be)\s{1,3}\Z", re.IGNORECASE)
 
@@ -236,7 +241,7 @@ def _end_of_several(numbers: _Numbers, index: int) -> int:
     last = index
     while last + 1 < len(numbers):
         gap, following = numbers[last].end(), numbers[last + 1]
-        joined = any(mark.fullmatch(text, gap, following.start()) for mark in (_OR, _AND, _TO, _UNREAD_UNIT))
+        joined = any(mark.fullmatch(text, gap, following.start()) for mark in (_OR, _AND, _TO, _MAYBE, _UNREAD_UNIT))
         listed = _LIST.fullmatch(text, gap, following.start()) and _LIST_GOES_ON.match(text, following.end())
         if not (joined or listed):
             break

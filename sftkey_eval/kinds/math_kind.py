@@ -51,8 +51,8 @@ MATH = AnswerKind(
     rules=(
         same_symbols,
         hedged,
-        bounded,
         same_numbers,
+        bounded,
         same_subject,
         same_plain_words,
         same_elements,

@@ -25,7 +25,7 @@ def _cot_value(tail: str, choices: Choices | None) -> str | None:  # noqa: ARG00
 NUMBER = AnswerKind(
     name="number",
     usable=_usable,
-    rules=(same_symbols, hedged, bounded, same_numbers, _not_a_number),
+    rules=(same_symbols, hedged, same_numbers, bounded, _not_a_number),
     read_sentence=number_in,
     find_last=find_last_number,
     find_cot_value=_cot_value,

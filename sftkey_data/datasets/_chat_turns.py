@@ -47,6 +47,7 @@ LIKE_REASONING = re.compile(r"reason|think|thought|(^|_)cot(_|$)|rationale|scrat
 THOUGHT_PARTS = frozenset({"thinking", "reasoning", "thought", "reasoning_text", "summary_text"})
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "answer"})
 TOOL_PARTS = frozenset({"tool_use", "tool_result", "tool_call", "tool-call", "tool-result", "function_call"})
+MAX_PART_DEPTH = 6  # Magistral's thinking is a list of parts in a part of a content
 SWITCHES = frozenset({"on", "off"})  # a column `reasoning` that says how the answer was asked for
 
 
@@ -201,7 +202,7 @@ def _content(turn: dict[str, Any], name: str, place: str) -> tuple[str, list[str
     texts, thoughts = list[str](), list[str]()
     for number, part in enumerate(parts):
         at = f"{place}.{name}[{number}]"
-        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        kind = str(part.get("type") or "text") if isinstance(part, dict) else "text"
         if kind in TOOL_PARTS:
             raise Reject("tool_turn", f"{at} is of type {kind!r}: {TOOLS_ARE_NOT_READ}")
         if kind in THOUGHT_PARTS or (isinstance(part, dict) and part.get("thought") is True):
@@ -213,16 +214,18 @@ def _content(turn: dict[str, Any], name: str, place: str) -> tuple[str, list[str
     return "".join(texts), thoughts
 
 
-def _joined(value: object, place: str) -> str:
+def _joined(value: object, place: str, depth: int = 0) -> str:
     """A text, wherever a part, or a list of parts, has it."""
     if isinstance(value, str):
         return value
+    if depth > MAX_PART_DEPTH:
+        raise Reject("wrong_type", f"{place} must be a text, found one nested over {MAX_PART_DEPTH} times")
     if isinstance(value, list):
-        return "\n\n".join(_joined(item, place) for item in value)
+        return "\n\n".join(_joined(item, place, depth + 1) for item in value)
     if isinstance(value, dict):
         for name in ("text", "thinking", "reasoning", "content", "summary"):
             if value.get(name):
-                return _joined(value[name], place)
+                return _joined(value[name], place, depth + 1)
         return ""
     raise Reject("wrong_type", f"{place} must be a text, found {type(value).__name__}")
 

@@ -49,6 +49,7 @@ FLAG = "flag:"
 """Before the name of a flag that an extractor did not look at, in `Parts.left_out`."""
 NO_WORDS = frozenset({"0", "0.0", "false", "no", "off", "n", "f", "incorrect", "wrong", "bad", "fail", "failed"})
 YES_WORDS = frozenset({"1", "1.0", "true", "yes", "on", "y", "t"})
+MAX_DEPTH = 3  # lists of dicts inside each other: the parts of a turn's content are the second
 MAX_SHOWN_FLAG = 60  # characters of a value in a message
 
 
@@ -80,7 +81,7 @@ def _neutral(value: Any, kind: Kind) -> bool:
     if value is None or value in ("", [], {}):
         return True
     if isinstance(value, list) and kind != "filled":  # a flag per generation, or per token
-        return all(_neutral(item, kind) for item in value)
+        return all(_neutral(item, kind) for item in value if not isinstance(item, list))
     if kind == "weight":
         return _number(value) in (1, None)
     if kind == "filled":
@@ -90,7 +91,7 @@ def _neutral(value: Any, kind: Kind) -> bool:
 
 def _leaves_out(value: Any, kind: Kind) -> bool:
     if isinstance(value, list):
-        return all(_leaves_out(item, kind) for item in value)
+        return all(not isinstance(item, list) and _leaves_out(item, kind) for item in value)
     return _number(value) == 0 if kind == "weight" else not _neutral(value, kind)
 
 
@@ -118,7 +119,8 @@ class WatchedRow(dict[str, Any]):
     def __init__(self, values: Row, place: str, seen: set[str]) -> None:
         super().__init__(values)
         self._place, self._seen = place, seen
-        for name, value in values.items():
+        lists = values.items() if place.count("[") < MAX_DEPTH else ()
+        for name, value in lists:
             if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
                 places = (f"{self._at(name)}[{number}]" for number in range(len(value)))
                 turns = [WatchedRow(item, at, seen) for item, at in zip(value, places, strict=True)]
@@ -157,11 +159,17 @@ class WatchedRow(dict[str, Any]):
         return [self[name] for name in self]
 
 
-def has_flags(row: Row) -> bool:
+def has_flags(row: Row, depth: int = 0) -> bool:
     """Whether a row, or a turn in one of its lists, has a key of `FLAGS`; quick, and true of neutral ones too."""
     if not FLAG_NAMES.isdisjoint(row):
         return True
-    return any(has_flags(item) for value in row.values() if type(value) is list for item in value if type(item) is dict)
+    return depth < MAX_DEPTH and any(
+        has_flags(item, depth + 1)
+        for value in row.values()
+        if type(value) is list
+        for item in value
+        if type(item) is dict
+    )
 
 
 def unused(row: Row, seen: set[str], place: str = "") -> Iterator[Said]:
@@ -169,7 +177,7 @@ def unused(row: Row, seen: set[str], place: str = "") -> Iterator[Said]:
     yield from (said for said in said_by(row, place) if said.where not in seen)
     for name, value in row.items():
         at = f"{place}.{name}" if place else name
-        if at in seen and isinstance(value, list):
+        if at in seen and isinstance(value, list) and place.count("[") < MAX_DEPTH:
             for number, item in enumerate(value):
                 if isinstance(item, dict):
                     yield from unused(item, seen, f"{at}[{number}]")

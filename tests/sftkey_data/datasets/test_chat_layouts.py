@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sftkey_data.extract import Parts, Reject
+from sftkey_data.extract.training_flags import has_flags
 from sftkey_data.registry import bind, load_dataset, parse_options
 
 ANSWER = "<think>\n2 + 2 = 4.\n</think>\n\\boxed{4}"
@@ -198,6 +199,23 @@ def test_all_that_follows_the_cot_is_the_key_where_asked_for() -> None:
         assert (parts.cot.strip(), parts.key, parts.left_out) == ("so 4", "Four", ())
     assert rejected(talk(ASKED, answered("Four")), key="rest").reason == "missing_cot"
     assert rejected(talk(ASKED, answered("<think>so</think> ")), key="rest").reason == "missing_key"
+
+
+@pytest.mark.parametrize("kind", [None, ["text"], {"text": 1}, 7])
+def test_a_part_of_no_known_kind_is_text_or_refused(kind: Any) -> None:
+    row = talk(ASKED, answered([{"type": kind, "text": ANSWER}]))
+    if kind is None:
+        assert parts_of(row).key == "4"
+    else:
+        assert rejected(row).reason == "wrong_type"
+
+
+def test_parts_inside_parts_without_end_are_refused() -> None:
+    part: Any = "x"
+    for _ in range(2_000):
+        part = [{"text": part}]
+    assert rejected(talk(ASKED, answered("\\boxed{4}", reasoning=part))).reason == "wrong_type"
+    assert not has_flags({"turns": part})
 
 
 def test_a_template_without_cot_tags_takes_none_for_text() -> None:

@@ -27,7 +27,7 @@ from sftkey_data.prepared.manifest import (
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.output_folder import Folder
-from sftkey_data.tokens.tokenizer import save_tokenizer
+from sftkey_data.tokens.tokenizer_copy import save_tokenizer
 
 SLICE_HASHES = 2**22  # 32 MB of hashes are sorted at a time
 TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it

@@ -23,7 +23,8 @@ from tokenizers import Tokenizer
 import sftkey_data
 from sftkey_data.errors import Interrupted
 from sftkey_data.storage.appearing import make_folder, write_bytes
-from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, load_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer import FastTokenizer, load_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer_copy import TOKENIZER_FILES
 
 
 class TokenizerFile:

@@ -10,7 +10,8 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.tokens.borders import token_borders
-from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, save_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer_copy import save_tokenizer
 
 NAMES = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
 every_tokenizer = pytest.mark.parametrize("name", NAMES)

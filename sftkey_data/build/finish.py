@@ -102,7 +102,8 @@ def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
                     file.write(half.read_bytes(name))
         put(joined, REJECTS)
         if plan.recipe.encoder is not None:
-            save_tokenizer(plan.recipe.encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER)
+            encoder = plan.recipe.encoder
+            save_tokenizer(encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER, encoder.eos_token_id)
             for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
                 put(path, f"{TOKENIZER_FOLDER}/{path.name}")
     manifest = manifest.model_copy(update={"files": files})

@@ -21,8 +21,14 @@ configs:
 
 {done.rows} examples in {len(done.files)} files, in the order of the shards.
 `source-manifest.json` is the manifest of the prepared folder they come from.
-
+{_end(manifest)}
 {how}"""
+
+
+def _end(manifest: Manifest) -> str:
+    if manifest.tokenizer is None:
+        return ""
+    return f"Each ends with the token `{manifest.tokenizer.end_token}`, the EOS of the tokenizer in `tokenizer/`.\n"
 
 
 def axolotl_config(manifest: Manifest, out: str, split: str, longest: int) -> str:

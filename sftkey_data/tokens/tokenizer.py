@@ -91,8 +91,16 @@ def _refuse_missing_directory(name: str) -> None:
 
 
 def tokenizer_fingerprint(tokenizer: FastTokenizer) -> str:
-    """SHA-256 over everything that decides ids and EOS; equal exactly when two tokenizers encode alike."""
-    return hashlib.sha256(f"{backend_json(tokenizer)}\n{tokenizer.eos_token_id}".encode()).hexdigest()
+    """SHA-256 over everything that decides ids; equal exactly when two tokenizers encode alike.
+
+    What ends a text is no part of it: a base model, its chat model and what was trained of them differ in that alone.
+    Nor is which added tokens are special, as transformers makes an EOS special.
+    """
+    content = backend_json(tokenizer)
+    start = content.index('"added_tokens":')  # no content of a token can hold these bytes: its quotes are escaped
+    stop = content.index('"normalizer":', start)
+    added = content[start:stop].replace('"special":false', '"special":true')
+    return hashlib.sha256(f"{content[:start]}{added}{content[stop:]}".encode()).hexdigest()
 
 
 def backend_json(tokenizer: FastTokenizer) -> str:

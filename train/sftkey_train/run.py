@@ -45,6 +45,7 @@ from sftkey_train.model.model import (
     load_model,
     model_config,
     recompute_activations,
+    stop_at_end_tokens,
 )
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
@@ -156,6 +157,11 @@ def _open(recipe: Recipe) -> _Run:
     heldout = read_training_set(recipe.heldout) if recipe.heldout else None
     if heldout is not None and heldout.fingerprint != data.fingerprint:
         raise SFTKeyError(f"heldout {heldout.path} was made with another tokenizer than data {data.path}")
+    if heldout is not None and heldout.tokenizer.eos_token_id != data.tokenizer.eos_token_id:
+        raise SFTKeyError(
+            f"heldout {heldout.path} ends its examples with {heldout.tokenizer.eos_token!r}, "
+            f"data {data.path} with {data.tokenizer.eos_token!r}: build both with --chat, or both without"
+        )
     run = _Run(recipe, data, heldout, model_config(recipe.model, data.tokenizer))
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, heldout)):
@@ -247,6 +253,12 @@ def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
 
 
 def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
+    model = _weights(run, stage, checkpoint)
+    stop_at_end_tokens(model, run.data.tokenizer)
+    return model
+
+
+def _weights(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
     recipe, parent = run.recipe, run.recipe.parent(stage)
     handed_on = _handed_on(run.folder(parent), stage) if parent is not None else None
     if recipe.lora is not None:

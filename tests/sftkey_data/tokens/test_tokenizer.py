@@ -125,7 +125,7 @@ def test_a_tokenizer_that_loses_text_fails_the_self_test(tmp_path: Path) -> None
 @every_tokenizer
 def test_a_saved_copy_has_the_same_fingerprint(shared_data: Path, tmp_path: Path, name: str) -> None:
     tokenizer = encoder_of(shared_data, name).tokenizer
-    save_tokenizer(tokenizer, tmp_path)
+    save_tokenizer(tokenizer, tmp_path, tokenizer.eos_token_id)
     assert tokenizer_fingerprint(load_tokenizer(str(tmp_path))) == tokenizer_fingerprint(tokenizer)
 
 

@@ -50,8 +50,6 @@ def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> 
     state = whole_state(model)
     if not ranks.is_main():
         return
-    if model.generation_config is not None:
-        model.generation_config.eos_token_id = outputs.tokenizer.eos_token_id  # what the completions end with
     with saving(target) as partial:
         if has_adapter(model):
             save_adapter(model, state, partial / ADAPTER)

@@ -18,6 +18,7 @@ from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_train import ranks
 from sftkey_train.batches.training_set import TrainingSet
+from sftkey_train.model.model import completion_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -94,8 +95,9 @@ def _outcome(prompts: Prompts, gold: str, completion: str, finish_reason: str) -
 
 def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]) -> list[tuple[str, str]]:
     """Greedy completions without their EOS, each with `stop` or `length`."""
-    eos, longest = int(prompts.tokenizer.eos_token_id), max(len(prompt) for prompt in some)
-    inputs = torch.full((len(some), longest), eos)  # any id would do as padding: `seen` hides it
+    ends = completion_ends(model, prompts.tokenizer)
+    longest = max(len(prompt) for prompt in some)
+    inputs = torch.full((len(some), longest), ends[0])  # any id would do as padding: `seen` hides it
     seen = torch.zeros_like(inputs)
     for row, prompt in enumerate(some):  # on the left, so that all go on at the same place
         inputs[row, longest - len(prompt) :], seen[row, longest - len(prompt) :] = prompt, 1
@@ -103,18 +105,18 @@ def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]
     written = generate(
         inputs.to(model.device),
         attention_mask=seen.to(model.device),
-        generation_config=_greedy(eos, prompts.max_new_tokens),
+        generation_config=_greedy(ends, prompts.max_new_tokens),
     )[:, longest:].tolist()
     completions = []
     for ids in written:
-        end = ids.index(eos) if eos in ids else len(ids)
+        end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
         # Untouched, as the format is read from the raw text.
         text = prompts.tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        completions.append((str(text), "stop" if eos in ids else "length"))
+        completions.append((str(text), "stop" if end < len(ids) else "length"))
     return completions
 
 
-def _greedy(eos: int, max_new_tokens: int) -> GenerationConfig:
+def _greedy(ends: list[int], max_new_tokens: int) -> GenerationConfig:
     """All that could make it less than greedy is set, as what is not is taken from the model's own settings."""
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -122,6 +124,6 @@ def _greedy(eos: int, max_new_tokens: int) -> GenerationConfig:
         num_beams=1,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
-        eos_token_id=eos,
-        pad_token_id=eos,
+        eos_token_id=ends,
+        pad_token_id=ends[0],
     )

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from sftkey_data.build.build import build
 from sftkey_data.build.build_config import BuildConfig
@@ -73,6 +79,17 @@ def test_a_model_trained_on_turns_ends_with_them_wherever_it_goes(
         assert AutoTokenizer.from_pretrained(final).eos_token == "<turn>"
         assert model.generation_config.eos_token_id == [TURN, 0]  # the base model's own end is one still
         assert model.config.eos_token_id == TURN
+
+
+def test_an_adapter_alone_holds_what_ends_its_completions(
+    tables: dict[str, Any], write_recipe: Write, turns: dict[bool, Path], base_model: Path
+) -> None:
+    tables |= {"data": str(turns[True]), "model": {"path": str(base_model)}, "lora": {"r": 2}}
+    tables["stage"] = [tables["stage"][0] | {"steps": 2}]
+    list(run_recipe(load_recipe(write_recipe(tables))))
+    adapter = Path(tables["out"]) / "full" / "final" / "adapter"
+    assert AutoTokenizer.from_pretrained(adapter).eos_token == "<turn>"
+    assert GenerationConfig.from_pretrained(adapter).eos_token_id == [TURN, 0]
 
 
 @pytest.mark.parametrize(("own", "expected"), [([3, 0, 1], [TURN, 0]), (2, TURN), (0, [TURN, 0]), (None, TURN)])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 
+from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_data.storage.appearing import make_folder, write_text
@@ -28,10 +29,11 @@ from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import check_targets
 from sftkey_train.loss.schedule import num_stage_examples, num_warmup_steps
 from sftkey_train.measure.flops import flop_count, peak_flops
-from sftkey_train.measure.generated_match import Prompts, read_prompts
+from sftkey_train.measure.generated_match import Prompts, SampleOf, read_prompts
 from sftkey_train.measure.heldout import heldout_batches
 from sftkey_train.measure.loss_plot import plot_loss
 from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.trackers import Trackers, check_trackers
 from sftkey_train.model.lora import add_adapter
@@ -133,7 +135,7 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
     starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
-    plans = [StagePlan(s, run.order(s), starts[s.name]) for s in recipe.stages]
+    plans = [StagePlan(s, run.order(s), starts[s.name], _prompts(run, s)) for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
 
 
@@ -188,7 +190,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         recompute_activations(model)
     if recipe.compile:
         compile_layers(model)
-    if recipe.fsdp and ranks.num_ranks() > 1:
+    if _is_sharded(recipe):
         shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)
@@ -217,6 +219,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     finish_stage(_outputs(run, folder), model)
     if ranks.is_main():
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
+        say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
     ranks.wait()
 
 
@@ -236,10 +239,24 @@ def _heldout_batches(run: _Run, pad_token_id: int) -> list[Batch] | None:
 
 
 def _prompts(run: _Run, stage: Stage) -> Prompts | None:
-    if run.heldout is None or not stage.generate_every:
+    if not (stage.generate_every or stage.generate_at_end) or _is_sharded(run.recipe):
         return None
     context = getattr(run.config.get_text_config(), "max_position_embeddings", None)
-    return read_prompts(run.heldout, stage.generate_examples, stage.generate_max_new_tokens, context)
+    of: SampleOf = "train" if run.heldout is None else "heldout"
+    num, limit = stage.generate_examples, stage.generate_max_new_tokens
+    return read_prompts(run.heldout or run.data, num, limit, context, of)
+
+
+def _why_not_generated(run: _Run, stage: Stage) -> str:
+    """Why nothing was generated at the end of a stage, where nothing was."""
+    if _is_sharded(run.recipe):
+        return "as with fsdp each process holds a share of the weights"
+    failed = [row for row in run.metrics.rows() if row["stage"] == stage.name and row["kind"] == "not_generated"]
+    return f"as it failed ({failed[-1]['reason']})" if failed else "as generate_at_end is false"
+
+
+def _is_sharded(recipe: Recipe) -> bool:
+    return recipe.fsdp and ranks.num_ranks() > 1
 
 
 def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
@@ -291,14 +308,4 @@ def _outputs(run: _Run, folder: StageFolder) -> Outputs:
 
 
 def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
-    rows = [row for row in run.metrics.rows() if row["stage"] == stage.name]
-    trained = [row for row in rows if row["kind"] == "train"]
-    measured = [row for row in rows if row["kind"] == "heldout"]
-    return {
-        "stage": stage.name,
-        "steps": max((row["step"] for row in trained), default=0),
-        "loss": trained[-1]["loss"] if trained else None,
-        "heldout": {k: measured[-1][k] for k in ("loss_by_region", "key_exact_match")} if measured else None,
-        "final": str(run.folder(stage).final),
-        "best": str(best) if (best := run.folder(stage).best) else None,
-    }
+    return stage_summary(run.metrics.rows(), run.folder(stage), stage)

@@ -116,6 +116,20 @@ def test_a_plain_build_of_the_same_tokenizer_ends_with_its_eos(
     assert AutoModelForCausalLM.from_pretrained(final).generation_config.eos_token_id == 0
 
 
+def test_a_pad_token_that_ends_the_turns_too_changes_nothing(
+    tables: dict[str, Any], write_recipe: Write, turns: dict[bool, Path], base_model: Path
+) -> None:
+    tables |= {"data": str(turns[True]), "model": {"path": str(base_model)}}
+    tables["stage"] = [tables["stage"][0] | {"steps": 2, "warmup_steps": 0}]
+    settings, weights = base_model / "config.json", []
+    for pad in (None, TURN):
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token_id": pad}))
+        out = Path(tables["out"]) / str(pad)
+        list(run_recipe(load_recipe(write_recipe(tables), [f"out={out}"])))
+        weights.append((out / "full" / "final" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 @pytest.mark.parametrize("said", [TURN, 0], ids=["the turn's end", "the model's own"])
 def test_generation_during_training_stops_where_a_turn_ends(
     said: int, tiny_model: Callable[..., PreTrainedModel], turns: dict[bool, Path]

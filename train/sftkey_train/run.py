@@ -43,6 +43,7 @@ from sftkey_train.model.model import (
     check_fit,
     check_tokenizer,
     compile_layers,
+    embed_pad_as_any,
     initial_model,
     load_model,
     model_config,
@@ -272,6 +273,7 @@ def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
 def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
     model = _weights(run, stage, checkpoint)
     stop_at_end_tokens(model, run.data.tokenizer)
+    embed_pad_as_any(model)
     return model
 
 

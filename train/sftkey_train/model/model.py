@@ -95,6 +95,16 @@ def stop_at_end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizer
         model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 
+def embed_pad_as_any(model: "PreTrainedModel") -> None:
+    """Have the pad token's embedding learn as any other does: where it ends a turn or a text too, it is read as such.
+
+    Of real padding nothing is learned either way, as no token with a loss attends to it.
+    """
+    embedding = model.get_input_embeddings()
+    if isinstance(embedding, torch.nn.Embedding):
+        embedding.padding_idx = None
+
+
 def recompute_activations(model: "PreTrainedModel") -> None:
     """Keep only the inputs of each layer for the backward pass, which computes the rest again (gradient checkpointing).
 

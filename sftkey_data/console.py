@@ -39,6 +39,14 @@ def _one_line(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def say(line: str) -> None:
+    """One line on stderr; of a run that is no terminal's it is held back as its bars are, so an error stands alone."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")
+    else:
+        _finished.append(f"{line}\n")
+
+
 @contextmanager
 def progress(description: str, total: int | None = None, *, shown: bool = True) -> "Iterator[Progress]":
     """A progress bar with ETA on stderr, holding one task; advance it with `bar.advance(bar.task_ids[0], n)`.

@@ -93,6 +93,13 @@ def attention(config: "PreTrainedConfig") -> str | None:
     return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None
 
 
+def own_end_tokens(model: "PreTrainedModel") -> list[int]:
+    """Ids at which a model stops by its own generation config; empty where that names none."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    several = configured if isinstance(configured, list) else [configured]
+    return [int(token) for token in several if token is not None]
+
+
 @contextmanager
 def as_one_line(what: str) -> Iterator[None]:
     """Faults of a model's files and fields, which transformers reports at length, as one line that begins with `what`.

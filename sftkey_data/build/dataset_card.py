@@ -178,7 +178,7 @@ def _tokenizer(manifest: Manifest) -> str:
         return "none (text only)"
     name = manifest.tokenizer.name
     shown = Path(name).name if Path(name).is_absolute() else name  # a path of the machine says nothing to a reader
-    return f"{_text(shown)} (copied to `tokenizer/`)"
+    return f"{_text(shown)} (copied to `tokenizer/`), end token: {_code(manifest.tokenizer.end_token)}"
 
 
 def _text(text: str) -> str:

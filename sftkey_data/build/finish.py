@@ -29,7 +29,7 @@ from sftkey_data.prepared.manifest import (
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.output_folder import Folder
-from sftkey_data.tokens.tokenizer import save_tokenizer
+from sftkey_data.tokens.tokenizer_copy import save_tokenizer
 
 OF_PIECES = ("unit-", "rejects-", "left-out-", "questions-", ".data-")
 SLICE_HASHES = 2**22  # 32 MB of hashes are sorted at a time
@@ -110,7 +110,8 @@ def finish_folder(plan: Plan, manifest: Manifest, half: Folder) -> Manifest:
                     file.write(half.read_bytes(name))
             put(Path(scratch) / whole, whole)
         if plan.recipe.encoder is not None:
-            save_tokenizer(plan.recipe.encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER)
+            encoder = plan.recipe.encoder
+            save_tokenizer(encoder.tokenizer, Path(scratch) / TOKENIZER_FOLDER, encoder.eos_token_id)
             for path in sorted((Path(scratch) / TOKENIZER_FOLDER).iterdir()):
                 put(path, f"{TOKENIZER_FOLDER}/{path.name}")
     manifest = manifest.model_copy(update={"files": files})

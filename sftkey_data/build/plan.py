@@ -79,7 +79,7 @@ class Plan:
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
-            "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
+            "tokenizer": (self.tokenizer.fingerprint, self.tokenizer.eos_token_id) if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -282,6 +282,7 @@ def _load_encoder(
         fingerprint=tokenizer_fingerprint(encoder.tokenizer),
         vocab_size=len(encoder.tokenizer),
         eos_token_id=encoder.eos_token_id,
+        end_token=str(encoder.backend.id_to_token(encoder.eos_token_id)),
         adds_special_tokens=encoder.add_special_tokens,
     )
     return encoder, info, chat

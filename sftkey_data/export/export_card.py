@@ -25,7 +25,7 @@ def export_card(manifest: Manifest, out: str, done: Exported) -> str:
 
 {done.rows} examples in {len(done.files)} files, in the order of the shards.
 `source-manifest.json` is the manifest of the prepared folder they come from.
-
+{_end(manifest)}
 {how}"""
 
 
@@ -37,6 +37,12 @@ def _types(manifest: Manifest) -> str:
         kind = column.type.value_type if is_list else column.type
         lines += [f"  - name: {column.name}", f"    {'list' if is_list else 'dtype'}: {kind}"]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _end(manifest: Manifest) -> str:
+    if manifest.tokenizer is None:
+        return ""
+    return f"Each ends with the token `{manifest.tokenizer.end_token}`, the EOS of the tokenizer in `tokenizer/`.\n"
 
 
 def axolotl_config(manifest: Manifest, out: str, split: str, longest: int) -> str:

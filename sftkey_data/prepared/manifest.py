@@ -24,12 +24,17 @@ class _Record(BaseModel):
 
 
 class TokenizerInfo(_Record):
-    """The tokenizer of a build; `fingerprint` is `sftkey_data.tokens.tokenizer.tokenizer_fingerprint`."""
+    """The tokenizer of a build; `fingerprint` is `sftkey_data.tokens.tokenizer.tokenizer_fingerprint`.
+
+    `eos_token_id` ends every example, `end_token` is its text: of a chat build, the turn's own end. The copy in the
+    folder has it as its EOS.
+    """
 
     name: str
     fingerprint: str
     vocab_size: int
     eos_token_id: int
+    end_token: str
     adds_special_tokens: bool
 
 
@@ -157,7 +162,9 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the file"
-        raise SFTKeyError(f"{path}: {place}: {fault['msg']}") from None
+        # A missing or an unknown fact: this program wrote other ones when the folder was built.
+        mend = " (built by another version? build it again)" if fault["type"] in ("missing", "extra_forbidden") else ""
+        raise SFTKeyError(f"{path}: {place}: {fault['msg']}{mend}") from None
 
 
 def _version(content: bytes) -> int:

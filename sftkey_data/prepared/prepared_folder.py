@@ -141,6 +141,9 @@ class Prepared:
                 raise SFTKeyError(str(error).replace(str(folder), where)) from None
         if tokenizer_fingerprint(tokenizer) != info.fingerprint:
             raise SFTKeyError(f"{where}: not the tokenizer that the manifest names")
+        if tokenizer.eos_token_id != info.eos_token_id:
+            found = tokenizer.eos_token
+            raise SFTKeyError(f"{where}: the EOS is {found!r}, the manifest's end token {info.end_token!r}")
         return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
 
 

@@ -23,7 +23,8 @@ from tokenizers import Tokenizer
 import sftkey_data
 from sftkey_data.errors import Interrupted
 from sftkey_data.storage.appearing import make_folder, write_bytes
-from sftkey_data.tokens.tokenizer import TOKENIZER_FILES, FastTokenizer, load_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer import FastTokenizer, load_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer_copy import TOKENIZER_FILES
 
 
 class TokenizerFile:
@@ -110,15 +111,19 @@ def opinion_on(name: str | None) -> Iterator[Opinion | None]:
         opinion.close()
 
 
+FACTS = ("fingerprint", "eos_token_id", "vocab_size", "added_tokens")
+
+
 def _facts(tokenizer: FastTokenizer) -> bytes:
-    added = {str(index): str(token.content) for index, token in sorted(tokenizer.added_tokens_decoder.items())}
-    facts = {"fingerprint": tokenizer_fingerprint(tokenizer), "vocab_size": len(tokenizer), "added_tokens": added}
-    return json.dumps(facts).encode()
+    tokens = sorted(tokenizer.added_tokens_decoder.items())
+    added = {str(index): (str(token.content), bool(token.special)) for index, token in tokens}
+    values = (tokenizer_fingerprint(tokenizer), tokenizer.eos_token_id, len(tokenizer), added)
+    return json.dumps(dict(zip(FACTS, values, strict=True))).encode()
 
 
 def _key(directory: Path) -> str:
     """Over everything that the answer depends on."""
-    versions = [sftkey_data.__version__, version("transformers"), version("tokenizers")]
+    versions = [sftkey_data.__version__, version("transformers"), version("tokenizers"), *FACTS]
     digest = hashlib.sha256(json.dumps(versions).encode())
     for name in TOKENIZER_FILES:
         if (path := directory / name).is_file():

@@ -6,7 +6,7 @@ where the text is as long as the limit. A module is imported where its back-end 
 needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
@@ -48,7 +48,10 @@ def check_backend(options: GenerateOptions) -> None:
 
 
 def open_backend(
-    options: GenerateOptions, tokenizer: "PreTrainedTokenizerBase | None", encoded: Mapping[str, list[int]]
+    options: GenerateOptions,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    encoded: Mapping[str, list[int]],
+    ends: Sequence[int],
 ) -> Backend:
     """The back-end, ready to complete.
 
@@ -56,23 +59,32 @@ def open_backend(
         options: Its name and arguments.
         tokenizer: The model's; None where a server keeps it to itself.
         encoded: Ids of every prompt; empty without a tokenizer.
+        ends: Ids that end a completion, see `end_tokens`; empty without a tokenizer.
 
     Raises:
-        SFTKeyError: It cannot be made with these arguments.
+        SFTKeyError: It cannot be made with these arguments, or stops at the tokenizer's EOS alone.
     """
     if options.backend in HF:
         from sftkey_eval.generation.hf import RawHFLM, load_generator
 
         assert tokenizer is not None
         model = load_generator(options.model, device=options.device, dtype=options.dtype)
-        return RawHFLM(model, tokenizer, dict(encoded), options.batch_size)
+        return RawHFLM(model, tokenizer, dict(encoded), options.batch_size, ends)
     arguments = read_arguments(options.backend_args)
+    # At the tokenizer's EOS all stop by themselves, and not every server knows the argument for others.
+    others = [token for token in ends if tokenizer is not None and token != tokenizer.eos_token_id]
     if is_server(options.backend):
         from sftkey_eval.generation.servers import ServerBackend
 
-        return ServerBackend(find_class(options.backend), options, arguments, encoded)
+        return ServerBackend(find_class(options.backend), options, arguments, encoded, others)
     if options.backend in ENGINES:
         from sftkey_eval.generation.inference_engines import EngineBackend
 
-        return EngineBackend(find_class(options.backend), options, arguments, encoded)
+        return EngineBackend(find_class(options.backend), options, arguments, encoded, others)
+    if others and tokenizer is not None:
+        raise SFTKeyError(
+            f"back-end {options.backend!r} stops at the EOS of the model's tokenizer alone, which is "
+            f"{tokenizer.eos_token!r}; expected {tokenizer.convert_ids_to_tokens(others[0])!r}, which ends the "
+            f"examples of {options.data}, or one of the back-ends hf, vllm, sglang"
+        )
     return PlainBackend(make(find_class(options.backend), options, arguments), options.batch_size, tokenizer)

@@ -1,8 +1,8 @@
 """Completions kept across runs: what one model once wrote for a prompt under the same sampling is not generated twice.
 
-The key holds the hash of the model's files, its tokenizer, the versions of the libraries and all that shapes the text,
-so that another model, prompt or sampling never finds it. The device is not in it: what a GPU wrote, a CPU is given too,
-though the last bits of its logits would differ. Kept in one SQLite file, which several runs may use at once.
+The key holds the hash of the model's files, its tokenizer, the versions of the libraries and all that shapes and ends
+the text, so that another model, prompt or sampling never finds it. The device is not in it: what a GPU wrote, a CPU is
+given too, though the last bits of its logits would differ. Kept in one SQLite file, which several runs may use at once.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Cache:
         for name in ("num_samples", "seed"):  # each request has its own
             del sampling[name]
         model = (record.model.fingerprint, record.model.tokenizer_fingerprint, *record.model.options.values())
-        self._same = json.dumps([model, sampling, record.versions], sort_keys=True)
+        self._same = json.dumps([model, record.model.end_token_ids, sampling, record.versions], sort_keys=True)
         self._encoded = encoded
 
     def __enter__(self) -> "Cache":

@@ -18,7 +18,7 @@ from sftkey_eval.generation.completion_cache import Cache
 from sftkey_eval.generation.generate_options import DATA, MODEL, GenerateOptions, check_options
 from sftkey_eval.generation.lm_eval_models import HF, Backend, is_server, published_arguments, read_arguments
 from sftkey_eval.generation.model_files import ModelFiles, find_model, name_server_model
-from sftkey_eval.generation.prompt_items import load_prompt_items, prompt_ids
+from sftkey_eval.generation.prompt_items import end_tokens, load_prompt_items, prompt_ids
 from sftkey_eval.generation.sample_requests import Request, requests_for
 from sftkey_eval.generation.sampling import SAMPLING
 from sftkey_eval.records.journal import Journal, partial_path
@@ -80,6 +80,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     files = _find_model(options)
     tokenizer = _find_tokenizer(options)
     encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
+    ends = end_tokens(tokenizer, manifest) if tokenizer is not None else []
     record = _record(options, out, files, tokenizer, manifest, len(items))
     _settle(options, out, record)
     num_new, num_cached, speed = 0, 0, None
@@ -92,7 +93,8 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
             num_new = len(journal.missing)
             num_cached = _recall(cache, requests, journal, record)
             if journal.missing:
-                speed = _complete(options, tokenizer, requests, encoded, journal, cache, record)
+                backend = open_backend(options, tokenizer, encoded, ends)
+                speed = _complete(options, backend, requests, encoded, journal, cache, record)
             journal.finish()
     reasons = Counter(json.loads(line)["finish_reason"] or "unknown" for line in out.read_bytes().splitlines())
     return GenerateResult(
@@ -160,6 +162,7 @@ def _record(
             path=options.model,
             fingerprint=files.fingerprint,
             tokenizer_fingerprint=tokenizer_fingerprint(tokenizer) if tokenizer is not None else None,
+            end_token_ids=end_tokens(tokenizer, manifest) if tokenizer is not None else None,
             recipe=recipe.get("name"),
             seed=recipe.get("seed"),
             **parts[MODEL],
@@ -234,7 +237,7 @@ def _write_record(record: RunRecord, journal: Journal) -> None:
 
 def _complete(
     options: GenerateOptions,
-    tokenizer: "PreTrainedTokenizerBase | None",
+    backend: Backend,
     requests: Sequence[Request],
     encoded: dict[str, list[int]],
     journal: Journal,
@@ -244,7 +247,6 @@ def _complete(
     """Generate what the journal lacks; returns generated tokens per second."""
     from sftkey_data.console import progress
 
-    backend = open_backend(options, tokenizer, encoded)
     _refuse_long(requests, encoded, backend, options.max_new_tokens)
     _write_record(record, journal)
     num_tokens, num_done, started = 0, 0, time.perf_counter()

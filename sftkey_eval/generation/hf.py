@@ -14,7 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.model_loading import load_causal_model
+from sftkey_data.model_loading import load_causal_model, own_end_tokens
 from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.generation.sampling import Sampling
 from sftkey_eval.generation.seeded_sampling import SeededSampling
@@ -64,6 +64,7 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
         tokenizer: Its tokenizer.
         prompt_ids: Token ids of every prompt that will be asked for.
         batch_size: Prompts per forward pass.
+        ends: Ids that end a completion, besides those that the model's own configuration names.
     """
 
     def __init__(
@@ -72,10 +73,11 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
         tokenizer: PreTrainedTokenizerBase,
         prompt_ids: dict[str, list[int]],
         batch_size: int,
+        ends: Sequence[int],
     ) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size)
         self.prompt_ids = prompt_ids
-        self.eos_token_ids = _eos_token_ids(model, tokenizer)
+        self.eos_token_ids = [*dict.fromkeys([*ends, *own_end_tokens(model)])]
         self._generated: list[list[int]] = []
         self._sampler: SeededSampling | None = None
         # A model's own generation_config may hold a repetition penalty or top_k: nothing but ours may shape the text.
@@ -175,10 +177,3 @@ def text_after(tokenizer: PreTrainedTokenizerBase, prompt: list[int], completion
 def raw_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """The text of some tokens, special tokens included and no space tidied away."""
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokenizer's EOS and those of the model's generation config, ascending."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    several = configured if isinstance(configured, list) else [configured]
-    return sorted({int(token) for token in (tokenizer.eos_token_id, *several) if token is not None})

@@ -19,13 +19,19 @@ class EngineBackend:
     """An engine in this process that batches by itself; vLLM takes a seed per completion, SGLang one per engine."""
 
     def __init__(
-        self, found: Any, options: GenerateOptions, arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
+        self,
+        found: Any,
+        options: GenerateOptions,
+        arguments: Mapping[str, Any],
+        encoded: Mapping[str, list[int]],
+        ends: Sequence[int],
     ) -> None:
         given: dict[str, Any] = {"dtype": options.dtype, "seed": options.seed, **arguments}
         if options.backend == "sglang":
             given["random_seed"] = given.pop("seed")  # its word for it
         self._lm = make(_capturing(found, encoded), options, given)
         self._encoded = encoded
+        self._stops = {"stop_token_ids": list(ends)} if ends else {}
         self._batch_size = options.batch_size
         self._seeded = options.backend == "vllm"
         self.max_length: int | None = self._lm.max_length
@@ -58,7 +64,7 @@ class EngineBackend:
         return generated
 
     def _arguments(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        return generation_arguments(sampling) | ({"seed": request.seed} if self._seeded else {})
+        return generation_arguments(sampling) | self._stops | ({"seed": request.seed} if self._seeded else {})
 
 
 def _capturing(found: Any, encoded: Mapping[str, list[int]]) -> Any:

@@ -114,6 +114,13 @@ def built_with(manifest: Manifest, tokenizer: "PreTrainedTokenizerBase") -> bool
     return manifest.tokenizer is not None and manifest.tokenizer.fingerprint == tokenizer_fingerprint(tokenizer)
 
 
+def end_tokens(tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> list[int]:
+    """Ids that end a completion: what ends the examples, where the tokenizer is theirs, and the tokenizer's EOS."""
+    recorded = manifest.tokenizer
+    ends = [recorded.eos_token_id] if recorded is not None and built_with(manifest, tokenizer) else []
+    return list(dict.fromkeys([*ends, int(tokenizer.eos_token_id)]))
+
+
 def model_encoder(prompts: Mapping[str, str], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> Encoder:
     """What encodes text for a model: as the build did where its tokenizer is the model's, BOS included.
 

@@ -32,13 +32,19 @@ class ServerBackend:
         options: The model's name there, and how many requests may be under way at once.
         arguments: Of the class: `base_url`, `tokenized_requests`, `max_retries`, `timeout`, …
         encoded: Ids of every prompt; empty where no tokenizer is known.
+        ends: Ids that end a completion beside the EOS the server knows; sent as `stop_token_ids`.
 
     Raises:
         SFTKeyError: An argument or a key is missing, or ids are asked for that there are none of.
     """
 
     def __init__(
-        self, found: Any, options: GenerateOptions, arguments: Mapping[str, Any], encoded: Mapping[str, list[int]]
+        self,
+        found: Any,
+        options: GenerateOptions,
+        arguments: Mapping[str, Any],
+        encoded: Mapping[str, list[int]],
+        ends: Sequence[int],
     ) -> None:
         if "base_url" not in arguments and found.__name__.startswith("Local"):
             raise SFTKeyError(f"back-end {options.backend!r} needs --backend-args base_url=http://…/v1/completions")
@@ -60,6 +66,7 @@ class ServerBackend:
             raise SFTKeyError(f"back-end {options.backend!r}: {error}") from None
         self._address = str(self._lm.base_url)
         self._encoded = encoded
+        self._stops = {"stop_token_ids": list(ends)} if ends else {}
         self._concurrency = options.concurrency
         self.max_length: int | None = int(arguments["max_length"]) if "max_length" in arguments else None
 
@@ -81,7 +88,7 @@ class ServerBackend:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _complete(self, request: Request, sampling: Sampling) -> Generated:
-        arguments = generation_arguments(sampling) | ({"seed": request.seed} if self._seeded else {})
+        arguments = generation_arguments(sampling) | self._stops | ({"seed": request.seed} if self._seeded else {})
         retrying = Retrying(
             stop=stop_after_attempt(self._lm.max_retries),
             wait=wait_exponential(multiplier=0.5, max=10),  # seconds: 0.5, 1, 2, 4, 8, 10, 10, …

@@ -24,11 +24,15 @@ class _Part(BaseModel):
 
 
 class ModelRecord(_Part):
-    """The model: where it was found, what its files hash to, and the training seed where its recipe is known."""
+    """The model: where it was found, what its files hash to, and the training seed where its recipe is known.
+
+    `end_token_ids` end a completion, besides those that its own files name; None where only a server knows.
+    """
 
     path: str
     fingerprint: str
     tokenizer_fingerprint: str | None
+    end_token_ids: list[int] | None = None
     recipe: str | None = None
     seed: int | None = None
 
@@ -75,6 +79,7 @@ class RunRecord(BaseModel):
             "completions": self.completions,
             "model": self.model.fingerprint,
             "tokenizer": self.model.tokenizer_fingerprint,
+            "end_token_ids": self.model.end_token_ids,
             **self.model.options,
             "data": self.data.manifest_sha256,
             **self.data.options,

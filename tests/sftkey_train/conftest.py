@@ -135,6 +135,7 @@ def tables(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
     """A small complete recipe as TOML tables, to change and write with `write_recipe`."""
     config = {"model_type": "llama", **TINY["llama"], "max_position_embeddings": 256, "attention_dropout": 0.1}
     optimisation = {"batch_size": 8, "lr": 5e-3, "schedule": "linear", "warmup_steps": 2, "eval_every": 0}
+    optimisation["generate_at_end"] = False  # random models write until they are stopped, which takes seconds
     return {
         "name": "tiny",
         "seed": 3,

@@ -25,8 +25,15 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
     tables |= {"heldout": tables["data"], "heldout_examples": 5}
     for stage in tables["stage"]:
         del stage["steps"]
-        stage |= {"epochs": 61 / 60, "batch_size": 12, "lr": 1e-3, "gradient_share_every": 3, "generate_every": 4}
-        stage |= {"generate_examples": 3, "generate_max_new_tokens": 4, "weight_decay": 0.1}
+        stage |= {
+            "epochs": 61 / 60,
+            "batch_size": 12,
+            "lr": 1e-3,
+            "gradient_share_every": 3,
+            "generate_every": 4,
+            "generate_at_end": True,
+        }
+        stage |= {"generate_examples": 3, "generate_max_new_tokens": 4, "weight_decay": 0.1, "generate_at_end": True}
     del tables["stage"][1]["loss_on"]
     tables["stage"][1]["weights"] = {"key": 3.0, "eos": 1.0}
     return tables

@@ -118,7 +118,7 @@ def test_heldout_rows_come_at_start_end_and_every_so_often(run: Run, out: Path, 
     rows = _rows(out, "heldout", "full")
     assert [row["step"] for row in rows] == [0, 4, 6]
     assert [row["examples"] for row in rows] == [10, 10, 10]
-    assert summary["heldout"] == {key: rows[-1][key] for key in ("loss_by_region", "key_exact_match")}
+    assert summary["heldout"] == {key: rows[-1][key] for key in ("loss_by_region", "forced_key_match")}
     answer = _rows(out, "heldout", "answer")
     assert [row["step"] for row in answer] == [0, 4]
     assert answer[0]["loss_by_region"] == rows[-1]["loss_by_region"]

@@ -49,7 +49,8 @@ def run(
     Writes OUT/STAGE/final (Hugging Face layout, with tokenizer and recipe.json), OUT/metrics.jsonl and OUT/loss.png.
     With `[lora]`, `final` holds the merged weights and `final/adapter` the adapter alone; with `best`,
     OUT/STAGE/best-STEP holds the model that was best on the held-out set. On stdout, one JSON object per stage as it
-    ends: stage, steps, loss, heldout, final, best. Progress goes to stderr.
+    ends: stage, steps, loss, heldout, generated, final, best. Progress goes to stderr, and a line per stage that
+    says how often what the model wrote by itself has a valid format and the right Key.
     """
     require("run", "train", "torch", "matplotlib")
     # Here, as they load torch and transformers: seconds that `--help` does not have.

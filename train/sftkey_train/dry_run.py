@@ -22,6 +22,7 @@ from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.schedule import num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
+from sftkey_train.measure.generated_match import SOURCES, Prompts
 from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
 from sftkey_train.recipe import Recipe, Stage, Weights
 
@@ -34,11 +35,12 @@ SUPERVISED, SUPERVISED_KEY, UNSUPERVISED = "green", "bold green", "dim"
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage, the order of its examples, and by `parent` the name of what it starts from."""
+    """One stage, the order of its examples, by `parent` the name of what it starts from, and what it generates for."""
 
     stage: Stage
     order: ExampleOrder
     parent: str
+    prompts: Prompts | None
 
 
 def describe(
@@ -111,6 +113,7 @@ def _stage(recipe: Recipe, data: TrainingSet, model: "PreTrainedModel", plan: St
     yield _line("largest", _shapes(largest, vocab_size))
     yield _line("memory", _memory(_estimate(recipe, stage, model.config, largest)))
     yield _line("compute", _compute(model, stage, chosen, passes))
+    yield _line("generate", _generated(stage, plan.prompts))
     yield from _first_batch(data, passes[0], len(chosen))
 
 
@@ -175,6 +178,15 @@ def _compute(model: "PreTrainedModel", stage: Stage, chosen: Sequence[Any], pass
         f"{per_token / 1e9:.3g} GFLOP a token, {in_head:.1%} of it in the output layer; "
         f"{flops / everywhere:.1%} of what logits at every position cost"
     )
+
+
+def _generated(stage: Stage, prompts: Prompts | None) -> str:
+    if prompts is None:
+        return "nothing"
+    often, at_end = f"every {stage.generate_every:,} steps", "at the end"
+    times = [often] * bool(stage.generate_every) + [at_end] * stage.generate_at_end
+    num, limit = len(prompts.input_ids), prompts.max_new_tokens
+    return f"{' and '.join(times)}: for {num} {SOURCES[prompts.of]} examples, at most {limit:,} tokens each"
 
 
 def _first_batch(data: TrainingSet, batch: Batch, num: int) -> Iterator[Text]:

@@ -17,7 +17,7 @@ from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.loss.parity import check_pruning, packs
 from sftkey_train.loss.schedule import learning_rate, step_weights
 from sftkey_train.measure.flops import FlopCount
-from sftkey_train.measure.generated_match import Prompts, generate_and_read
+from sftkey_train.measure.generated_match import Prompts, generate_and_read, generate_if_possible
 from sftkey_train.measure.gradient_share import gradient_norms, shares
 from sftkey_train.measure.heldout import measure_heldout
 from sftkey_train.measure.loss_tally import LossTally
@@ -64,13 +64,14 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     packed = packs(model, stage, run.examples)
     check_pruning(model, stage, run.examples)
     model.train()
+    last = done
     with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
         for step in range(done + 1, num_steps + 1):
             # Asked before a step, not after one: a resumed stage then stops where an uninterrupted one does.
             if run.measurements.says_stop(stage.early_stopping):
                 break
-            started, tally = time.perf_counter(), LossTally()
+            started, tally, last = time.perf_counter(), LossTally(), step
             examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
             batches = step_batches(stage, examples, step, run.order, run.pad_token_id, packed=packed)
 
@@ -101,6 +102,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             # After the measurements: a resumed stage goes on behind this step and would not make them up.
             if stage.save_every and step % stage.save_every == 0:
                 save_checkpoint(run.folder, step, model, optimizer, stage.keep_last)
+    _generate_at_end(run, last, model)
 
 
 def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> int:
@@ -190,14 +192,27 @@ def _measure_if_due(run: StageRun, step: int, model: "PreTrainedModel") -> None:
     if run.heldout is not None and (step == 0 or _is_due(step, stage.eval_every, num_steps)):
         with _precision(run, model.device):
             _record(run, "heldout", step, model, measure_heldout(model, run.heldout))
-    if run.prompts is not None and (step == 0 or _is_due(step, stage.generate_every, num_steps)):
+    if run.prompts is not None and stage.generate_every and step % stage.generate_every == 0:
         with _precision(run, model.device):
             _record(run, "generated", step, model, generate_and_read(model, run.prompts))
 
 
+def _generate_at_end(run: StageRun, step: int, model: "PreTrainedModel") -> None:
+    """Once for the last weights, whatever the stage ended by, and also where it was interrupted before this."""
+    if run.prompts is None or not run.stage.generate_at_end or run.measurements.holds("generated", step):
+        return
+    num = len(ranks.share(run.prompts.input_ids))
+    with progress(f"{run.stage.name}: generating", num, shown=ranks.is_main()) as bar, _precision(run, model.device):
+        measured = generate_if_possible(model, run.prompts, lambda n: bar.advance(bar.task_ids[0], n))
+    if "reason" in measured:
+        run.metrics.append({"kind": "not_generated", "stage": run.stage.name, "step": step, **measured})
+    else:
+        _record(run, "generated", step, model, measured)
+
+
 def _record(run: StageRun, kind: str, step: int, model: "PreTrainedModel", measured: dict[str, Any]) -> None:
     row = {"kind": kind, "stage": run.stage.name, "step": step, **measured}
-    run.metrics.append(row)
     run.measurements.add(row)
     if run.stage.best is not None and run.measurements.last_is_best(run.stage.best):
         run.keep_best(model, step)
+    run.metrics.append(row)  # last: what has a row is not measured again, so all that follows of it is there

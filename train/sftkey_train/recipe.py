@@ -12,7 +12,7 @@ LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine"]
 Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft"]
-Metric = Literal["key_nll", "key_exact_match", "generated_key_match"]
+Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -120,9 +120,12 @@ class Stage(RecipeTable):
     log_every: AtLeastOne = Field(1, description="steps between rows of metrics.jsonl")
     eval_every: AtLeastZero = Field(100, description="steps between held-out rows; 0: at start and end only")
     gradient_share_every: AtLeastZero = Field(0, description="steps between gradient norms by region; 0: never")
-    generate_every: AtLeastZero = Field(0, description="steps between greedy generations on held-out; 0: never")
-    generate_examples: AtLeastOne = Field(64, description="how many of the first held-out examples are generated")
-    generate_max_new_tokens: AtLeastZero = Field(0, description="0: twice the longest gold completion among them")
+    generate_every: AtLeastZero = Field(0, description="steps between generations on held-out; 0: only at the end")
+    generate_at_end: bool = Field(True, description="generate at the end; of training data where no heldout is given")
+    generate_examples: AtLeastOne = Field(64, description="how many of the first examples are generated")
+    generate_max_new_tokens: AtLeastZero = Field(
+        0, description="0: twice the longest gold completion among them, or it alone where that is above 2048"
+    )
 
     @property
     def region_weights(self) -> Weights:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 
+from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_data.storage.appearing import make_folder, write_text
@@ -28,10 +29,11 @@ from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import check_targets
 from sftkey_train.loss.schedule import num_stage_examples, num_warmup_steps
 from sftkey_train.measure.flops import flop_count, peak_flops
-from sftkey_train.measure.generated_match import Prompts, read_prompts
+from sftkey_train.measure.generated_match import Prompts, SampleOf, read_prompts
 from sftkey_train.measure.heldout import heldout_batches
 from sftkey_train.measure.loss_plot import plot_loss
 from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.trackers import Trackers, check_trackers
 from sftkey_train.model.lora import add_adapter
@@ -41,10 +43,12 @@ from sftkey_train.model.model import (
     check_fit,
     check_tokenizer,
     compile_layers,
+    embed_pad_as_any,
     initial_model,
     load_model,
     model_config,
     recompute_activations,
+    stop_at_end_tokens,
 )
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
@@ -132,7 +136,7 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
     starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
-    plans = [StagePlan(s, run.order(s), starts[s.name]) for s in recipe.stages]
+    plans = [StagePlan(s, run.order(s), starts[s.name], _prompts(run, s)) for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
 
 
@@ -156,6 +160,11 @@ def _open(recipe: Recipe) -> _Run:
     heldout = read_training_set(recipe.heldout) if recipe.heldout else None
     if heldout is not None and heldout.fingerprint != data.fingerprint:
         raise SFTKeyError(f"heldout {heldout.path} was made with another tokenizer than data {data.path}")
+    if heldout is not None and heldout.tokenizer.eos_token_id != data.tokenizer.eos_token_id:
+        raise SFTKeyError(
+            f"heldout {heldout.path} ends its examples with {heldout.tokenizer.eos_token!r}, "
+            f"data {data.path} with {data.tokenizer.eos_token!r}: build both with --chat, or both without"
+        )
     run = _Run(recipe, data, heldout, model_config(recipe.model, data.tokenizer))
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, heldout)):
@@ -182,7 +191,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         recompute_activations(model)
     if recipe.compile:
         compile_layers(model)
-    if recipe.fsdp and ranks.num_ranks() > 1:
+    if _is_sharded(recipe):
         shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)
@@ -211,6 +220,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     finish_stage(_outputs(run, folder), model)
     if ranks.is_main():
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
+        say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
     ranks.wait()
 
 
@@ -230,10 +240,24 @@ def _heldout_batches(run: _Run, pad_token_id: int) -> list[Batch] | None:
 
 
 def _prompts(run: _Run, stage: Stage) -> Prompts | None:
-    if run.heldout is None or not stage.generate_every:
+    if not (stage.generate_every or stage.generate_at_end) or _is_sharded(run.recipe):
         return None
     context = getattr(run.config.get_text_config(), "max_position_embeddings", None)
-    return read_prompts(run.heldout, stage.generate_examples, stage.generate_max_new_tokens, context)
+    of: SampleOf = "train" if run.heldout is None else "heldout"
+    num, limit = stage.generate_examples, stage.generate_max_new_tokens
+    return read_prompts(run.heldout or run.data, num, limit, context, of)
+
+
+def _why_not_generated(run: _Run, stage: Stage) -> str:
+    """Why nothing was generated at the end of a stage, where nothing was."""
+    if _is_sharded(run.recipe):
+        return "as with fsdp each process holds a share of the weights"
+    failed = [row for row in run.metrics.rows() if row["stage"] == stage.name and row["kind"] == "not_generated"]
+    return f"as it failed ({failed[-1]['reason']})" if failed else "as generate_at_end is false"
+
+
+def _is_sharded(recipe: Recipe) -> bool:
+    return recipe.fsdp and ranks.num_ranks() > 1
 
 
 def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
@@ -247,6 +271,13 @@ def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
 
 
 def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
+    model = _weights(run, stage, checkpoint)
+    stop_at_end_tokens(model, run.data.tokenizer)
+    embed_pad_as_any(model)
+    return model
+
+
+def _weights(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
     recipe, parent = run.recipe, run.recipe.parent(stage)
     handed_on = _handed_on(run.folder(parent), stage) if parent is not None else None
     if recipe.lora is not None:
@@ -279,14 +310,4 @@ def _outputs(run: _Run, folder: StageFolder) -> Outputs:
 
 
 def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
-    rows = [row for row in run.metrics.rows() if row["stage"] == stage.name]
-    trained = [row for row in rows if row["kind"] == "train"]
-    measured = [row for row in rows if row["kind"] == "heldout"]
-    return {
-        "stage": stage.name,
-        "steps": max((row["step"] for row in trained), default=0),
-        "loss": trained[-1]["loss"] if trained else None,
-        "heldout": {k: measured[-1][k] for k in ("loss_by_region", "key_exact_match")} if measured else None,
-        "final": str(run.folder(stage).final),
-        "best": str(best) if (best := run.folder(stage).best) else None,
-    }
+    return stage_summary(run.metrics.rows(), run.folder(stage), stage)

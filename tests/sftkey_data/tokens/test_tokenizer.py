@@ -10,7 +10,8 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.tokens.borders import token_borders
-from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, save_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
+from sftkey_data.tokens.tokenizer_copy import save_tokenizer
 
 NAMES = ("qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k")
 every_tokenizer = pytest.mark.parametrize("name", NAMES)
@@ -124,7 +125,7 @@ def test_a_tokenizer_that_loses_text_fails_the_self_test(tmp_path: Path) -> None
 @every_tokenizer
 def test_a_saved_copy_has_the_same_fingerprint(shared_data: Path, tmp_path: Path, name: str) -> None:
     tokenizer = encoder_of(shared_data, name).tokenizer
-    save_tokenizer(tokenizer, tmp_path)
+    save_tokenizer(tokenizer, tmp_path, tokenizer.eos_token_id)
     assert tokenizer_fingerprint(load_tokenizer(str(tmp_path))) == tokenizer_fingerprint(tokenizer)
 
 

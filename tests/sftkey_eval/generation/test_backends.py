@@ -1,9 +1,6 @@
 """lm-eval's back-ends by name: what is found, what is refused, and what is known of a completion."""
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -100,28 +97,6 @@ def test_no_text_ends_a_completion_and_what_cuts_nothing_is_not_sent() -> None:
     assert greedy == {"until": [], "max_gen_toks": 9, "temperature": 0.0, "do_sample": False}
     cut = generation_arguments(Sampling(max_new_tokens=9, temperature=0.7, top_p=0.9, top_k=20))
     assert {"do_sample": True, "top_p": 0.9, "top_k": 20}.items() <= cut.items()
-
-
-@pytest.fixture
-def recorder() -> Iterator[tuple[str, list[Any]]]:
-    """A server that refuses every request, and what it was sent."""
-    sent: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(418)
-            self.send_header("Content-Length", "6")
-            self.end_headers()
-            self.wfile.write(b"no\ntea")
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1", sent
-    server.shutdown()
-    server.server_close()
 
 
 SERVERS = [

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.training_set import TrainingSet
+from sftkey_train.measure import generated_match
 from sftkey_train.measure.generated_match import _complete, _outcome, generate_and_read, read_prompts
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
@@ -54,14 +55,35 @@ def test_format_and_key_are_read_from_the_raw_completion(
     assert _outcome(read_prompts(prepared, 1, 4, None), "72", completion, reason) == outcome
 
 
-def test_the_longest_completion_is_twice_the_gold_or_what_the_context_leaves(prepared: TrainingSet) -> None:
+def test_a_completion_may_be_twice_as_long_as_the_gold_or_as_the_context_leaves(
+    tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examples = prepared.examples.first(5)
     prompt = max(e.borders.prompt_tokens for e in examples)
     gold = max(len(e.input_ids) - e.borders.prompt_tokens for e in examples)
     assert read_prompts(prepared, 5, 0, None).max_new_tokens == 2 * gold
-    assert read_prompts(prepared, 5, 0, prompt + gold).max_new_tokens == gold
+    tight = read_prompts(prepared, 5, 0, prompt + 3)
+    lengths = []
+    for ids in tight.input_ids:  # a long prompt takes room from itself alone
+        written = _complete(_mute(tiny_model), tight, [ids])
+        lengths.append(len(tight.tokenizer(written[0][0])["input_ids"]))
+    assert lengths == [min(2 * gold, prompt + 3 - len(ids)) for ids in tight.input_ids]
+    monkeypatch.setattr(generated_match, "TWICE_UP_TO", gold - 1)  # of a long gold no more than itself
+    assert read_prompts(prepared, 5, 0, None).max_new_tokens == gold
     with pytest.raises(SFTKeyError, match=f"generate_max_new_tokens is {gold + 1}, but the longest prompt"):
         read_prompts(prepared, 5, gold + 1, prompt + gold)
+
+
+def _mute(tiny_model: Make) -> PreTrainedModel:
+    """A model that says the same letter for ever."""
+    model: Any = tiny_model("gpt2").eval()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.fill_(1.0)
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[5] = 1.0
+    checked: PreTrainedModel = model
+    return checked
 
 
 def test_a_random_model_writes_no_valid_completion(tiny_model: Make, prepared: TrainingSet) -> None:

@@ -44,14 +44,14 @@ def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
 
 def test_a_key_is_exact_when_all_its_tokens_are_the_first_choice(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
-    assert measure_heldout(_oracle(tiny_model, batches), batches)["key_exact_match"] == 1.0
+    assert measure_heldout(_oracle(tiny_model, batches), batches)["forced_key_match"] == 1.0
 
 
 def test_mistakes_outside_the_key_do_not_count_against_it(prepared: TrainingSet, tiny_model: Make) -> None:
     batches = heldout_batches(prepared.examples.first(20), 0)
     outside = {int(token) for b in batches for token in b.labels[b.regions != KEY]}
     inside = {int(token) for b in batches for token in b.labels[b.regions == KEY]}
-    assert measure_heldout(_oracle(tiny_model, batches, blind_to=outside - inside), batches)["key_exact_match"] == 1.0
+    assert measure_heldout(_oracle(tiny_model, batches, blind_to=outside - inside), batches)["forced_key_match"] == 1.0
 
 
 def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: TrainingSet, tiny_model: Make) -> None:
@@ -61,9 +61,9 @@ def test_one_wrong_token_spoils_a_key_and_an_example_counts_once(prepared: Train
     one = keys[0][-1]
     expected = sum(one not in key for key in keys) / len(keys)
     assert 0 < expected < 1
-    assert measure_heldout(_oracle(tiny_model, batches, blind_to={one}), batches)["key_exact_match"] == expected
+    assert measure_heldout(_oracle(tiny_model, batches, blind_to={one}), batches)["forced_key_match"] == expected
     every = {token for key in keys for token in key}
-    assert measure_heldout(_oracle(tiny_model, batches, blind_to=every), batches)["key_exact_match"] == 0.0
+    assert measure_heldout(_oracle(tiny_model, batches, blind_to=every), batches)["forced_key_match"] == 0.0
 
 
 def test_each_region_is_matched_by_itself(prepared: TrainingSet, tiny_model: Make) -> None:
@@ -75,7 +75,7 @@ def test_each_region_is_matched_by_itself(prepared: TrainingSet, tiny_model: Mak
     blind_to = {min(tokens["key"][0]), min(tokens["cot"][0] - tokens["cot"][1])}
     measured = measure_heldout(_oracle(tiny_model, batches, blind_to), batches)
     expected = {name: sum(not t & blind_to for t in tokens[name]) / 20 for name in REGIONS[1:]}
-    assert measured["exact_match_by_region"] == pytest.approx(expected)
+    assert measured["forced_match_by_region"] == pytest.approx(expected)
     assert 0 < expected["key"] < 1
     assert 0 < expected["cot"] < 1
     assert expected["key"] != expected["cot"]
@@ -136,8 +136,8 @@ def test_with_equal_logits_the_first_token_alone_is_the_choice(tiny_model: Make,
     model, batches = tiny_model("llama"), heldout_batches(prepared.examples.first(4), 0)
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     measured = measure_heldout(model, batches)
-    assert measured["key_exact_match"] == 0.0
-    assert measured["exact_match_by_region"]["eos"] == 1.0  # the EOS has the id 0
+    assert measured["forced_key_match"] == 0.0
+    assert measured["forced_match_by_region"]["eos"] == 1.0  # the EOS has the id 0
 
 
 def test_measuring_uses_no_dropout_and_leaves_the_model_in_training(tiny_model: Make, prepared: TrainingSet) -> None:

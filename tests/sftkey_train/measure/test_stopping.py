@@ -23,7 +23,7 @@ Write = Callable[[dict[str, Any]], Path]
 
 
 def _heldout(nll: float, exact: float = 0.0) -> dict[str, Any]:
-    return {"kind": "heldout", "loss_by_region": {"cot": 9.0, "key": nll}, "key_exact_match": exact}
+    return {"kind": "heldout", "loss_by_region": {"cot": 9.0, "key": nll}, "forced_key_match": exact}
 
 
 def _generated(rate: float) -> dict[str, Any]:
@@ -52,11 +52,11 @@ def test_a_stage_stops_when_patience_is_over(losses: list[float], patience: int,
 def test_more_exact_matches_are_better_and_rows_of_other_kinds_do_not_count() -> None:
     rows = [_heldout(1.0, 0.5), _generated(0.0), _heldout(2.0, 0.6), _generated(0.1)]
     measurements = Measurements(rows)
-    assert measurements.scores("key_exact_match") == [0.5, 0.6]
-    assert not measurements.says_stop(EarlyStopping(metric="key_exact_match", patience=1))
+    assert measurements.scores("forced_key_match") == [0.5, 0.6]
+    assert not measurements.says_stop(EarlyStopping(metric="forced_key_match", patience=1))
     assert measurements.says_stop(EarlyStopping(metric="key_nll", patience=1))
     assert measurements.last_is_best("generated_key_match")
-    assert not measurements.last_is_best("key_exact_match")  # not measured just now
+    assert not measurements.last_is_best("forced_key_match")  # not measured just now
 
 
 def test_what_is_only_as_good_does_not_replace_the_best() -> None:

@@ -81,7 +81,7 @@ def test_tensorboard_reads_back_what_metrics_jsonl_holds(tables: dict[str, Any],
     events = EventAccumulator(str(recipe.out / "tiny"))
     events.Reload()
     for stage, before in (("full", 0), ("answer", 6)):
-        for kind, value in (("train", "loss"), ("train", "grad_norm"), ("heldout", "key_exact_match")):
+        for kind, value in (("train", "loss"), ("train", "grad_norm"), ("heldout", "forced_key_match")):
             written = [(e.step, e.value) for e in events.Scalars(f"{stage}/{kind}/{value}")]
             expected = [(before + r["step"], r[value]) for r in rows if (r["stage"], r["kind"]) == (stage, kind)]
             assert written == [(step, pytest.approx(number, rel=1e-6)) for step, number in expected]

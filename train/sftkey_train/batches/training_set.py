@@ -20,6 +20,7 @@ class TrainingSet:
     """One prepared directory.
 
     `sha256` is that of its manifest, which holds the hash of everything else; `fingerprint` is the tokenizer's.
+    The EOS of `tokenizer` ends every example.
     """
 
     path: Path
@@ -43,6 +44,11 @@ def read_training_set(directory: Path) -> TrainingSet:
         raise SFTKeyError(
             f"{directory / TOKENIZER_FOLDER} is not the tokenizer the shards were made with: "
             f"fingerprint {found[:12]}…, the manifest says {recorded.fingerprint[:12]}…"
+        )
+    if tokenizer.eos_token_id != recorded.eos_token_id:
+        raise SFTKeyError(
+            f"{directory / TOKENIZER_FOLDER}: the EOS is {tokenizer.eos_token!r}, "
+            f"but the manifest says that {recorded.end_token!r} ends the examples"
         )
     # Every shard is hashed once, here; from then on rows are read from the mapped files as they are needed.
     examples = Examples(open_shards(directory, columns=["id", "input_ids", *TOKEN_BORDERS], verify=True))

@@ -50,17 +50,23 @@ def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> 
     state = whole_state(model)
     if not ranks.is_main():
         return
-    if model.generation_config is not None:
-        model.generation_config.eos_token_id = outputs.tokenizer.eos_token_id  # what the completions end with
     with saving(target) as partial:
         if has_adapter(model):
             save_adapter(model, state, partial / ADAPTER)
+            _save_ends(model, outputs.tokenizer, partial / ADAPTER)
             model.save_pretrained(partial, state_dict=merged_weights(model, state))
         else:
             model.save_pretrained(partial, state_dict=state)
         outputs.tokenizer.save_pretrained(str(partial))
         (partial / RECIPE).write_text(as_json(outputs.recipe), encoding="utf-8")
         write_origin(partial, outputs.folder.origin)
+
+
+def _save_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", adapter: "Path") -> None:
+    """What an adapter needs on the model it was trained on, which may end its completions otherwise."""
+    tokenizer.save_pretrained(str(adapter))
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(str(adapter))
 
 
 def as_json(value: Any) -> str:

@@ -28,14 +28,14 @@ def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batc
 
 @torch.no_grad()
 def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any]:
-    """Loss and exact match per region, given the gold text before each token, over the batches of all ranks.
+    """Loss and forced match per region, over the batches of all ranks: given the gold text before each token.
 
     A region of an example matches when every one of its tokens is the model's first choice. Examples without a token in
-    the region are not counted.
+    the region are not counted. That of the Key is no accuracy: the model is given the gold CoT, which leads to it.
 
     Returns:
-        `loss_by_region` in nats per token, `exact_match_by_region` and `key_exact_match` from 0 to 1, and `examples`:
-        how many there are on all ranks together.
+        `loss_by_region` in nats per token, `forced_match_by_region` and of it `forced_key_match`, from 0 to 1, and
+        `examples`: how many there are on all ranks together.
     """
     was_training = model.training
     model.eval()
@@ -51,11 +51,11 @@ def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[
     model.train(was_training)
     tally.sum_over_ranks()
     matches = zip(REGIONS, ranks.add_up(matched).tolist(), ranks.add_up(present).tolist(), strict=True)
-    exact_match = {region: hits / num for region, hits, num in matches if num}
+    forced_match = {region: hits / num for region, hits, num in matches if num}
     return {
         "loss_by_region": tally.loss_by_region,
-        "exact_match_by_region": exact_match,
-        "key_exact_match": exact_match["key"],
+        "forced_match_by_region": forced_match,
+        "forced_key_match": forced_match["key"],
         "examples": tally.examples,
     }
 

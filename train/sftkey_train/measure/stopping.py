@@ -12,7 +12,7 @@ from sftkey_train.recipe import EarlyStopping, Metric
 # Kind of row, how to read the value, and +1 where more is better.
 METRICS: Mapping[Metric, tuple[str, Callable[[MetricsRow], float], int]] = {
     "key_nll": ("heldout", lambda row: float(row["loss_by_region"]["key"]), -1),
-    "key_exact_match": ("heldout", lambda row: float(row["key_exact_match"]), 1),
+    "forced_key_match": ("heldout", lambda row: float(row["forced_key_match"]), 1),
     "generated_key_match": ("generated", lambda row: float(row["key_exact_text"]), 1),
 }
 
@@ -26,6 +26,10 @@ class Measurements:
     def add(self, row: MetricsRow) -> None:
         """Count one more measurement."""
         self.rows.append(row)
+
+    def holds(self, kind: str, step: int) -> bool:
+        """Whether there is a row of this kind after this step."""
+        return any(row["kind"] == kind and row["step"] == step for row in self.rows)
 
     def scores(self, metric: Metric) -> list[float]:
         """One number per measurement; more is better."""

@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config
+from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_train.recipe import ModelSource
 
@@ -71,6 +71,38 @@ def load_model(name: str | Path, *, trust_remote_code: bool = False) -> "PreTrai
     # fp32: optimizer steps are smaller than what bf16 weights can take up
     model = load_causal_model(name, dtype=torch.float32, trust_remote_code=trust_remote_code, instead=READ_THEN_TRUST)
     return _causal_model(model)
+
+
+def completion_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Ids that end a completion: the tokenizer's EOS first, then the added tokens that the model stops at by itself.
+
+    What else a model names is a default of its kind (for Llama's, 2) and an ordinary piece of text in this vocabulary.
+    """
+    known = tokenizer.added_tokens_decoder
+    own = [token for token in own_end_tokens(model) if token in known]
+    return list(dict.fromkeys([int(tokenizer.eos_token_id), *own]))
+
+
+def stop_at_end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Have the model, and what is saved of it, end its completions as the data does; a list where it has more ends.
+
+    Both configurations say so, as trainers of transformers have it: some programs read the one, some the other.
+    """
+    ends, config = completion_ends(model, tokenizer), model.config.get_text_config()
+    if hasattr(config, "eos_token_id"):
+        config.eos_token_id = ends if isinstance(config.eos_token_id, list) else ends[0]
+    if model.generation_config is not None:
+        model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+
+
+def embed_pad_as_any(model: "PreTrainedModel") -> None:
+    """Have the pad token's embedding learn as any other does: where it ends a turn or a text too, it is read as such.
+
+    Of real padding nothing is learned either way, as no token with a loss attends to it.
+    """
+    embedding = model.get_input_embeddings()
+    if isinstance(embedding, torch.nn.Embedding):
+        embedding.padding_idx = None
 
 
 def recompute_activations(model: "PreTrainedModel") -> None:

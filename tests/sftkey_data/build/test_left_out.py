@@ -105,3 +105,13 @@ def test_the_file_of_what_was_left_out_is_the_same_for_any_number_of_pieces(tmp_
     statistics = [read_manifest(tmp_path / name).statistics for name in ("whole", "cut")]
     assert statistics[0] == statistics[1]
     assert {path.name for path in (tmp_path / "cut").iterdir() if path.name.startswith("left")} == {LEFT_OUT}
+
+
+def test_what_is_held_out_has_its_own_file(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path, *(gsm8k(n, weight=0) for n in range(40)))
+    build(BuildConfig(source="gsm8k", inputs=(rows,), holdout=0.3), tmp_path / "out")
+    for name in ("out", "out-holdout"):
+        manifest = read_manifest(tmp_path / name)
+        assert manifest.counts.written > 0
+        assert manifest.statistics["left_out"] == {"flag:weight": manifest.counts.written}
+        check(tmp_path / name)

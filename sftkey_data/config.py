@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -44,10 +45,11 @@ _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
     """The keys of the table at a path inside a model or dataclass; none where it has no fixed ones."""
-    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+    of_dataclass = {field.name: field for field in fields(kind)} if is_dataclass(kind) else {}
+    known = getattr(kind, "model_fields", of_dataclass)
     if not path:
-        return list(fields)
-    field = fields.get(path[0])
+        return list(known)
+    field = known.get(path[0])
     hint = getattr(field, "annotation", None) or getattr(field, "type", None)
     return next((found for one in (hint, *get_args(hint)) if (found := _keys(one, path[1:]))), [])
 

@@ -158,7 +158,7 @@ class AnswerMarks:
             word
             for language in self.languages.values()
             if not language.spaces
-            for word in (*language.answer, *language.marks, *language.before_letter)
+            for word in (*language.answer, *language.links, *language.marks, *language.before_letter)
         }
         return re.compile(_any_of({*self._unspaced_words, *marks}))
 
@@ -245,9 +245,10 @@ def _language_pattern(name: str, language: Language) -> str:
     for word in language.marks:
         edges = [edge if side.isalnum() else "" for edge, side in ((before, word[0]), (after, word[-1]))]
         patterns.append(rf"{edges[0]}{_words(word)}{edges[1]}(?:{_COLON})?")
-    if language.before_letter:
+    before_letter = {*language.before_letter, *(() if name == ENGLISH else language.answer)}
+    if before_letter:
         letter = r"\s{0,3}(?:[:：]\s{0,3})?(?=[(（\[]?\s?(?-i:[A-ZＡ-Ｚ])(?![A-Za-z]))"
-        patterns.append(rf"{before}(?:{_any_of(language.before_letter)}){letter}")
+        patterns.append(rf"{before}(?:{_any_of(before_letter)}){letter}")
     return "|".join(patterns)
 
 

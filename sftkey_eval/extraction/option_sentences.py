@@ -141,7 +141,7 @@ def _is_option_letter(
         return False
     if before.endswith("("):
         said = marked or _IS.search(before[:-1])
-        return bool(said and _LISTED.match(sentence, end))  # `(A, B, D)`
+        return bool(said and (ends or _LISTED.match(sentence, end)))  # `(A, B, D)`, or `(F` where the text breaks off
     judged = _WRONG.match(sentence, end) or _RIGHT.match(sentence, end)
     if found["bare"] in "AI" and _ARTICLE.match(sentence, end) and not (judged or _GOES_ON.match(sentence, end)):
         return False
@@ -153,7 +153,9 @@ def _is_option_letter(
         return leads or joined or (previous is not None and _LED.search(before) is not None)
     led = _BEGINS.search(before) is not None
     if (ends and (led or (last and before[-1:].isspace()))) or (led and _GOES_ON.match(sentence, end)):
-        return True
+        return (
+            not sentence.startswith((",", ";"), end) or _IS.search(before) is not None
+        )  # `nodes: H, U and P` lists names
     own_text = _LABELLED.match(sentence, end) if _IS.search(before) else None
     labelled = own_text is not None and _shares_words(sentence[own_text.end() :], found["bare"], choices)
     return joined or labelled
@@ -161,13 +163,13 @@ def _is_option_letter(
 
 _MAX_HEAD = 60  # code points between a mark and its letter
 _END = re.compile(r"[.)\]\s*$。]{0,6}")
-_GOES_ON = re.compile(r"[,;]\s|\s{1,3}(?:or|and|nor|but|because|since|as|if|when)\b")
+_GOES_ON = re.compile(r"[,;]\s|\s{1,3}(?:or|and|nor|but|because|since|as|if|when|either|both)\b")
 _LISTED = re.compile(r"\s{0,2}(?:[,/&]|or\b|and\b)\s{0,2}(?:(?:or|and)\s)?[A-Z](?!\w)")
 _CLAUSE_BEGINS = re.compile(
     r"(?:\A|[,;:]|[^\x00-\x7f]|\b(?:so|therefore|thus|hence|conclude|that|think|believe|and|but|is|only|both))[\s*_$]{0,3}\Z",
     re.IGNORECASE,
 )
-_IS = re.compile(r"\b(?:is|be|are)[\s*_]{1,3}\Z", re.IGNORECASE)
+_IS = re.compile(r"(?:\b(?:is|be|are)|['’]s)[\s*_]{1,3}\Z", re.IGNORECASE)
 _BEGINS = re.compile(r"(?:\b(?:is|be|are|not|or|nor|and)|['’]s|\A|:)[\s*_]{1,3}\Z|\A[\s*_$]{0,3}\Z", re.IGNORECASE)
 
 
@@ -192,7 +194,7 @@ def _is_denied(sentence: str, start: int, end: int, previous: _Mention | None) -
 
 
 def _committed(sentence: str, mentions: list[_Mention], choices: Choices | None, *, marked: bool) -> str:
-    affirmed = _affirmed(sentence, mentions)
+    affirmed = _affirmed(sentence, mentions, marked=marked)
     if not affirmed or _DENIES_ITSELF.search(sentence, affirmed[0].end):
         return ""
     first = affirmed[0]
@@ -212,7 +214,7 @@ def _committed(sentence: str, mentions: list[_Mention], choices: Choices | None,
     return f"{chosen.letter} or {other_letter}" if other_letter else chosen.letter
 
 
-def _affirmed(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
+def _affirmed(sentence: str, mentions: list[_Mention], *, marked: bool) -> list[_Mention]:
     """Those not denied; what is said of B in `A and B are wrong` is said of A too."""
     affirmed: list[_Mention] = []
     following: _Mention | None = None
@@ -222,7 +224,7 @@ def _affirmed(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
         listed = following is not None and following.denied and (in_list or _AND.search(gap)) and _JOINED.fullmatch(gap)
         judged = following is not None and (in_list or _WRONG.match(sentence, following.end))
         in_list = bool(listed and judged and not _DENIES.search(gap) and not {";", "("} & set(gap))
-        if in_list:
+        if in_list and not (marked and mention is mentions[0]):  # `The answer is C, A and B are wrong`
             mention = replace(mention, denied=True)
         if not mention.denied:
             affirmed.insert(0, mention)

@@ -13,8 +13,8 @@ import sftkey_data
 from sftkey_data.build.build_config import BuildConfig, checked, config_json
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
+from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
-from sftkey_data.prepare.prompts import ChatFormat
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256

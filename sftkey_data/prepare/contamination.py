@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts
-from sftkey_data.prepare.prompts import ChatFormat, plain_question
+from sftkey_data.prepare.chat_format import ChatFormat
+from sftkey_data.prepare.prompts import plain_question
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import Dataset

@@ -13,8 +13,9 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
+from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import EvaluationSets
-from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
+from sftkey_data.prepare.prompts import plain_prompt
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
 from sftkey_data.sources.source import Record
@@ -156,6 +157,23 @@ def render(rows: list[tuple[int, Record, Parts]], recipe: Preparation, refuse: R
     for row, fault in faults.items():
         refuse(indices[row], records[row], fault)
     return columns.take([row for row in range(len(rows)) if row not in faults]) if faults else columns
+
+
+def write_prompts(
+    parts: Sequence[Parts], completions: Sequence[str], chat: ChatFormat | None, system: str | None
+) -> list[str | Reject]:
+    """The prompt of every row, by `ChatFormat.prompt` or `plain_prompt`; a `Reject` in place of one that is refused."""
+    if chat is None and system is None and not any(part.history for part in parts):
+        questions = [part.prompt.strip() for part in parts]
+        if all(questions):
+            return [f"{question}\n" for question in questions]
+    prompts: list[str | Reject] = []
+    for part, completion in zip(parts, completions, strict=True):
+        try:
+            prompts.append(plain_prompt(part, system) if chat is None else chat.prompt(part, completion))
+        except Reject as reject:
+            prompts.append(reject)
+    return prompts
 
 
 def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:

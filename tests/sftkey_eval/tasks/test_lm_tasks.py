@@ -133,7 +133,7 @@ def test_another_template_reads_other_completions(tmp_path: Path) -> None:
 def test_lm_evals_chat_template_gives_the_prompts_of_a_chat_build(tmp_path: Path, tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
-    from sftkey_data.prepare.prompts import ChatFormat
+    from sftkey_data.prepare.chat_format import ChatFormat
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
     tokenizer.chat_template = (

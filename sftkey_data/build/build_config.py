@@ -11,6 +11,12 @@ SHARD_ROWS = 200_000
 Inputs = Annotated[tuple[str, ...], Option(flag="--input", help="File, URL or hub id (`org/name:subset`); repeatable.")]
 Split = Annotated[str | None, Option(help="Split to read from a hub id, or the label of a file's rows.")]
 TemplateName = Annotated[str, Option(help="Built-in template or a .toml file.")]
+Chat = Annotated[bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.")]
+System = Annotated[str | None, Option(help="System prompt.")]
+ChatArguments = Annotated[
+    dict[str, Any],
+    Option(flag="--chat-arg", json=True, help="NAME=VALUE argument of the chat template, VALUE in JSON; repeatable."),
+]
 DatasetOptions = Annotated[
     dict[str, Any], Option(flag="--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
 ]
@@ -32,8 +38,9 @@ class BuildConfig:
         Literal["cover", "strict"],
         Option(help="Tokens that touch the Key: `cover` (theirs is the Key) or `strict`."),
     ] = "cover"
-    chat: Annotated[bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.")] = False
-    system: Annotated[str | None, Option(help="System prompt.")] = None
+    chat: Chat = False
+    system: System = None
+    chat_args: ChatArguments = field(default_factory=dict)
     max_tokens: Annotated[int | None, Option(help="Tokens of an example at most.", min=8, range_shown=True)] = None
     """EOS included."""
     too_long: Annotated[

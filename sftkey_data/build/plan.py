@@ -65,6 +65,7 @@ class Plan:
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
+            "chat": self.recipe.chat.digest if self.recipe.chat else None,
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,
         }
@@ -162,7 +163,7 @@ def make_recipe(
         split: Of the inputs.
         from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
     """
-    encoder, info, chat = _load_encoder(config, from_file=from_file)
+    encoder, info, chat = _load_encoder(config, template, from_file=from_file)
     special = encoder.special_tokens if encoder is not None else None
     if special is not None and (found := special.search(config.system or "")):
         raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
@@ -240,8 +241,10 @@ def _shard_bytes(inputs: tuple[Source, ...]) -> int:
 
 
 def _load_encoder(
-    config: BuildConfig, *, from_file: bool
+    config: BuildConfig, template: Template, *, from_file: bool
 ) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
+    if config.chat_args and not config.chat:
+        raise SFTKeyError(f"--chat-arg {next(iter(config.chat_args))} needs --chat")
     if config.tokenizer is None:
         for name in ("chat", "max_tokens"):
             if getattr(config, name):
@@ -252,7 +255,7 @@ def _load_encoder(
         chat, encoder = None, Encoder(file)
     else:
         tokenizer = load_tokenizer(config.tokenizer)
-        chat = ChatFormat(tokenizer, config.system) if config.chat else None
+        chat = ChatFormat(tokenizer, template, config.system, config.chat_args) if config.chat else None
         eos = chat.eos_token_id if chat is not None else None
         encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos)
     info = TokenizerInfo(

@@ -41,6 +41,10 @@ class BuildConfig:
     chat: Chat = False
     system: System = None
     chat_args: ChatArguments = field(default_factory=dict)
+    special_tokens: Annotated[
+        Literal["reject", "text"],
+        Option(help="A row's own text with a special token: `reject` it, or encode the token's name as `text`."),
+    ] = "reject"
     max_tokens: Annotated[int | None, Option(help="Tokens of an example at most.", min=8, range_shown=True)] = None
     """EOS included."""
     too_long: Annotated[

@@ -24,6 +24,7 @@ from sftkey_data.sources.pieces import Piece, cut
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
+from sftkey_data.tokens.special_text import check_as_text
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
 
@@ -246,18 +247,21 @@ def _load_encoder(
     if config.chat_args and not config.chat:
         raise SFTKeyError(f"--chat-arg {next(iter(config.chat_args))} needs --chat")
     if config.tokenizer is None:
-        for name in ("chat", "max_tokens"):
-            if getattr(config, name):
+        for name in ("chat", "max_tokens", "special_tokens"):
+            if getattr(config, name) not in (None, False, "reject"):
                 raise SFTKeyError(f"--{name.replace('_', '-')} needs a --tokenizer")
         return None, None, None
+    as_text = config.special_tokens == "text"
     file = open_tokenizer_file(config.tokenizer) if from_file and not config.chat else None
     if file is not None:
-        chat, encoder = None, Encoder(file)
+        chat, encoder = None, Encoder(file, special_text=as_text)
     else:
         tokenizer = load_tokenizer(config.tokenizer)
         chat = ChatFormat(tokenizer, template, config.system, config.chat_args) if config.chat else None
         eos = chat.eos_token_id if chat is not None else None
-        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos)
+        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos, special_text=as_text)
+    if as_text:
+        check_as_text(encoder)
     info = TokenizerInfo(
         name=config.tokenizer,
         fingerprint=tokenizer_fingerprint(encoder.tokenizer),

@@ -141,7 +141,12 @@ class Prepared:
                 raise SFTKeyError(str(error).replace(str(folder), where)) from None
         if tokenizer_fingerprint(tokenizer) != info.fingerprint:
             raise SFTKeyError(f"{where}: not the tokenizer that the manifest names")
-        return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
+        return Encoder(
+            tokenizer,
+            add_special_tokens=info.adds_special_tokens,
+            eos_token_id=info.eos_token_id,
+            special_text=self.manifest.config.get("special_tokens") == "text",
+        )
 
 
 def open_prepared(directory: Path | str, scratch: str | None = None) -> Prepared:

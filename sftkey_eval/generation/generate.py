@@ -84,7 +84,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     items = load_prompt_items(options.data, manifest, split=options.split, limit=options.limit)
     files = _find_model(options)
     tokenizer = _find_tokenizer(options)
-    encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
+    encoded = prompt_ids(items, tokenizer, manifest, options.special_tokens) if tokenizer is not None else {}
     record = _record(options, out, files, tokenizer, manifest, len(items))
     _settle(options, out, record)
     num_new, num_cached, speed = 0, 0, None

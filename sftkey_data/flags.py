@@ -1,6 +1,7 @@
 """The flags of a verb, made from the options dataclasses that it takes."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -77,7 +78,8 @@ def _made(kind: Any, values: dict[str, Any]) -> Any:
             if get_origin(hint) is tuple:
                 value = tuple(value or ())
             elif get_origin(hint) is dict:
-                value = dict(_assignment(option.flag or field.name, text) for text in value or ())
+                pairs = [_assignment(option.flag or field.name, text) for text in value or ()]
+                value = {name: _json(text) if option.json else text for name, text in pairs}
             made[field.name] = value
     return kind(**made)
 
@@ -87,3 +89,15 @@ def _assignment(flag: str, text: str) -> tuple[str, str]:
     if not (name and equals):
         raise SFTKeyError(f"{flag} {text!r}: expected NAME=VALUE")
     return name, value
+
+
+def _json(text: str) -> Any:
+    """The value that a text is in JSON, else the text; no NaN, which a manifest could not hold."""
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text, parse_constant=_no_number)
+    except ValueError:
+        return text
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)

@@ -22,6 +22,8 @@ class Option:
     max: float | None = None
     range_shown: bool = False
     """`--help` shows min and max, and what is outside is wrong usage, with exit 2; else `check_values` says it."""
+    json: bool = False
+    """The VALUE of NAME=VALUE is read as JSON where it is JSON; `True` and `False` are booleans too."""
     record: str | None = None
     """Part of a run's record, and so of its identity, that holds the value."""
 

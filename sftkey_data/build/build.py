@@ -231,7 +231,9 @@ def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_
 
 def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], NDArray[np.uint64]]:
     # a question's hash needs none of these, so a worker that hashes loads none of them
-    plain = replace(config, tokenizer=None, chat=False, max_tokens=None, decontaminate=())
+    plain = replace(
+        config, tokenizer=None, chat=False, chat_args={}, special_tokens="reject", max_tokens=None, decontaminate=()
+    )
     return partial(hash_questions, recipe=_remake_recipe(plain, split))
 
 

@@ -16,6 +16,12 @@ USUAL_TEMPLATE = "sftkey"
 TemplateName = Annotated[
     str | None, Option(help="Built-in template or a .toml file; default: sftkey, or as the rows of `chat` have it.")
 ]
+Chat = Annotated[bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.")]
+System = Annotated[str | None, Option(help="System prompt.")]
+ChatArguments = Annotated[
+    dict[str, Any],
+    Option(flag="--chat-arg", json=True, help="NAME=VALUE argument of the chat template, VALUE in JSON; repeatable."),
+]
 DatasetOptions = Annotated[
     dict[str, Any], Option(flag="--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
 ]
@@ -38,8 +44,13 @@ class BuildConfig:
         Literal["cover", "strict"],
         Option(help="Tokens that touch the Key: `cover` (theirs is the Key) or `strict`."),
     ] = "cover"
-    chat: Annotated[bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.")] = False
-    system: Annotated[str | None, Option(help="System prompt.")] = None
+    chat: Chat = False
+    system: System = None
+    chat_args: ChatArguments = field(default_factory=dict)
+    special_tokens: Annotated[
+        Literal["reject", "text"],
+        Option(help="A row's own text with a special token: `reject` it, or encode the token's name as `text`."),
+    ] = "reject"
     max_tokens: Annotated[int | None, Option(help="Tokens of an example at most.", min=8, range_shown=True)] = None
     """EOS included."""
     too_long: Annotated[

@@ -14,9 +14,9 @@ from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked,
 from sftkey_data.build.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
+from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
 from sftkey_data.prepare.holdout import Holdout
-from sftkey_data.prepare.prompts import ChatFormat
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256
@@ -27,6 +27,7 @@ from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
+from sftkey_data.tokens.special_text import check_as_text
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
 
@@ -79,6 +80,7 @@ class Plan:
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
+            "chat": self.recipe.chat.digest if self.recipe.chat else None,
             "tokenizer": (self.tokenizer.fingerprint, self.tokenizer.eos_token_id) if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,
         }
@@ -210,7 +212,7 @@ def make_recipe(
         split: Of the inputs.
         from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
     """
-    encoder, info, chat = _load_encoder(config, from_file=from_file)
+    encoder, info, chat = _load_encoder(config, template, from_file=from_file)
     special = encoder.special_tokens if encoder is not None else None
     if special is not None and (found := special.search(config.system or "")):
         raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
@@ -262,21 +264,26 @@ def _shard_bytes(inputs: tuple[Source, ...]) -> int:
 
 
 def _load_encoder(
-    config: BuildConfig, *, from_file: bool
+    config: BuildConfig, template: Template, *, from_file: bool
 ) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
+    if config.chat_args and not config.chat:
+        raise SFTKeyError(f"--chat-arg {next(iter(config.chat_args))} needs --chat")
     if config.tokenizer is None:
-        for name in ("chat", "max_tokens"):
-            if getattr(config, name):
+        for name in ("chat", "max_tokens", "special_tokens"):
+            if getattr(config, name) not in (None, False, "reject"):
                 raise SFTKeyError(f"--{name.replace('_', '-')} needs a --tokenizer")
         return None, None, None
+    as_text = config.special_tokens == "text"
     file = open_tokenizer_file(config.tokenizer) if from_file and not config.chat else None
     if file is not None:
-        chat, encoder = None, Encoder(file)
+        chat, encoder = None, Encoder(file, special_text=as_text)
     else:
         tokenizer = load_tokenizer(config.tokenizer)
-        chat = ChatFormat(tokenizer, config.system) if config.chat else None
+        chat = ChatFormat(tokenizer, template, config.system, config.chat_args) if config.chat else None
         eos = chat.eos_token_id if chat is not None else None
-        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos)
+        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos, special_text=as_text)
+    if as_text:
+        check_as_text(encoder)
     info = TokenizerInfo(
         name=config.tokenizer,
         fingerprint=tokenizer_fingerprint(encoder.tokenizer),

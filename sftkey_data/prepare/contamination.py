@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.fields import has_field
 from sftkey_data.extract.parts import Parts
-from sftkey_data.prepare.prompts import ChatFormat, plain_question
+from sftkey_data.prepare.chat_format import ChatFormat
+from sftkey_data.prepare.prompts import plain_question
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import Dataset
@@ -142,9 +143,11 @@ def load_evaluation_sets(paths: Sequence[str], dataset: Dataset, split: str | No
 
 def _add_folder(found: EvaluationSets, directory: Path) -> None:
     """A prepared folder's questions: the prompts, less what a chat template or a system prompt put around them."""
-    config, chat = read_manifest(directory).config, None
+    manifest, chat = read_manifest(directory), None
+    config = manifest.config
     if config.get("chat"):
-        chat = ChatFormat(load_tokenizer(str(directory / TOKENIZER_FOLDER)), config.get("system"))
+        tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
+        chat = ChatFormat(tokenizer, manifest.template, config.get("system"), config.get("chat_args"))
     for batch in open_shards(directory, ["id", "prompt", "completion", "cot_start", "cot_end"]).to_batches(1_000):
         for row in batch.to_pylist():
             cot = row["completion"][row["cot_start"] : row["cot_end"]]

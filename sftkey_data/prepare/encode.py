@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from sftkey_data.arrays import Ints
 from sftkey_data.extract.parts import Reject
 from sftkey_data.format.marks import Spans
+from sftkey_data.prepare.own_text import in_completion, refuse_control_tokens
 from sftkey_data.prepare.rendered_rows import Columns, Preparation, Refuse, render_row
 from sftkey_data.prepare.shorten import shorten_cot
 from sftkey_data.schema import PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens import fast_encoder as fast_encoder
 from sftkey_data.tokens.borders import Borders, token_borders, with_prompt_bit
 from sftkey_data.tokens.fast_encoder import Encoding
+from sftkey_data.tokens.special_text import Occurrence, encode_as_text
 from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
 
@@ -42,6 +44,10 @@ def tokenize(columns: Columns, recipe: Preparation, refuse: Refuse) -> Tokens:
         _compare_sample(columns, texts, fast_rows, encoding, recipe)
     unsure = np.setdiff1d(np.arange(len(texts)), fast_rows[sure]).tolist()
     encoded = _encoder(recipe).encode_batch([texts[row] for row in unsure]) if unsure else []
+    if recipe.encoder is not None and recipe.encoder.special_text:
+        for position, row in enumerate(unsure):
+            if own := _own(columns, row, columns.completions[row], columns.span(row), recipe.encoder):
+                encoded[position] = encode_as_text(texts[row], own, recipe.encoder)
     for row, one in zip(unsure, encoded, strict=True):
         try:
             parts.append(_reference_row(columns, row, recipe, one))
@@ -125,7 +131,8 @@ def _encoder(recipe: Preparation) -> Encoder:
 def _borders(columns: Columns, row: int, encoded: Encoded, encoder: Encoder) -> Borders:
     """Token borders, with the bit that says that the prompt alone is tokenised otherwise."""
     borders = token_borders(encoded, len(columns.prompts[row]), columns.span(row))
-    return with_prompt_bit(borders, encoded, columns.prompts[row], encoder)
+    named = columns.named.get(columns.indices[row], ())
+    return with_prompt_bit(borders, encoded, columns.prompts[row], encoder, named)
 
 
 def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Preparation, encoder: Encoder) -> Borders:
@@ -134,8 +141,26 @@ def _checked_borders(columns: Columns, row: int, encoded: Encoded, recipe: Prepa
         raise Reject("straddle", f"a token crosses a border (bits {borders.straddle}) and the policy is strict")
     if encoder.eos_token_id in encoded.ids[borders.prompt_tokens :]:
         raise Reject("eos_in_completion", "the completion's text holds the EOS token, so generation would stop there")
+    prompt, spans = len(columns.prompts[row]), columns.span(row)
+    own = {"CoT": spans[:2], "Key": spans[3:]}
+    shifted = {name: (prompt + start, prompt + end) for name, (start, end) in own.items()}
+    shifted |= {} if recipe.chat is not None else {"prompt": (0, prompt)}
+    refuse_control_tokens(columns.text(row), encoded, shifted, encoder)
     _check_decoded(columns, row, encoded, borders, encoder)
     return borders
+
+
+def _own(columns: Columns, row: int, completion: str, spans: Spans, encoder: Encoder) -> list[Occurrence]:
+    """Where prompt + completion name special tokens in the row's own text."""
+    prompt = len(columns.prompts[row])
+    within = [(prompt + start, prompt + end) for start, end in in_completion(completion, spans, encoder)]
+    return [*columns.named.get(columns.indices[row], ()), *within]
+
+
+def _encoded(columns: Columns, row: int, completion: str, spans: Spans, encoder: Encoder) -> Encoded:
+    """The tokens of a row with this completion."""
+    own = _own(columns, row, completion, spans, encoder) if encoder.special_text else ()
+    return encode_as_text(columns.prompts[row] + completion, own, encoder)
 
 
 def _check_decoded(columns: Columns, row: int, encoded: Encoded, borders: Borders, encoder: Encoder) -> None:
@@ -160,13 +185,13 @@ def _shortened(columns: Columns, row: int, recipe: Preparation, encoder: Encoder
         return render_row(parts._replace(cot=cot), recipe)
 
     def count(cot: str) -> int:
-        prompt, completion, _ = rendered(cot)
-        return len(encoder.encode_batch([prompt + completion])[0].ids) + 1
+        _, completion, spans = rendered(cot)
+        return len(_encoded(columns, row, completion, spans, encoder).ids) + 1
 
     cot = shorten_cot(parts.cot.strip(), count, limit)
     columns.prompts[row], columns.completions[row], columns.spans[row] = rendered(cot)
     columns.shortened.add(columns.indices[row])
-    return encoder.encode_batch([columns.text(row)])[0]
+    return _encoded(columns, row, columns.completions[row], columns.span(row), encoder)
 
 
 def _in_order(parts: list[Tokens]) -> Tokens:

@@ -1,35 +1,6 @@
-"""From parts to the text a model is prompted with: plain, or by the tokenizer's own chat template."""
+"""From parts to the text a model is prompted with: the turns of a conversation, and plain prompts of them."""
 
-import hashlib
-from collections.abc import Sequence
-from functools import cached_property
-from os.path import commonprefix
-from typing import TYPE_CHECKING
-
-from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts, Reject
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-CHAT_PROBES = (
-    "<Thinking>\n7 + 65 = 72\n\n  so 72\n</Thinking>\n<Answer>\n72\n</Answer>",
-    "<think>\nHalf of it.\n</think>\n\\boxed{\\frac{1}{2}}",
-    "72 > 65 & \"7\" < '8'.\n\n#### 72",
-    "Ça va: ½ é e\u0301 日本語.\nThe answer is B.",
-)
-"""Completions that a chat template may touch: tags, LaTeX, HTML's characters, a leading digit, blank lines, Unicode.
-
-None has white space at its ends: many templates trim a turn, which changes nothing where there is nothing to trim; a
-row that does lose white space is rejected.
-"""
-
-QUESTION = "What is 7 + 65?"
-FIXED_DATE = '{%- set strftime_now = "26 Jul 2024".format -%}'
-"""Put before a template that writes today's date: built tomorrow, the same rows must have the same bytes.
-
-A template calls `strftime_now` with a format. `str.format` takes it and gives the text itself, as that has no fields.
-"""
 
 
 def plain_prompt(parts: Parts, system: str | None) -> str:
@@ -38,10 +9,10 @@ def plain_prompt(parts: Parts, system: str | None) -> str:
     Raises:
         Reject: `empty_prompt`.
     """
-    question = _question(parts)
     if system is None and not parts.history:
-        return f"{question}\n"  # one line break, stripped before: more would tokenise otherwise at the prompt's end
-    turns = [(turn["role"], turn["content"]) for turn in _messages(parts, system, question)]
+        # one line break, stripped before: more would tokenise otherwise at the prompt's end
+        return f"{question_text(parts)}\n"
+    turns = [(turn["role"], turn["content"]) for turn in conversation(parts, system)]
     return "\n\n".join(f"{role.capitalize()}: {content.strip()}" for role, content in turns) + "\n"
 
 
@@ -50,164 +21,21 @@ def plain_question(prompt: str) -> str:
     return f"\n\n{prompt}".rpartition("\n\nUser: ")[2].strip()
 
 
-class ChatFormat:
-    """Prompts by a tokenizer's chat template; refuses a template that does not leave completions alone.
-
-    Args:
-        tokenizer: With a chat template.
-        system: System prompt of every example; a conversation's own is kept when None.
-
-    Attributes:
-        turn_start: What the template writes between the last question and a completion.
-        turn_end: What it writes after a completion.
-        eos_token_id: The added token with which `turn_end` begins, as a model learns to stop at it; else the EOS.
-
-    Raises:
-        SFTKeyError: No template, or one that rewrites, drops or repeats a completion, loses a turn, refuses the system
-            role, or prompts otherwise for generation than it writes in training.
-    """
-
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", system: str | None) -> None:
-        self._name = tokenizer.name_or_path
-        if not tokenizer.chat_template:
-            raise SFTKeyError(f"tokenizer {self._name!r} has no chat template, expected one for --chat")
-        self._tokenizer = tokenizer
-        self._system = system
-        try:
-            template = tokenizer.get_chat_template()
-        except ValueError as error:
-            raise SFTKeyError(f"the chat template of {self._name!r}: {_first_line(error)}") from None
-        self._template = FIXED_DATE + template if "strftime_now" in template else template
-        self.turn_start, self.turn_end = self._probe()
-        self.eos_token_id = self._turn_end_token()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the chat template and the system prompt."""
-        return hashlib.sha256(f"{self._template}\0{self._system}".encode()).hexdigest()
-
-    def prompt(self, parts: Parts, completion: str) -> str:
-        """What stands before the completion in the rendered conversation, which is rendered once.
-
-        Raises:
-            Reject: `empty_prompt`; `chat_template_refuses` where the template fails on this conversation;
-                `chat_template_rewrites` where the completion is not found unchanged at the end.
-        """
-        messages = _messages(parts, self._system, _question(parts))
-        try:
-            whole = self._render([*messages, {"role": "assistant", "content": completion}])
-        except Exception as error:  # noqa: BLE001 - a template is a program: whatever it raises is its own reason
-            raise Reject("chat_template_refuses", _first_line(error)) from None
-        if not whole.endswith(f"{self.turn_start}{completion}{self.turn_end}"):
-            found = whole.rpartition(self.turn_start)[2] if self.turn_start else whole
-            raise Reject("chat_template_rewrites", f"{_ends(completion)} is rendered as {_ends(found)}")
-        return whole[: len(whole) - len(completion) - len(self.turn_end)]
-
-    def question(self, prompt: str) -> str:
-        """The last user turn of a prompt that `prompt` gave."""
-        asked = prompt.removesuffix(self.turn_start)
-        return (asked.rpartition(self._user_start)[2] if self._user_start else asked).strip()
-
-    @cached_property
-    def _user_start(self) -> str:
-        """What every user turn begins with: the text that stands before a question after whatever turns."""
-        histories = ((), (("user", "a"), ("assistant", "b")), (("user", "c"), ("assistant", "d")))
-        prompts = [self.prompt(Parts(prompt=QUESTION, cot="", key="", history=h), CHAT_PROBES[0]) for h in histories]
-        # what they end with alike is what their reversed texts begin with alike
-        heads = [prompt.rpartition(QUESTION)[0][::-1] for prompt in prompts]
-        return commonprefix(heads)[::-1]  # noqa: RUF071 - characters are meant, not folders
-
-    def _probe(self) -> tuple[str, str]:
-        """What the template writes before and after every completion, found on probes."""
-        layouts = set[tuple[str, str]]()
-        for messages in self._probe_conversations():
-            try:
-                asked = self._render(messages, generation_prompt=True)
-                renders = [self._render([*messages, {"role": "assistant", "content": probe}]) for probe in CHAT_PROBES]
-            except Exception as error:  # noqa: BLE001 - as above
-                roles = ", ".join(message["role"] for message in messages)
-                raise self._refusal(f"fails on turns of {roles}: {_first_line(error)}") from None
-            for message in messages:
-                if message["content"].strip() not in asked:
-                    raise self._refusal(f"drops or rewrites the {message['role']} turn {message['content'][:60]!r}")
-            layouts |= {self._layout(asked, probe, whole) for probe, whole in zip(CHAT_PROBES, renders, strict=True)}
-        if len(layouts) > 1:
-            raise self._refusal(f"writes different texts around completions: {sorted(layouts)}")
-        return layouts.pop()
-
-    def _layout(self, asked: str, probe: str, whole: str) -> tuple[str, str]:
-        """The text between question and completion, and the text after the completion."""
-        found = whole.count(probe)
-        if found == 0:
-            written = whole.removeprefix(asked)[-200:]
-            raise self._refusal(f"rewrites or drops part of the completion: {probe!r} is rendered as {written!r}")
-        if found > 1:
-            raise self._refusal(f"writes the completion {found} times")
-        before, _, after = whole.partition(probe)
-        if not before.startswith(asked):
-            raise self._refusal(
-                f"prompts for generation with {asked[-80:]!r}, but in training writes {before[-80:]!r} there"
-            )
-        return before.rpartition(QUESTION)[2], after
-
-    def _refusal(self, fault: str) -> SFTKeyError:
-        return SFTKeyError(f"the chat template of {self._name!r} {fault}")
-
-    def _probe_conversations(self) -> list[list[dict[str, str]]]:
-        system = [] if self._system is None else [{"role": "system", "content": self._system}]
-        earlier = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day."}]
-        question = {"role": "user", "content": QUESTION}
-        return [[*system, question], [*system, *earlier, question]]
-
-    def _turn_end_token(self) -> int:
-        added = {str(token.content): index for index, token in self._tokenizer.added_tokens_decoder.items()}
-        for content in sorted(added, key=len, reverse=True):  # one may be the beginning of another
-            if self.turn_end.lstrip().startswith(content):
-                return int(added[content])
-        return int(self._tokenizer.eos_token_id)
-
-    def _render(self, messages: list[dict[str, str]], *, generation_prompt: bool = False) -> str:
-        rendered = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=generation_prompt
-        )
-        return str(rendered)
-
-
-def write_prompts(
-    parts: Sequence[Parts], completions: Sequence[str], chat: ChatFormat | None, system: str | None
-) -> list[str | Reject]:
-    """The prompt of every row, by `ChatFormat.prompt` or `plain_prompt`; a `Reject` in place of one that is refused."""
-    if chat is None and system is None and not any(part.history for part in parts):
-        questions = [part.prompt.strip() for part in parts]
-        if all(questions):
-            return [f"{question}\n" for question in questions]
-    prompts: list[str | Reject] = []
-    for part, completion in zip(parts, completions, strict=True):
-        try:
-            prompts.append(plain_prompt(part, system) if chat is None else chat.prompt(part, completion))
-        except Reject as reject:
-            prompts.append(reject)
-    return prompts
-
-
-def _question(parts: Parts) -> str:
+def question_text(parts: Parts) -> str:
+    """The question without white space at its ends; a `Reject`, `empty_prompt`, where nothing is left."""
     question = parts.prompt.strip()
     if not question:
         raise Reject("empty_prompt", "the prompt is empty")
     return question
 
 
-def _messages(parts: Parts, system: str | None, question: str) -> list[dict[str, str]]:
-    """The conversation up to the question; a given system prompt replaces the conversation's own."""
-    turns = [*parts.history, ("user", question)]
+def conversation(parts: Parts, system: str | None) -> list[dict[str, str]]:
+    """The turns up to the question, by role; a given system prompt replaces the conversation's own.
+
+    Raises:
+        Reject: `empty_prompt`.
+    """
+    turns = [*parts.history, ("user", question_text(parts))]
     if system is not None:
         turns = [("system", system), *(turn for turn in turns if turn[0] != "system")]
     return [{"role": role, "content": content} for role, content in turns]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _ends(text: str) -> str:
-    return repr(text) if len(text) <= 120 else f"{text[:60]!r} … {text[-60:]!r}"

@@ -15,13 +15,16 @@ from sftkey_data.extract.parts import ANSWER_TYPES, Parts, Reject, Row
 from sftkey_data.extract.training_flags import FLAG, WatchedRow, has_flags, unused
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
+from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import EvaluationSets
 from sftkey_data.prepare.holdout import Holdout
-from sftkey_data.prepare.prompts import ChatFormat, plain_prompt, write_prompts
+from sftkey_data.prepare.own_text import in_prompt, named_special_token, own_texts
+from sftkey_data.prepare.prompts import plain_prompt
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
 from sftkey_data.sources.source import Record
 from sftkey_data.tokens.fast_encoder import FastEncoder
+from sftkey_data.tokens.special_text import Occurrence
 from sftkey_data.tokens.tokenizer import Encoder
 
 Refuse = Callable[[int, Record, Reject], None]
@@ -63,6 +66,8 @@ class Columns:
     completions: list[str]
     spans: NDArray[np.int64]
     shortened: set[int] = field(default_factory=set)
+    named: dict[int, list[Occurrence]] = field(default_factory=dict)
+    """By index: where a prompt names special tokens in the row's own text, which are to be plain text."""
 
     def text(self, row: int) -> str:
         """Prompt and completion as the one text that is tokenised."""
@@ -96,6 +101,7 @@ class Columns:
             completions=[self.completions[row] for row in rows],
             spans=self.spans[rows],
             shortened=self.shortened,
+            named=self.named,
         )
 
 
@@ -159,10 +165,27 @@ def render(rows: list[tuple[int, Record, Parts]], recipe: Preparation, refuse: R
         prompts.append(prompt)
     columns = Columns(records, indices, parts, prompts, completions, spans)
     _refuse_characters(columns, faults)
-    _refuse_special_tokens(columns, faults, recipe.encoder)
+    _settle_special_tokens(columns, faults, recipe)
     for row, fault in faults.items():
         refuse(indices[row], records[row], fault)
     return columns.take([row for row in range(len(rows)) if row not in faults]) if faults else columns
+
+
+def write_prompts(
+    parts: Sequence[Parts], completions: Sequence[str], chat: ChatFormat | None, system: str | None
+) -> list[str | Reject]:
+    """The prompt of every row, by `ChatFormat.prompt` or `plain_prompt`; a `Reject` in place of one that is refused."""
+    if chat is None and system is None and not any(part.history for part in parts):
+        questions = [part.prompt.strip() for part in parts]
+        if all(questions):
+            return [f"{question}\n" for question in questions]
+    prompts: list[str | Reject] = []
+    for part, completion in zip(parts, completions, strict=True):
+        try:
+            prompts.append(plain_prompt(part, system) if chat is None else chat.prompt(part, completion))
+        except Reject as reject:
+            prompts.append(reject)
+    return prompts
 
 
 def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:
@@ -183,26 +206,24 @@ def _refuse_characters(columns: Columns, faults: dict[int, Reject]) -> None:
             faults.setdefault(row, Reject("invalid_unicode", f"a lone surrogate at character {error.start}"))
 
 
-def _refuse_special_tokens(columns: Columns, faults: dict[int, Reject], encoder: Encoder | None) -> None:
-    """Refuse rows whose own text holds a special token; what the two templates write around it is exempt."""
-    if encoder is None or (special := encoder.special_tokens) is None:
+def _settle_special_tokens(columns: Columns, faults: dict[int, Reject], recipe: Preparation) -> None:
+    """Refuse rows whose own text names a special token, or find where their prompts do; the templates' are exempt."""
+    if (encoder := recipe.encoder) is None or (special := encoder.special_tokens) is None:
         return
-    if not special.search("\n".join(text for parts in columns.parts for text in _own_texts(parts).values())):
+    if not special.search("\n".join(text for parts in columns.parts for text in own_texts(parts).values())):
         return
     for row, parts in enumerate(columns.parts):
-        for name, text in _own_texts(parts).items():
-            if found := special.search(text):
-                detail = f"the {name} holds {found.group()!r}, which the tokenizer would make a control token of"
-                faults.setdefault(row, Reject("special_token_in_text", detail))
-
-
-def _own_texts(parts: Parts) -> dict[str, str]:
-    texts = {"prompt": parts.prompt, "CoT": parts.cot, "Key": parts.key}
-    if parts.choices:
-        texts["options"] = "\n".join(parts.choices)
-    if parts.history:
-        texts["history"] = "\n".join(content for _, content in parts.history)
-    return texts
+        if row in faults or (fault := named_special_token(parts, encoder)) is None:
+            continue
+        if not encoder.special_text:
+            faults[row] = fault
+            continue
+        try:
+            found = in_prompt(parts, columns.prompts[row], columns.completions[row], recipe.chat, encoder)
+        except Reject as reject:
+            faults[row] = reject
+        else:
+            columns.named[columns.indices[row]] = found
 
 
 def render_row(parts: Parts, recipe: Preparation) -> tuple[str, str, Spans]:

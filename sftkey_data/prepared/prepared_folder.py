@@ -144,7 +144,12 @@ class Prepared:
         if tokenizer.eos_token_id != info.eos_token_id:
             found = tokenizer.eos_token
             raise SFTKeyError(f"{where}: the EOS is {found!r}, the manifest's end token {info.end_token!r}")
-        return Encoder(tokenizer, add_special_tokens=info.adds_special_tokens, eos_token_id=info.eos_token_id)
+        return Encoder(
+            tokenizer,
+            add_special_tokens=info.adds_special_tokens,
+            eos_token_id=info.eos_token_id,
+            special_text=self.manifest.config.get("special_tokens") == "text",
+        )
 
 
 def open_prepared(directory: Path | str, scratch: str | None = None) -> Prepared:

@@ -1,6 +1,7 @@
 """From character spans to token borders, on the one tokenisation of the whole text."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sftkey_data.extract.parts import Reject
@@ -11,6 +12,7 @@ from sftkey_data.schema import (
     STRADDLES_KEY_START,
     STRADDLES_PROMPT,
 )
+from sftkey_data.tokens.special_text import Occurrence, encode_as_text
 from sftkey_data.tokens.tokenizer import Encoded, Encoder
 
 
@@ -60,9 +62,11 @@ def token_borders(encoded: Encoded, prompt_length: int, spans: Spans) -> Borders
     return Borders(prompt_tokens, cot_token_end, first, last, len(encoded.ids), straddle)
 
 
-def with_prompt_bit(borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder) -> Borders:
-    """The borders, with `PROMPT_NOT_PREFIX` set where the prompt alone gives other tokens."""
-    alone = encoder.encode_batch([prompt])[0].ids
+def with_prompt_bit(
+    borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder, named: Sequence[Occurrence] = ()
+) -> Borders:
+    """The borders, with `PROMPT_NOT_PREFIX` set where the prompt alone, `named` as text, gives other tokens."""
+    alone = encode_as_text(prompt, named, encoder).ids
     if alone == encoded.ids[: borders.prompt_tokens]:
         return borders
     return replace(borders, straddle=borders.straddle | PROMPT_NOT_PREFIX)

@@ -27,6 +27,10 @@ OFFSET_PROBES = (
 )
 
 
+_CONTROL = re.compile(r"<[|｜].*[|｜]>")
+"""An added token that is none of a text, flagged special or not: Qwen's `<|fim_prefix|>`, DeepSeek's `<｜User｜>`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One text as tokens: `ids[i]` covers the code points `[starts[i], ends[i])`; a special token covers none."""
@@ -137,6 +141,7 @@ class Encoder:
         tokenizer: Any fast tokenizer.
         add_special_tokens: Whether the tokenizer's own BOS is wanted; false where a chat template has written it.
         eos_token_id: What ends an example; the tokenizer's EOS unless a chat template ends its turns otherwise.
+        special_text: Whether rows hold special tokens as plain text, see `special_text`.
     """
 
     def __init__(
@@ -145,8 +150,10 @@ class Encoder:
         *,
         add_special_tokens: bool = True,
         eos_token_id: int | None = None,
+        special_text: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
+        self.special_text = special_text
         self.eos_token_id = int(tokenizer.eos_token_id if eos_token_id is None else eos_token_id)
         self.add_special_tokens = add_special_tokens
         self.backend_json = _untrimmed(backend_json(tokenizer))
@@ -169,11 +176,31 @@ class Encoder:
     @cached_property
     def special_tokens(self) -> re.Pattern[str] | None:
         """Finds the special tokens in a text, each of which would become a control id; None where there are none."""
-        contents = {str(token.content) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        contents |= {str(token["content"]) for token in self.parts["added_tokens"] if token["special"]}
-        contents.discard("")
-        longest_first = sorted(contents, key=lambda content: (-len(content), content))
-        return re.compile("|".join(map(re.escape, longest_first))) if contents else None
+        longest_first = sorted(self._controls, key=lambda content: (-len(content), content))
+        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The ids of `special_tokens`."""
+        return frozenset(self._controls.values())
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """The ids of all added tokens: a text is split at these before anything else."""
+        return frozenset(index for index, _, _ in self._added)
+
+    @cached_property
+    def _controls(self) -> dict[str, int]:
+        """Added tokens that are flagged special, or are none a text would hold by the look of them."""
+        return {name: index for index, name, special in self._added if name and (special or _CONTROL.fullmatch(name))}
+
+    @cached_property
+    def _added(self) -> list[tuple[int, str, bool]]:
+        known = self.tokenizer.added_tokens_decoder.items()
+        stored = self.parts["added_tokens"]
+        return [(int(index), str(token.content), bool(token.special)) for index, token in known] + [
+            (int(token["id"]), str(token["content"]), bool(token["special"])) for token in stored
+        ]
 
     def _prefix(self) -> list[int]:
         """BOS, where the tokenizer adds one. Of a text: after none, a BOS that is the EOS too looks like the end."""

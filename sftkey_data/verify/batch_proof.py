@@ -44,6 +44,9 @@ def proven_rows(
     lengths = np.fromiter(map(len, prompts), np.int64, len(prompts))
     positions = np.concatenate([[lengths], [lengths + column for column in (tag_ends, spans[:, 2], spans[:, 3])]]).T
     proven &= tokens.stand_for(texts, positions)
+    if encoder.special_text and (special := encoder.special_tokens) is not None:
+        # whether a special token is text or not, is for `row_faults`
+        proven &= np.fromiter((special.search(completion) is None for completion in completions), bool, len(texts))
     return proven & tokens.encoded_again(texts, prompts) if full else proven
 
 

@@ -81,7 +81,12 @@ def _writings(text: str, encoder: Encoder) -> set[str]:
 
 
 def _encoding_fault(row: dict[str, Any], encoder: Encoder, spans: Spans) -> str | None:
-    (ids, tokens), (alone, _) = encode([row["prompt"] + row["completion"], row["prompt"]], encoder)
+    text = row["prompt"] + row["completion"]
+    (ids, tokens), (alone, _) = encode([text, row["prompt"]], encoder, row["input_ids"][:-1])
+    own = [(len(row["prompt"]) + start, len(row["prompt"]) + end) for start, end in (spans[:2], spans[3:])]
+    for index, (start, end) in zip(ids, tokens, strict=True):
+        if index in encoder.control_ids and any(start < stop and end > begin for begin, stop in own):
+            return f"the control token {encoder.decode([index])!r} stands in the CoT or the Key"
     if [*ids, encoder.eos_token_id] != row["input_ids"]:
         return "the tokenizer gives other ids"
     expected = expected_numbers(tokens, len(row["prompt"]), spans)

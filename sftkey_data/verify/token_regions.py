@@ -8,14 +8,27 @@ from collections.abc import Sequence
 
 from sftkey_data.format.marks import Spans
 from sftkey_data.schema import STRADDLES_KEY_END, STRADDLES_KEY_START, STRADDLES_PROMPT
+from sftkey_data.tokens.special_text import encode_as_text, occurrences, stated_as_text
 from sftkey_data.tokens.tokenizer import Encoder
 
 Characters = tuple[int, int]
 """Code points of a text that a token stands for, half-open; none for a special token."""
 
 
-def encode(texts: Sequence[str], encoder: Encoder) -> list[tuple[list[int], list[Characters]]]:
-    """Ids and characters of every text's tokens by the reference, without an EOS that the tokenizer adds itself."""
+def encode(
+    texts: Sequence[str], encoder: Encoder, stated: Sequence[int] = ()
+) -> list[tuple[list[int], list[Characters]]]:
+    """Ids and characters of every text's tokens by the reference, without an EOS that the tokenizer adds itself.
+
+    Args:
+        texts: Some that begin alike.
+        encoder: The reference.
+        stated: Ids of the longest, EOS excluded; they say which special tokens are text where the build wrote such.
+    """
+    if encoder.special_text and any(occurrences(text, encoder) for text in texts):
+        own = stated_as_text(max(texts, key=len), stated, encoder)
+        again = [encode_as_text(text, [one for one in own if one[1] <= len(text)], encoder) for text in texts]
+        return [(one.ids, list(zip(one.starts, one.ends, strict=True))) for one in again]
     encodings = encoder.backend.encode_batch(list(texts), add_special_tokens=encoder.add_special_tokens)
     found = []
     for text, encoding in zip(texts, encodings, strict=True):

@@ -17,6 +17,7 @@ from sftkey_data.prepared.left_out import left_out_of
 from sftkey_data.prepared.manifest import REJECTS
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
+from sftkey_data.tokens.special_text import encode_as_stated
 from sftkey_data.tokens.tokenizer import Encoder
 
 REGION_STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
@@ -69,6 +70,8 @@ def token_ends(rows: Sequence[dict[str, Any]], encoder: Encoder) -> list[list[in
     texts = [row["prompt"] + row["completion"] for row in rows]
     ends = []
     for row, text, encoded in zip(rows, texts, encoder.encode_batch(texts), strict=True):
+        if encoder.special_text:
+            encoded = encode_as_stated(text, row["input_ids"][:-1], encoder)
         if [*encoded.ids, encoder.eos_token_id] != row["input_ids"]:
             raise SFTKeyError(
                 f"{row['id']}: its text encodes to other ids than it holds: see `sftkey-data check --full`"

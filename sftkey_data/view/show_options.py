@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from sftkey_data.build.build_config import DatasetOptions, Inputs, Split, TemplateName
+from sftkey_data.build.build_config import Chat, ChatArguments, DatasetOptions, Inputs, Split, System, TemplateName
 from sftkey_data.options import Option
 
 
@@ -15,4 +15,7 @@ class SourceOptions:
     split: Split = None
     template: TemplateName = None
     tokenizer: Annotated[str | None, Option(help="Show the rows of a source as its tokens.")] = None
+    chat: Chat = False
+    system: System = None
+    chat_args: ChatArguments = field(default_factory=dict)
     options: DatasetOptions = field(default_factory=dict)

@@ -12,9 +12,10 @@ from sftkey_data.format.template import Template
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.borders import token_borders
+from sftkey_data.tokens.special_text import Occurrence, encode_as_text
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_eval.exposure.own_cot import with_gold_key
-from sftkey_eval.generation.prompt_items import built_with, model_encoder
+from sftkey_eval.generation.prompt_items import built_with, model_encoder, named_in_question
 from sftkey_eval.kinds.grade import is_usable
 from sftkey_eval.records.completions import Completion, Fields, read_completions
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORCED_COLUMNS = ("id", "prompt", "completion", "gold", "answer_type", "choices", "key_start", "key_end")
-FORCED_TOKEN_COLUMNS = ("input_ids", "key_token_start", "key_token_end")
+FORCED_TOKEN_COLUMNS = ("input_ids", "prompt_tokens", "key_token_start", "key_token_end")
 UNSCORED, TOO_LONG = "unscored", "too_long"
 """Why a Key has no numbers besides the malformed codes: the gold decides nothing; the text exceeds the context."""
 
@@ -92,7 +93,7 @@ def load_forced(
     rows = {row["id"]: row for row in table.to_pylist()}
     samples = _by_item(completions, rows, data)
     encoder = model_encoder({id_: rows[id_]["prompt"] for id_ in samples}, tokenizer, manifest)
-    return [_item(rows[id_], found, manifest.template, encoder) for id_, found in samples.items()]
+    return [_item(rows[id_], found, manifest, encoder) for id_, found in samples.items()]
 
 
 def _by_item(path: Path, rows: Mapping[str, Mapping[str, Any]], data: Path) -> dict[str, list[Completion]]:
@@ -109,30 +110,39 @@ def _by_item(path: Path, rows: Mapping[str, Mapping[str, Any]], data: Path) -> d
 
 
 def _item(
-    row: Mapping[str, Any], completions: Sequence[Completion], template: Template, encoder: Encoder
+    row: Mapping[str, Any], completions: Sequence[Completion], manifest: Manifest, encoder: Encoder
 ) -> ForcedItem:
     if not is_usable(row["gold"].strip(), row["answer_type"], row["choices"]):
         return ForcedItem(row["id"], UNSCORED, tuple(Sample(c.id, c.sample, UNSCORED) for c in completions))
-    samples = (Sample(c.id, c.sample, _own(row, c, template, encoder)) for c in completions)
-    return ForcedItem(row["id"], _gold(row, template, encoder), tuple(samples))
+    shard_ids = row["input_ids"][: row["prompt_tokens"]] if "input_ids" in row else None
+    named = named_in_question(row["prompt"], shard_ids, encoder, manifest)
+    template = manifest.template
+    samples = (Sample(c.id, c.sample, _own(row, c, template, encoder, named)) for c in completions)
+    return ForcedItem(row["id"], _gold(row, template, encoder, named), tuple(samples))
 
 
-def _own(row: Mapping[str, Any], completion: Completion, template: Template, encoder: Encoder) -> Shown:
+def _own(
+    row: Mapping[str, Any],
+    completion: Completion,
+    template: Template,
+    encoder: Encoder,
+    named: Sequence[Occurrence],
+) -> Shown:
     key, tail = row["completion"][row["key_start"] : row["key_end"]], row["completion"][row["key_end"] :]
     try:
         text, spans = with_gold_key(completion.completion or "", key, tail, template, completion.finish_reason)
     except Malformed as malformed:
         return malformed.code
-    return encode_key(row["prompt"], text, spans, encoder)
+    return encode_key(row["prompt"], text, spans, encoder, named)
 
 
-def _gold(row: Mapping[str, Any], template: Template, encoder: Encoder) -> Shown:
+def _gold(row: Mapping[str, Any], template: Template, encoder: Encoder, named: Sequence[Occurrence]) -> Shown:
     if "input_ids" in row:
         return Forced(tuple(row["input_ids"][: row["key_token_end"]]), row["key_token_start"])
-    return encode_key(row["prompt"], row["completion"], template.locate(row["completion"]), encoder)
+    return encode_key(row["prompt"], row["completion"], template.locate(row["completion"]), encoder, named)
 
 
-def encode_key(prompt: str, completion: str, spans: Spans, encoder: Encoder) -> Shown:
+def encode_key(prompt: str, completion: str, spans: Spans, encoder: Encoder, named: Sequence[Occurrence] = ()) -> Shown:
     """The tokens of a text up to its Key's end, or the code for which a build would reject it.
 
     Args:
@@ -140,10 +150,11 @@ def encode_key(prompt: str, completion: str, spans: Spans, encoder: Encoder) -> 
         completion: Whose Key is meant.
         spans: Characters of the completion, from 0 at its beginning.
         encoder: The model's.
+        named: Where the prompt names special tokens that are text.
     """
     try:
         (prompt + completion).encode()  # a tokenizer has an error of its own for half a surrogate pair
-        (encoded,) = encoder.encode_batch([prompt + completion])
+        encoded = encode_as_text(prompt + completion, named, encoder)
         borders = token_borders(encoded, len(prompt), spans)
     except UnicodeEncodeError:
         return "invalid_unicode"

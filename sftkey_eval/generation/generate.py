@@ -76,10 +76,15 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     from sftkey_data.prepared.manifest import read_manifest
 
     manifest = read_manifest(options.data)
+    if manifest.config.get("chat") and is_server(options.backend) and "chat" in options.backend:
+        raise SFTKeyError(
+            f"{options.data}: its prompts are rendered by a chat template already (`build --chat`), and the back-end "
+            f"{options.backend!r} would render them again: take local-completions, or a folder built without --chat"
+        )
     items = load_prompt_items(options.data, manifest, split=options.split, limit=options.limit)
     files = _find_model(options)
     tokenizer = _find_tokenizer(options)
-    encoded = prompt_ids(items, tokenizer, manifest) if tokenizer is not None else {}
+    encoded = prompt_ids(items, tokenizer, manifest, options.special_tokens) if tokenizer is not None else {}
     ends = end_tokens(tokenizer, manifest) if tokenizer is not None else []
     record = _record(options, out, files, tokenizer, manifest, len(items))
     _settle(options, out, record)

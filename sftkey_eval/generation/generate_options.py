@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.options import Option, check_values
@@ -41,6 +41,10 @@ class GenerateOptions(Sampling, AskedOptions):
         int, Option(help="Completions per item, each with a seed of its own.", min=1, record=SAMPLING)
     ] = 1
     seed: Annotated[int, Option(help="Of the sampling.", record=SAMPLING)] = 0
+    special_tokens: Annotated[
+        Literal["reject", "text"],
+        Option(help="A question that names a special token of the model: refuse it, or encode the name as `text`."),
+    ] = "reject"  # in no record: where the choice matters, one of the two completes nothing
     split: Annotated[str | None, Option(help="Only rows of this split.", record=DATA)] = None
     limit: Annotated[int | None, Option(help="Only the first rows.", min=1, record=DATA)] = None
     device: Annotated[str | None, Option(help="cuda, cuda:1, mps or cpu; default: an accelerator if there is one.")] = (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.shards import open_shards
+from sftkey_data.tokens.special_text import Occurrence, encode_as_text, occurrences, stated_as_text
 from sftkey_data.tokens.tokenizer import Encoder, tokenizer_fingerprint
 
 if TYPE_CHECKING:
@@ -79,34 +80,75 @@ def _item(row: dict[str, Any]) -> Item:
     return Item({**kept, "gold_cot": cot}, ids)
 
 
-def prompt_ids(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> dict[str, list[int]]:
+def prompt_ids(
+    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest, special_tokens: str = "reject"
+) -> dict[str, list[int]]:
     """Token ids of every prompt, by its text, see `encode_prompts`.
 
     Raises:
         SFTKeyError: What `encode_prompts` refuses.
     """
     prompts = [item.prompt for item in items]
-    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest), strict=True))
+    return dict(zip(prompts, encode_prompts(items, tokenizer, manifest, special_tokens), strict=True))
 
 
-def encode_prompts(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest) -> list[list[int]]:
+def encode_prompts(
+    items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase", manifest: Manifest, special_tokens: str = "reject"
+) -> list[list[int]]:
     """Token ids of every prompt as the model is to see them.
 
     The model's own tokenizer encodes the prompt alone. Where the shards were built with the same tokenizer, the result
     must equal the ids the model was trained on, BOS included.
 
+    Args:
+        items: Of a prepared folder.
+        tokenizer: The model's.
+        manifest: Of the folder.
+        special_tokens: What becomes of a question that names a special token: `reject` or `text`. Where the shards
+            hold ids of the tokenizer, these have settled it.
+
     Raises:
-        SFTKeyError: A prompt encodes to other ids than its shard holds, or to none.
+        SFTKeyError: A prompt encodes to other ids than its shard holds, or to none; or a question names a special token
+            of the model and is to be refused, or cannot be encoded as text.
     """
     encoder = model_encoder({item.id: item.prompt for item in items}, tokenizer, manifest)
     same = built_with(manifest, tokenizer)
     encoded = [encoding.ids for encoding in encoder.encode_batch([item.prompt for item in items])]
+    for index, item in enumerate(items):
+        if named := named_in_question(item.prompt, item.shard_ids if same else None, encoder, manifest):
+            if not same and special_tokens == "reject":
+                start, end = named[0]
+                raise SFTKeyError(
+                    f"{item.id}: the question names {item.prompt[start:end]!r}, of which the model's tokenizer would "
+                    "make a control token: encode it as text by --special-tokens text, or leave the row out of the data"
+                )
+            encoded[index] = encode_as_text(item.prompt, named, encoder).ids
+            if stated_as_text(item.prompt, encoded[index], encoder) != named:
+                raise SFTKeyError(f"{item.id}: the model's tokenizer cannot encode its special tokens as text")
     for item, ids in zip(items, encoded, strict=True):
         if not ids:
             raise SFTKeyError(f"{item.id}: the prompt encodes to no token, so there is nothing to continue")
         if same and item.shard_ids is not None and ids != item.shard_ids:
             raise SFTKeyError(_mismatch(item, ids, item.shard_ids))
     return encoded
+
+
+def named_in_question(
+    prompt: str, shard_ids: Sequence[int] | None, encoder: Encoder, manifest: Manifest
+) -> list[Occurrence]:
+    """Where a prompt names special tokens of the model in the question's own text.
+
+    In a prompt that another tokenizer's chat template rendered, all are taken for the template's.
+
+    Args:
+        prompt: As the shards have it.
+        shard_ids: Its ids there, where they are of the model's tokenizer.
+        encoder: The model's.
+        manifest: Of the folder.
+    """
+    if shard_ids is not None:
+        return stated_as_text(prompt, shard_ids, encoder)
+    return [] if manifest.config.get("chat") else occurrences(prompt, encoder)
 
 
 def built_with(manifest: Manifest, tokenizer: "PreTrainedTokenizerBase") -> bool:

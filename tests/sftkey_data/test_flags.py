@@ -36,6 +36,7 @@ class Options(Base):
     file: Annotated[Path | None, Option(help="A file.")] = None
     inputs: Annotated[tuple[str, ...], Option(flag="--input", help="Inputs.")] = ()
     settings: Annotated[dict[str, Any], Option(flag="--set", help="Settings.")] = field(default_factory=dict)
+    values: Annotated[dict[str, Any], Option(flag="--value", json=True, help="Values.")] = field(default_factory=dict)
     chat: Annotated[bool, Option(flag="--chat/--no-chat", help="A switch.")] = False
     overwrite: Annotated[bool, Option(flag="--overwrite", help="One way only.")] = False
 
@@ -138,3 +139,14 @@ def test_two_fields_of_one_name_are_refused_when_the_verb_is_made() -> None:
 
     with pytest.raises(ValueError, match="duplicate parameter name: 'num'"):
         takes_options(clashing)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("false", False), ("False", False), ("True", True), ("3", 3), ('"3"', "3"), ("null", None)),
+        *(('[{"a": 1}]', [{"a": 1}]), ("26 Jul 2024", "26 Jul 2024"), ("NaN", "NaN"), ("", ""), ("a=b", "a=b")),
+    ],
+)
+def test_a_value_is_read_as_json_where_it_is_json(text: str, value: Any) -> None:
+    assert options("--value", f"name={text}").values == {"name": value}

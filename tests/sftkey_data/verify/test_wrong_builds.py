@@ -6,7 +6,7 @@ build would therefore be wrong in both, and hide the fault.
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sftkey_data.prepared import unit_tally
 from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.tokens.borders import Borders, token_borders, with_prompt_bit
+from sftkey_data.tokens.special_text import Occurrence
 from sftkey_data.tokens.tokenizer import Encoded, Encoder
 from sftkey_data.verify.check import check
 
@@ -86,8 +87,10 @@ def test_a_build_with_wrong_token_borders_does_not_pass(
 def test_a_build_with_a_wrong_bit_for_the_prompt_alone_does_not_pass_the_full_check(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ) -> None:
-    def wrong(borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder) -> Borders:
-        found = with_prompt_bit(borders, encoded, prompt, encoder)
+    def wrong(
+        borders: Borders, encoded: Encoded, prompt: str, encoder: Encoder, named: Sequence[Occurrence]
+    ) -> Borders:
+        found = with_prompt_bit(borders, encoded, prompt, encoder, named)
         return replace(found, straddle=found.straddle ^ 8)
 
     replace_everywhere(monkeypatch, with_prompt_bit, wrong)

@@ -1,6 +1,7 @@
 """A new option of generation is one field: flag of `generate` and of `run`, check, record, resumption and cache."""
 
 import json
+import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.flags import takes_options
 from sftkey_data.options import Option
+from sftkey_data.prepared.manifest import read_manifest
 from sftkey_eval.cli import app as program
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import DATA, MODEL, GenerateOptions
@@ -141,3 +143,14 @@ def test_a_run_record_has_the_keys_it_always_had(tiny_model: Path, prepared: Pat
     assert set(record["sampling"]) == {
         *("backend", "backend_args", "max_new_tokens", "temperature", "top_p", "top_k", "num_samples", "seed"),
     }
+
+
+def test_rendered_prompts_are_not_given_to_a_server_that_renders(prepared: Path, tmp_path: Path) -> None:
+    """A folder that says `chat` in its manifest, and a back-end that sends messages: refused before any request."""
+    data = shutil.copytree(prepared, tmp_path / "data")
+    manifest = read_manifest(data)
+    rendered = manifest.model_copy(update={"config": {**manifest.config, "chat": True}})
+    (data / "manifest.json").write_text(rendered.model_dump_json())
+    options = GenerateOptions(model="served", data=data, backend="local-chat-completions", backend_args="base_url=x")
+    with pytest.raises(SFTKeyError, match="local-chat-completions' would render them again: take local-completions"):
+        generate(options, tmp_path / "completions.jsonl")

@@ -133,7 +133,8 @@ def test_another_template_reads_other_completions(tmp_path: Path) -> None:
 def test_lm_evals_chat_template_gives_the_prompts_of_a_chat_build(tmp_path: Path, tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
-    from sftkey_data.prepare.prompts import ChatFormat
+    from sftkey_data.format.template import BUILTIN
+    from sftkey_data.prepare.chat_format import ChatFormat
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
     tokenizer.chat_template = (
@@ -145,7 +146,11 @@ def test_lm_evals_chat_template_gives_the_prompts_of_a_chat_build(tmp_path: Path
     turns = [{"role": "user", "content": prompt(doc)}]  # what lm-eval hands to the template
     asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     parts = Parts(prompt=QUESTIONS[0], cot="So.", key="42")
-    assert asked == ChatFormat(tokenizer, None).prompt(parts, RIGHT) == f"<user>{QUESTIONS[0]}<|im_end|><assistant>"
+    assert (
+        asked
+        == ChatFormat(tokenizer, BUILTIN["sftkey"]).prompt(parts, RIGHT)
+        == f"<user>{QUESTIONS[0]}<|im_end|><assistant>"
+    )
 
 
 def test_every_dataset_has_a_task_or_no_evaluation_split() -> None:

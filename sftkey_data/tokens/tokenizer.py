@@ -284,10 +284,23 @@ class Encoder:
                 )
         return None
 
+    @cached_property
+    def _swallowing(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Special tokens that take the white space after them, and before them, into themselves."""
+        tokens = [token for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        sides = ([t for t in tokens if t.rstrip], [t for t in tokens if t.lstrip])
+        after, before = ("|".join(re.escape(str(token.content)) for token in side) or "(?!)" for side in sides)
+        return re.compile(rf"({after})\s+"), re.compile(rf"\s+({before})")
+
+    def decodable(self, text: str) -> str:
+        r"""A text as decoding writes it where special tokens swallow white space: `<|user|>\nHi` is `<|user|>Hi`."""
+        after, before = self._swallowing
+        return before.sub(r"\1", after.sub(r"\1", text))
+
     def same_text(self, decoded: str, text: str) -> bool:
-        """Whether decoded tokens are a text, white space at its ends and the normaliser's changes aside."""
+        """Whether decoded tokens are a text, but for white space at its ends, what special tokens swallow, and NFC."""
         decoded, text = decoded.strip(), text.strip()
-        return decoded == text or decoded == self.normalized(text).strip()
+        return decoded in (text, self.normalized(text).strip()) or decoded == self.decodable(text)
 
     def holds_text(self, decoded: str, text: str) -> bool:
         """Whether a text stands somewhere in decoded tokens, the normaliser's changes aside."""

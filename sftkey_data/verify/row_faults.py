@@ -76,8 +76,11 @@ def _token_fault(row: dict[str, Any], encoder: Encoder) -> str | None:
 
 
 def _writings(text: str, encoder: Encoder) -> set[str]:
-    """How decoded tokens may write a text: as it is or normalised; white space at its ends is lost by some decoders."""
-    return {text.strip(), encoder.normalized(text).strip()}
+    """How decoded tokens may write a text: as it is, normalised, or without what special tokens swallow.
+
+    White space at its ends is lost by some decoders.
+    """
+    return {text.strip(), encoder.normalized(text).strip(), encoder.decodable(text.strip())}
 
 
 def _encoding_fault(row: dict[str, Any], encoder: Encoder, spans: Spans) -> str | None:

@@ -204,7 +204,7 @@ def _committed(sentence: str, mentions: list[_Mention], choices: Choices | None,
         joined = _JOINED.fullmatch(gap) is not None
         if _CLAUSE.search(gap) and not joined:
             break
-        if joined or _POSSIBLE.search(gap) or _POSSIBLE.search(sentence, other.end):
+        if joined or _POSSIBLE.search(gap) or _POSSIBLE.search(sentence, other.end, other.end + _MAX_BEHIND):
             letters.append(other.letter)
     conditional = len(affirmed) > 1 and _CONDITION.search(sentence, first.end) is not None
     if conditional or len(set(letters)) > 1:
@@ -212,6 +212,9 @@ def _committed(sentence: str, mentions: list[_Mention], choices: Choices | None,
     chosen = first if marked else affirmed[-1]
     other_letter = _other_text(sentence[chosen.end :], chosen.letter, choices)
     return f"{chosen.letter} or {other_letter}" if other_letter else chosen.letter
+
+
+_MAX_BEHIND = 120  # code points behind a letter that may say that it is possible too
 
 
 def _affirmed(sentence: str, mentions: list[_Mention], *, marked: bool) -> list[_Mention]:

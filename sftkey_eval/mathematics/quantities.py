@@ -159,7 +159,10 @@ def distinct(members: Sequence[Quantity], policy: Policy) -> list[Quantity]:
 
 
 def _parts(brackets: str, inside: str) -> list[str]:
-    pieces = [inside] if brackets else [piece for piece in JOINED.split(inside) if piece.strip()]
+    pieces = [inside] if brackets else JOINED.split(inside)
+    if not (pieces[0].strip() and pieces[-1].strip()):
+        return []  # `1 or` breaks off
+    pieces = [piece for piece in pieces if piece.strip()]
     parts = [part for piece in pieces for part in split_top_level(piece)]
     if brackets in ("", "{}"):
         parts = [signed for part in parts for signed in both_signs(part)]

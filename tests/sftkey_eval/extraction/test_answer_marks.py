@@ -429,6 +429,7 @@ HOSTILE = {
     "asides": "answer (in cm) " * (SIZE // 15),
     "denials": "not A or " * (SIZE // 9),
     "listed letters": "(A, " * (SIZE // 4),
+    "mentions": "(A) x (B) y " * (SIZE // 12),
     "truths": "yes no " * (SIZE // 7),
     "doubts": "no doubt " * (SIZE // 9),
     "backslashes": "\\\\frac" * (SIZE // 6),

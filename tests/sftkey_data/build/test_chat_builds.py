@@ -14,6 +14,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepared.manifest import Manifest, read_manifest
 from sftkey_data.prepared.shards import open_shards
+from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_data.verify.check import check
 
 THINK = "<think>\n2 + {n}\n</think>\n\\boxed{{{n}}}"
@@ -138,3 +139,21 @@ def test_the_flags_of_a_turn_are_honoured_or_named(tmp_path: Path) -> None:
     assert manifest.rejects == {"not_trained": 1}
     assert manifest.statistics["left_out"] == {"flag:tools": 2, "flag:weight": 1}
     assert manifest.statistics["first_left_out"]["flag:weight"] == "chat/train/2: 'messages[1].weight is 0.5'"
+
+
+@pytest.mark.parametrize("template", sorted(BUILTIN))
+@pytest.mark.parametrize("name", ["qwen2.5", "phi-3-mini"])
+def test_a_real_chat_template_builds_every_template_with_the_ids_of_the_reference(
+    shared_data: Path, tmp_path: Path, name: str, template: str
+) -> None:
+    """Phi-3's special tokens swallow the line break after them, so its ids decode to another text."""
+    tokenizer = load_tokenizer(str(shared_data / "tokenizers" / name))
+    inputs = (str(shared_data / "raw" / "gsm8k" / "test.jsonl"),)
+    path = tokenizer.name_or_path
+    config = BuildConfig(source="gsm8k", inputs=inputs, limit=20, tokenizer=path, chat=True, template=template)
+    assert build(config, tmp_path / "out").counts.written == 20
+    check(tmp_path / "out", full=True)
+    end = tokenizer.convert_tokens_to_ids({"qwen2.5": "<|im_end|>", "phi-3-mini": "<|end|>"}[name])
+    for row in open_shards(tmp_path / "out").to_pylist():
+        ids = tokenizer(row["prompt"] + row["completion"], add_special_tokens=False).input_ids
+        assert row["input_ids"] == [*ids, end]

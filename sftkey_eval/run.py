@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.exposure.exposure_gap import Exposure
+from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.generation.generate import GenerateResult, generate
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.run_options import RunOptions
@@ -48,8 +49,11 @@ def run(options: RunOptions, out: Path) -> RunResult:
         SFTKeyError: What `generate`, `score_file`, `teacher_force` and `report` refuse.
     """
     check_second_grader(options.second_grader)
+    answer_marks(options.answer_marks)  # a wrong file is refused before the model is loaded
     generated = generate(options, out / COMPLETIONS_FILE)
-    scoring = ScoreOptions(workers=options.workers, second_grader=options.second_grader)
+    scoring = ScoreOptions(
+        workers=options.workers, second_grader=options.second_grader, answer_marks=options.answer_marks
+    )
     tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
     return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out, exposure, tuple(tally.notices()))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from sftkey_data.options import Option
 from sftkey_eval.generation.generate_options import GenerateOptions
-from sftkey_eval.scoring.score_options import SecondGrader, Workers
+from sftkey_eval.scoring.score_options import AnswerMarksFile, SecondGrader, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,7 @@ class RunOptions(GenerateOptions):
 
     workers: Workers = 1
     second_grader: SecondGrader = None
+    answer_marks: AnswerMarksFile = None
     teacher_forced: Annotated[
         bool,
         Option(flag="--teacher-forced", help="Also the gold Key's NLL given the gold CoT and given the model's own."),

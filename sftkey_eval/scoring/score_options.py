@@ -9,6 +9,10 @@ from sftkey_eval.policy import Policy
 from sftkey_eval.records.completions import Fields
 
 Workers = Annotated[int, Option(help="Processes; the result is the same for any number.", min=1, range_shown=True)]
+AnswerMarksFile = Annotated[
+    Path | None,
+    Option(help="TOML file with more words that mark an answer, for the lenient accuracy; 24 languages are known."),
+]
 SecondGrader = Annotated[str | None, Option(help="math-verify: its opinion beside ours, and where they differ.")]
 
 
@@ -27,10 +31,7 @@ class ScoreOptions:
     fields: Fields = field(default_factory=Fields)
     workers: Workers = 1
     second_grader: SecondGrader = None
-    answer_marks: Annotated[
-        Path | None,
-        Option(help="TOML file with more words that mark an answer, for the lenient accuracy; 24 languages are known."),
-    ] = None
+    answer_marks: AnswerMarksFile = None
     policy: Policy = field(default_factory=Policy)
 
 

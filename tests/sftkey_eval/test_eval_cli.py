@@ -14,6 +14,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_eval.cli import app
 from sftkey_eval.policy import Policy
+from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,21 @@ def test_run_goes_from_a_model_to_a_report_and_again_without_generating(
     assert line["format"] == repeated["format"] == {"k": 0, "n": 6}
     assert "random" in first.stderr
     assert "Strict accuracy" in first.stderr
+
+
+def test_run_scores_with_answer_marks_and_refuses_wrong_ones_before_it_generates(
+    tiny_model: Path, prepared: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "marks.toml").write_text('[norwegian]\nanswer = ["svaret"]\n')
+    (tmp_path / "wrong.toml").write_text("[norwegian]\nanswers = 3\n")
+    command = ["run", "--model", tiny_model, "--data", prepared, "--limit", 2, "--max-new-tokens", 4, "--device", "cpu"]
+    wrong = call(*command, "--out", tmp_path / "none", "--answer-marks", tmp_path / "wrong.toml")
+    assert wrong.exit_code == 1
+    assert not (tmp_path / "none").exists()
+    assert call(*command, "--out", tmp_path / "run", "--answer-marks", tmp_path / "marks.toml").exit_code == 0
+    assert read_verdicts(tmp_path / "run" / "verdicts.parquet")[1]["answer_marks_added"] == {
+        "norwegian": {"answer": ["svaret"]}
+    }
 
 
 def test_report_and_compare_print_tables_on_stderr_and_a_line_on_stdout(tmp_path: Path) -> None:

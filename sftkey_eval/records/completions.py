@@ -11,38 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.cells import number_text
 from sftkey_data.extract.parts import ANSWER_TYPES, Reject
-from sftkey_data.options import Option
+from sftkey_eval.records.completion_fields import CHOICES, Fields
 from sftkey_eval.records.row_files import MISSING, kind_name, lookup, missing_field, read_row_file
-
-CHOICES = "choices"
-COLUMN = "Column of the completions file; a.0.b for one within lists and objects."  # help of a flag
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fields:
-    """Which column of a completions file holds what, see `lookup`.
-
-    `choices` None means the column `choices` where there is one.
-    """
-
-    completion: Annotated[str, Option(flag="--completion-field", help=COLUMN)] = "completion"
-    gold: Annotated[str, Option(flag="--gold-field", help=COLUMN)] = "gold"
-    id: Annotated[str, Option(flag="--id-field", help=COLUMN)] = "id"
-    choices: Annotated[
-        str | None,
-        Option(
-            flag="--choices-field",
-            help="Column with the list of option texts; default: choices, where the file has it.",
-        ),
-    ] = None
-    finish_reason: Annotated[
-        str, Option(flag="--finish-reason-field", help="Column with stop or length, where the file has it.")
-    ] = "finish_reason"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

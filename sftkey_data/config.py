@@ -3,8 +3,9 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -35,9 +36,15 @@ def read_toml(path: Path, kind: type[T], *, what: str, defaults: Mapping[str, An
 def validate(values: Mapping[str, Any], kind: type[T], *, where: str) -> T:
     """Check `values` against a pydantic model or a dataclass; the first fault becomes one line."""
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        return cast(T, _adapter(cast(Any, kind)).validate_python(dict(values)))
     except ValidationError as error:
         raise SFTKeyError(f"{where}: {_first_fault(error, kind)}") from None
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Made once for each kind: it takes longer than many validations."""
+    return TypeAdapter(kind)
 
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")

@@ -14,7 +14,7 @@ from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
 from sftkey_data.once import once
-from sftkey_eval.extraction.mark_languages import LETTERED, Language, merged, read_languages
+from sftkey_eval.extraction.mark_languages import LETTERED, Language, merged, read_languages, shipped_languages
 
 TABLE = Path(__file__).with_name("answer_marks.toml")
 MAX_MARKS = 20  # marks tried from the last one backwards
@@ -197,7 +197,7 @@ def answer_marks(path: Path | None = None) -> AnswerMarks:
 
 @cache
 def _built_in() -> AnswerMarks:
-    return AnswerMarks(read_languages(load_toml(TABLE, "answer marks"), str(TABLE)))
+    return AnswerMarks(shipped_languages(load_toml(TABLE, "answer marks")))
 
 
 def _extended(known: AnswerMarks, path: Path) -> AnswerMarks:

@@ -4,8 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from sftkey_eval.logs.lm_eval_logs import LOGGED_COLUMNS
-
+LM_EVAL_COLUMNS = ("doc_id", "doc", "target", "arguments", "resps")
 INSPECT_KEYS = ('"eval"', '"samples"', '"status"')
 _START = 1 << 16  # of Inspect's logs `eval` comes first, `samples` after its plan and results
 
@@ -23,7 +22,7 @@ def log_program(path: Path) -> str | None:
         row = json.loads(first)
     except (ValueError, RecursionError):
         row = None
-    if isinstance(row, dict) and all(column in row for column in LOGGED_COLUMNS):
+    if isinstance(row, dict) and all(column in row for column in LM_EVAL_COLUMNS):
         return "lm-eval"
     text = start.decode("utf-8", "replace")
     if text.lstrip().startswith("{") and sum(key in text for key in INSPECT_KEYS) >= 2 and '"eval"' in text:

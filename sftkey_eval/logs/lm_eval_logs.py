@@ -10,10 +10,10 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.parts import Reject
 from sftkey_data.registry import Dataset
+from sftkey_eval.logs.known_logs import LM_EVAL_COLUMNS
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine, sample_id
 from sftkey_eval.records.row_files import read_row_file
 
-LOGGED_COLUMNS = ("doc_id", "doc", "target", "arguments", "resps")
 OURS = ("id", "dataset", "split", "gold", "answer_type", "choices", "template")
 """The columns by which a logged item is known to come from a task of ours."""
 
@@ -49,7 +49,7 @@ def read_samples(path: Path, count: ImportCount, golds: Dataset | None) -> Itera
 
 
 def _texts(row: Mapping[str, Any], where: str) -> list[str]:
-    for column in LOGGED_COLUMNS:
+    for column in LM_EVAL_COLUMNS:
         if column not in row:
             found = ", ".join(row)
             raise SFTKeyError(f"{where}: no {column!r}{nearest(column, list(row))} as lm-eval logs it, found: {found}")

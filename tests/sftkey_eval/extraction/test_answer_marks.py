@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.answers.option_letters import Choices
-from sftkey_eval.extraction.answer_marks import AnswerMarks, answer_marks
+from sftkey_eval.extraction.answer_marks import TABLE, AnswerMarks, answer_marks
 from sftkey_eval.extraction.candidates import find_candidate
+from sftkey_eval.extraction.mark_languages import read_languages, shipped_languages
 from sftkey_eval.kinds.grade import grade
 from sftkey_eval.kinds.kind_table import KINDS
 
@@ -445,3 +447,9 @@ HOSTILE = {
 def test_a_hostile_completion_is_read(answer_type: AnswerType, completion: str) -> None:
     found = find_candidate(completion, KINDS[answer_type], Choices.of(FOUR))  # not linear, it would not come back
     assert found is None or found.text
+
+
+def test_the_shipped_table_is_as_a_users_file_must_be() -> None:
+    tables = load_toml(TABLE, "answer marks")
+    assert shipped_languages(tables) == read_languages(tables, str(TABLE))
+    assert len(tables) == 24

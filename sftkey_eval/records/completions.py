@@ -65,7 +65,8 @@ def survey_completions(path: Path, fields: Fields, answer_types: Collection[str]
     without_id = ""
     for where, row in read_row_file(path, "completions"):
         first = first or row
-        needed = {name: flag for name, flag in needed.items() if lookup(row, name) is MISSING}
+        if needed:
+            needed = {name: flag for name, flag in needed.items() if lookup(row, name) is MISSING}
         if lookup(row, fields.id) is MISSING:
             without_id = without_id or where
             continue
@@ -139,10 +140,12 @@ def read_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
     Raises:
         SFTKeyError: It is anything else.
     """
-    value = lookup(row, name)
-    if value is None or value is MISSING:
-        return None
-    return _text(value, name, where)
+    value = row.get(name)
+    if value is None and "." in name:
+        value = lookup(row, name)
+    if value is None or isinstance(value, str):
+        return value
+    return None if value is MISSING else _text(value, name, where)
 
 
 def _text(value: Any, name: str, where: str) -> str:

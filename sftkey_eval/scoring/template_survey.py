@@ -7,7 +7,7 @@ from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template
 from sftkey_eval.records.completions import Completion
 
-LOOKED_AT = 500  # completions: enough to tell templates apart, few enough to cost nothing beside the scoring
+LOOKED_AT = 200  # completions: enough to tell templates apart, few enough to cost nothing beside the scoring
 
 
 def readable_by(completions: Iterable[Completion], used: Template) -> dict[str, int]:

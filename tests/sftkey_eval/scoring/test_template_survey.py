@@ -43,9 +43,9 @@ def test_where_none_reads_more_that_is_said(tmp_path: Path) -> None:
 
 def test_of_many_completions_the_first_are_looked_at(tmp_path: Path) -> None:
     tally = scored(tmp_path, ["so \\boxed{4}"] * 1_100)
-    assert tally.readable_by == {"sftkey": 0, "boxed": 500}
+    assert tally.readable_by == {"sftkey": 0, "boxed": 200}
     assert "reads 0 of 1,100 completions" in tally.notices()[0]
-    assert "would read of the first 500: boxed 500" in tally.notices()[0]
+    assert "would read of the first 200: boxed 200" in tally.notices()[0]
 
 
 def test_the_program_says_it_on_stderr_and_keeps_stdout_one_line(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class Stage(RecipeTable):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
+    data: Path | None = Field(None, description="prepared directory of this stage, instead of the recipe's")
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
     weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")

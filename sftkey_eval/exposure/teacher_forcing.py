@@ -26,7 +26,7 @@ from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, re
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
 from sftkey_eval.generation.hf import load_generator
 from sftkey_eval.generation.model_files import find_model
-from sftkey_eval.records.completions import Fields, survey_completions
+from sftkey_eval.records.completion_rows import Fields, survey_completions
 from sftkey_eval.records.journal import Journal, partial_path
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from sftkey_data.options import Option
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.completions import Fields
+from sftkey_eval.records.completion_rows import Fields
 
 Workers = Annotated[int, Option(help="Processes; the result is the same for any number.", min=1, range_shown=True)]
 AnswerMarksFile = Annotated[

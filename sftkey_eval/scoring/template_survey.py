@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from sftkey_data.format.template import BUILTIN, Template
-from sftkey_eval.records.completions import Completion
+from sftkey_eval.records.completion_rows import Completion
 
 LOOKED_AT = 1_000  # completions; enough to tell templates apart, and read in about a second
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.cli import app
 from sftkey_eval.logs.import_logs import import_logs
-from sftkey_eval.records.completions import Completion, Fields, read_completions
+from sftkey_eval.records.completion_rows import Completion, Fields, read_completions
 from sftkey_eval.scoring.score import score_file
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.completions import Completion, Fields, read_completions, survey_completions
+from sftkey_eval.records.completion_rows import Completion, Fields, read_completions, survey_completions
 from sftkey_eval.records.row_files import read_row_file
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.completions import Completion, Fields, read_completions, survey_completions
+from sftkey_eval.records.completion_rows import Completion, Fields, read_completions, survey_completions
 
 ROW = {"id": "1", "completion": "4", "gold": "4"}
 

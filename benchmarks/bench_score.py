@@ -47,7 +47,7 @@ print(json.dumps({"start": start, "right": right, "taken": taken}))
 CANDIDATES = {
     "sftkey score": """
 from sftkey_data.format.template import load_template
-from sftkey_eval.records.completions import Completion
+from sftkey_eval.records.completion_rows import Completion
 from sftkey_eval.scoring.score import score_completion
 template = load_template("boxed")
 kept = dict(id="", sample=0, item_id="", dataset="", split="", prompt="", answer_type="math", choices=None)

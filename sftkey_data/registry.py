@@ -91,15 +91,18 @@ def bind(dataset: Dataset, options: BaseModel | None) -> Dataset:
     """The dataset with its options fixed, so that `extract` takes a row alone.
 
     Options with a method `columns()` name the columns every row must have, those with `files()` the files they use.
+    Rows that are generated need no options any more.
     """
-    if options is None or dataset.generate is not None:
+    if options is None:
         return dataset
     named, files = getattr(options, "columns", None), getattr(options, "files", None)
+    dataset = replace(dataset, option_files=tuple(files()) if callable(files) else ())
+    if dataset.generate is not None:
+        return dataset
     return replace(
         dataset,
         extract=partial(dataset.extract, options=options),
         columns=tuple(named()) if callable(named) else dataset.columns,
-        option_files=tuple(files()) if callable(files) else (),
     )
 
 

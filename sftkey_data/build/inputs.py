@@ -25,7 +25,10 @@ def find_inputs(dataset: Dataset, config: BuildConfig) -> tuple[Source, ...]:
     """
     if dataset.generate is not None:
         if config.inputs:
-            raise SFTKeyError(f"{dataset.name} is generated: it takes no --input {config.inputs[0]}")
+            known = ", ".join(dataset.options.model_fields) if dataset.options is not None else "none"
+            raise SFTKeyError(
+                f"{dataset.name} makes its rows by its options ({known}): it takes no --input {config.inputs[0]}"
+            )
         return ()
     names = config.inputs or ((dataset.default_input,) if dataset.default_input else ())
     if not names:

@@ -120,12 +120,14 @@ class Plan:
         return generate_rows(self.recipe.dataset, self.recipe.split, self.options, self.windows)
 
     def input_infos(self, rows_by_source: dict[str, int]) -> list[InputInfo]:
-        """The manifest's entry for each input; a generated set has one, hashed by its options."""
+        """The manifest's entry for each input; a generated set has one, hashed by its options or file."""
         named = [(source.name, source.split, digest) for source, digest in zip(self.inputs, self.hashes, strict=True)]
         labels = [source.label for source in self.inputs]
         if self.options is not None and self.recipe.dataset.generate is not None:
             content = self.options.model_dump_json().encode()
             named = [("generated", self.recipe.split, hashlib.sha256(content).hexdigest())]
+            if files := self.recipe.dataset.option_files:  # rows are made of the first
+                named = [(str(files[0]), self.recipe.split, file_sha256(files[0]))]
             labels = [f"{self.recipe.dataset.name}[{self.recipe.split}]"]
         return [
             InputInfo(name=name, split=split, sha256=digest, rows=rows_by_source.get(label, 0))

@@ -27,7 +27,8 @@ class Parts(NamedTuple):
     """The parts of one example; name them, their order is no promise. (A tuple, as it is made three times faster.)
 
     `history` holds the (role, content) turns before the prompt, roles `system`, `user` and `assistant`; the prompt is
-    the last user turn. `metadata` is free for the extractor's own use; schema version 1 does not store it. `left_out`
+    the last user turn. `rendered` says that the prompt stands as a model is to see it, turns and marks included, and is
+    written as it is. `metadata` is free for the extractor's own use; schema version 1 does not store it. `left_out`
     holds what of the row is in no part, as (`snake_case` name, text): it is counted by name, and shown.
     """
 
@@ -39,6 +40,7 @@ class Parts(NamedTuple):
     metadata: Mapping[str, Any] = MappingProxyType({})
     history: tuple[tuple[str, str], ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    rendered: bool = False
 
 
 def text(row: Row, column: str) -> str:

@@ -12,7 +12,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts, Reject
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.chat_arguments import TODAY, argument_names, check_arguments, dated
-from sftkey_data.prepare.prompts import conversation
+from sftkey_data.prepare.prompts import conversation, rendered_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -107,9 +107,12 @@ class ChatFormat:
         """What stands before the completion in the conversation, which is rendered once.
 
         Raises:
-            Reject: `empty_prompt`; `chat_template_refuses` where the template fails on this conversation;
-                `chat_template_rewrites` where the completion is not found unchanged at the end.
+            Reject: `empty_prompt`; `other_prompt` for a rendered one that ends otherwise; `chat_template_refuses` where
+                the template fails on this conversation; `chat_template_rewrites` where the completion is not found
+                unchanged at the end.
         """
+        if parts.rendered:
+            return rendered_prompt(parts, self._system, self.turn_start)
         messages = conversation(parts, self._system)
         try:
             if self._layout.asked:

@@ -12,9 +12,11 @@ from sftkey_data.tokens.tokenizer import Encoded, Encoder
 _MARKS = [chr(code) for code in range(0xE000, 0xF900)]  # Unicode's private use: no writing has them
 
 
-def own_texts(parts: Parts) -> dict[str, str]:
-    """The texts of a row by what they are to a user."""
-    texts = {"prompt": parts.prompt, "CoT": parts.cot, "Key": parts.key}
+def own_texts(parts: Parts, chat: ChatFormat | None) -> dict[str, str]:
+    """The texts of a row by what they are to a user; of a prompt that a chat template rendered, no place is known."""
+    texts = {"CoT": parts.cot, "Key": parts.key}
+    if not (parts.rendered and chat is not None):
+        texts = {"prompt": parts.prompt} | texts
     if parts.choices:
         texts["options"] = "\n".join(parts.choices)
     if parts.history:
@@ -22,10 +24,10 @@ def own_texts(parts: Parts) -> dict[str, str]:
     return texts
 
 
-def named_special_token(parts: Parts, encoder: Encoder) -> Reject | None:
+def named_special_token(parts: Parts, chat: ChatFormat | None, encoder: Encoder) -> Reject | None:
     """The reject of a row whose own text names a special token; None for one that does not."""
     special = encoder.special_tokens
-    for name, text in own_texts(parts).items() if special is not None else ():
+    for name, text in own_texts(parts, chat).items() if special is not None else ():
         if special is not None and (found := special.search(text)):
             detail = f"the {name} holds {found.group()!r}, which the tokenizer would make a control token of"
             return Reject("special_token_in_text", detail)
@@ -47,6 +49,8 @@ def in_prompt(
         return []
     if chat is None:
         return occurrences(prompt, encoder)
+    if parts.rendered:
+        return []  # all are the template's
     mark = next(one for one in _MARKS if one not in prompt)
 
     def marked(text: str) -> str:

@@ -7,8 +7,10 @@ def plain_prompt(parts: Parts, system: str | None) -> str:
     """The question and one line break; a system prompt and earlier turns stand before it under their roles.
 
     Raises:
-        Reject: `empty_prompt`.
+        Reject: `empty_prompt`, and what `rendered_prompt` refuses.
     """
+    if parts.rendered:
+        return rendered_prompt(parts, system)
     if system is None and not parts.history:
         # one line break, stripped before: more would tokenise otherwise at the prompt's end
         return f"{question_text(parts)}\n"
@@ -19,6 +21,26 @@ def plain_prompt(parts: Parts, system: str | None) -> str:
 def plain_question(prompt: str) -> str:
     """The question of a prompt that `plain_prompt` wrote: what follows the last `User:`, or all where there is none."""
     return f"\n\n{prompt}".rpartition("\n\nUser: ")[2].strip()
+
+
+def rendered_prompt(parts: Parts, system: str | None, ending: str = "") -> str:
+    """A prompt that is rendered already, as it is.
+
+    Args:
+        parts: Whose `rendered` is true.
+        system: The system prompt that is asked for, of which there can be none.
+        ending: What stands between a question and a completion in this build.
+
+    Raises:
+        Reject: `empty_prompt`; `other_prompt` where this build writes its prompts otherwise.
+    """
+    question_text(parts)
+    if system is not None:
+        raise Reject("other_prompt", "the prompt is rendered already, so --system would change nothing: leave it out")
+    if not parts.prompt.endswith(ending):
+        detail = f"the prompt ends in {parts.prompt[-40:]!r}, the chat template writes {ending!r} before a completion"
+        raise Reject("other_prompt", f"{detail}: build as the folder was built that the model answered")
+    return parts.prompt
 
 
 def question_text(parts: Parts) -> str:

@@ -19,7 +19,7 @@ from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import EvaluationSets
 from sftkey_data.prepare.holdout import Holdout
 from sftkey_data.prepare.own_text import in_prompt, named_special_token, own_texts
-from sftkey_data.prepare.prompts import plain_prompt
+from sftkey_data.prepare.prompts import plain_prompt, plain_question
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
 from sftkey_data.sources.source import Record
@@ -138,12 +138,19 @@ def extracted(
             parts = _extract(record, dataset)
             if index in dropped:
                 raise Reject("duplicate", "the question stands in an earlier row too")
-            if evaluation is not None and (found := evaluation.match(parts.prompt, parts.cot)):
+            if evaluation is not None and (found := evaluation.match(_question(parts, recipe.chat), parts.cot)):
                 raise Reject("contaminated", found)
         except Reject as reject:
             refuse(index, record, reject)
         else:
             yield index, record, parts
+
+
+def _question(parts: Parts, chat: ChatFormat | None) -> str:
+    """What a row asks, without what was rendered around it."""
+    if not parts.rendered:
+        return parts.prompt
+    return plain_question(parts.prompt) if chat is None else chat.question(parts.prompt)
 
 
 def render(rows: list[tuple[int, Record, Parts]], recipe: Preparation, refuse: Refuse) -> Columns:
@@ -175,7 +182,7 @@ def write_prompts(
     parts: Sequence[Parts], completions: Sequence[str], chat: ChatFormat | None, system: str | None
 ) -> list[str | Reject]:
     """The prompt of every row, by `ChatFormat.prompt` or `plain_prompt`; a `Reject` in place of one that is refused."""
-    if chat is None and system is None and not any(part.history for part in parts):
+    if chat is None and system is None and not any(part.history or part.rendered for part in parts):
         questions = [part.prompt.strip() for part in parts]
         if all(questions):
             return [f"{question}\n" for question in questions]
@@ -210,10 +217,11 @@ def _settle_special_tokens(columns: Columns, faults: dict[int, Reject], recipe: 
     """Refuse rows whose own text names a special token, or find where their prompts do; the templates' are exempt."""
     if (encoder := recipe.encoder) is None or (special := encoder.special_tokens) is None:
         return
-    if not special.search("\n".join(text for parts in columns.parts for text in own_texts(parts).values())):
+    texts = (text for parts in columns.parts for text in own_texts(parts, recipe.chat).values())
+    if not special.search("\n".join(texts)):
         return
     for row, parts in enumerate(columns.parts):
-        if row in faults or (fault := named_special_token(parts, encoder)) is None:
+        if row in faults or (fault := named_special_token(parts, recipe.chat, encoder)) is None:
             continue
         if not encoder.special_text:
             faults[row] = fault

@@ -18,7 +18,7 @@ from sftkey_eval.exposure.own_cot import with_gold_key
 from sftkey_eval.generation.prompt_items import built_with, model_encoder, named_in_question
 from sftkey_eval.kinds.grade import is_usable
 from sftkey_eval.records.completion_fields import Fields
-from sftkey_eval.records.completions import Completion, read_completions
+from sftkey_eval.records.completion_rows import Completion, read_completions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -27,7 +27,7 @@ from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_bat
 from sftkey_eval.generation.hf import load_generator
 from sftkey_eval.generation.model_files import find_model
 from sftkey_eval.records.completion_fields import Fields
-from sftkey_eval.records.completions import survey_completions
+from sftkey_eval.records.completion_rows import survey_completions
 from sftkey_eval.records.journal import Journal, partial_path
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sftkey_eval.kinds.list_kind import LIST
 from sftkey_eval.kinds.math_kind import MATH
 from sftkey_eval.kinds.number_kind import NUMBER
 from sftkey_eval.kinds.text_kind import TEXT
-from sftkey_eval.records.completions import check_answer_type
+from sftkey_eval.records.completion_rows import check_answer_type
 
 
 def _kind(name: AnswerType) -> AnswerKind:

@@ -19,7 +19,7 @@ from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.grading.ladder import compare_answers
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import Policy, check_policy
-from sftkey_eval.records.completions import read_choices, read_gold, read_text
+from sftkey_eval.records.completion_rows import read_choices, read_gold, read_text
 from sftkey_eval.records.row_files import read_row_file
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.score_options import GradeOptions

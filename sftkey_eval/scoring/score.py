@@ -28,7 +28,7 @@ from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.logs.known_logs import log_program
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
 from sftkey_eval.records.completion_fields import Fields
-from sftkey_eval.records.completions import Completion, Survey, read_completions, survey_completions
+from sftkey_eval.records.completion_rows import Completion, Survey, read_completions, survey_completions
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere

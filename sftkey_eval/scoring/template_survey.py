@@ -5,7 +5,7 @@ from itertools import islice
 
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template
-from sftkey_eval.records.completions import Completion
+from sftkey_eval.records.completion_rows import Completion
 
 LOOKED_AT = 200  # completions: enough to tell templates apart, few enough to cost nothing beside the scoring
 

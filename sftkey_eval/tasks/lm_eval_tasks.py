@@ -23,7 +23,7 @@ from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.registry import builtin_names, load_dataset
-from sftkey_eval.records.completions import Completion
+from sftkey_eval.records.completion_rows import Completion
 from sftkey_eval.scoring.score import DEFAULT_TEMPLATE, score_completion
 
 if TYPE_CHECKING:

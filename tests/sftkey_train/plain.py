@@ -65,7 +65,9 @@ def plain_loss(
         log_q = _full_logits(model, example, num_context).log_softmax(-1)
         probabilities = log_q.exp()
         target = probabilities[torch.arange(len(labels)), labels]
-        costs.append(-target.log() * (target.detach() if stage.token_loss == "dft" else 1.0))
+        factors = {"nll": torch.ones(()), "dft": target.detach(), "focal": (1 - target) ** (stage.focal_gamma or 2)}
+        weighed = role == REGIONS.index("key") if stage.token_loss == "focal" else torch.ones_like(role).bool()
+        costs.append(-target.log() * torch.where(weighed, factors[stage.token_loss], 1.0))
         log_p = _full_logits(reference, example).log_softmax(-1).detach()
         kls.append((log_p.exp() * (log_p - log_q)).sum(-1))
         weights.append(torch.tensor([float(by_region[REGIONS[r]]) for r in role]))

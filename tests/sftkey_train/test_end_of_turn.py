@@ -160,6 +160,17 @@ def test_a_heldout_set_that_ends_otherwise_is_refused(
     )
 
 
+def test_data_of_a_stage_that_end_otherwise_are_refused(
+    tables: dict[str, Any], fail: Callable[..., str], turns: dict[bool, Path], base_model: Path
+) -> None:
+    tables |= {"data": str(turns[True]), "model": {"path": str(base_model)}}
+    tables["stage"][1]["data"] = str(turns[False])
+    assert fail() == (
+        f"stage 'answer': data {turns[False]} ends its examples with '<eos>', data {turns[True]} with '<turn>': "
+        "build both with --chat, or both without"
+    )
+
+
 def test_a_copy_of_the_tokenizer_with_another_eos_is_refused(
     tables: dict[str, Any], fail: Callable[..., str], turns: dict[bool, Path], base_tokenizer: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ COMBINED: dict[str, dict[str, Any]] = {
     "packed": {"max_tokens": 300, "packing": "on", "normalisation": "example", "token_loss": "dft"},
     "packed, anchor": {"max_tokens": 300, "packing": "on", "normalisation": "region", "anchor": 0.5},
     "read": {"context_gradient": False, "micro_batch_size": 2},
+    "focal": {"max_tokens": 300, "packing": "on", "token_loss": "focal"},
 }
 
 

@@ -110,7 +110,13 @@ def _weighted(tables: dict[str, Any], options: dict[str, Any]) -> None:
     [
         ({"normalisation": "tokn"}, "normalisation: Input should be 'token', 'example' or 'region', found 'tokn'"),
         ({"normalization": "token"}, "unknown key 'normalization' (did you mean 'normalisation'?)"),
-        ({"token_loss": "dtf"}, "token_loss: Input should be 'nll' or 'dft', found 'dtf'"),
+        ({"token_loss": "dtf"}, "token_loss: Input should be 'nll', 'dft' or 'focal', found 'dtf'"),
+        ({"focal_gamma": 2.0}, "focal_gamma is for token_loss = 'focal', found 'nll'"),
+        ({"token_loss": "focal", "focal_gamma": 0}, "focal_gamma: Input should be greater than 0, found 0"),
+        (
+            {"weights": {"tag": 1}, "token_loss": "focal"},
+            "token_loss = 'focal' weighs the tokens of the Key, but the weight of the Key is zero",
+        ),
         ({"anchor": -1}, "anchor: Input should be greater than or equal to 0, found -1"),
         ({"placebo": "often"}, "placebo: Input should be a valid boolean, unable to interpret input, found 'often'"),
         ({"weights_end": {"kye": 1}}, "weights_end: unknown key 'kye' (did you mean 'key'?)"),

@@ -38,6 +38,7 @@ class StagePlan:
     """One stage, the order of its examples, by `parent` the name of what it starts from, and what it generates for."""
 
     stage: Stage
+    data: TrainingSet
     order: ExampleOrder
     parent: str
     prompts: Prompts | None
@@ -69,7 +70,9 @@ def describe(
     yield _line("device", f"{recipe.device}, {recipe.precision}")
     for number, plan in enumerate(plans, start=1):
         yield Text(f"\nstage {number} of {len(plans)}: {plan.stage.name}, from {plan.parent}", "bold")
-        yield from _stage(recipe, data, model, plan)
+        if plan.stage.data is not None:
+            yield _line("data", _size(plan.data))
+        yield from _stage(recipe, model, plan)
 
 
 def _line(name: str, text: str) -> Text:
@@ -96,8 +99,8 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
     )
 
 
-def _stage(recipe: Recipe, data: TrainingSet, model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
-    stage, order = plan.stage, plan.order
+def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
+    stage, data, order = plan.stage, plan.data, plan.order
     weights, vocab_size = stage.region_weights, model.config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
     pad_token_id = data.tokenizer.pad_token_id or 0

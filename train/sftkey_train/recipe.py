@@ -11,7 +11,7 @@ from sftkey_data.errors import nearest
 LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine"]
 Normalisation = Literal["token", "example", "region"]
-TokenLoss = Literal["nll", "dft"]
+TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -90,12 +90,19 @@ class Stage(RecipeTable):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
+    data: Path | None = Field(None, description="prepared directory of this stage, instead of the recipe's")
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
     weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")
     weight_schedule: Schedule = Field("constant", description="how the weights go to weights_end: linear or cosine")
     normalisation: Normalisation = Field("token", description="what the loss is a mean of, see normalisation.py")
-    token_loss: TokenLoss = Field("nll", description="dft: each token's NLL times its probability, held constant")
+    token_loss: TokenLoss = Field(
+        "nll",
+        description="dft: NLL times probability, held constant; focal: the Key's tokens by how wrong they are",
+    )
+    focal_gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="focal: a Key token's NLL is multiplied by (1 - its probability)^focal_gamma; default: 2"
+    )
     placebo: bool = Field(False, description="the Key's weight on as many random tokens of the completion instead")
     anchor: Weight = Field(0.0, description="weight of the KL to the stage's first model, on tokens without loss")
     steps: AtLeastOne | None = Field(None, description="optimizer steps")
@@ -168,6 +175,10 @@ class Stage(RecipeTable):
             raise ValueError("placebo moves the weight of the Key, but that is zero")
         if self.placebo and all(len({getattr(end, region) for region in COMPLETION}) == 1 for end in ends):
             raise ValueError("placebo changes nothing, as every region of the completion weighs the same")
+        if self.token_loss == "focal" and not any(end.key for end in ends):
+            raise ValueError("token_loss = 'focal' weighs the tokens of the Key, but the weight of the Key is zero")
+        if self.focal_gamma is not None and self.token_loss != "focal":
+            raise ValueError(f"focal_gamma is for token_loss = 'focal', found {self.token_loss!r}")
         if self.anchor and not self.anchored_regions:
             raise ValueError("anchor has no token, as every region of the completion carries loss")
         if self.anchor and not self.context_gradient:

@@ -1,7 +1,7 @@
 """A whole run: all stages of a recipe in order, each from where an earlier invocation left it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder
 from sftkey_train.batches.packing import check_budget
-from sftkey_train.batches.training_set import TrainingSet, read_training_set
+from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
@@ -64,6 +64,7 @@ class _Run:
 
     recipe: Recipe
     data: TrainingSet
+    stage_data: Mapping[str, TrainingSet]  # of the stages that name one of their own
     heldout: TrainingSet | None
     config: "PreTrainedConfig"
 
@@ -78,8 +79,12 @@ class _Run:
         """Those of all stages."""
         return [self.folder(stage) for stage in self.recipe.stages]
 
+    def data_of(self, stage: Stage) -> TrainingSet:
+        """What a stage trains on."""
+        return self.stage_data.get(stage.name, self.data)
+
     def order(self, stage: Stage) -> ExampleOrder:
-        num = len(self.data.examples)
+        num = len(self.data_of(stage).examples)
         seen = num_stage_examples(stage, num)
         return ExampleOrder(self.recipe.seed, self.recipe.depth(stage), num, stage.batch_size, seen)
 
@@ -91,6 +96,7 @@ class _Run:
     def record(self) -> dict[str, Any]:
         """What must not change between two invocations on one directory."""
         record = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
+        record |= {"stage_data_sha256": {name: data.sha256 for name, data in self.stage_data.items()}}
         return record | {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
 
 
@@ -136,7 +142,7 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
     starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
-    plans = [StagePlan(s, run.order(s), starts[s.name], _prompts(run, s)) for s in recipe.stages]
+    plans = [StagePlan(s, run.data_of(s), run.order(s), starts[s.name], _prompts(run, s)) for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
 
 
@@ -158,21 +164,20 @@ def _open(recipe: Recipe) -> _Run:
         require("lora", "train", "peft")
     data = read_training_set(recipe.data)
     heldout = read_training_set(recipe.heldout) if recipe.heldout else None
-    if heldout is not None and heldout.fingerprint != data.fingerprint:
-        raise SFTKeyError(f"heldout {heldout.path} was made with another tokenizer than data {data.path}")
-    if heldout is not None and heldout.tokenizer.eos_token_id != data.tokenizer.eos_token_id:
-        raise SFTKeyError(
-            f"heldout {heldout.path} ends its examples with {heldout.tokenizer.eos_token!r}, "
-            f"data {data.path} with {data.tokenizer.eos_token!r}: build both with --chat, or both without"
-        )
-    run = _Run(recipe, data, heldout, model_config(recipe.model, data.tokenizer))
+    own = {path: read_training_set(path) for path in dict.fromkeys(s.data for s in recipe.stages) if path is not None}
+    stage_data = {stage.name: own[stage.data] for stage in recipe.stages if stage.data is not None}
+    for name, other in stage_data.items():
+        refuse_other_tokens(f"stage {name!r}: data", other, data)
+    if heldout is not None:
+        refuse_other_tokens("heldout", heldout, data)
+    run = _Run(recipe, data, stage_data, heldout, model_config(recipe.model, data.tokenizer))
     check_tokenizer(recipe.model, data)
-    for prepared in filter(None, (data, heldout)):
+    for prepared in filter(None, (data, *own.values(), heldout)):
         check_fit(run.config, prepared)
         prepared.examples.check(LOSS_ON_WEIGHTS["completion"], str(prepared.path))
     for stage in recipe.stages:
-        check_targets(stage, data.examples)
-        check_budget(stage, data.examples)
+        check_targets(stage, run.data_of(stage).examples)
+        check_budget(stage, run.data_of(stage).examples)
         # For what they refuse; the results are made again where they are used.
         num_warmup_steps(stage, run.order(stage).num_steps)
         _prompts(run, stage)
@@ -201,7 +206,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     stage_run = StageRun(
         stage=stage,
         order=run.order(stage),
-        examples=run.data.examples,
+        examples=run.data_of(stage).examples,
         heldout=_heldout_batches(run, pad_token_id),
         prompts=_prompts(run, stage),
         measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),
@@ -245,7 +250,7 @@ def _prompts(run: _Run, stage: Stage) -> Prompts | None:
     context = getattr(run.config.get_text_config(), "max_position_embeddings", None)
     of: SampleOf = "train" if run.heldout is None else "heldout"
     num, limit = stage.generate_examples, stage.generate_max_new_tokens
-    return read_prompts(run.heldout or run.data, num, limit, context, of)
+    return read_prompts(run.heldout or run.data_of(stage), num, limit, context, of)
 
 
 def _why_not_generated(run: _Run, stage: Stage) -> str:

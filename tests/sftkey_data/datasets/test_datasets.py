@@ -22,7 +22,8 @@ MATHQA = {"Problem": "q", "Rationale": "r", "options": "a ) 1 , b ) 2", "correct
 S1K = {"question": "q", "deepseek_thinking_trajectory": "t", "deepseek_attempt": "\\boxed{4}", "deepseek_grade": "Yes"}
 THOUGHT = "<|begin_of_thought|>\\boxed{5}<|end_of_thought|>"
 
-GENERATED = {"arithmetic"}
+GENERATED = {"arithmetic", "completions"}
+GENERATED_FROM = {"completions": {"verdicts": str(FIXTURES / "completions.parquet")}}
 YOUR_OWN = {"arc", "chat", "columns", "flan_cot"}  # read what `--input` names
 
 every_dataset = pytest.mark.parametrize("name", builtin_names())
@@ -50,7 +51,8 @@ def thoughts(answer: str) -> dict[str, Any]:
 
 def rows_of(dataset: Dataset, num: int) -> Iterator[Any]:
     if dataset.generate is not None:
-        return islice(dataset.generate(parse_options(dataset, {}), "train"), num)
+        rows = dataset.generate(parse_options(dataset, GENERATED_FROM.get(dataset.name, {})), "train")
+        return islice((row for row in rows if not row.get("left_out")), num)
     return iter(read(FIXTURES / f"{dataset.name}.jsonl"))
 
 

@@ -20,7 +20,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.cli import app
 from sftkey_eval.logs.import_logs import import_logs
 from sftkey_eval.records.completion_fields import Fields
-from sftkey_eval.records.completions import Completion, read_completions
+from sftkey_eval.records.completion_rows import Completion, read_completions
 from sftkey_eval.scoring.score import score_file
 
 

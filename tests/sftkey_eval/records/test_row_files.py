@@ -12,7 +12,7 @@ import pytest
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.completion_fields import Fields
-from sftkey_eval.records.completions import Completion, read_completions, survey_completions
+from sftkey_eval.records.completion_rows import Completion, read_completions, survey_completions
 from sftkey_eval.records.row_files import read_row_file
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions

@@ -3,7 +3,7 @@ import pytest
 from sftkey_data.extract.parts import AnswerType
 from sftkey_data.format.template import BUILTIN
 from sftkey_eval.answers.decision import Decision
-from sftkey_eval.records.completions import Completion
+from sftkey_eval.records.completion_rows import Completion
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
 from sftkey_eval.scoring.error_classes import classify
 from sftkey_eval.scoring.score import score_completion

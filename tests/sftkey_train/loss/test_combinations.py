@@ -50,6 +50,11 @@ COMBINATIONS = {
     "read, lora, checkpointing, region, split": Combination(
         {**READ, "normalisation": "region"}, lora=True, checkpointing=True, changes={"micro_batch_size": 4}
     ),
+    "packed, focal": Combination({**EVERYTHING, "token_loss": "focal"}, changes=PACKED),
+    "packed, anchor, focal, lora, checkpointing": Combination(
+        {**ANCHORED, "token_loss": "focal", "normalisation": "region"}, lora=True, checkpointing=True, changes=PACKED
+    ),
+    "read, split, focal": Combination({**READ, "token_loss": "focal"}, changes={"micro_batch_size": 2}),
     "read, budget, dft": Combination({**READ, "token_loss": "dft"}, changes={"max_tokens": 300}),
     "lora, checkpointing": Combination(EVERYTHING, lora=True, checkpointing=True),
     "packed, checkpointing": Combination(EVERYTHING, checkpointing=True, changes=PACKED),

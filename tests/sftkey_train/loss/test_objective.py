@@ -17,6 +17,7 @@ from sftkey_train.batches.region_weights import NoTarget
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import batch_loss, check_targets, step_batches, token_costs, token_loss
+from sftkey_train.loss.output_layer import linear_nll
 from sftkey_train.recipe import Stage
 
 Make = Callable[..., PreTrainedModel]
@@ -29,6 +30,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "example": {"weights": EVERYTHING, "normalisation": "example"},
     "region": {"weights": EVERYTHING, "normalisation": "region"},
     "dft": {"weights": EVERYTHING, "token_loss": "dft"},
+    "focal": {"weights": EVERYTHING, "token_loss": "focal"},
+    "focal-half": {"weights": EVERYTHING, "token_loss": "focal", "focal_gamma": 0.5, "normalisation": "example"},
+    "focal-anchor": {"loss_on": "answer", "token_loss": "focal", "focal_gamma": 3, "anchor": 0.5},
+    "focal-placebo": {"loss_on": "key", "token_loss": "focal", "placebo": True, "normalisation": "region"},
     "linear": {**SCALE, "weight_schedule": "linear"},
     "scale": {**SCALE, "weight_schedule": "cosine", "normalisation": "region"},
     "placebo": {"weights": {"tag": 1, "key": 3, "eos": 1}, "placebo": True},
@@ -110,10 +115,46 @@ def test_splitting_a_batch_changes_nothing_beyond_rounding(
 
 def test_dft_is_a_worked_number_with_a_quarter_of_the_gradient() -> None:
     nll = torch.tensor([4.0]).log().requires_grad_()  # a token of probability 1/4
-    cost = token_loss(nll, "dft")
+    cost = token_loss(nll, torch.tensor([True]), _stage(loss_on="key", token_loss="dft"))
     assert float(cost.detach()) == pytest.approx(1.3863 / 4, rel=1e-4)
     cost.sum().backward()
     assert nll.grad.tolist() == pytest.approx([0.25])
+
+
+def test_focal_is_a_worked_number_on_the_key_and_nll_elsewhere() -> None:
+    nll = torch.tensor([4.0, 4.0]).log().requires_grad_()  # two tokens of probability 1/4, the second of the Key
+    cost = token_loss(nll, torch.tensor([False, True]), _stage(loss_on="answer", token_loss="focal"))
+    assert cost.tolist() == pytest.approx([1.3863, 1.3863 * 9 / 16], rel=1e-4)
+    cost.sum().backward()
+    assert nll.grad.tolist() == pytest.approx([1, 9 / 16 + 2 * 3 / 4 * 1 / 4 * 1.3863], rel=1e-4)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+def test_focal_is_differentiated_whole_and_is_finite_at_both_ends(gamma: float) -> None:
+    stage = _stage(loss_on="key", token_loss="focal", focal_gamma=gamma)
+    nll = torch.tensor([1e-3, 0.1, 1.0, 5.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda costs: token_loss(costs, torch.ones(4).bool(), stage), nll)
+    ends = torch.tensor([0.0, 1e-30, 200.0], requires_grad=True)  # certain, as good as certain, hopeless
+    cost = token_loss(ends, torch.ones(3).bool(), stage)
+    cost.sum().backward()
+    assert cost.tolist() == pytest.approx([0, 0, 200])
+    assert ends.grad.tolist() == pytest.approx([0, 0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_a_focal_gradient_is_the_plain_one_to_a_millionth(
+    gamma: float, tiny_model: Make, prepared: TrainingSet
+) -> None:
+    stage = _stage(weights=EVERYTHING, token_loss="focal", focal_gamma=gamma)
+    (batch,) = step_batches(stage, prepared.examples.first(6), 1, ORDER, pad_token_id=0)
+    hidden, weight = torch.randn(len(batch.labels), 32), torch.randn(512, 32, requires_grad=True)
+    nll = linear_nll(hidden, weight, None, batch.labels, batch.weights)
+    batch_loss(nll, batch, stage).backward()
+    found, exact = weight.grad.double(), weight.detach().double().requires_grad_()
+    p = (hidden.double() @ exact.T).softmax(-1)[torch.arange(len(batch.labels)), batch.labels]
+    factor = torch.where(batch.regions == REGIONS.index("key"), (1 - p) ** gamma, 1.0)
+    (-p.log() * factor * batch.weights.double()).sum().backward()
+    assert (found - exact.grad).norm() / exact.grad.norm() < 1e-6
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("nll", 6.2383), ("dft", 6.2383 / 512)])

@@ -55,3 +55,23 @@ def read_training_set(directory: Path) -> TrainingSet:
     if not len(examples):
         raise SFTKeyError(f"{directory} holds no examples")
     return TrainingSet(directory, file_sha256(directory / MANIFEST), found, tokenizer, examples)
+
+
+def refuse_other_tokens(what: str, other: TrainingSet, data: TrainingSet) -> None:
+    """Refuse a set that a run cannot use beside its data: its ids mean other texts, or its examples end otherwise.
+
+    Args:
+        what: The other set, for the message.
+        other: Of a stage, or held out.
+        data: The run's.
+
+    Raises:
+        SFTKeyError: Names both.
+    """
+    if other.fingerprint != data.fingerprint:
+        raise SFTKeyError(f"{what} {other.path} was made with another tokenizer than data {data.path}")
+    if other.tokenizer.eos_token_id != data.tokenizer.eos_token_id:
+        raise SFTKeyError(
+            f"{what} {other.path} ends its examples with {other.tokenizer.eos_token!r}, "
+            f"data {data.path} with {data.tokenizer.eos_token!r}: build both with --chat, or both without"
+        )

@@ -12,15 +12,17 @@ from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, Example, ExampleOrder, Examples
 from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.placebo import with_placebo
-from sftkey_train.batches.region_weights import weight_by_region
+from sftkey_train.batches.region_weights import KEY, weight_by_region
 from sftkey_train.loss.anchor import anchor_kl, reference_logits
 from sftkey_train.loss.normalisation import normalised_weights, weight_sums
 from sftkey_train.loss.schedule import step_weights
 from sftkey_train.loss.token_loss import selected_logits, token_nll, weighted_loss
-from sftkey_train.recipe import Stage, TokenLoss, Weights
+from sftkey_train.recipe import Stage, Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+FOCAL_GAMMA = 2.0  # what Lin et al. found best
 
 
 def check_targets(stage: Stage, examples: Examples) -> None:
@@ -112,23 +114,38 @@ def batch_loss(costs: Tensor, batch: Batch, stage: Stage) -> Tensor:
         batch: From `step_batches`, whose weights are normalised.
         stage: Its `token_loss` and `anchor`.
     """
-    loss = weighted_loss(token_loss(costs, stage.token_loss), batch.weights)
+    loss = weighted_loss(token_loss(costs, batch.roles == KEY, stage), batch.weights)
     return loss + stage.anchor * weighted_loss(costs, batch.anchor) if stage.anchor else loss
 
 
-def token_loss(nll: Tensor, kind: TokenLoss) -> Tensor:
-    """What each token costs, shape (N,): `nll`, or `dft`, the NLL times the token's probability as a constant.
+def token_loss(nll: Tensor, is_key: Tensor, stage: Stage) -> Tensor:
+    """What each token costs by the stage's `token_loss`, shape (N,).
+
+    `nll` is the NLL itself. `dft` is the NLL times the token's probability p as a constant (arXiv 2508.05629): its
+    gradient is that of -p, the policy gradient that DFT sets out from. `focal` is `(1 - p)^gamma` times the NLL on the
+    tokens of the Key and the NLL on all others; as in Lin et al. (arXiv 1708.02002) it is a loss that is differentiated
+    whole, factor and all.
 
     Worked: a token of probability 1/4 costs ln 4 = 1.386 by `nll` and 1.386 / 4 = 0.347 by `dft`, and its gradient is
-    a quarter of that of `nll`. Source: DFT, arXiv 2508.05629.
+    a quarter of that of `nll`. By `focal` with gamma 2 it costs (3/4)^2 * 1.386 = 0.780, and its gradient is that of
+    `nll` times (3/4)^2 + 2 * 3/4 * 1/4 * 1.386 = 1.082.
+
+    Args:
+        nll: Shape (N,), in nats.
+        is_key: Bool (N,): the tokens that carry the Key's weight, which are those of a placebo where there is one.
+        stage: Its `token_loss` and `focal_gamma`.
     """
-    match kind:
+    match stage.token_loss:
         case "nll":
             return nll
         case "dft":
             return nll * torch.exp(-nll.detach())
+        case "focal":
+            # 1 - p without cancellation. Not 0, as the slope of a power below 1 is infinite there, and inf * 0 is NaN.
+            wrong = (-torch.expm1(-nll)).clamp_min(torch.finfo(nll.dtype).tiny)
+            return torch.where(is_key, wrong ** (stage.focal_gamma or FOCAL_GAMMA) * nll, nll)
         case _:
-            assert_never(kind)
+            assert_never(stage.token_loss)
 
 
 def _normalised(batches: Sequence[Batch], weights: Weights, stage: Stage) -> list[Tensor]:

@@ -6,7 +6,7 @@ import pytest
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.completion_fields import Fields
-from sftkey_eval.records.completions import Completion, read_completions, survey_completions
+from sftkey_eval.records.completion_rows import Completion, read_completions, survey_completions
 
 ROW = {"id": "1", "completion": "4", "gold": "4"}
 

@@ -17,6 +17,11 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.completions import Fields
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
+from sftkey_train.study.named_arms import NAMED_ARMS
+from sftkey_train.study.study_file import load_study
+from sftkey_train.study.study_plan import plan_runs
+from sftkey_train.study.study_runner import open_study, run_study
+from sftkey_train.study.study_sets import make_sets
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +130,7 @@ def test_a_study_that_is_killed_goes_on_to_the_same_figures(done: Path, tmp_path
 def test_kills_at_ten_random_moments_change_no_figure(done: Path, tmp_path: Path) -> None:
     path, out, rng = write(tmp_path / "study.toml", tables(tmp_path / "out")), tmp_path / "out", random.Random(1)
     for _ in range(10):
-        until = time.monotonic() + rng.uniform(3, 12)
+        until = time.monotonic() + rng.uniform(5, 20)
         kill_when(begin(path, "--jobs", "2"), lambda until=until: time.monotonic() > until)
         time.sleep(1)  # its processes end by themselves
     finished(path)
@@ -140,6 +145,20 @@ def test_a_changed_arm_runs_alone_and_the_rest_stays(done: Path, tmp_path: Path)
     before, now = ({(r["seed"], r["arm"]): r["key"] for r in runs} for runs in (figures(done)["runs"], results))
     assert {place for place in now if now[place] != before[place]} == {(0, "sftkey"), (7, "sftkey")}
     assert len(list(out.glob("runs/sums/seed-0/sftkey-*"))) == 2
+
+
+def test_a_changed_stage_1_changes_every_run_that_starts_from_it(tmp_path: Path) -> None:
+    study = tables(tmp_path / "out")
+    study["stage2"] |= {"lr": 1e-3}
+    data = make_sets(load_study(write(tmp_path / "study.toml", study)), tmp_path / "sets")
+
+    def keys() -> dict[tuple[int, str], str]:
+        opened = open_study(write(tmp_path / "study.toml", study))
+        return {(run.seed, run.arm.name): run.key for run in plan_runs(opened.study, opened.arms, data)}
+
+    before = keys()
+    study["stage1"]["lr"] = 1e-3
+    assert not set(before.values()) & set(keys().values())
 
 
 def test_arms_that_differ_in_name_only_have_the_same_figures(tmp_path: Path) -> None:
@@ -161,8 +180,6 @@ def test_one_arm_of_one_seed_brings_the_stage_1_it_needs(tmp_path: Path) -> None
 
 
 def test_every_named_arm_runs(tmp_path: Path) -> None:
-    from sftkey_train.study.named_arms import NAMED_ARMS
-
     study = tables(tmp_path / "out") | {"seeds": {"claim": [0]}, "arms": {name: {} for name in NAMED_ARMS}}
     study |= {"keep_models": False, "evaluation": {"max_new_tokens": 2}}
     results = {r["arm"]: r for r in finished(write(tmp_path / "study.toml", study))}
@@ -186,8 +203,6 @@ def test_a_result_that_was_changed_is_refused(done: Path, tmp_path: Path) -> Non
 
 
 def test_a_study_that_runs_is_not_run_twice(done: Path, tmp_path: Path) -> None:
-    from sftkey_train.study.study_runner import open_study, run_study
-
     path = write(tmp_path / "study.toml", tables(done))
     running = run_study(open_study(path))
     next(running)

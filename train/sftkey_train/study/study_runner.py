@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sftkey_data.console import say
+from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.process_pool import run_processes
 from sftkey_data.storage.appearing import make_folder, write_json
@@ -85,8 +85,11 @@ def _finished(study: Study, runs: Sequence[PlannedRun], jobs: int) -> Generator[
             say(f"{run.label}: finished")
         return
     # spawn: torch's threads do not survive a fork
-    with closing(run_processes(_Aside(job), runs, jobs, start="spawn", hint=_GOES_ON)) as results:
-        yield from results
+    processes = run_processes(_Aside(job), runs, jobs, start="spawn", hint=_GOES_ON)
+    with progress("runs", len(runs)) as bar, closing(processes) as results:
+        for result in results:
+            bar.advance(bar.task_ids[0])
+            yield result
 
 
 @dataclass(frozen=True, slots=True)

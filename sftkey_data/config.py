@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -56,6 +56,8 @@ def _keys(kind: Any, path: Sequence[int | str]) -> list[str]:
     known = getattr(kind, "model_fields", of_dataclass)
     if not path:
         return list(known)
+    if get_origin(kind) in (dict, list, tuple):  # of tables, which have an index or a name before their keys
+        return next((found for one in get_args(kind) if (found := _keys(one, path[1:]))), [])
     field = known.get(str(path[0]))
     hint = getattr(field, "annotation", None) or getattr(field, "type", None)
     return next((found for one in (hint, *get_args(hint)) if (found := _keys(one, path[1:]))), [])

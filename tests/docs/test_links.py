@@ -33,7 +33,7 @@ OF_OTHERS = {
 }
 VERBS = {
     "sftkey-data": ("list", "show", "build", "check", "stats", "export"),
-    "sftkey-train": ("run",),
+    "sftkey-train": ("run", "study"),
     "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
 }
 

@@ -19,6 +19,10 @@ Look first: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --dry-run
 
 Several GPUs: torchrun --nproc-per-node 8 -m sftkey_train.cli run RECIPE.toml (each takes its share of every batch)"""
 
+STUDY_EPILOG = """Example: sftkey-train study train/recipes/studies/small.toml
+
+Look first: sftkey-train study train/recipes/studies/small.toml --plan"""
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
@@ -63,6 +67,41 @@ def run(
         return
     for summary in run_recipe(loaded, overwrite=overwrite):
         typer.echo(json.dumps(summary))
+
+
+@app.command(epilog=STUDY_EPILOG)
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, TOML.", show_default=False)],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the runs, what is done and what the rest costs; train nothing.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ARM", help="This arm, with the stage 1 it needs; repeatable.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, each with the study's number of threads.")] = 1,
+) -> None:
+    """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
+
+    Stage 1 is trained once per seed and dataset, and every arm starts from it with the same data order. The same
+    command again goes on after a stop. A changed study file trains what it changes; the rest is as it was.
+
+    Writes OUT/study.json: per run steps, supervised tokens, FLOPs, seconds, and the counts of validation and test
+    (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. On
+    stdout, one JSON object per run as it ends.
+    """
+    require("study", "train", "torch", "matplotlib")
+    require("study", "eval", "lm_eval")
+    from sftkey_train.study.plan_lines import plan_lines
+    from sftkey_train.study.study_runner import open_study, run_study
+
+    opened = open_study(file, only or [])
+    if plan:
+        for line in list(plan_lines(opened, only or [], seeds)):
+            typer.echo(line)
+        return
+    for result in run_study(opened, only or [], seeds, jobs):
+        typer.echo(json.dumps(result))
 
 
 def _print(lines: "Iterable[Text]") -> None:

@@ -1,0 +1,144 @@
+"""One run from wherever it was left to its result: trained, generated for, scored, and said in one file."""
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.appearing import make_folder, write_json
+from sftkey_train.checkpoint.earlier_run import METRICS
+from sftkey_train.checkpoint.origin import ORIGIN
+from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.run import run_recipe
+from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
+from sftkey_train.study.named_arms import STAGE1
+from sftkey_train.study.run_cost import logged_cost
+from sftkey_train.study.study_file import EvaluationTable, Part
+from sftkey_train.study.study_plan import PlannedRun
+
+RESULT = "result.json"
+Result = dict[str, Any]
+
+
+def read_result(run: PlannedRun) -> Result | None:
+    """What a finished run has come to; None where it is not finished.
+
+    Raises:
+        SFTKeyError: The file, or the completions that it names, are not as they were written.
+    """
+    path = run.folder / RESULT
+    try:
+        result: Result = json.loads(path.read_text(encoding="utf-8"))
+        names = [(scores["completions"], scores["sha256"]) for scores in result["scores"].values()]
+        damaged = next((name for name, sha256 in names if _sha256(run.folder / name) != sha256), None)
+        damaged = RESULT if result["key"] != run.key else damaged
+    except FileNotFoundError as error:
+        if not path.exists():
+            return None
+        damaged = Path(str(error.filename)).name
+    except (ValueError, KeyError, TypeError, AttributeError):
+        damaged = RESULT
+    if damaged is not None:
+        raise SFTKeyError(f"{run.folder / damaged} is not as it was written; delete {run.folder} to run it again")
+    return result
+
+
+def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool) -> Result:
+    """Take a run to its end and give its result; the file appears last, so that a killed run goes on.
+
+    Args:
+        run: Which; the run that it starts from is finished.
+        evaluation: How it is asked.
+        keep_model: False: its weights are deleted after it.
+
+    Raises:
+        SFTKeyError: What training or generation refuses, or what was written is damaged.
+    """
+    if (result := read_result(run)) is not None:
+        return result
+    make_folder(run.folder)
+    started = time.perf_counter()
+    log = MetricsLog(run.recipe.out / METRICS)
+    in_one_go = not log.path.exists()
+    for _ in run_recipe(run.recipe):
+        pass
+    scores = _scores(run, evaluation)
+    rows = log.rows()
+    wall = time.perf_counter() - started
+    seconds = _seconds(rows, scores, wall if in_one_go else None)
+    result = _facts(run) | asdict(logged_cost(rows)) | {"heldout": _last_heldout(rows), "seconds": seconds}
+    result["scores"] = {
+        part: {**found.counts, "new_tokens": found.num_tokens, "completions": _file(part), "sha256": found.sha256}
+        for part, found in scores.items()
+    }
+    write_json(run.folder / RESULT, result)
+    if not keep_model and run.arm.name != STAGE1:
+        shutil.rmtree(run.final, ignore_errors=True)
+    return result
+
+
+def _scores(run: PlannedRun, evaluation: EvaluationTable) -> dict[Part, Scores]:
+    limits: dict[Part, int] = {"validation": evaluation.validation_examples, "test": evaluation.test_examples}
+    writer = load_writer(run.final, run.recipe.device)
+    return {
+        part: write_and_score(
+            writer,
+            run.dataset.folders[part],
+            run.folder / _file(part),
+            batch_size=evaluation.batch_size,
+            max_new_tokens=evaluation.max_new_tokens,
+            limit=limits[part],
+            label=run.label,
+        )
+        for part in run.scored
+    }
+
+
+def _file(part: Part) -> str:
+    return f"{part}.jsonl.gz"
+
+
+def _seconds(rows: list[Any], scores: dict[Part, Scores], wall: float | None) -> dict[str, float | None]:
+    """Training is the steps alone; what else a run does is `other`, known only of one that was never interrupted."""
+    named = {
+        "training": sum(row["seconds"] for row in rows if row["kind"] == "train"),
+        "generation": sum(found.generation_seconds for found in scores.values()),
+        "scoring": sum(found.scoring_seconds for found in scores.values()),
+    }
+    return named | {"other": None if wall is None else wall - sum(named.values())}
+
+
+def _facts(run: PlannedRun) -> Result:
+    """Which run it is, and the hashes of what went into it and of the weights that came out."""
+    return {
+        "dataset": run.dataset.name,
+        "seed": run.seed,
+        "role": run.role,
+        "arm": run.arm.name,
+        "key": run.key,
+        "inputs": {
+            "data": {part: run.dataset.digests[part] for part in ("train", *run.scored)},
+            "start": None if run.parent is None else {"key": run.parent.key, "weights": _weights(run.parent)},
+        },
+        "weights": _weights(run),
+    }
+
+
+def _weights(run: PlannedRun) -> dict[str, str]:
+    recorded = json.loads((run.final / ORIGIN).read_text(encoding="utf-8"))["files"]
+    return {name: digest for name, digest in sorted(recorded.items()) if name.endswith(".safetensors")}
+
+
+def _last_heldout(rows: list[Any]) -> dict[str, Any] | None:
+    """Given the gold CoT: the Keys that the model would write, and the loss by region."""
+    measured = [row for row in rows if row["kind"] == "heldout"]
+    return {name: measured[-1][name] for name in ("forced_key_match", "loss_by_region")} if measured else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

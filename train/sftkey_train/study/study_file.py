@@ -1,0 +1,141 @@
+"""The study file: one TOML file that says which arms are trained on which data, and with which seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sftkey_data.config import read_toml
+from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_train.recipe import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+class Seeds(RecipeTable):
+    """Which seeds the claims are made on, and which ones choices are made on."""
+
+    claim: Annotated[tuple[AtLeastZero, ...], Field(min_length=1)]
+    tuning: tuple[AtLeastZero, ...] = Field((), description="never used by a claim, and never generated for on test")
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        if both := sorted(set(self.claim) & set(self.tuning)):
+            raise ValueError(f"seed {both[0]} is in 'claim' and in 'tuning', expected disjoint seeds")
+        for name, seeds in (("claim", self.claim), ("tuning", self.tuning)):
+            if repeated := [seed for seed in seeds if seeds.count(seed) > 1]:
+                raise ValueError(f"seed {repeated[0]} is twice in {name!r}")
+        return self
+
+
+class SetSizes(RecipeTable):
+    """How many examples each part of a generated dataset has."""
+
+    train: AtLeastOne = 6000
+    validation: AtLeastOne = 400
+    test: AtLeastOne = 1000
+
+
+class StudySet(RecipeTable):
+    """One dataset: three prepared folders, or the options of a generated `arithmetic` set."""
+
+    train: Path | None = Field(None, description="prepared folder")
+    validation: Path | None = Field(None, description="prepared folder: measured on the way, and to choose by")
+    test: Path | None = Field(None, description="prepared folder that only claims are made on")
+    arithmetic: dict[str, Any] | None = Field(None, description="options of `sftkey-data build arithmetic`, instead")
+    sizes: SetSizes = SetSizes()
+    template: str = "sftkey"
+    tokenizer: str | None = Field(None, description="default: the model's, or a small one made of the texts")
+
+    @model_validator(mode="after")
+    def _given_or_generated(self) -> Self:
+        absent = [part for part in PARTS if getattr(self, part) is None]
+        if self.arithmetic is None and absent:
+            raise ValueError(f"key {absent[0]!r} is missing, expected train, validation and test, or arithmetic")
+        if self.arithmetic is not None and len(absent) < len(PARTS):
+            raise ValueError("expected either train, validation and test, or arithmetic, found both")
+        if self.arithmetic is not None and "num" in self.arithmetic:
+            raise ValueError("arithmetic: 'num' is set by sizes = { train = …, validation = …, test = … }")
+        if self.arithmetic is None and (made := self.model_fields_set & {"sizes", "template", "tokenizer"}):
+            raise ValueError(f"{sorted(made)[0]!r} is of a generated set, a prepared folder has its own")
+        return self
+
+
+class EvaluationTable(RecipeTable):
+    """How each model is asked, greedily, on validation and test."""
+
+    batch_size: AtLeastOne = 100
+    max_new_tokens: AtLeastZero = Field(0, description="0: twice the longest gold completion")
+    validation_examples: AtLeastZero = Field(0, description="the first so many; 0: all")
+    test_examples: AtLeastZero = Field(0, description="the first so many; 0: all")
+
+
+class Study(RecipeTable):
+    """A whole study. Paths are relative to the directory the command runs in; the rest of a recipe is set by the plan.
+
+    `stage1`, `stage2` and each arm are tables of a recipe's `[[stage]]`, each over those before it.
+    """
+
+    name: str
+    out: Path = Field(description="folder of the study; the same command goes on in it")
+    seeds: Seeds
+    model: ModelSource
+    lora: Lora | None = Field(None, description="of stage 1 and of all arms that name no other")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: AtLeastOne = Field(1, description="CPU threads of a run; their number changes the rounding")
+    gradient_checkpointing: bool = False
+    heldout_examples: AtLeastOne = Field(128, description="how many of validation are measured with the gold CoT given")
+    keep_models: bool = Field(True, description="false: an arm's weights are deleted once it is scored")
+    stage1: dict[str, Any] = Field(description="what all arms start from")
+    stage2: dict[str, Any] = Field({}, description="what all arms have in common, over stage 1's")
+    arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    datasets: Annotated[dict[Name, StudySet], Field(min_length=1)]
+    evaluation: EvaluationTable = EvaluationTable.model_validate({})
+
+    @model_validator(mode="after")
+    def _generates_by_itself(self) -> Self:
+        if self.model.trust_remote_code:
+            raise ValueError("model: trust_remote_code is for training alone, generation runs no code of a model")
+        return self
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file.
+
+    Raises:
+        SFTKeyError: One line that names the file and the key, with the nearest known key.
+    """
+    return read_toml(path, Study, what="study")
+
+
+def chosen_seeds(study: Study, text: str | None) -> Sequence[int]:
+    """The seeds of the study that `A:B` names, from A up to but not B; all of them for None.
+
+    Raises:
+        SFTKeyError: It is no such range, or none of the study's seeds is in it.
+    """
+    seeds = [*study.seeds.claim, *study.seeds.tuning]
+    if text is None:
+        return seeds
+    first, colon, end = text.partition(":")
+    if not (colon and all(not bound or bound.isdecimal() for bound in (first, end))):
+        raise SFTKeyError(f"--seeds {text!r}: expected A:B, the seeds from A up to but not B")
+    chosen = [seed for seed in seeds if int(first or 0) <= seed and (not end or seed < int(end))]
+    if not chosen:
+        raise SFTKeyError(f"--seeds {text}: no seed of the study is in it; there are {', '.join(map(str, seeds))}")
+    return chosen
+
+
+def check_known(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a name that the study does not have.
+
+    Raises:
+        SFTKeyError: Names the nearest one.
+    """
+    for name in names:
+        if name not in known:
+            raise SFTKeyError(f"{flag} {name}: not in the study{nearest(name, known)}; there are {', '.join(known)}")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from studies import begin, figures, finished, kill_when, tables, write
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.completions import Fields
+from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_train.study.named_arms import NAMED_ARMS

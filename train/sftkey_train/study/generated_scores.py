@@ -23,7 +23,7 @@ from sftkey_eval.generation.hf import RawHFLM, load_generator
 from sftkey_eval.generation.prompt_items import end_tokens, load_prompt_items, prompt_ids
 from sftkey_eval.generation.sample_requests import requests_for
 from sftkey_eval.generation.sampling import Sampling
-from sftkey_eval.records.completions import Completion
+from sftkey_eval.records.completion_rows import Completion
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.scoring.score import score_completion
 

@@ -120,8 +120,17 @@ def _rows(kind: str, gsm8k: Path) -> tuple[str, list[dict[str, Any]], dict[str, 
     return "chat", chats, {"template": "sftkey"}
 
 
-@pytest.mark.parametrize("kind", ["questions", "conversations"])
-@pytest.mark.parametrize(("tokenizer", "chat"), [("gpt2", False), ("phi-3-mini", False), ("qwen2.5", True)])
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "chat"),
+    [
+        ("questions", "gpt2", False),
+        ("conversations", "phi-3-mini", False),
+        ("conversations", "qwen2.5", True),
+        pytest.param("conversations", "gpt2", False, marks=pytest.mark.slow),
+        pytest.param("questions", "phi-3-mini", False, marks=pytest.mark.slow),
+        pytest.param("questions", "qwen2.5", True, marks=pytest.mark.slow),
+    ],
+)
 def test_gold_completions_give_the_folder_they_were_written_for(
     kind: str, tokenizer: str, chat: bool, shared_data: Path, tmp_path: Path
 ) -> None:

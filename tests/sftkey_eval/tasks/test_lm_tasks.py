@@ -27,7 +27,7 @@ from sftkey_eval.tasks.lm_eval_tasks import FOLDER, TASK_PREFIX, all_tasks, load
 
 ROOT = Path(__file__).resolve().parents[3]
 WITHOUT_EVALUATION_SPLIT = {
-    *("arc", "chat", "columns", "flan_cot"),  # no input of their own
+    *("arc", "chat", "columns", "completions", "flan_cot"),  # no input of their own
     *("cot_collection", "metamathqa", "openmathinstruct2", "openr1_math", "openthoughts", "orca_math", "s1k"),
     *("pubmedqa", "sensemaking"),  # one split
 }

@@ -4,13 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_data.config import load_toml
-from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.answers.option_letters import Choices
-from sftkey_eval.extraction.answer_marks import TABLE, AnswerMarks, answer_marks
+from sftkey_eval.extraction.answer_marks import AnswerMarks, answer_marks
 from sftkey_eval.extraction.candidates import find_candidate
-from sftkey_eval.extraction.mark_languages import read_languages, shipped_languages
 from sftkey_eval.kinds.grade import grade
 from sftkey_eval.kinds.kind_table import KINDS
 
@@ -391,36 +388,6 @@ def test_a_users_file_adds_to_the_table(tmp_path: Path) -> None:
     assert list(marks.added) == ["norwegian", "english"]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no language, expected a table of answer marks"),
-        ("answer = 1", "answer is no table"),
-        ("[Norsk]\nanswer = ['fasit']", "in small letters"),
-        ("[norsk]\nanwser = ['fasit']", "unknown key 'anwser' \\(did you mean 'answer'\\?\\); known: answer, links"),
-        ("[norsk]\nanswer = 'fasit'", "answer: found 'fasit', expected a list such as"),
-        ("[norsk]\nanswer = [' fasit']", "found ' fasit', expected a word"),
-        ("[norsk]\nanswer = ['']", "found '', expected a word"),
-        ("[norsk]\nanswer = ['--']", "found '--', expected a word"),
-        ("[norsk]\nspaces = true", "no word"),
-        ("[norsk.english]\nore = ['eller']", "found 'ore' \\(did you mean 'or'\\?\\); expected or, and"),
-        ("[norsk", "not a readable TOML file"),
-    ],
-)
-def test_a_file_that_holds_no_marks_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
-    mine = tmp_path / "mine.toml"
-    mine.write_text(text, encoding="utf-8")
-    with pytest.raises(SFTKeyError, match=message) as refused:
-        answer_marks(mine)
-    assert "\n" not in str(refused.value)
-    assert "mine.toml" in str(refused.value)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SFTKeyError, match="answer marks file not found"):
-        answer_marks(tmp_path / "none.toml")
-
-
 SIZE = 300_000
 HOSTILE = {
     "nouns": "答案" * (SIZE // 2),
@@ -447,9 +414,3 @@ HOSTILE = {
 def test_a_hostile_completion_is_read(answer_type: AnswerType, completion: str) -> None:
     found = find_candidate(completion, KINDS[answer_type], Choices.of(FOUR))  # not linear, it would not come back
     assert found is None or found.text
-
-
-def test_the_shipped_table_is_as_a_users_file_must_be() -> None:
-    tables = load_toml(TABLE, "answer marks")
-    assert shipped_languages(tables) == read_languages(tables, str(TABLE))
-    assert len(tables) == 24

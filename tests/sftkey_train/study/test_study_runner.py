@@ -94,6 +94,24 @@ def test_kept_completions_score_as_they_did(done: Path, tmp_path: Path) -> None:
     assert tally.counts["format_valid"] == run["scores"]["test"]["format_valid"]
 
 
+def test_a_result_says_what_each_item_has_come_to(done: Path) -> None:
+    run = only(done, seed=0, arm="continued")
+    rows = [
+        json.loads(line) for line in gzip.decompress((folder_of(done, run) / "test.jsonl.gz").read_bytes()).splitlines()
+    ]
+    bits = {name: f"{int(found, 16):016b}"[:12] for name, found in run["scores"]["test"]["items"].items()}
+    assert set(bits) == {"format_valid", "correct", "lenient_correct", "slip"}
+    for name in ("format_valid", "correct"):
+        assert bits[name] == "".join(str(int(row[name])) for row in rows)
+    assert bits["slip"] == "".join(str(int(row["error_class"] == "slip")) for row in rows)
+
+
+def test_a_result_has_the_curve_of_what_was_held_out(done: Path) -> None:
+    run = only(done, seed=0, arm="continued")
+    assert [point["step"] for point in run["heldout"]] == [0, 4]
+    assert all(0 <= point["forced_key_match"] <= 1 and "key" in point["loss_by_region"] for point in run["heldout"])
+
+
 def test_the_same_command_again_changes_nothing(done: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*")}
     path = write(done.parent / "again.toml", tables(done))

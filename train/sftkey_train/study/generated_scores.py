@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from sftkey_data.console import progress
@@ -144,11 +145,21 @@ def _verdict(row: dict[str, Any], manifest: Manifest) -> Verdict:
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     classes = Counter(verdict.error_class for verdict in verdicts)
     errors = Counter(verdict.format_error for verdict in verdicts if verdict.format_error)
+    found = {
+        "format_valid": [verdict.format_valid for verdict in verdicts],
+        "correct": [verdict.correct for verdict in verdicts],
+        "lenient_correct": [verdict.lenient_correct for verdict in verdicts],
+        "slip": [verdict.error_class == "slip" for verdict in verdicts],
+    }
     return {
         "n": len(verdicts),
-        "format_valid": sum(verdict.format_valid for verdict in verdicts),
-        "correct": sum(verdict.correct for verdict in verdicts),
-        "lenient_correct": sum(verdict.lenient_correct for verdict in verdicts),
+        **{name: sum(of_items) for name, of_items in found.items() if name != "slip"},
         "error_classes": dict(sorted(classes.items())),
         "format_errors": dict(sorted(errors.items())),
+        "items": {name: _packed(of_items) for name, of_items in found.items()},
     }
+
+
+def _packed(of_items: Sequence[bool]) -> str:
+    """A bit per item in the order of the set, as hexadecimal digits; the last byte is filled with zeros."""
+    return np.packbits(np.array(of_items, dtype=bool)).tobytes().hex()

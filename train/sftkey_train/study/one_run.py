@@ -35,7 +35,8 @@ def read_result(run: PlannedRun) -> Result | None:
         result: Result = json.loads(path.read_text(encoding="utf-8"))
         names = [(scores["completions"], scores["sha256"]) for scores in result["scores"].values()]
         damaged = next((name for name, sha256 in names if _sha256(run.folder / name) != sha256), None)
-        damaged = RESULT if result["key"] != run.key else damaged
+        of_items = all("items" in scores for scores in result["scores"].values())
+        damaged = RESULT if result["key"] != run.key or not of_items else damaged
     except FileNotFoundError as error:
         if not path.exists():
             return None
@@ -70,7 +71,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     rows = log.rows()
     wall = time.perf_counter() - started
     seconds = _seconds(rows, scores, wall if in_one_go else None)
-    result = _facts(run) | asdict(logged_cost(rows)) | {"heldout": _last_heldout(rows), "seconds": seconds}
+    result = _facts(run) | asdict(logged_cost(rows)) | {"heldout": _heldout(rows), "seconds": seconds}
     result["scores"] = {
         part: {**found.counts, "new_tokens": found.num_tokens, "completions": _file(part), "sha256": found.sha256}
         for part, found in scores.items()
@@ -133,10 +134,10 @@ def _weights(run: PlannedRun) -> dict[str, str]:
     return {name: digest for name, digest in sorted(recorded.items()) if name.endswith(".safetensors")}
 
 
-def _last_heldout(rows: list[Any]) -> dict[str, Any] | None:
-    """Given the gold CoT: the Keys that the model would write, and the loss by region."""
-    measured = [row for row in rows if row["kind"] == "heldout"]
-    return {name: measured[-1][name] for name in ("forced_key_match", "loss_by_region")} if measured else None
+def _heldout(rows: list[Any]) -> list[dict[str, Any]]:
+    """Given the gold CoT, at each step where it was measured: the Keys the model would write, the loss by region."""
+    names = ("step", "forced_key_match", "loss_by_region")
+    return [{name: row[name] for name in names} for row in rows if row["kind"] == "heldout"]
 
 
 def _sha256(path: Path) -> str:

@@ -21,7 +21,9 @@ Several GPUs: torchrun --nproc-per-node 8 -m sftkey_train.cli run RECIPE.toml (e
 
 STUDY_EPILOG = """Example: sftkey-train study train/recipes/studies/small.toml
 
-Look first: sftkey-train study train/recipes/studies/small.toml --plan"""
+Look first: sftkey-train study train/recipes/studies/small.toml --plan
+
+The report again: sftkey-train study --report runs/study-small/study.json --out runs/study-report"""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -71,7 +73,7 @@ def run(
 
 @app.command(epilog=STUDY_EPILOG)
 def study(
-    file: Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, TOML.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file, TOML.", show_default=False)] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show the runs, what is done and what the rest costs; train nothing.")
     ] = False,
@@ -80,6 +82,11 @@ def study(
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, each with the study's number of threads.")] = 1,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Instead of STUDY: write the report of this study.json or study.json.gz."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report of --report.")] = None,
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -87,13 +94,21 @@ def study(
     command again goes on after a stop. A changed study file trains what it changes; the rest is as it was.
 
     Writes OUT/study.json: per run steps, supervised tokens, FLOPs, seconds, and the counts of validation and test
-    (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. On
-    stdout, one JSON object per run as it ends.
+    (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. At
+    its end, OUT/study.html, study.md, report.json, tables and plots, made of study.json alone. On stdout, one JSON
+    object per run as it ends, and one that names the report; on stderr, what was found in a sentence.
     """
     require("study", "train", "torch", "matplotlib")
-    require("study", "eval", "lm_eval")
+    require("study", "eval", "lm_eval", "scipy", "jinja2")
+    if report is not None:
+        if out is None or file is not None or plan or only or seeds is not None:
+            raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
+        _report(report, out)
+        return
+    if file is None or out is not None:
+        raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
     from sftkey_train.study.plan_lines import plan_lines
-    from sftkey_train.study.study_runner import open_study, run_study
+    from sftkey_train.study.study_runner import RECORD, open_study, run_study
 
     opened = open_study(file, only or [])
     if plan:
@@ -102,6 +117,15 @@ def study(
         return
     for result in run_study(opened, only or [], seeds, jobs):
         typer.echo(json.dumps(result))
+    _report(opened.study.out / RECORD, opened.study.out)
+
+
+def _report(record: Path, out: Path) -> None:
+    from sftkey_train.study.report.study_report import report_study, study_line, study_text
+
+    numbers = report_study(record, out)
+    typer.echo(study_text(numbers), err=True)
+    typer.echo(study_line(numbers, out))
 
 
 def _print(lines: "Iterable[Text]") -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from study_records import FakeArm, fake_record, scores, written
 
+from sftkey_train.study.report.study_charts import setting_panels
 from sftkey_train.study.report.study_numbers import DatasetNumbers, study_numbers
 from sftkey_train.study.report.study_results import read_results
 
@@ -93,7 +94,9 @@ def test_steps_to_reach_are_a_median_over_the_seeds_and_count_those_that_got_the
     assert curve.seeds[1] == ((0, 0.5), (50, 0.5), (100, 0.5))
 
 
-def test_arms_of_one_kind_that_differ_in_learning_rate_or_steps_are_settings_on_validation(tmp_path: Path) -> None:
+def test_every_arm_stands_on_validation_and_kinds_of_several_settings_are_known(
+    tmp_path: Path,
+) -> None:
     arms = {
         "stage1": STAGE1,
         "continued": CONTINUED,
@@ -103,12 +106,23 @@ def test_arms_of_one_kind_that_differ_in_learning_rate_or_steps_are_settings_on_
         "sftkey": FakeArm(correct=0.4),
     }
     found = numbers(tmp_path, fake_record(arms, tuning=[7]))
-    assert [(s.name, s.lr, s.steps, s.purpose) for s in found.settings] == [
-        ("slow", 1e-4, 100, "tuning"),
-        ("long", 1e-4, 400, "tuning"),
-        ("weighted", 1e-3, 100, "tuning"),
+    assert [(arm.name, arm.lr, arm.steps) for arm in found.validation] == [
+        ("stage1", 1e-3, 100),
+        ("continued", 1e-3, 100),
+        ("weighted", 1e-3, 100),
+        ("slow", 1e-4, 100),
+        ("long", 1e-4, 400),
+        ("sftkey", 1e-3, 100),
     ]
-    assert [s.correct.value for s in found.settings] == pytest.approx([0.5, 0.7, 0.6], abs=0.05)
+    assert {arm.purpose for arm in found.validation} == {"tuning"}
+    assert [arm.correct.value for arm in found.validation] == pytest.approx([0.3, 0.4, 0.6, 0.5, 0.7, 0.4], abs=0.05)
+    assert found.varied == {"weighted"}
+    panels = setting_panels(found)
+    assert panels is not None
+    assert [(p.label, [at for at, _, _ in p.points]) for p in panels.panels] == [
+        ("weighted, 100 steps", [0.0, 100.0]),
+        ("weighted, 400 steps", [0.0]),
+    ]
 
 
 def test_costs_are_means_over_the_claim_seeds(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """An arm among those made of the same named arm, on validation."""
+class OnValidation:
+    """An arm where choices are made: on validation, over the seeds that choices are made on."""
 
     name: str
     like: str
@@ -113,7 +113,8 @@ class DatasetNumbers:
         headroom: After stage 1.
         curves: Of every arm with measurements, stage 1 not among them.
         reached: Of every arm and level.
-        settings: Arms of one kind that differ in learning rate or steps; empty without such.
+        validation: Every arm that has a finished run on the seeds that choices are made on.
+        varied: Named arms of which there are several that differ in learning rate or steps.
         same_steps: Arms with as many steps as the control, by name.
     """
 
@@ -129,7 +130,8 @@ class DatasetNumbers:
     headroom: Headroom | None
     curves: tuple[LearningCurve, ...]
     reached: tuple[Reach, ...]
-    settings: tuple[Setting, ...]
+    validation: tuple[OnValidation, ...]
+    varied: frozenset[str]
     same_steps: frozenset[str]
 
     def on_test(self, name: str, first: str | None = None) -> Gain | None:
@@ -192,7 +194,8 @@ def _dataset_numbers(dataset: DatasetResults, heldout_examples: int) -> DatasetN
         headroom=_headroom(stage1),
         curves=tuple(curve for arm in others if (curve := learning_curve(arm))),
         reached=tuple(found for arm in others for found in steps_to_reach(arm)),
-        settings=_settings(dataset, control),
+        validation=_on_validation(dataset, control),
+        varied=_varied(dataset),
         same_steps=frozenset(name for name, found in steps.items() if found == steps[control.name]),
     )
 
@@ -264,19 +267,26 @@ def _headroom(stage1: ArmResults) -> Headroom | None:
     )
 
 
-def _settings(dataset: DatasetResults, control: ArmResults) -> tuple[Setting, ...]:
-    families: dict[str, list[ArmResults]] = {}
-    for arm in dataset.arms.values():
-        families.setdefault(arm.like, []).append(arm)
+def _on_validation(dataset: DatasetResults, control: ArmResults) -> tuple[OnValidation, ...]:
     purpose = validation_purpose(dataset, control)
-    found = []
-    for like, arms in families.items():
-        if len({(arm.lr, _steps(arm)) for arm in arms if arm.runs}) < 2:
-            continue
-        for arm in sorted(arms, key=lambda arm: (arm.lr or 0.0, _steps(arm) or 0)):
-            correct = mark_share(arm, "correct", "validation", purpose)
-            if correct is not None:
-                over = None if arm is control else gain(control, arm, "correct", "validation", purpose)
-                facts = {"like": like, "lr": arm.lr, "steps": _steps(arm), "purpose": purpose}
-                found.append(Setting(name=arm.name, correct=correct, gain=over, **facts))  # type: ignore[arg-type]
-    return tuple(found)
+    return tuple(
+        OnValidation(
+            name=arm.name,
+            like=arm.like,
+            lr=arm.lr,
+            steps=_steps(arm),
+            purpose=purpose,
+            correct=correct,
+            gain=None if arm is control else gain(control, arm, "correct", "validation", purpose),
+        )
+        for arm in dataset.arms.values()
+        if (correct := mark_share(arm, "correct", "validation", purpose))
+    )
+
+
+def _varied(dataset: DatasetResults) -> frozenset[str]:
+    found: dict[str, set[tuple[float | None, int | None]]] = {}
+    for arm in dataset.arms.values():
+        if arm.runs:
+            found.setdefault(arm.like, set()).add((arm.lr, _steps(arm)))
+    return frozenset(like for like, settings in found.items() if len(settings) > 1)

@@ -15,9 +15,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import load_causal_model, own_end_tokens
+from sftkey_eval.generation.decoding import SeededSampling
 from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.generation.sampling import Sampling
-from sftkey_eval.generation.seeded_sampling import SeededSampling
 
 
 def load_generator(name: str, *, device: str | None = None, dtype: str = "auto") -> PreTrainedModel:

@@ -1,12 +1,20 @@
-"""Sampling in which every row of a batch has a random stream of its own."""
+"""How the tokens of a batch are chosen: row by row, each with a random stream of its own, and each until it has ended.
 
-from collections.abc import Sequence
-from typing import cast
+`generate` of transformers goes on with all rows of a batch until the last one has ended: of completions of different
+lengths, half of the work is thrown away. Here a row leaves the batch as it ends.
+"""
+
+import inspect
+from collections.abc import Collection, Sequence
+from typing import Any, cast
 
 import torch
 from transformers import (
+    DynamicCache,
+    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
+    PreTrainedModel,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -46,3 +54,84 @@ class SeededSampling(LogitsProcessor):
         for row, generator in zip(waits, self._generators, strict=True):
             row.exponential_(generator=generator)
         return cast(torch.FloatTensor, warped - waits.log_().to(scores))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of the batch alone, each with its stream as far as that has come."""
+        self._generators = [self._generators[row] for row in rows]
+
+
+def can_shrink(model: PreTrainedModel) -> bool:
+    """Whether `decode` gives what `generate` would: the family prepares its inputs in no way of its own.
+
+    Its cache has to be keys and values alone, as recurrent states, which some layers keep, cannot be divided by rows.
+    """
+    kind: Any = type(model)
+    own = ("prepare_inputs_for_generation", "_update_model_kwargs_for_generation", "_prepare_cache_for_generation")
+    if any(getattr(kind, name) is not getattr(GenerationMixin, name) for name in own):
+        return False
+    if model.config.is_encoder_decoder or not kind._supports_default_dynamic_cache():
+        return False
+    return "past_key_values" in _arguments(model) and not any(_cache(model).is_linear)
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompts: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    ends: Collection[int],
+    max_new_tokens: int,
+    sampler: SeededSampling | None = None,
+) -> list[list[int]]:
+    """The ids that the model writes behind each prompt, up to an end, which is among them, or to the limit.
+
+    Args:
+        model: One that `can_shrink`.
+        prompts: Ids (B, T), padded on the left.
+        mask: (B, T), 0 where padding is.
+        ends: Ids that end a completion.
+        max_new_tokens: Limit per completion, at least 1.
+        sampler: By default the likeliest token is written.
+    """
+    width = prompts.shape[1]
+    mask = torch.nn.functional.pad(mask, (0, max_new_tokens), value=1)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    accepted, cache = _arguments(model), _cache(model)
+    written: list[list[int]] = [[] for _ in prompts]
+    rows, tokens = list(range(len(prompts))), prompts
+    for seen in range(width, width + max_new_tokens):
+        given = {
+            "attention_mask": mask[:, :seen],
+            "position_ids": positions[:, seen - tokens.shape[1] : seen],
+            "logits_to_keep": 1,
+        }
+        known = {name: value for name, value in given.items() if name in accepted}
+        scores = model(input_ids=tokens, past_key_values=cache, use_cache=True, **known).logits[:, -1].float()
+        if sampler is not None:
+            scores = sampler(cast(torch.LongTensor, tokens), scores)
+        chosen = scores.argmax(-1)
+        new = chosen.tolist()
+        for row, token in zip(rows, new, strict=True):
+            written[row].append(token)
+        going_on = [place for place, token in enumerate(new) if token not in ends]
+        if not going_on:
+            break
+        if len(going_on) < len(rows):
+            kept = torch.tensor(going_on, device=chosen.device)
+            cache.batch_select_indices(kept)
+            mask, positions, chosen = mask[kept], positions[kept], chosen[kept]
+            rows = [rows[place] for place in going_on]
+            if sampler is not None:
+                sampler.keep(going_on)
+        tokens = chosen[:, None]
+    return written
+
+
+def _cache(model: PreTrainedModel) -> DynamicCache:
+    return DynamicCache(config=model.config.get_text_config(decoder=True))
+
+
+def _arguments(model: PreTrainedModel) -> Collection[str]:
+    parameters: Any = inspect.signature(model.forward).parameters
+    return set(parameters)

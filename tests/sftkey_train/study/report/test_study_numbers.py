@@ -129,5 +129,21 @@ def test_costs_are_means_over_the_claim_seeds(tmp_path: Path) -> None:
     record = fake_record({"stage1": STAGE1, "continued": CONTINUED}, claim=[0, 1], tuning=[5])
     for run in record["runs"]:
         run["seconds"]["training"] = {0: 10.0, 1: 20.0, 5: 999.0}[run["seed"]]
-    arm = numbers(tmp_path, record).arms[1]
+        if run["arm"] == "continued":
+            run["own"] = {"seconds": {"sampling": 30.0, "scoring": 2.0 if run["seed"] else None}}
+    stage1, arm = numbers(tmp_path, record).arms
     assert (arm.training_seconds, arm.other_seconds, arm.steps, arm.flops) == (15.0, 21.0, 100, 2.5e12)
+    assert (stage1.sampling_seconds, arm.sampling_seconds) == (None, 31.0)
+
+
+def test_a_run_that_had_nothing_to_train_on_is_named_and_the_study_is_whole_without_it(tmp_path: Path) -> None:
+    record = fake_record({"stage1": STAGE1, "continued": CONTINUED, "rft": CONTINUED}, claim=[0])
+    record["runs"], record["num_finished"] = record["runs"][:2], 2
+    results = read_results(written(record, tmp_path / "study.json"))
+    assert not study_numbers(results).is_whole
+    record["missing"] = [
+        {"dataset": "sums", "seed": 0, "role": "claim", "arm": "rft", "key": "k", "why": "none is kept"}
+    ]
+    found = study_numbers(read_results(written(record, tmp_path / "study.json")))
+    assert found.datasets[0].missing == ("rft, seed 0, was not trained: none is kept",)
+    assert found.is_whole

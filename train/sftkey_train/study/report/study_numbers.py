@@ -44,6 +44,7 @@ class ArmNumbers:
         steps: Optimizer steps.
         supervised_tokens: Tokens that carried loss.
         flops: Of training.
+        sampling_seconds: Of the model's own words that it trained on, where it did.
         training_seconds: Of the steps alone.
         other_seconds: Of generation and scoring.
     """
@@ -58,6 +59,7 @@ class ArmNumbers:
     steps: float | None
     supervised_tokens: float | None
     flops: float | None
+    sampling_seconds: float | None
     training_seconds: float | None
     other_seconds: float | None
 
@@ -115,6 +117,7 @@ class DatasetNumbers:
         reached: Of every arm and level.
         validation: Every arm that has a finished run on the seeds that choices are made on.
         varied: Named arms of which there are several that differ in learning rate or steps.
+        missing: Runs that had nothing to train on, in words.
         same_steps: Arms with as many steps as the control, by name.
     """
 
@@ -132,6 +135,7 @@ class DatasetNumbers:
     reached: tuple[Reach, ...]
     validation: tuple[OnValidation, ...]
     varied: frozenset[str]
+    missing: tuple[str, ...]
     same_steps: frozenset[str]
 
     def on_test(self, name: str, first: str | None = None) -> Gain | None:
@@ -149,6 +153,11 @@ class StudyNumbers:
     num_finished: int
     heldout_examples: int
     datasets: tuple[DatasetNumbers, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run has a result, or will never have one."""
+        return self.num_finished + sum(len(dataset.missing) for dataset in self.datasets) == self.num_runs
 
 
 def study_numbers(results: StudyResults) -> StudyNumbers:
@@ -196,6 +205,11 @@ def _dataset_numbers(dataset: DatasetResults, heldout_examples: int) -> DatasetN
         reached=tuple(found for arm in others for found in steps_to_reach(arm)),
         validation=_on_validation(dataset, control),
         varied=_varied(dataset),
+        missing=tuple(
+            f"{arm.name}, seed {one.seed}, was not trained: {one.why}"
+            for arm in dataset.arms.values()
+            for one in arm.missing
+        ),
         same_steps=frozenset(name for name, found in steps.items() if found == steps[control.name]),
     )
 
@@ -213,6 +227,7 @@ def _arm_numbers(arm: ArmResults, heldout_examples: int) -> ArmNumbers:
         steps=_mean([run.steps for run in runs]),
         supervised_tokens=_mean([run.supervised_tokens for run in runs]),
         flops=_mean([run.flops for run in runs]),
+        sampling_seconds=_mean([run.seconds.get("sampling") for run in runs]),
         training_seconds=_mean([run.seconds.get("training") for run in runs]),
         other_seconds=_mean([_sum(run.seconds.get("generation"), run.seconds.get("scoring")) for run in runs]),
     )

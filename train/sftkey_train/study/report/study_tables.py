@@ -196,13 +196,22 @@ def cost_table(dataset: DatasetNumbers) -> Table:
         name=f"{dataset.name}_cost",
         has_section=True,
         caption="Cost of a run, mean over the claim seeds; stage 1 comes before every arm that starts from it.",
-        columns=("Arm", "Steps", "Supervised tokens", "FLOPs", "Training, s", "Generation and scoring, s"),
+        columns=(
+            "Arm",
+            "Steps",
+            "Supervised tokens",
+            "FLOPs",
+            "Sampling, s",
+            "Training, s",
+            "Generation and scoring, s",
+        ),
         rows=tuple(
             (
                 arm.name,
                 _whole(arm.steps),
                 _whole(arm.supervised_tokens),
                 "–" if arm.flops is None else f"{arm.flops:.2e}",
+                _whole(arm.sampling_seconds),
                 _whole(arm.training_seconds),
                 _whole(arm.other_seconds),
             )

@@ -80,7 +80,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     Args:
         run: Which; the run that it starts from is finished.
         evaluation: How it is asked.
-        keep_model: False: its weights, and examples made for it, are deleted after it.
+        keep_model: False: its weights are deleted after it.
 
     Raises:
         SFTKeyError: What training or generation refuses, or what was written is damaged.
@@ -88,7 +88,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     if (result := read_result(run)) is not None:
         return result
     make_folder(run.folder)
-    own = {}
+    started, own = time.perf_counter(), {}
     if run.own is not None:
         examples = make_own_examples(run, run.own)
         if isinstance(examples, str):
@@ -96,7 +96,6 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
             write_json(run.folder / MISSING, asdict(missing))
             return missing
         own = {"own": examples}
-    started = time.perf_counter()
     log = MetricsLog(run.recipe.out / METRICS)
     in_one_go = not log.path.exists()
     for _ in run_recipe(run.recipe):
@@ -112,8 +111,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     }
     write_json(run.folder / RESULT, result)
     if not keep_model and run.arm.name != STAGE1:
-        for folder in (run.final, *([run.recipe.data] if run.own is not None else [])):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(run.final, ignore_errors=True)
     return result
 
 

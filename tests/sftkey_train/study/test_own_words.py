@@ -63,6 +63,7 @@ def test_every_completion_is_an_example_or_left_out_for_a_reason(done: Path) -> 
         assert (own["items"], own["sampled"]) == (32, 64)
         assert own["examples"] + sum(own["left_out"].values()) == sum(own["error_classes"].values()) == 64
         assert own["examples"] == sum(own["examples_by_class"].values())
+        assert 2 * 17_000 * 64 * 20 < own["flops"] < 2 * 30_000 * 64 * 60  # parameters, completions, tokens of each
         assert own["new_tokens"] > 64
         assert own["epochs"] == 4 * 16 / own["examples"]
     assert set(rft["own"]["examples_by_class"]) == {"correct"}

@@ -80,15 +80,16 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     Args:
         run: Which; the run that it starts from is finished.
         evaluation: How it is asked.
-        keep_model: False: its weights, and examples made for it, are deleted after it.
+        keep_model: False: its weights are deleted after it.
 
     Raises:
         SFTKeyError: What training or generation refuses, or what was written is damaged.
     """
     if (result := read_result(run)) is not None:
+        drop_leftovers(run, keep_model=keep_model)
         return result
     make_folder(run.folder)
-    own = {}
+    started, own = time.perf_counter(), {}
     if run.own is not None:
         examples = make_own_examples(run, run.own)
         if isinstance(examples, str):
@@ -96,10 +97,9 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
             write_json(run.folder / MISSING, asdict(missing))
             return missing
         own = {"own": examples}
-    started = time.perf_counter()
     log = MetricsLog(run.recipe.out / METRICS)
     in_one_go = not log.path.exists()
-    for _ in run_recipe(run.recipe):
+    for _ in run_recipe(run.recipe, says_end=False):  # what it writes comes next, for whole sets
         pass
     scores = _scores(run, evaluation)
     rows = log.rows()
@@ -111,10 +111,24 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         for part, found in scores.items()
     }
     write_json(run.folder / RESULT, result)
-    if not keep_model and run.arm.name != STAGE1:
-        for folder in (run.final, *([run.recipe.data] if run.own is not None else [])):
-            shutil.rmtree(folder, ignore_errors=True)
+    drop_leftovers(run, keep_model=keep_model)
     return result
+
+
+def drop_leftovers(run: PlannedRun, *, keep_model: bool) -> None:
+    """Delete what a finished run needs no more: checkpoints, and where no model is kept, its weights.
+
+    After `result.json`, so a kill in between leaves some of it; then the study's next start does it.
+
+    Args:
+        run: Which; it is finished.
+        keep_model: False: its weights go too; those of stage 1 stay, as arms start from it.
+    """
+    folders = [path for path in run.final.parent.glob("*") if path != run.final]
+    if not keep_model and run.arm.name != STAGE1:
+        folders.append(run.final)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scores(run: PlannedRun, evaluation: EvaluationTable) -> dict[Part, Scores]:

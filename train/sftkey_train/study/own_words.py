@@ -13,7 +13,6 @@ import torch
 
 from sftkey_data.build.build import build
 from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.console import say
 from sftkey_data.errors import NothingLeft, SFTKeyError
 from sftkey_data.format.template import BUILTIN, Template
 from sftkey_data.model_loading import load_config
@@ -27,6 +26,7 @@ from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_train.loss.schedule import num_stage_examples
 from sftkey_train.study.generated_scores import max_new_tokens_for
+from sftkey_train.study.run_cost import written_flops
 from sftkey_train.study.study_plan import OwnExamples, PlannedRun, PlannedSampling
 from sftkey_train.study.study_sets import content_digest
 
@@ -80,6 +80,7 @@ def finish_sampling(sampling: PlannedSampling) -> Sampled:
     written_at = time.perf_counter()
     tally = score_file(generated.path, sampling.folder / VERDICTS, ScoreOptions())
     scored_at = time.perf_counter()
+    config, written = load_config(sampling.stage1.final), _written_tokens(sampling)
     # Of a sampling that was interrupted, what this process has not done took as long in proportion.
     share = generated.num_new / generated.num_completions
     sampled = {
@@ -87,14 +88,14 @@ def finish_sampling(sampling: PlannedSampling) -> Sampled:
         "items": generated.num_items,
         "sampled": generated.num_completions,
         "max_new_tokens": options.max_new_tokens,
-        "new_tokens": _num_tokens(sampling),
+        "new_tokens": int(written.sum()),
+        "flops": written_flops(config, _prompt_tokens(sampling) + written, int(written.sum())),
         "error_classes": dict(sorted(tally.error_classes.items())),
         "verdicts_sha256": file_sha256(sampling.folder / VERDICTS),
         "seconds": {"sampling": (written_at - started) / share if share else None, "scoring": scored_at - written_at},
     }
     write_json(sampling.folder / SAMPLED, sampled)
     generated.path.unlink()
-    say(f"{sampling.label}: {generated.num_completions} completions sampled")
     return sampled
 
 
@@ -122,13 +123,19 @@ def generate_options(sampling: PlannedSampling) -> GenerateOptions:
     )
 
 
-def _num_tokens(sampling: PlannedSampling) -> int:
-    """Tokens that were sampled, end tokens included; counted by encoding what was written."""
+def _written_tokens(sampling: PlannedSampling) -> torch.Tensor:
+    """Tokens of each completion, its end token included; counted by encoding what was written."""
     table = pq.read_table(sampling.folder / VERDICTS, columns=["completion", "finish_reason"])
     tokenizer = load_tokenizer(str(sampling.stage1.final))
     encoded = tokenizer(table["completion"].to_pylist(), add_special_tokens=False)["input_ids"]
-    num_ends: int = table["finish_reason"].to_pylist().count("stop")
-    return sum(map(len, encoded)) + num_ends
+    ended = [reason == "stop" for reason in table["finish_reason"].to_pylist()]
+    return torch.tensor([len(ids) + end for ids, end in zip(encoded, ended, strict=True)])
+
+
+def _prompt_tokens(sampling: PlannedSampling) -> torch.Tensor:
+    """Tokens of the prompt of each completion."""
+    column = open_shards(sampling.stage1.dataset.folders["train"], columns=["prompt_tokens"])["prompt_tokens"]
+    return torch.tensor(column.to_pylist()[: sampling.num_items]).repeat_interleave(sampling.words.samples)
 
 
 def make_own_examples(run: PlannedRun, own: OwnExamples) -> dict[str, Any] | str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sftkey_data import console
-from sftkey_data.extras import require
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extras import check_engine, require
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -80,6 +81,9 @@ def study(
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, each with the study's number of threads.")] = 1,
+    engine: Annotated[
+        str, typer.Option(help="`local` processes, or `ray`: tasks on the cluster of $RAY_ADDRESS.")
+    ] = "local",
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -89,18 +93,22 @@ def study(
     Writes OUT/study.json: per run steps, supervised tokens, FLOPs, seconds, and the counts of validation and test
     (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. On
     stdout, one JSON object per run as it ends.
+
+    With `--engine ray`, OUT and the data lie in a folder that all machines of the cluster share.
     """
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval")
     from sftkey_train.study.plan_lines import plan_lines
     from sftkey_train.study.study_runner import open_study, run_study
 
+    if check_engine(engine) == "ray" and jobs > 1:
+        raise SFTKeyError("--jobs is for --engine local; a Ray cluster runs as many at once as it has CPUs for")
     opened = open_study(file, only or [])
     if plan:
         for line in list(plan_lines(opened, only or [], seeds)):
             typer.echo(line)
         return
-    for result in run_study(opened, only or [], seeds, jobs):
+    for result in run_study(opened, only or [], seeds, jobs, engine):
         typer.echo(json.dumps(result))
 
 

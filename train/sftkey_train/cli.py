@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sftkey_data import console
-from sftkey_data.extras import require
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extras import check_engine, require
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -87,6 +88,9 @@ def study(
         typer.Option(metavar="FILE", help="Instead of STUDY: write the report of this study.json or study.json.gz."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report of --report.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="`local` processes, or `ray`: tasks on the cluster of $RAY_ADDRESS.")
+    ] = "local",
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -97,6 +101,8 @@ def study(
     (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. At
     its end, OUT/study.html, study.md, report.json, tables and plots, made of study.json alone. On stdout, one JSON
     object per run as it ends, and one that names the report; on stderr, what was found in a sentence.
+
+    With `--engine ray`, OUT and the data lie in a folder that all machines of the cluster share.
     """
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval", "scipy", "jinja2")
@@ -110,12 +116,14 @@ def study(
     from sftkey_train.study.plan_lines import plan_lines
     from sftkey_train.study.study_runner import RECORD, open_study, run_study
 
+    if check_engine(engine) == "ray" and jobs > 1:
+        raise SFTKeyError("--jobs is for --engine local; a Ray cluster runs as many at once as it has CPUs for")
     opened = open_study(file, only or [])
     if plan:
         for line in list(plan_lines(opened, only or [], seeds)):
             typer.echo(line)
         return
-    for result in run_study(opened, only or [], seeds, jobs):
+    for result in run_study(opened, only or [], seeds, jobs, engine):
         typer.echo(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -116,8 +116,15 @@ def study(
             typer.echo(line)
         return
     for result in run_study(opened, only or [], seeds, jobs):
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
+
+
+def _brief(result: dict[str, Any]) -> dict[str, Any]:
+    """What a run has come to, without what it has come to item by item and step by step: study.json has that."""
+    scores = result.get("scores", {})
+    shorter = {part: {k: v for k, v in found.items() if k != "items"} for part, found in scores.items()}
+    return {k: v for k, v in result.items() if k not in ("heldout", "scores")} | {"scores": shorter}
 
 
 def _report(record: Path, out: Path) -> None:

@@ -67,8 +67,8 @@ def run_study(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = N
     study, chosen = opened.study, chosen_seeds(opened.study, seeds)
     with _own_folder(study.out):
         runs = plan_runs(study, opened.arms, make_sets(study, study.out / SETS))
-        # First every stage 1, then what starts from them: processes wait for one another least.
-        wanted = sorted(narrowed(runs, only, chosen), key=lambda run: run.parent is not None)
+        # Every stage 1, then what starts from them, then what waits for a sampling too: processes wait least.
+        wanted = sorted(narrowed(runs, only, chosen), key=lambda run: (run.parent is not None, run.own is not None))
         there = ((run.folder, read_result(run) or read_missing(run)) for run in runs)
         outcomes: Outcomes = {folder: outcome for folder, outcome in there if outcome is not None}
         _write_record(study, runs, outcomes)

@@ -152,3 +152,14 @@ def test_the_ready_study_is_sound() -> None:
     assert set(study_arms(study, str(path))) == {"stage1", "continued", "sftkey", "weighted"}
     assert study.datasets["choice"].arithmetic is not None
     assert set(study.datasets["choice"].arithmetic) >= set(SUMS) - {"min_steps"}
+
+
+def test_a_study_of_ones_own_data_needs_model_data_and_stage_1_alone(tmp_path: Path) -> None:
+    study = {key: value for key, value in tables(tmp_path / "out").items() if key in ("name", "out", "model", "stage1")}
+    study["datasets"] = {"mine": {part: str(tmp_path / part) for part in ("train", "validation", "test")}}
+    path = write(tmp_path / "study.toml", study)
+    loaded = load_study(path)
+    assert (loaded.seeds.claim, loaded.seeds.tuning) == ((0, 1, 2, 3, 4), ())
+    arms = study_arms(loaded, str(path))
+    assert list(arms) == ["stage1", "continued", "sftkey", "weighted", "weighted_anchored"]
+    assert all(arm.stage.steps == 6 for arm in arms.values())

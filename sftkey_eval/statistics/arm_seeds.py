@@ -10,7 +10,7 @@ from scipy.stats import norm, t
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.statistics.item_means import Array
 from sftkey_eval.statistics.item_shares import MeasuredShare, difference, item_share
-from sftkey_eval.statistics.proportions import CONFIDENCE, POWER, Interval
+from sftkey_eval.statistics.proportions import CONFIDENCE, POWER, Interval, wilson_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,62 @@ def arm_difference(first: Array, second: Array, confidence: float = CONFIDENCE) 
         raise SFTKeyError(f"expected the same items under each seed, found {first.shape} and {second.shape}")
     before, now = _over_items(first), _over_items(second)
     return _over_seeds(now.value - before.value, difference(before, now), [first, second], confidence, (-1.0, 1.0))
+
+
+def paired_arm_difference(first: Array, second: Array, confidence: float = CONFIDENCE) -> SeedEstimate:
+    """Difference of two arms whose seeds belong together, second less first: both start from one stage 1 per seed.
+
+    As `arm_difference`, but what varies over the seeds is the difference under each, by Student's interval of one mean:
+    what a seed does to both arms alike is no noise. Neither are the items that are hard for both. Chance of an item
+    under a seed is counted with the items and with the seeds, so the interval is rather too wide: at most by a factor
+    of the root of 2, where nothing but that chance varies.
+
+    Args:
+        first: (items, seeds), what the run of that seed has for that item, in [0, 1].
+        second: (items, seeds) of the same items and the same seeds, in the same order.
+        confidence: Of the interval.
+
+    Raises:
+        SFTKeyError: No items or no seeds, or other numbers of them.
+    """
+    if first.shape != second.shape:
+        raise SFTKeyError(f"expected the same items and seeds for both arms, found {first.shape} and {second.shape}")
+    before, now = _over_items(first), _over_items(second)
+    limits = difference(before, now)
+    return _over_seeds(now.value - before.value, limits, [second - first], confidence, (-1.0, 1.0))
+
+
+def arm_ratio(parts: Array, wholes: Array, confidence: float = CONFIDENCE) -> SeedEstimate | None:
+    """The share `sum(parts) / sum(wholes)` of an arm over its seeds, where each has its own wholes; None without any.
+
+    Args:
+        parts: (items, seeds), such as 1 where the item counts and is right.
+        wholes: (items, seeds), such as 1 where it counts.
+        confidence: Of the interval.
+    """
+    if not wholes.any():
+        return None
+    measured = item_share(parts.sum(axis=1), wholes.sum(axis=1), most=float(wholes.sum()))
+    pulls = (parts - measured.value * wholes) / wholes.mean()  # linearized over the seeds, as over the items
+    return _over_seeds(measured.value, measured.limits, [pulls], confidence, (0.0, 1.0))
+
+
+def counted_share(shares: Array, num_items: int, confidence: float = CONFIDENCE) -> SeedEstimate:
+    """A share of which only the value under each seed is known, not that of each item.
+
+    The items count as if every seed had the same ones right, which is the widest interval.
+
+    Args:
+        shares: (seeds,), in [0, 1].
+        num_items: Of how many items each is.
+        confidence: Of the interval.
+    """
+    value = float(shares.mean())
+
+    def limits(z: float) -> Interval:
+        return Interval(*wilson_limits(value * num_items, num_items, z))
+
+    return _over_seeds(value, limits, [shares[np.newaxis]], confidence, (0.0, 1.0))
 
 
 def _over_items(runs: Array) -> MeasuredShare:

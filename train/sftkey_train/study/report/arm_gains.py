@@ -1,0 +1,153 @@
+"""What an arm of a study has, and what it gains over another: over seeds and items, paired by both.
+
+Selection and report use the same. Every choice between arms is made on validation (`validation_gains`), so that the
+interval on test is that of an arm which its test items had no part in choosing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_eval.analysis.arms import ArmRate
+from sftkey_eval.statistics.arm_seeds import (
+    SeedEstimate,
+    arm_ratio,
+    arm_share,
+    counted_share,
+    paired_arm_difference,
+)
+from sftkey_eval.statistics.item_means import Array
+from sftkey_train.study.named_arms import STAGE1
+from sftkey_train.study.report.study_results import ArmResults, DatasetResults, ItemMark, Marked, Purpose
+from sftkey_train.study.study_file import Part
+
+ACCURACY_CLAIM = 0.05
+"""What the paper claims that its second stage adds to accuracy: more than 5 points."""
+Finding = Literal["holds", "fails", "undecided"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What the second arm has more than the first, over the seeds that both have finished.
+
+    Args:
+        first: Name of the arm compared with.
+        second: Name of the arm that is compared.
+        mark: Of which share.
+        part: On which items.
+        purpose: Of the seeds.
+        seeds: Which ones; the same numbers of both arms.
+        num_items: Items.
+        rate: The difference, with its 95 % interval over seeds and items where there are several seeds, see
+            `paired_arm_difference`.
+    """
+
+    first: str
+    second: str
+    mark: ItemMark
+    part: Part
+    purpose: Purpose
+    seeds: tuple[int, ...]
+    num_items: int
+    rate: ArmRate
+
+
+def gain(
+    first: ArmResults, second: ArmResults, mark: ItemMark = "correct", part: Part = "test", purpose: Purpose = "claim"
+) -> Gain | None:
+    """Second less first; None where no seed of both is finished.
+
+    Raises:
+        SFTKeyError: They have other numbers of items.
+    """
+    before, now = first.parts.get((part, purpose)), second.parts.get((part, purpose))
+    seeds = tuple(sorted(set(before.seeds) & set(now.seeds))) if before and now else ()
+    if before is None or now is None or not seeds:
+        return None
+    if before.num_items != now.num_items:
+        raise SFTKeyError(
+            f"{second.name} has {now.num_items} items of {part}, {first.name} {before.num_items}: they cannot be paired"
+        )
+    of_first, of_second = (_by_item(of.marks[mark][[of.seeds.index(seed) for seed in seeds]]) for of in (before, now))
+    found = paired_arm_difference(of_first, of_second)
+    return Gain(
+        first=first.name,
+        second=second.name,
+        mark=mark,
+        part=part,
+        purpose=purpose,
+        seeds=seeds,
+        num_items=now.num_items,
+        rate=ArmRate(difference=found.value, low=found.low, high=found.high, detectable=found.detectable),
+    )
+
+
+def against(rate: ArmRate, bound: float) -> Finding:
+    """Whether a difference is shown to be more than a bound, shown to be no more, or neither, by its 95 % interval.
+
+    Each answer by itself has a chance of error of 2.5 %. Format is preserved where the difference `holds` against the
+    margin with a minus. Undecided without an interval.
+    """
+    if rate.low is None or rate.high is None:
+        return "undecided"
+    if rate.low > bound:
+        return "holds"
+    return "fails" if rate.high <= bound else "undecided"
+
+
+def validation_purpose(dataset: DatasetResults, control: ArmResults) -> Purpose:
+    """Which seeds choices are made on: those for tuning, where every arm has one of them in common with the control."""
+    arms = [arm for arm in dataset.arms.values() if arm.name != STAGE1]
+    return "tuning" if all(gain(control, arm, "correct", "validation", "tuning") for arm in arms) else "claim"
+
+
+def validation_gains(dataset: DatasetResults, control: ArmResults, mark: ItemMark = "correct") -> Mapping[str, Gain]:
+    """Of every arm but stage 1 and the control, what it has more than the control on validation; best first.
+
+    Test is not looked at. An arm without a finished run on these seeds is not there. Of equals, the first of the study.
+    """
+    purpose = validation_purpose(dataset, control)
+    found = {
+        arm.name: gained
+        for arm in dataset.arms.values()
+        if arm.name not in (STAGE1, control.name) and (gained := gain(control, arm, mark, "validation", purpose))
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1].rate.difference))
+
+
+def mark_share(arm: ArmResults, mark: ItemMark, part: Part = "test", purpose: Purpose = "claim") -> SeedEstimate | None:
+    """Share of items with the mark, with its interval over seeds and items; None without a finished run."""
+    found = arm.parts.get((part, purpose))
+    return None if found is None else arm_share(_by_item(found.marks[mark]))
+
+
+def key_given_own_cot(arm: ArmResults, part: Part = "test", purpose: Purpose = "claim") -> SeedEstimate | None:
+    """Of the items whose own CoT reaches the gold, or whose Key is right, those with the right Key.
+
+    These are the correct and the slips; None where there are none.
+    """
+    found = arm.parts.get((part, purpose))
+    if found is None:
+        return None
+    correct = found.marks["correct"]
+    return arm_ratio(_by_item(correct), _by_item(correct | found.marks["slip"]))
+
+
+def key_given_gold_cot(arm: ArmResults, num_items: int, purpose: Purpose = "claim") -> SeedEstimate | None:
+    """Of held-out items of validation, those whose Key the model chooses given the gold CoT, at the end of its stage.
+
+    Args:
+        arm: Whose.
+        num_items: Of how many items a run measures it.
+        purpose: Of the seeds.
+    """
+    last = [run.curve[-1].forced_key_match for run in arm.runs if run.purpose == purpose and run.curve]
+    return counted_share(np.array(last), num_items) if last else None
+
+
+def _by_item(marks: Marked) -> Array:
+    """(items, seeds), as the formulas have it."""
+    return marks.T.astype(np.float64)

@@ -1,0 +1,239 @@
+"""A study's record, `study.json` or `study.json.gz`, as values: per dataset and arm what each item has come to.
+
+It reads the record alone, and of it only what it needs, so that a record of an earlier version stays readable.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from sftkey_data.config import validate
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1
+from sftkey_train.study.study_file import Part
+
+Marked = NDArray[np.bool_]
+Purpose = Literal["claim", "tuning"]
+ItemMark = Literal["correct", "format_valid", "lenient_correct", "slip"]
+ITEM_MARKS: tuple[ItemMark, ...] = ("correct", "format_valid", "lenient_correct", "slip")
+
+
+@dataclass(frozen=True, slots=True)
+class PartMarks:
+    """What each item of a part has come to, under each seed of an arm.
+
+    Args:
+        seeds: In ascending order.
+        marks: By name, (seeds, items); row i is of seed i, column j is the same item for all arms and seeds.
+    """
+
+    seeds: tuple[int, ...]
+    marks: Mapping[ItemMark, Marked]
+
+    @property
+    def num_items(self) -> int:
+        """Items of the part."""
+        return int(self.marks["correct"].shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class LearningPoint:
+    """Share of held-out Keys that a model chooses given the gold CoT, after some steps of its stage; 0: before it."""
+
+    step: int
+    forced_key_match: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedRun:
+    """What a run has cost, and its learning curve; seconds are None where no clock saw all of it."""
+
+    seed: int
+    purpose: Purpose
+    steps: int
+    supervised_tokens: int
+    flops: float
+    seconds: Mapping[str, float | None]
+    curve: tuple[LearningPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResults:
+    """The finished runs of an arm on a dataset.
+
+    Args:
+        name: The arm's.
+        like: The named arm that it is made of; its own name where it is one.
+        lr: The learning rate of its stage; None where the study leaves it to the default.
+        runs: In the order of their seeds.
+        parts: What its items have come to; a pair without a finished run is not there.
+    """
+
+    name: str
+    like: str
+    lr: float | None
+    runs: tuple[SeedRun, ...]
+    parts: Mapping[tuple[Part, Purpose], PartMarks]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetResults:
+    """The arms of a study on one dataset, stage 1 first, in the order of the study; also those without a result."""
+
+    name: str
+    arms: Mapping[str, ArmResults]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResults:
+    """A study so far."""
+
+    name: str
+    num_runs: int
+    num_finished: int
+    heldout_examples: int
+    datasets: tuple[DatasetResults, ...]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Point(_Table):
+    step: int
+    forced_key_match: float
+
+
+class _Scores(_Table):
+    n: int
+    items: dict[ItemMark, str]
+
+
+class _Run(_Table):
+    dataset: str
+    seed: int
+    role: Purpose
+    arm: str
+    steps: int
+    supervised_tokens: int
+    flops: float
+    seconds: dict[str, float | None]
+    heldout: tuple[_Point, ...]
+    scores: dict[Part, _Scores]
+
+
+class _Study(_Table):
+    name: str
+    heldout_examples: int
+    stage1: dict[str, Any]
+    stage2: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+    datasets: dict[str, Any]
+
+
+class _Record(_Table):
+    study: _Study
+    num_runs: int
+    num_finished: int
+    runs: tuple[_Run, ...]
+
+
+def read_results(path: Path) -> StudyResults:
+    """The results of a study's record.
+
+    Args:
+        path: `study.json`, or the same compressed by gzip.
+
+    Raises:
+        SFTKeyError: It is not there, or no record of a study; names the key.
+    """
+    record = validate(_json(path), _Record, where=str(path))
+    arms = {STAGE1: {}, **record.study.arms}
+    datasets = tuple(
+        DatasetResults(
+            name,
+            {
+                arm: _arm(record.study, arm, table, [r for r in record.runs if (r.dataset, r.arm) == (name, arm)], path)
+                for arm, table in arms.items()
+            },
+        )
+        for name in record.study.datasets
+    )
+    return StudyResults(
+        name=record.study.name,
+        num_runs=record.num_runs,
+        num_finished=record.num_finished,
+        heldout_examples=record.study.heldout_examples,
+        datasets=datasets,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+        text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        found = json.loads(text)
+    except FileNotFoundError:
+        raise SFTKeyError(f"a study's record is not there: {path}") from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise SFTKeyError(f"{path}: not a readable record of a study: {error}") from None
+    if not isinstance(found, dict):
+        raise SFTKeyError(f"{path}: expected the record of a study, found a {type(found).__name__}")
+    return found
+
+
+def _arm(study: _Study, name: str, table: Mapping[str, Any], runs: Iterable[_Run], path: Path) -> ArmResults:
+    runs = sorted(runs, key=lambda run: run.seed)
+    scored: dict[tuple[Part, Purpose], list[_Run]] = {}
+    for run in runs:
+        for part in run.scores:
+            scored.setdefault((part, run.role), []).append(run)
+    like = table.get("like", name)
+    from_model = name == STAGE1 or (like in NAMED_ARMS and NAMED_ARMS[like].start == "model")
+    tables = (table, {} if from_model else study.stage2, study.stage1)
+    return ArmResults(
+        name=name,
+        like=like,
+        lr=next((found["lr"] for found in tables if "lr" in found), None),
+        runs=tuple(_seed_run(run) for run in runs),
+        parts={(part, role): _marks(part, found, path) for (part, role), found in scored.items()},
+    )
+
+
+def _seed_run(run: _Run) -> SeedRun:
+    return SeedRun(
+        seed=run.seed,
+        purpose=run.role,
+        steps=run.steps,
+        supervised_tokens=run.supervised_tokens,
+        flops=run.flops,
+        seconds=run.seconds,
+        curve=tuple(LearningPoint(point.step, point.forced_key_match) for point in run.heldout),
+    )
+
+
+def _marks(part: Part, runs: list[_Run], path: Path) -> PartMarks:
+    marks = {mark: np.array([_unpacked(run, part, mark, runs[0], path) for run in runs]) for mark in ITEM_MARKS}
+    return PartMarks(tuple(run.seed for run in runs), marks)
+
+
+def _unpacked(run: _Run, part: Part, mark: ItemMark, first: _Run, path: Path) -> Marked:
+    scores, num = run.scores[part], first.scores[part].n
+    where = f"{path}: {run.dataset} seed {run.seed} {run.arm}: {part}"
+    if scores.n != num:
+        raise SFTKeyError(f"{where}: expected the {num} items of seed {first.seed}, found {scores.n}")
+    try:
+        packed = np.frombuffer(bytes.fromhex(scores.items[mark]), np.uint8)
+    except (KeyError, ValueError):
+        raise SFTKeyError(f"{where}: items.{mark}: expected a hexadecimal bit per item") from None
+    if len(packed) != -(-num // 8):
+        raise SFTKeyError(f"{where}: items.{mark}: expected {-(-num // 8)} bytes for {num} items, found {len(packed)}")
+    return np.unpackbits(packed, count=num).astype(np.bool_)

@@ -21,7 +21,9 @@ Several GPUs: torchrun --nproc-per-node 8 -m sftkey_train.cli run RECIPE.toml (e
 
 STUDY_EPILOG = """Example: sftkey-train study train/recipes/studies/small.toml
 
-Look first: sftkey-train study train/recipes/studies/small.toml --plan"""
+Look first: sftkey-train study train/recipes/studies/small.toml --plan
+
+Which stage 2 to use: sftkey-train study train/recipes/studies/own_data.toml --select"""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -80,6 +82,9 @@ def study(
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, each with the study's number of threads.")] = 1,
+    select: Annotated[
+        bool, typer.Option("--select", help="At the end, choose a stage 2 on validation and write its recipe.")
+    ] = False,
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -89,10 +94,17 @@ def study(
     Writes OUT/study.json: per run steps, supervised tokens, FLOPs, seconds, and the counts of validation and test
     (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. On
     stdout, one JSON object per run as it ends.
+
+    With --select also OUT/recommended.toml (of several datasets recommended-DATASET.toml): the recipe of stage 1 and of
+    the arm that is shown better than `continued` on validation, or of `continued`, with the gain on test.
     """
+    if select and (plan or only or seeds is not None):
+        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval")
     from sftkey_train.study.plan_lines import plan_lines
+    from sftkey_train.study.recommended import write_recommended
+    from sftkey_train.study.selection import check_selectable
     from sftkey_train.study.study_runner import open_study, run_study
 
     opened = open_study(file, only or [])
@@ -100,8 +112,13 @@ def study(
         for line in list(plan_lines(opened, only or [], seeds)):
             typer.echo(line)
         return
+    if select:
+        check_selectable(opened.study, str(file))
     for result in run_study(opened, only or [], seeds, jobs):
         typer.echo(json.dumps(result))
+    for recommendation in write_recommended(opened) if select else ():
+        typer.echo(recommendation.sentence, err=True)
+        typer.echo(recommendation.to_json())
 
 
 def _print(lines: "Iterable[Text]") -> None:

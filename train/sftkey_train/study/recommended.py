@@ -13,7 +13,7 @@ from sftkey_train.recipe_file import recipe_text
 from sftkey_train.study.named_arms import STAGE1
 from sftkey_train.study.report.arm_gains import Gain
 from sftkey_train.study.report.study_results import DatasetResults, read_results
-from sftkey_train.study.selection import CONTROL, Choice, Contender, choose, expected_gain
+from sftkey_train.study.selection import PLAIN, Choice, Contender, choose, expected_gain
 from sftkey_train.study.study_plan import PlannedRun, plan_runs
 from sftkey_train.study.study_runner import RECORD, OpenStudy
 from sftkey_train.study.study_sets import SETS, make_sets
@@ -51,7 +51,7 @@ def write_recommended(opened: OpenStudy) -> Iterator[Recommendation]:
     for dataset in results.datasets:
         several = f"-{dataset.name}" if len(results.datasets) > 1 else ""
         choice = choose(dataset)
-        gain = expected_gain(dataset, choice.arm) if choice.arm != CONTROL else None
+        gain = expected_gain(dataset, choice.arm) if choice.arm != PLAIN else None
         sentence = _sentence(dataset, choice, gain)
         path = study.out / f"recommended{several}.toml"
         recipe, notes = _recipe(opened, runs, choice, study.out.with_name(f"{study.out.name}-recommended{several}"))
@@ -77,12 +77,12 @@ def _recipe(opened: OpenStudy, runs: Sequence[PlannedRun], choice: Choice, out: 
 
 def _sentence(dataset: DatasetResults, choice: Choice, gain: Gain | None) -> str:
     begun = f"on {choice.dataset}, train stage 1 and then `{choice.arm}`"
-    if choice.arm == CONTROL:
+    if choice.arm == PLAIN:
         best = choice.contenders[0]
         found = f"the most accurate, `{best.name}`, has {points(best.accuracy.rate.difference)} points on validation"
         return f"{begun}: no stage 2 is shown better than this plain training ({found}: {best.standing})"
-    steps = {dataset.arms[name].runs[0].steps for name in (choice.arm, CONTROL)}
-    plain = "the same amount of plain training" if len(steps) == 1 else f"`{CONTROL}`, which has another length"
+    steps = {dataset.arms[name].runs[0].steps for name in (choice.arm, PLAIN)}
+    plain = "the same amount of plain training" if len(steps) == 1 else f"`{PLAIN}`, which has another length"
     if gain is None:
         return f"{begun}: shown better than {plain} on validation; of test nothing is known yet"
     return f"{begun}: expect {_points(gain.rate)} of accuracy over {plain} (test, {_seeds(gain)})"
@@ -92,20 +92,20 @@ def _reasons(dataset: DatasetResults, choice: Choice, gain: Gain | None) -> Iter
     compared = choice.contenders[0].accuracy
     kind = "for tuning" if choice.purpose == "tuning" else "for claims; the study has none for tuning"
     yield f"# Chosen on validation ({_seeds(compared)} {kind}; {compared.num_items:,} items)."
-    yield f"# Points over `{CONTROL}`; `at least` is the lower end of the {100 * choice.confidence:.1f} % interval:"
+    yield f"# Points over `{PLAIN}`; `at least` is the lower end of the {100 * choice.confidence:.1f} % interval:"
     yield _ROW.format("arm", "accuracy", "at least", "format", "standing").rstrip()
     yield from map(_row, choice.contenders)
     for name in choice.without_result:
         yield f"#   {name:<22} no run came to a result"
     yield "# Better is an arm whose accuracy is shown to be higher, with a chance of error of 5 % over all arms."
     yield "# An arm whose format is shown to be more than 1 point lower is out. The most accurate of the better ones is"
-    yield f"# recommended, where there is none `{CONTROL}`. Test had no part in it."
+    yield f"# recommended, where there is none `{PLAIN}`. Test had no part in it."
     yield "#"
     if gain is not None:
         size = f"{_seeds(gain)}, {gain.num_items:,} items"
-        yield f"# Expected on test over `{CONTROL}`: {_points(gain.rate)} of accuracy ({size})."
-    if (plain := expected_gain(dataset, CONTROL, over=STAGE1)) is not None:
-        yield f"# On test `{CONTROL}` itself has {_points(plain.rate)} of accuracy over stage 1."
+        yield f"# Expected on test over `{PLAIN}`: {_points(gain.rate)} of accuracy ({size})."
+    if (plain := expected_gain(dataset, PLAIN, over=STAGE1)) is not None:
+        yield f"# On test `{PLAIN}` itself has {_points(plain.rate)} of accuracy over stage 1."
 
 
 def _row(contender: Contender) -> str:

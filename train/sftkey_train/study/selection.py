@@ -11,7 +11,7 @@ from sftkey_train.study.report.arm_gains import Gain, against, gain, validation_
 from sftkey_train.study.report.study_results import ArmResults, DatasetResults, ItemMark, Purpose
 from sftkey_train.study.study_file import Part, Study
 
-CONTROL = "continued"
+PLAIN = "continued"
 CHANCE = 0.05
 """Of recommending an arm that is no better than the control, over all arms of the study together."""
 
@@ -62,11 +62,11 @@ def check_selectable(study: Study, where: str) -> None:
     Raises:
         SFTKeyError: Names the file, and what is missing.
     """
-    if study.arms.get(CONTROL, {"like": ""}).get("like", CONTROL) != CONTROL:
+    if study.arms.get(PLAIN, {"like": ""}).get("like", PLAIN) != PLAIN:
         found = ", ".join(study.arms)
-        raise SFTKeyError(f"{where}: arms: --select compares with the arm {CONTROL!r}, plain training; found {found}")
+        raise SFTKeyError(f"{where}: arms: --select compares with the arm {PLAIN!r}, plain training; found {found}")
     if not any(_is_contender(name, table.get("like", name)) for name, table in study.arms.items()):
-        raise SFTKeyError(f"{where}: arms: --select has nothing to choose from, expected a stage 2 beside {CONTROL!r}")
+        raise SFTKeyError(f"{where}: arms: --select has nothing to choose from, expected a stage 2 beside {PLAIN!r}")
 
 
 def choose(dataset: DatasetResults) -> Choice:
@@ -80,20 +80,20 @@ def choose(dataset: DatasetResults) -> Choice:
     Raises:
         SFTKeyError: No run of the control is finished, or none of another arm.
     """
-    control = dataset.arms.get(CONTROL)
+    control = dataset.arms.get(PLAIN)
     if control is None or not control.parts:
-        raise SFTKeyError(f"{dataset.name}: no run of {CONTROL!r} is finished, so nothing can be compared with it")
+        raise SFTKeyError(f"{dataset.name}: no run of {PLAIN!r} is finished, so nothing can be compared with it")
     purpose = validation_purpose(dataset, control)
     arms = [arm for arm in dataset.arms.values() if _is_contender(arm.name, arm.like)]
     finished = [arm for arm in arms if gain(control, arm, "correct", "validation", purpose)]
     if not finished:
-        raise SFTKeyError(f"{dataset.name}: no arm but {CONTROL!r} has a finished run, so there is nothing to choose")
+        raise SFTKeyError(f"{dataset.name}: no arm but {PLAIN!r} has a finished run, so there is nothing to choose")
     confidence = 1 - 2 * CHANCE / len(finished)
     found = [c for arm in finished if (c := _contender(control, arm, purpose, confidence)) is not None]
     found.sort(key=lambda contender: -contender.accuracy.rate.difference)
     return Choice(
         dataset=dataset.name,
-        arm=next((contender.name for contender in found if contender.standing == "better"), CONTROL),
+        arm=next((contender.name for contender in found if contender.standing == "better"), PLAIN),
         purpose=purpose,
         confidence=confidence,
         contenders=tuple(found),
@@ -101,7 +101,7 @@ def choose(dataset: DatasetResults) -> Choice:
     )
 
 
-def expected_gain(dataset: DatasetResults, arm: str, over: str = CONTROL) -> Gain | None:
+def expected_gain(dataset: DatasetResults, arm: str, over: str = PLAIN) -> Gain | None:
     """What an arm has more than another on the test set, over the seeds for claims; None without a run of both."""
     return _measured(dataset.arms[over], dataset.arms[arm], "correct", "test", "claim", CONFIDENCE)
 
@@ -109,7 +109,7 @@ def expected_gain(dataset: DatasetResults, arm: str, over: str = CONTROL) -> Gai
 def _is_contender(name: str, like: str) -> bool:
     """A stage 2 that one could use: it starts from stage 1, and is neither the control nor another control."""
     named = NAMED_ARMS.get(like)
-    return name not in (STAGE1, CONTROL) and like != "placebo" and (named is None or named.start == "stage1")
+    return name not in (STAGE1, PLAIN) and like != "placebo" and (named is None or named.start == "stage1")
 
 
 def _contender(control: ArmResults, arm: ArmResults, purpose: Purpose, confidence: float) -> Contender | None:

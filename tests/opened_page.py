@@ -7,7 +7,9 @@ from typing import Any
 class OpenedPage:
     """A page with everything it complained of or asked for."""
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(
+        self, browser: Any, path: Path, width: int = 1280, scheme: str = "light", ready: str = ".example"
+    ) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -15,7 +17,7 @@ class OpenedPage:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_selector(".example")
+        self.page.wait_for_selector(ready)
 
 
 CONTRAST = """() => {

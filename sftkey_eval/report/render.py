@@ -28,13 +28,9 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
         examples: For the list of examples: `items`, `entries` and `limit`, characters of a region.
         **values: What else the template names; one that it names and is not given is an error.
     """
-    theme, script = _joined(THEME), _joined(SCRIPTS)
-    data = packed(examples)
+    script, data = _joined(SCRIPTS), packed(examples)
     found = {
-        "styles": _safe(_joined(STYLE_SHEETS)),
-        "theme_script": _safe(theme),
         "script": _safe(script),
-        "script_digests": [_digest(theme), _digest(script)],
         "example_data": _safe(data),
         "num_entries": len(examples["entries"]),
         "data_bytes": len(data),
@@ -42,7 +38,23 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
         "num_abridged": _num_abridged(examples),
         "filters": _filters(examples),
     }
-    return _environment(html=True).get_template(template).render(**values, **found)
+    return _environment(TEMPLATES, html=True).get_template(template).render(**values, **found, **_frame(script))
+
+
+def page_of_numbers(template: Path, **values: Any) -> str:
+    """The same without examples, from a template of any folder; it may extend and import those of `templates/`."""
+    found = {"example_data": None, **_frame()}
+    return _environment(template.parent, html=True).get_template(template.name).render(**values, **found)
+
+
+def _frame(*scripts: str) -> dict[str, Any]:
+    """Styles, and the scripts that a page may run: that of the theme and those given."""
+    theme = _joined(THEME)
+    return {
+        "styles": _safe(_joined(STYLE_SHEETS)),
+        "theme_script": _safe(theme),
+        "script_digests": [_digest(script) for script in (theme, *scripts)],
+    }
 
 
 def _filters(examples: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -65,9 +77,9 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def markdown(template: str, **values: Any) -> str:
-    """A Markdown document."""
-    return _environment(html=False).get_template(template).render(**values)
+def markdown(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
+    """A Markdown document from a template of a folder."""
+    return _environment(folder, html=False).get_template(template).render(**values)
 
 
 def _safe(text: str) -> Any:
@@ -75,9 +87,9 @@ def _safe(text: str) -> Any:
 
 
 @cache
-def _environment(*, html: bool) -> jinja2.Environment:
+def _environment(folder: Path, *, html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=html,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.analysis.groups import Breakdown
@@ -30,6 +30,13 @@ CLASS_COLOURS = {
     "unscored": "#d5d3cd",
 }
 RUN_COLOURS = ("#1f5f8b", "#b35c00", "#9c2f4f", "#6d4ca3", "#5a5f66", "#0b7267")
+PlotFormat = Literal["png", "svg", "pdf"]
+# No date and no version of matplotlib in the file, so that the same plot is the same bytes.
+_WITHOUT: Mapping[PlotFormat, Mapping[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 LABEL_LENGTH = 28  # characters; beyond it a label would take the room of the plot
 INK, MUTED, RULE = "#1c1e21", "#5a5f66", "#dedad2"
 STYLE: Any = {
@@ -68,11 +75,13 @@ def run_figures(
 
 def forest_figure(forest: Forest) -> dict[str, tuple[str, "Draw"]]:
     """The plot of paired differences alone."""
-    return {"paired": ("Paired differences with 95 % intervals", lambda figure: _forest(figure, forest))}
+    return {"paired": ("Paired differences with 95 % intervals", partial(draw_forest, forest=forest))}
 
 
-def write_plots(figures: Mapping[str, tuple[str, "Draw"]], folder: Path) -> dict[str, str]:
-    """Write every figure as `NAME.png` and `NAME.svg`; returns what each shows."""
+def write_plots(
+    figures: Mapping[str, tuple[str, "Draw"]], folder: Path, formats: Sequence[PlotFormat] = ("png", "svg")
+) -> dict[str, str]:
+    """Write every figure as `NAME.png`, `NAME.svg` or whatever formats are asked for; returns what each shows."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -82,9 +91,9 @@ def write_plots(figures: Mapping[str, tuple[str, "Draw"]], folder: Path) -> dict
         for name, (title, draw) in figures.items():
             figure = Figure(layout="constrained")
             draw(figure)
-            # None: no date and no version of matplotlib in the file, so that the same plot is the same bytes.
-            _save(figure, folder / f"{name}.png", {"Software": None, "Title": title})
-            _save(figure, folder / f"{name}.svg", {"Date": None, "Creator": None, "Title": title})
+            for kind in formats:
+                _save(figure, folder / f"{name}.{kind}", {**_WITHOUT[kind], "Title": title})
+                figure.set_layout_engine("none")  # the first format has laid it out, which takes half of the time
     return {name: title for name, (title, _) in figures.items()}
 
 
@@ -107,7 +116,7 @@ def _rates(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
         axes.set(xlim=(0, 100), title=title.replace(" among", "\namong"))
         axes.title.set_fontsize(9.5)
         axes.grid(axis="x", color=RULE, lw=0.6)
-    _label_rows(panels[0], list(summaries))
+    label_rows(panels[0], list(summaries))
     figure.supxlabel("percent, with 95 % intervals", fontsize=9, color=MUTED)
 
 
@@ -121,7 +130,7 @@ def _classes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
             axes.barh(range(len(shares)), shares, left=left, color=CLASS_COLOURS[name], label=label, height=0.62)
         left = [a + b for a, b in zip(left, shares, strict=True)]
     axes.set(xlim=(0, 100), xlabel="percent of all items")
-    _label_rows(axes, list(summaries))
+    label_rows(axes, list(summaries))
     figure.legend(loc="outside upper left", ncols=len(CLASS_LABELS), frameon=False, fontsize=9)
 
 
@@ -139,7 +148,7 @@ def _composite(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
     axes.axvline(PAPER_WEIGHT, color=MUTED, lw=0.8, ls=":")
     axes.set(xlim=(0, 1), ylim=(0, 100), xlabel="weight of accuracy (the rest on format)", ylabel="composite, percent")
     axes.grid(color=RULE, lw=0.6)
-    axes.legend(handles, _labels(list(summaries)), frameon=False, fontsize=9)
+    axes.legend(handles, short_labels(list(summaries)), frameon=False, fontsize=9)
 
 
 def _scatter(figure: "Figure", scatter: Scatter) -> None:
@@ -153,7 +162,7 @@ def _scatter(figure: "Figure", scatter: Scatter) -> None:
         x, y = point.format, point.strict
         axes.plot([x.low, x.high], [y.value, y.value], color=colour, lw=1.4, alpha=0.6)
         axes.plot([x.value, x.value], [y.low, y.high], color=colour, lw=1.4, alpha=0.6)
-        label = f"{point.number}  {_labels([point.label])[0]}"
+        label = f"{point.number}  {short_labels([point.label])[0]}"
         axes.plot([x.value], [y.value], "o", color=colour, ms=13, label=label, clip_on=False)
         axes.text(x.value, y.value, str(point.number), color="white", ha="center", va="center", fontsize=8)
     axes.set(xlim=(scatter.x.low, scatter.x.high), ylim=(scatter.y.low, scatter.y.high))
@@ -162,7 +171,8 @@ def _scatter(figure: "Figure", scatter: Scatter) -> None:
     figure.legend(loc="outside right upper", frameon=False, fontsize=9, markerscale=0.6)
 
 
-def _forest(figure: "Figure", forest: Forest) -> None:
+def draw_forest(figure: "Figure", forest: Forest, shown: str = "shown at 5 % (mid-p)") -> None:
+    """Draw differences with their intervals; the marks are filled where they are `shown`, in words."""
     rows = [(title, row) for title, group in forest.groups.items() for row in group]
     figure.set_size_inches(7.2, 0.9 + 0.36 * len(rows))
     axes = figure.subplots()
@@ -171,9 +181,9 @@ def _forest(figure: "Figure", forest: Forest) -> None:
         axes.plot([span.low, span.high], [at, at], color=colour, lw=2)
         axes.plot([span.value], [at], "s", color=colour, ms=6, mfc=colour if row.shown else "white")
     axes.axvline(0, color=MUTED, lw=0.8)
-    axes.set(xlim=(forest.axis.low, forest.axis.high), xlabel="difference in points; filled: shown at 5 % (mid-p)")
+    axes.set(xlim=(forest.axis.low, forest.axis.high), xlabel=f"difference in points; filled: {shown}")
     axes.grid(axis="x", color=RULE, lw=0.6)
-    _label_rows(axes, [f"{title}: {row.label}" for title, row in rows], 2 * LABEL_LENGTH)
+    label_rows(axes, [f"{title}: {row.label}" for title, row in rows], 2 * LABEL_LENGTH)
 
 
 def _codes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
@@ -181,12 +191,12 @@ def _codes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
     figure.set_size_inches(7.2, 0.9 + 0.2 * len(codes) * (len(summaries) + 1))
     axes = figure.subplots()
     height = 0.8 / len(summaries)
-    for index, (label, summary) in enumerate(zip(_labels(list(summaries)), summaries.values(), strict=True)):
+    for index, (label, summary) in enumerate(zip(short_labels(list(summaries)), summaries.values(), strict=True)):
         at = [row - 0.4 + (index + 0.5) * height for row in range(len(codes))]
         counted = [summary.format_errors.get(code, 0) for code in codes]
         axes.barh(at, counted, height=height * 0.9, color=RUN_COLOURS[index % len(RUN_COLOURS)], label=label)
     axes.set(xlabel="completions")
-    _label_rows(axes, codes)
+    label_rows(axes, codes)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
 
 
@@ -200,9 +210,9 @@ def _breakdown(figure: "Figure", breakdown: Breakdown) -> None:
         known = [(x, rate) for x, rate in zip(at, rates, strict=True) if rate.value is not None]
         axes.vlines([x for x, _ in known], *_ends([rate for _, rate in known]), color=colour, lw=1.6, alpha=0.6)
         shown = [100 * (rate.value or 0.0) for _, rate in known]
-        axes.plot([x for x, _ in known], shown, "o", color=colour, ms=5, label=_labels([label])[0], clip_on=False)
+        axes.plot([x for x, _ in known], shown, "o", color=colour, ms=5, label=short_labels([label])[0], clip_on=False)
     axes.set(ylim=(0, 100), ylabel="strict accuracy, percent", xlabel=breakdown.unit)
-    axes.set_xticks(range(len(breakdown.groups)), _labels(list(breakdown.groups)))
+    axes.set_xticks(range(len(breakdown.groups)), short_labels(list(breakdown.groups)))
     axes.grid(axis="y", color=RULE, lw=0.6)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
 
@@ -211,12 +221,13 @@ def _ends(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:
     return [100 * (rate.low or 0.0) for rate in rates], [100 * (rate.high or 0.0) for rate in rates]
 
 
-def _label_rows(axes: "Axes", labels: Sequence[str], length: int = LABEL_LENGTH) -> None:
-    axes.set_yticks(range(len(labels)), _labels(labels, length))
-    axes.set_ylim(len(labels) - 0.5, -0.5)  # the first row on top
+def label_rows(axes: "Axes", labels: Sequence[str], length: int = LABEL_LENGTH) -> None:
+    """Name the rows of a plot, the first on top."""
+    axes.set_yticks(range(len(labels)), short_labels(labels, length))
+    axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def _labels(labels: Sequence[str], length: int = LABEL_LENGTH) -> list[str]:
+def short_labels(labels: Sequence[str], length: int = LABEL_LENGTH) -> list[str]:
     """Labels that fit the plot; no dollar begins mathematics, no leading underscore hides a label from the legend."""
     shown = (" ".join(visible(label).split()) for label in labels)
     shown = (f" {label}" if label.startswith("_") else label for label in shown)

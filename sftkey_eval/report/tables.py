@@ -66,8 +66,9 @@ def csv_text(table: Table) -> str:
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(_header(table))
+    kinds = _kinds(table)
     for row in table.rows:
-        writer.writerow([part for value in row for part in _parts(value)])
+        writer.writerow([part for value, kind in zip(row, kinds, strict=True) for part in _parts(value, kind)])
     return lines.getvalue()
 
 
@@ -122,12 +123,17 @@ def shown_cell(value: Cell) -> str:
 
 
 def _header(table: Table) -> list[str]:
-    first = table.rows[0] if table.rows else ("",) * len(table.columns)
     stems: list[str] = []
     for index, title in enumerate(table.columns):
         stem = re.sub(r"\W+", "_", title.lower()).strip("_") or "column"
         stems.append(f"{stem}_{index}" if stem in stems else stem)  # two labels may differ in marks alone
-    return [name for stem, value in zip(stems, first, strict=True) for name in _names(stem, value)]
+    return [name for stem, kind in zip(stems, _kinds(table), strict=True) for name in _names(stem, kind)]
+
+
+def _kinds(table: Table) -> list[Cell]:
+    """A cell of every column that says what its others are: one without a number takes as many places as they do."""
+    columns = zip(*table.rows, strict=True) if table.rows else [("",)] * len(table.columns)
+    return [next((value for value in column if value is not None), None) for column in columns]
 
 
 def _names(name: str, value: Cell) -> list[str]:
@@ -139,8 +145,10 @@ def _names(name: str, value: Cell) -> list[str]:
     return [name]
 
 
-def _parts(value: Cell) -> list[str | int | float | None]:
+def _parts(value: Cell, kind: Cell) -> list[str | int | float | None]:
     match value:
+        case None:
+            return [None] * len(_names("", kind))
         case Rate():
             return [value.k, value.n, value.value, value.low, value.high]
         case PairedRate() | PairedEstimate():

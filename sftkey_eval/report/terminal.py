@@ -30,7 +30,7 @@ def arms_text(arms: Sequence[ArmRates]) -> str:
         rates = [arm.rates[name] for name in OUTCOME_TITLES]
         shown = (percent(r.value) + ("" if r.low is None else f" [{interval(r.low, r.high)}]") for r in rates)
         rows.append([arm.label, str(arm.num_seeds), *shown])
-    return _columns(rows)
+    return aligned(rows)
 
 
 def arm_pairs_text(arms: Sequence[ArmComparison]) -> str:
@@ -44,7 +44,7 @@ def arm_pairs_text(arms: Sequence[ArmComparison]) -> str:
                 span += f" [{points(rate.low)}, {points(rate.high)}]"
             pair = f"{arm.second} - {arm.first}"
             rows.append([pair, OUTCOME_TITLES[name], span, shown_from(rate.detectable), finding(rate)])
-    return _columns(rows)
+    return aligned(rows)
 
 
 def headline_text(summaries: Mapping[str, Summary]) -> str:
@@ -53,7 +53,7 @@ def headline_text(summaries: Mapping[str, Summary]) -> str:
     for label, summary in summaries.items():
         rates = summary.headline.values()
         rows.append([label, *(f"{percent(r.value)} [{interval(r.low, r.high)}] {counts(r)}" for r in rates)])
-    return _columns(rows)
+    return aligned(rows)
 
 
 def paired_text(comparisons: Sequence[Comparison]) -> str:
@@ -66,10 +66,11 @@ def paired_text(comparisons: Sequence[Comparison]) -> str:
             span = f"{points(rate.difference)} [{points(rate.low)}, {points(rate.high)}]"
             numbers = [str(rate.lost), str(rate.gained), p_value(rate.p_mid), finding(rate)]
             rows.append([against, OUTCOME_TITLES[name], span, *numbers])
-    return _columns(rows)
+    return aligned(rows)
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table as lines of plain text, every column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

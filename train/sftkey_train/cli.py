@@ -13,6 +13,8 @@ from sftkey_data.extras import require
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from sftkey_train.study.study_runner import OpenStudy
+
 EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1
 
 Look first: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --dry-run
@@ -23,7 +25,9 @@ STUDY_EPILOG = """Example: sftkey-train study train/recipes/studies/small.toml
 
 Look first: sftkey-train study train/recipes/studies/small.toml --plan
 
-Which stage 2 to use: sftkey-train study train/recipes/studies/own_data.toml --select"""
+Which stage 2 to use: sftkey-train study train/recipes/studies/own_data.toml --select
+
+The report again: sftkey-train study --report runs/study-small/study.json --out runs/study-report"""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -73,7 +77,7 @@ def run(
 
 @app.command(epilog=STUDY_EPILOG)
 def study(
-    file: Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, TOML.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file, TOML.", show_default=False)] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show the runs, what is done and what the rest costs; train nothing.")
     ] = False,
@@ -85,6 +89,11 @@ def study(
     select: Annotated[
         bool, typer.Option("--select", help="At the end, choose a stage 2 on validation and write its recipe.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Instead of STUDY: write the report of this study.json or study.json.gz."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report of --report.")] = None,
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -92,8 +101,9 @@ def study(
     command again goes on after a stop. A changed study file trains what it changes; the rest is as it was.
 
     Writes OUT/study.json: per run steps, supervised tokens, FLOPs, seconds, and the counts of validation and test
-    (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. On
-    stdout, one JSON object per run as it ends.
+    (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. At
+    its end, OUT/study.html, study.md, report.json, tables and plots, made of study.json alone. On stdout, one JSON
+    object per run as it ends, and one that names the report; on stderr, what was found in a sentence.
 
     With --select also OUT/recommended.toml (of several datasets recommended-DATASET.toml): the recipe of stage 1 and of
     the arm that is shown better than `continued` on validation, or of `continued`, with the gain on test.
@@ -101,11 +111,17 @@ def study(
     if select and (plan or only or seeds is not None):
         raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
     require("study", "train", "torch", "matplotlib")
-    require("study", "eval", "lm_eval")
+    require("study", "eval", "lm_eval", "scipy", "jinja2")
+    if report is not None:
+        if out is None or file is not None or plan or only or seeds is not None or select:
+            raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
+        _report(report, out)
+        return
+    if file is None or out is not None:
+        raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
     from sftkey_train.study.plan_lines import plan_lines
-    from sftkey_train.study.recommended import write_recommended
     from sftkey_train.study.selection import check_selectable
-    from sftkey_train.study.study_runner import open_study, run_study
+    from sftkey_train.study.study_runner import RECORD, open_study, run_study
 
     opened = open_study(file, only or [])
     if plan:
@@ -116,7 +132,23 @@ def study(
         check_selectable(opened.study, str(file))
     for result in run_study(opened, only or [], seeds, jobs):
         typer.echo(json.dumps(result))
-    for recommendation in write_recommended(opened) if select else ():
+    _report(opened.study.out / RECORD, opened.study.out)
+    if select:
+        _recommend(opened)
+
+
+def _report(record: Path, out: Path) -> None:
+    from sftkey_train.study.report.study_report import report_study, study_line, study_text
+
+    numbers = report_study(record, out)
+    typer.echo(study_text(numbers), err=True)
+    typer.echo(study_line(numbers, out))
+
+
+def _recommend(opened: "OpenStudy") -> None:
+    from sftkey_train.study.recommended import write_recommended
+
+    for recommendation in write_recommended(opened):
         typer.echo(recommendation.sentence, err=True)
         typer.echo(recommendation.to_json())
 

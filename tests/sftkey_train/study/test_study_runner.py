@@ -123,7 +123,10 @@ def test_two_jobs_give_the_figures_of_one(done: Path, tmp_path: Path) -> None:
     process = begin(write(tmp_path / "study.toml", tables(tmp_path / "out")), "--jobs", "2")
     said, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
-    assert len(said.splitlines()) == 6
+    *runs, report = map(json.loads, said.splitlines())
+    assert len(runs) == 6
+    assert report["found"][0] in errors
+    assert (tmp_path / "out" / "study.html").exists()
     assert figures(tmp_path / "out") == figures(done)
 
 

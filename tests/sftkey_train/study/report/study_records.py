@@ -64,7 +64,7 @@ def fake_record(
 
 def fake_run(dataset: str, seed: int, role: str, name: str, arm: FakeArm, num_items: int) -> dict[str, Any]:
     """A run's result; the same arm, seed and set draw the same."""
-    rng = np.random.default_rng([seed, *name.encode()])
+    rng = np.random.default_rng([seed, *dataset.encode(), *name.encode()])
     shift = arm.spread * rng.normal()
     accuracies = {"validation": arm.correct if arm.validation is None else arm.validation, "test": arm.correct}
     parts = {part: accuracies[part] for part in (("validation", "test") if role == "claim" else ("validation",))}

@@ -1,4 +1,4 @@
-"""The one error class for what a user can mend."""
+"""The one error class for what a user can mend, and its children where a caller must tell them apart."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,6 +10,10 @@ class SFTKeyError(Exception):
 
 class Interrupted(SFTKeyError):  # noqa: N818 - names what happened to the work
     """Something outside failed (a server, a disk, a worker): what is done is kept, the same command goes on."""
+
+
+class NothingLeft(SFTKeyError):  # noqa: N818 - names what became of the rows
+    """Every row of a build was rejected, so there is no folder."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

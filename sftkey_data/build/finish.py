@@ -14,7 +14,7 @@ from sftkey_data.build.dataset_card import dataset_card
 from sftkey_data.build.plan import Plan
 from sftkey_data.build.preview import first_example
 from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hashes_name
-from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.errors import Interrupted, NothingLeft, SFTKeyError
 from sftkey_data.prepared.manifest import (
     LEFT_OUT,
     MANIFEST,
@@ -69,7 +69,8 @@ def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -
         expected: Reasons that are no fault of the input and do not count.
 
     Raises:
-        SFTKeyError: Too many, none is left, or the rows do not add up.
+        NothingLeft: All are rejected.
+        SFTKeyError: Too many are, or the rows do not add up.
     """
     counts = manifest.counts
     if counts.rows_read != counts.written + counts.rejected + manifest.held_out:
@@ -88,7 +89,7 @@ def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -
     )
     found = f"{counts.rejected} of {counts.rows_read} rows rejected ({reasons}{example})"
     if not counts.written:  # no rate lets an empty folder through
-        raise SFTKeyError(f"{found}, so no example is left: mend the input or the options")
+        raise NothingLeft(f"{found}, so no example is left: mend the input or the options")
     raise SFTKeyError(f"{found}, at most {100 * limit:g}% allowed: mend the input or raise --max-reject-rate")
 
 

@@ -78,4 +78,5 @@ def figures(out: Path) -> dict[str, Any]:
     record["study"].pop("out")
     for run in record["runs"]:
         run.pop("seconds")
+        run.get("own", {}).pop("seconds", None)
     return record

@@ -53,6 +53,23 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "folders and options": (lambda t: t["datasets"]["sums"].update(train="a"), "found both"),
     "no threads": (lambda t: t.update(threads=0), "threads"),
     "a model's own code": (lambda t: t["model"].update(trust_remote_code=True), "trust_remote_code"),
+    "greedy samples": (lambda t: t.update(own={"temperature": 0}), "own: samples means nothing at temperature 0"),
+    "a misspelt setting of own words": (
+        lambda t: t["arms"].update(rft={"own": {"sampels": 2}}),
+        r"arms\.rft: own: unknown key 'sampels' \(did you mean 'samples'\?\)",
+    ),
+    "own words that no arm keeps": (
+        lambda t: t["arms"].update(rft={"keep": "corect"}),
+        r"arms\.rft: .*found 'corect' \(did you mean 'correct'\?\)",
+    ),
+    "own words for an arm without": (
+        lambda t: t["arms"]["sftkey"].update(keep="correct"),
+        r"arms\.sftkey: key 'keep' is for arms that train on the model's own words: own_cot, rft",
+    ),
+    "other data for own words": (
+        lambda t: t["arms"].update(rft={"data": "data/mine"}),
+        r"arms\.rft: key 'data' is what stage 1 has written, found 'data/mine'",
+    ),
     "no learning rate": (lambda t: t["stage1"].pop("lr"), "stage1: key 'lr' is missing"),
 }
 

@@ -29,7 +29,7 @@ from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.scoring.score import score_completion
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _TWICE_UP_TO = 2048  # new tokens: a short completion may take twice as long as the gold one, a long one costs enough
 
@@ -86,7 +86,7 @@ def write_and_score(
     manifest = read_manifest(data)
     items = load_prompt_items(data, manifest, limit=limit or None)
     encoded = prompt_ids(items, writer.tokenizer, manifest)
-    room = _new_tokens(writer.model, data, encoded.values(), max_new_tokens)  # type: ignore[arg-type]
+    room = max_new_tokens_for(writer.model.config, data, max(map(len, encoded.values())), max_new_tokens)
     backend = RawHFLM(writer.model, writer.tokenizer, encoded, batch_size, end_tokens(writer.tokenizer, manifest))
     requests = requests_for(items, 1, 0)
     rows: dict[str, dict[str, Any]] = {}
@@ -115,12 +115,22 @@ def write_and_score(
     )
 
 
-def _new_tokens(model: "PreTrainedModel", data: Path, prompts: Sequence[list[int]], asked: int) -> int:
-    longest = max(map(len, prompts))
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+def max_new_tokens_for(config: "PreTrainedConfig", data: Path, longest: int, asked: int) -> int:
+    """How many tokens a completion may have: those asked for, or twice the longest gold one where the context allows.
+
+    Args:
+        config: The model's.
+        data: The prepared set.
+        longest: Tokens of its longest prompt.
+        asked: 0: see above.
+
+    Raises:
+        SFTKeyError: Prompt and completion do not fit the model's context.
+    """
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context is not None and longest + asked >= context:
         raise SFTKeyError(
-            f"evaluation: max_new_tokens is {asked}, but the longest prompt of {data} has {longest} tokens "
+            f"max_new_tokens is {asked}, but the longest prompt of {data} has {longest} tokens "
             f"and the model's context is {context}"
         )
     if asked:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sftkey_data.config import validate
+from sftkey_data.datasets.completions import Options
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_train.recipe import Lora, Stage
-from sftkey_train.study.study_file import Study
+from sftkey_train.study.study_file import OwnWords, Study
 
 STAGE1 = "stage1"
 ArmStart = Literal["stage1", "model"]
@@ -20,11 +21,15 @@ KEY_WEIGHT = 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedArm:
-    """What an arm is: keys of a stage, where it starts, and adapters where it trains these."""
+    """What an arm is: keys of a stage, where it starts, and adapters where it trains these.
+
+    `keep` says which of stage 1's own completions it trains on; None: on the train set.
+    """
 
     stage: Mapping[str, Any]
     start: ArmStart = "stage1"
     lora: Mapping[str, Any] | None = None
+    keep: str | None = None
 
 
 NAMED_ARMS: Mapping[str, NamedArm] = {
@@ -52,9 +57,15 @@ NAMED_ARMS: Mapping[str, NamedArm] = {
     "anchored": NamedArm(stage={"loss_on": "answer", "anchor": 1.0}),
     "weighted_anchored": NamedArm(stage={"weights": {"tag": 1.0, "key": KEY_WEIGHT, "eos": 1.0}, "anchor": 1.0}),
     "low_weight_cot": NamedArm(stage={"weights": {"cot": 0.3, "tag": 1.0, "key": 1.0, "eos": 1.0}}),
+    # the Key's tokens by how wrong they are
+    "focal": NamedArm(stage={"loss_on": "completion", "token_loss": "focal"}),
     # arXiv 2508.05629
     "dft": NamedArm(stage={"loss_on": "completion", "token_loss": "dft"}),
     "lora_stage2": NamedArm(stage={"loss_on": "answer"}, lora={}),
+    # own CoTs that reach the gold, with the gold Key put after them
+    "own_cot": NamedArm(stage={"loss_on": "answer"}, keep="correct+slips"),
+    # rejection sampling, arXiv 2308.01825: what any other stage 2 has to beat
+    "rft": NamedArm(stage={"loss_on": "completion"}, keep="correct"),
 }
 
 SET_BY_PLAN = ("name", "init_from", "init_weights", "log_every", "best")
@@ -68,8 +79,19 @@ EXCLUSIVE = (
 )
 """Keys of which a stage has one: a table that sets one of them drops the other of the tables under it."""
 
+_OF_OWN = ("keep", "own")
+"""Keys of an arm that trains on the model's own words."""
+
 _UNDER_ALL: Mapping[str, Any] = {"loss_on": "completion", "eval_every": 0, "generate_at_end": False}
 """Generation comes after a run, for whole sets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnArm:
+    """Which completions of stage 1 an arm trains on: how they are sampled, and which of them stay."""
+
+    words: OwnWords
+    keep: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +102,7 @@ class Arm:
     stage: Stage
     start: ArmStart
     lora: Lora | None = field(default=None)
+    own: OwnArm | None = field(default=None)
 
 
 def study_arms(study: Study, where: str) -> dict[str, Arm]:
@@ -110,12 +133,30 @@ def _arm(study: Study, name: str, table: Mapping[str, Any], where: str) -> Arm:
         hint = f"{nearest(str(like), NAMED_ARMS)}; known: {', '.join(NAMED_ARMS)}; like = NAME begins with one of them"
         raise SFTKeyError(f"{where}: unknown arm {like!r}{hint}")
     named = NAMED_ARMS[like]
-    own = {key: value for key, value in table.items() if key not in ("like", "lora")}
-    _refuse_set_by_plan(own, where)
+    own = _own_arm(study, named, table, where)
+    keys = {key: value for key, value in table.items() if key not in ("like", "lora", *_OF_OWN)}
+    _refuse_set_by_plan(keys, where)
     under = [study.stage1] if named.start == "model" else [study.stage1, study.stage2]
     lora = table.get("lora", named.lora)
     adapters = study.lora if lora is None else validate(lora, Lora, where=f"{where}: lora")
-    return Arm(name=name, stage=_stage(name, [*under, named.stage, own], where), start=named.start, lora=adapters)
+    stage = _stage(name, [*under, named.stage, keys], where)
+    if own is not None and stage.data is not None:
+        raise SFTKeyError(f"{where}: key 'data' is what stage 1 has written, found {str(stage.data)!r}")
+    return Arm(name=name, stage=stage, start=named.start, lora=adapters, own=own)
+
+
+def _own_arm(study: Study, named: NamedArm, table: Mapping[str, Any], where: str) -> OwnArm | None:
+    if named.keep is None:
+        if given := [key for key in _OF_OWN if key in table]:
+            known = ", ".join(name for name, arm in NAMED_ARMS.items() if arm.keep is not None)
+            raise SFTKeyError(f"{where}: key {given[0]!r} is for arms that train on the model's own words: {known}")
+        return None
+    keep = str(table.get("keep", named.keep))
+    validate({"keep": keep}, Options, where=where)
+    changed = table.get("own", {})
+    if not isinstance(changed, Mapping):
+        raise SFTKeyError(f"{where}: own: expected a table, found {changed!r}")
+    return OwnArm(words=validate({**study.own.model_dump(), **changed}, OwnWords, where=f"{where}: own"), keep=keep)
 
 
 def _stage(name: str, tables: Sequence[Mapping[str, Any]], where: str) -> Stage:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,36 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.run import run_recipe
 from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
 from sftkey_train.study.named_arms import STAGE1
+from sftkey_train.study.own_words import make_own_examples
 from sftkey_train.study.run_cost import logged_cost
 from sftkey_train.study.study_file import EvaluationTable, Part
 from sftkey_train.study.study_plan import PlannedRun
 
-RESULT = "result.json"
+RESULT, MISSING = "result.json", "missing.json"
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A run that has nothing to train on, and why."""
+
+    dataset: str
+    seed: int
+    role: str
+    arm: str
+    key: str
+    why: str
+
+
+def read_missing(run: PlannedRun) -> Missing | None:
+    """Why a run will have no result; None where it has one, or may come to one."""
+    path = run.folder / MISSING
+    try:
+        return Missing(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        raise SFTKeyError(f"{path} is not as it was written; delete {run.folder} to run it again") from None
 
 
 def read_result(run: PlannedRun) -> Result | None:
@@ -48,8 +72,10 @@ def read_result(run: PlannedRun) -> Result | None:
     return result
 
 
-def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool) -> Result:
+def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool) -> Result | Missing:
     """Take a run to its end and give its result; the file appears last, so that a killed run goes on.
+
+    A run on the model's own words of which none is left has no result, but says why.
 
     Args:
         run: Which; the run that it starts from is finished.
@@ -62,7 +88,14 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     if (result := read_result(run)) is not None:
         return result
     make_folder(run.folder)
-    started = time.perf_counter()
+    started, own = time.perf_counter(), {}
+    if run.own is not None:
+        examples = make_own_examples(run, run.own)
+        if isinstance(examples, str):
+            missing = Missing(run.dataset.name, run.seed, run.role, run.arm.name, run.key, examples)
+            write_json(run.folder / MISSING, asdict(missing))
+            return missing
+        own = {"own": examples}
     log = MetricsLog(run.recipe.out / METRICS)
     in_one_go = not log.path.exists()
     for _ in run_recipe(run.recipe):
@@ -71,7 +104,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
     rows = log.rows()
     wall = time.perf_counter() - started
     seconds = _seconds(rows, scores, wall if in_one_go else None)
-    result = _facts(run) | asdict(logged_cost(rows)) | {"heldout": _heldout(rows), "seconds": seconds}
+    result = _facts(run) | own | asdict(logged_cost(rows)) | {"heldout": _heldout(rows), "seconds": seconds}
     result["scores"] = {
         part: {**found.counts, "new_tokens": found.num_tokens, "completions": _file(part), "sha256": found.sha256}
         for part, found in scores.items()

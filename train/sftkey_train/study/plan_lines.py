@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
-from sftkey_train.study.one_run import read_result
+from sftkey_train.study.one_run import read_missing, read_result
+from sftkey_train.study.own_words import read_sampled
 from sftkey_train.study.run_cost import RunCost, estimated_cost
 from sftkey_train.study.study_file import chosen_seeds
-from sftkey_train.study.study_plan import RUNS, PlannedRun, narrowed, plan_runs
+from sftkey_train.study.study_plan import RUNS, PlannedRun, PlannedSampling, narrowed, plan_runs, samplings
 from sftkey_train.study.study_runner import OpenStudy
 from sftkey_train.study.study_sets import SETS, make_sets
 
@@ -35,19 +36,29 @@ def plan_lines(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = 
     done = {run.folder for run in runs if read_result(run) is not None}
     yield f"study {study.name}, out {study.out}"
     yield _ROW.format("dataset", "seed", "role", "arm", "state", "steps", "tokens", "supervised", "FLOPs")
+    sampled = {one.folder for one in samplings(runs) if read_sampled(one) is not None}
+    shown: set[Path] = set()
     for run in runs:
+        if run.own is not None and run.own.sampling.folder not in shown:
+            yield _sampling_row(run.own.sampling, sampled)
+            shown.add(run.own.sampling.folder)
         cost, state = costs[run.folder], _state(run, done)
         figures = (f"{cost.steps:,}", f"{cost.tokens:,}", f"{cost.supervised_tokens:,}", f"{cost.flops:.2e}")
         yield _ROW.format(run.dataset.name, run.seed, run.role, run.arm.name, state, *figures)
     states = Counter(_state(run, done) for run in runs)
-    rest = [costs[run.folder] for run in runs if run.folder not in done]
+    left = [run for run in runs if _state(run, done) in ("begun", "to do")]
+    rest = [costs[run.folder] for run in left]
     yield (
-        f"{len(runs)} runs: {states['done']} done, {states['begun']} begun, {states['to do']} to do; "
+        f"{len(runs)} runs: {states['done']} done, {states['begun']} begun, {states['to do']} to do"
+        f"{f', {missing} without an example to train on' if (missing := states['missing']) else ''}; "
         f"to train: {sum(c.steps for c in rest):,} steps, {sum(c.tokens for c in rest):,} tokens, "
         f"{sum(c.supervised_tokens for c in rest):,} supervised, {sum(c.flops for c in rest):.2e} FLOPs"
     )
-    items = sum(_num_scored(opened, run) for run in runs if run.folder not in done)
+    items = sum(_num_scored(opened, run) for run in left)
     yield f"to generate: {items:,} completions"
+    if unsampled := [one for one in samplings(runs) if one.folder not in sampled]:
+        num = sum(_num_sampled(one) for one in unsampled)
+        yield f"to sample: {num:,} completions; what trains on them is estimated as if they were the gold ones"
     if others := _others(opened, runs if not only and seeds is None else None):
         yield f"runs of other settings that lie beside these, left as they are: {others}"
 
@@ -55,7 +66,22 @@ def plan_lines(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = 
 def _state(run: PlannedRun, done: set[Path]) -> str:
     if run.folder in done:
         return "done"
+    if read_missing(run) is not None:
+        return "missing"
     return "begun" if run.folder.exists() else "to do"
+
+
+def _sampling_row(sampling: PlannedSampling, done: set[Path]) -> str:
+    run, begun = sampling.stage1, sampling.folder.exists()
+    state = "done" if sampling.folder in done else "begun" if begun else "to do"
+    return (
+        _ROW.format(run.dataset.name, run.seed, run.role, "(own words)", state, "-", "-", "-", "-")
+        + f" {_num_sampled(sampling):,} completions"
+    )
+
+
+def _num_sampled(sampling: PlannedSampling) -> int:
+    return sampling.num_items * sampling.words.samples
 
 
 def _costs(opened: OpenStudy, runs: Sequence[PlannedRun]) -> dict[Path, RunCost]:
@@ -82,5 +108,5 @@ def _others(opened: OpenStudy, runs: Sequence[PlannedRun] | None) -> int:
     """How many folders of runs are not of the plan; 0 where only a part of it is asked for."""
     if runs is None:
         return 0
-    mine = {run.folder for run in runs}
+    mine = {run.folder for run in runs} | {one.folder for one in samplings(runs)}
     return sum(folder not in mine for folder in (opened.study.out / RUNS).glob("*/seed-*/*"))

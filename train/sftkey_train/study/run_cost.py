@@ -11,14 +11,15 @@ from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import check_targets, step_batches
 from sftkey_train.loss.schedule import num_stage_examples
-from sftkey_train.measure.flops import flop_count
+from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.memory_estimate import skeleton
 from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.model.model import check_fit, model_config
 from sftkey_train.recipe import ModelSource, Recipe
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _SAMPLED = 4  # steps, spread over the stage
 
@@ -67,6 +68,19 @@ def estimated_cost(recipe: Recipe, source: ModelSource, data: TrainingSet) -> Ru
         supervised_tokens=round(share * supervised),
         flops=share * flops,
     )
+
+
+def written_flops(config: "PreTrainedConfig", lengths: "torch.Tensor", num_written: int) -> float:
+    """Operations of a model that writes completions with a cache; what has ended or is padding costs nothing here.
+
+    Args:
+        config: The model's.
+        lengths: Tokens of each prompt with its completion.
+        num_written: Tokens of all completions.
+    """
+    with FakeTensorMode() as mode:
+        model: PreTrainedModel = skeleton(config, mode, None)
+    return float(step_work(lengths, num_written).at(flop_count(model).reading))
 
 
 def logged_cost(rows: Iterable[MetricsRow]) -> RunCost:

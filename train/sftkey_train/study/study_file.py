@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sftkey_data.config import read_toml
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_train.recipe import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable
+from sftkey_train.recipe import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable, Weight
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 Part = Literal["train", "validation", "test"]
@@ -77,6 +77,24 @@ class EvaluationTable(RecipeTable):
     test_examples: AtLeastZero = Field(0, description="the first so many; 0: all")
 
 
+class OwnWords(RecipeTable):
+    """What stage 1 writes for the train set, for the arms that train on the model's own words."""
+
+    items: AtLeastZero = Field(0, description="the first so many of the train set; 0: all")
+    samples: AtLeastOne = Field(4, description="completions of an item, each with a seed of its own")
+    temperature: Weight = Field(0.7, description="0: greedy, one completion an item")
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: AtLeastZero = Field(0, description="0: twice the longest gold completion")
+    per_item: AtLeastZero = Field(0, description="distinct CoTs of an item that are kept at most; 0: all")
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.temperature == 0 and (self.samples > 1 or self.top_p < 1):
+            name = "samples" if self.samples > 1 else "top_p"
+            raise ValueError(f"{name} means nothing at temperature 0, which is greedy; expected a temperature above 0")
+        return self
+
+
 class Study(RecipeTable):
     """A whole study. Paths are relative to the directory the command runs in; the rest of a recipe is set by the plan.
 
@@ -101,6 +119,7 @@ class Study(RecipeTable):
     )
     datasets: Annotated[dict[Name, StudySet], Field(min_length=1)]
     evaluation: EvaluationTable = EvaluationTable.model_validate({})
+    own: OwnWords = OwnWords.model_validate({})
 
     @model_validator(mode="after")
     def _generates_by_itself(self) -> Self:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,46 @@ import numpy as np
 
 import sftkey_data
 from sftkey_eval.generation.model_files import find_model
-from sftkey_train.recipe import ModelSource, Recipe
+from sftkey_train.loss.schedule import num_stage_examples
+from sftkey_train.recipe import ModelSource, Recipe, Stage
 from sftkey_train.study.named_arms import STAGE1, Arm
-from sftkey_train.study.study_file import Part, Study
+from sftkey_train.study.study_file import OwnWords, Part, Study
 from sftkey_train.study.study_sets import StudyData
 
-RUNS, TRAINING = "runs", "training"
+RUNS, TRAINING, OWN = "runs", "training", "own"
 Role = Literal["claim", "tuning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSampling:
+    """What a stage 1 is to write for its train set, once for all arms that train on it; `key` is as a run's."""
+
+    stage1: "PlannedRun"
+    words: OwnWords
+    batch_size: int
+    seed: int  # of the sampling
+    key: str
+    folder: Path
+
+    @property
+    def num_items(self) -> int:
+        """How many examples it writes for."""
+        there = self.stage1.dataset.num_examples["train"]
+        return min(there, self.words.items or there)
+
+    @property
+    def label(self) -> str:
+        """What it is called at the terminal."""
+        return f"{self.stage1.dataset.name} seed {self.stage1.seed} own words"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnExamples:
+    """Which of the sampled completions a run trains on; its data folder is made of them."""
+
+    sampling: PlannedSampling
+    keep: str
+    per_item: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +71,7 @@ class PlannedRun:
     parent: "PlannedRun | None"  # whose last weights it starts from
     recipe: Recipe
     scored: tuple[Part, ...]  # the parts that it generates for
+    own: OwnExamples | None = None  # what it trains on instead of the train set
 
     @property
     def final(self) -> Path:
@@ -78,14 +113,26 @@ def narrowed(runs: Sequence[PlannedRun], only: Sequence[str], seeds: Sequence[in
     return [run for run in runs if run.folder in needed]
 
 
+def samplings(runs: Sequence[PlannedRun]) -> list[PlannedSampling]:
+    """What is sampled for some runs, each once."""
+    needed = {run.own.sampling.folder: run.own.sampling for run in runs if run.own is not None}
+    return list(needed.values())
+
+
 def _planned(
     study: Study, data: StudyData, seed: int, arm: Arm, parent: PlannedRun | None, model: str | None
 ) -> PlannedRun:
     role: Role = "claim" if seed in study.seeds.claim else "tuning"
     scored: tuple[Part, ...] = ("validation", "test") if role == "claim" else ("validation",)
+    seed_folder = study.out / RUNS / data.name / f"seed-{seed}"
+    own = None
+    if arm.own is not None and parent is not None:
+        sampling = _sampling(parent, arm.own.words, study.evaluation.batch_size, seed_folder)
+        own = OwnExamples(sampling=sampling, keep=arm.own.keep, per_item=arm.own.words.per_item)
     recipe = _recipe(study, data, seed, arm, parent)
-    key = _key(study, data, recipe, parent.key if parent is not None else model, scored)
-    folder = study.out / RUNS / data.name / f"seed-{seed}" / f"{arm.name}-{key[:10]}"
+    key = _key(study, data, recipe, parent.key if parent is not None else model, scored, own)
+    folder = seed_folder / f"{arm.name}-{key[:10]}"
+    changed: dict[str, Any] = {"out": folder / TRAINING} | ({"data": folder / OWN} if own is not None else {})
     return PlannedRun(
         dataset=data,
         seed=seed,
@@ -94,9 +141,28 @@ def _planned(
         key=key,
         folder=folder,
         parent=parent,
-        recipe=recipe.model_copy(update={"out": folder / TRAINING}),
+        recipe=recipe.model_copy(update=changed),
         scored=scored,
+        own=own,
     )
+
+
+def _sampling(stage1: PlannedRun, words: OwnWords, batch_size: int, folder: Path) -> PlannedSampling:
+    seed = int(np.random.SeedSequence([stage1.seed, 2]).generate_state(1)[0])
+    settings = words.model_dump(exclude={"per_item"}) | {"batch_size": batch_size, "seed": seed}
+    facts = {"version": sftkey_data.__version__, "stage1": stage1.key, "settings": settings}
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return PlannedSampling(
+        stage1=stage1, words=words, batch_size=batch_size, seed=seed, key=key, folder=folder / f"sampled-{key[:10]}"
+    )
+
+
+def _stage_of(arm: Arm, data: StudyData) -> Stage:
+    """With the steps of the arms beside it: its epochs are those of the train set, not of its own examples."""
+    if arm.own is None or arm.stage.epochs is None:
+        return arm.stage
+    num_steps = math.ceil(num_stage_examples(arm.stage, data.num_examples["train"]) / arm.stage.batch_size)
+    return arm.stage.model_copy(update={"epochs": None, "steps": num_steps})
 
 
 def _recipe(study: Study, data: StudyData, seed: int, arm: Arm, parent: PlannedRun | None) -> Recipe:
@@ -119,7 +185,7 @@ def _recipe(study: Study, data: StudyData, seed: int, arm: Arm, parent: PlannedR
             "gradient_checkpointing": study.gradient_checkpointing,
             "model": model,
             "lora": arm.lora,
-            "stage": (arm.stage,),
+            "stage": (_stage_of(arm, data),),
         }
     )
 
@@ -127,7 +193,14 @@ def _recipe(study: Study, data: StudyData, seed: int, arm: Arm, parent: PlannedR
 _WITHOUT_EFFECT = ("name", "out", "data", "heldout")  # of a recipe; the data are in the key by their content
 
 
-def _key(study: Study, data: StudyData, recipe: Recipe, start: str | None, scored: tuple[Part, ...]) -> str:
+def _key(
+    study: Study,
+    data: StudyData,
+    recipe: Recipe,
+    start: str | None,
+    scored: tuple[Part, ...],
+    own: OwnExamples | None,
+) -> str:
     settings: dict[str, Any] = {k: v for k, v in recipe.resolved().items() if k not in _WITHOUT_EFFECT}
     settings["stage"] = [{k: v for k, v in stage.items() if k != "name"} for stage in settings["stage"]]
     settings["model"] = {**settings["model"], "path": None}  # by what it holds: `start`
@@ -139,4 +212,6 @@ def _key(study: Study, data: StudyData, recipe: Recipe, start: str | None, score
         "scored": scored,
         "evaluation": study.evaluation.model_dump(),
     }
+    if own is not None:
+        facts["own"] = {"sampling": own.sampling.key, "keep": own.keep, "per_item": own.per_item}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

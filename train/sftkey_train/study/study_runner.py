@@ -4,9 +4,9 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sftkey_data.console import progress, say
@@ -14,14 +14,17 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.process_pool import run_processes
 from sftkey_data.storage.appearing import make_folder, write_json
 from sftkey_train.study.named_arms import Arm, study_arms
-from sftkey_train.study.one_run import Result, finish_run, read_result
+from sftkey_train.study.one_run import Missing, Result, finish_run, read_missing, read_result
+from sftkey_train.study.own_words import finish_sampling, read_sampled
 from sftkey_train.study.study_file import EvaluationTable, Study, check_known, chosen_seeds, load_study
-from sftkey_train.study.study_plan import PlannedRun, narrowed, plan_runs
+from sftkey_train.study.study_plan import PlannedRun, PlannedSampling, narrowed, plan_runs, samplings
 from sftkey_train.study.study_sets import SETS, check_sets, make_sets
 
 MARKER, RECORD, LOCK = ".sftkey-study", "study.json", ".lock"
 _GOES_ON = "the same command goes on from what is finished; fewer --jobs need less memory"
 _POLL_SECONDS = 0.2
+Node = PlannedRun | PlannedSampling
+Outcomes = dict[Path, Result | Missing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,67 +69,97 @@ def run_study(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = N
         runs = plan_runs(study, opened.arms, make_sets(study, study.out / SETS))
         # First every stage 1, then what starts from them: processes wait for one another least.
         wanted = sorted(narrowed(runs, only, chosen), key=lambda run: run.parent is not None)
-        results = {run.folder: result for run in runs if (result := read_result(run)) is not None}
-        _write_record(study, runs, results)
-        yield from [results[run.folder] for run in wanted if run.folder in results]
-        todo = [run for run in wanted if run.folder not in results]
+        there = ((run.folder, read_result(run) or read_missing(run)) for run in runs)
+        outcomes: Outcomes = {folder: outcome for folder, outcome in there if outcome is not None}
+        _write_record(study, runs, outcomes)
+        yield from _told(outcomes[run.folder] for run in wanted if run.folder in outcomes)
+        todo = [run for run in wanted if run.folder not in outcomes]
         with closing(_finished(study, todo, jobs)) as finished:
-            for run, result in zip(todo, finished, strict=True):
-                results[run.folder] = result
-                _write_record(study, runs, results)
-                yield result
+            for run, outcome in zip(todo, finished, strict=True):
+                outcomes[run.folder] = outcome
+                _write_record(study, runs, outcomes)
+                yield from _told([outcome])
 
 
-def _finished(study: Study, runs: Sequence[PlannedRun], jobs: int) -> Generator[Result, None, None]:
+def _told(outcomes: Iterable[Result | Missing]) -> Iterator[Result]:
+    """The results; of what is missing, one line at the terminal."""
+    for outcome in outcomes:
+        if isinstance(outcome, Missing):
+            say(f"{outcome.dataset} seed {outcome.seed} {outcome.arm}: not trained: {outcome.why}")
+        else:
+            yield outcome
+
+
+def _finished(study: Study, runs: Sequence[PlannedRun], jobs: int) -> Generator[Result | Missing, None, None]:
+    """What becomes of each run, in order; what has to be sampled comes between stage 1 and what starts from it."""
     job = _Job(study.evaluation, study.keep_models)
+    sampled = [one for one in samplings(runs) if read_sampled(one) is None]
+    first = [run for run in runs if run.parent is None]
+    nodes: list[Node] = [*first, *sampled, *(run for run in runs if run.parent is not None)]
     if jobs == 1:
-        for run in runs:
-            yield job(run)
-            say(f"{run.label}: finished")
+        for node in nodes:
+            if (outcome := job(node)) is not None:
+                yield outcome
+            if not isinstance(outcome, Missing):
+                say(f"{node.label}: finished")
         return
     # spawn: torch's threads do not survive a fork
-    processes = run_processes(_Aside(job), runs, jobs, start="spawn", hint=_GOES_ON)
-    with progress("runs", len(runs)) as bar, closing(processes) as results:
-        for result in results:
+    processes = run_processes(_Aside(job), nodes, jobs, start="spawn", hint=_GOES_ON)
+    with progress("runs", len(nodes)) as bar, closing(processes) as outcomes:
+        for outcome in outcomes:
             bar.advance(bar.task_ids[0])
-            yield result
+            if outcome is not None:
+                yield outcome
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What becomes of a run."""
+    """What becomes of a run; of a sampling there is no result, only what the runs behind it read."""
 
     evaluation: EvaluationTable
     keep_models: bool
 
-    def __call__(self, run: PlannedRun) -> Result:
-        return finish_run(run, self.evaluation, keep_model=self.keep_models)
+    def __call__(self, node: Node) -> Result | Missing | None:
+        if isinstance(node, PlannedSampling):
+            finish_sampling(node)
+            return None
+        return finish_run(node, self.evaluation, keep_model=self.keep_models)
 
 
 @dataclass(frozen=True, slots=True)
 class _Aside:
     """The same in a process among others, whose lines and bars would cross at the terminal.
 
-    Runs are handed out in order, so the stage 1 that one waits for is finished already or in work beside it.
+    They are handed out in order, so what one waits for is finished already or in work beside it.
     """
 
     job: _Job
 
-    def __call__(self, run: PlannedRun) -> Result:
-        while run.parent is not None and read_result(run.parent) is None:
+    def __call__(self, node: Node) -> Result | Missing | None:
+        while not _can_begin(node):
             time.sleep(_POLL_SECONDS)
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            return self.job(run)
+            return self.job(node)
 
 
-def _write_record(study: Study, runs: Sequence[PlannedRun], results: Mapping[Path, Result]) -> None:
-    """All results that are there, in the order of the plan, and how many runs there are to be."""
-    there = [results[run.folder] for run in runs if run.folder in results]
+def _can_begin(node: Node) -> bool:
+    if isinstance(node, PlannedSampling):
+        return read_result(node.stage1) is not None
+    if node.own is not None:
+        return read_sampled(node.own.sampling) is not None
+    return node.parent is None or read_result(node.parent) is not None
+
+
+def _write_record(study: Study, runs: Sequence[PlannedRun], outcomes: Outcomes) -> None:
+    """All results that are there, in the order of the plan, how many runs there are to be, and which cannot be."""
+    there = [outcomes[run.folder] for run in runs if run.folder in outcomes]
+    results = [outcome for outcome in there if not isinstance(outcome, Missing)]
     record = {
         "study": study.model_dump(mode="json"),
         "num_runs": len(runs),
-        "num_finished": len(there),
-        "runs": there,
+        "num_finished": len(results),
+        "runs": results,
+        "missing": [asdict(outcome) for outcome in there if isinstance(outcome, Missing)],
     }
     write_json(study.out / RECORD, record)
 

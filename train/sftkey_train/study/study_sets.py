@@ -97,7 +97,7 @@ def _build(options: Mapping[str, Any], split: str, template: str, out: Path, tok
 
 def _data(name: str, folders: Mapping[Part, Path]) -> StudyData:
     manifests = {part: read_manifest(folder) for part, folder in folders.items()}
-    digests = {part: _content_digest(manifests[part], f"{name}: {part} {folders[part]}") for part in folders}
+    digests = {part: content_digest(manifests[part], f"datasets.{name}: {part} {folders[part]}") for part in folders}
     for part in PARTS[1:]:
         for other in PARTS[: PARTS.index(part)]:
             if digests[part] == digests[other]:
@@ -105,9 +105,14 @@ def _data(name: str, folders: Mapping[Part, Path]) -> StudyData:
     return StudyData(name, folders, digests, {part: found.counts.written for part, found in manifests.items()})
 
 
-def _content_digest(manifest: Manifest, where: str) -> str:
+def content_digest(manifest: Manifest, where: str) -> str:
+    """A hash over the examples of a prepared folder and what their ids mean, wherever it lies.
+
+    Raises:
+        SFTKeyError: It holds no tokens.
+    """
     if manifest.tokenizer is None:
-        raise SFTKeyError(f"datasets.{where} holds no tokens, expected a build with --tokenizer")
+        raise SFTKeyError(f"{where} holds no tokens, expected a build with --tokenizer")
     facts = {
         "shards": [shard.sha256 for shard in manifest.shards],
         "tokenizer": manifest.tokenizer.fingerprint,

@@ -10,7 +10,7 @@ from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.generation.generate import GenerateResult, generate
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.run_options import RunOptions
-from sftkey_eval.scoring.headroom import Headroom
+from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.second_grader import check_second_grader
@@ -26,7 +26,7 @@ class RunResult:
     generated: GenerateResult
     report: Report
     out: Path
-    headroom: Headroom
+    headroom: MendableErrors
     exposure: Exposure | None = None
     notices: tuple[str, ...] = ()
 

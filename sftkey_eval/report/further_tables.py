@@ -29,7 +29,7 @@ def levels_table(numbers: RunNumbers) -> Table:
     )
 
 
-def headroom_table(numbers: RunNumbers) -> Table:
+def mendable_table(numbers: RunNumbers) -> Table:
     """The errors that a stage 2 on the answer can mend."""
     found = {label: summary.headroom for label, summary in numbers.summaries.items()}
     return Table(

@@ -11,7 +11,7 @@ UNTOLD = ("undecided", "no_answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Headroom:
+class MendableErrors:
     """Counts over the items of a run: how many there are, of these the errors, and what is known of them."""
 
     n: int
@@ -20,7 +20,7 @@ class Headroom:
     untold: int
 
     @classmethod
-    def of(cls, error_classes: Mapping[str, int]) -> "Headroom":
+    def of(cls, error_classes: Mapping[str, int]) -> "MendableErrors":
         """Of the number of items in each error class; a class that is not named has none."""
         n = sum(error_classes.values())
         mendable, untold = (sum(error_classes.get(name, 0) for name in names) for names in (MENDABLE, UNTOLD))

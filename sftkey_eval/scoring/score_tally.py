@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
-from sftkey_eval.scoring.headroom import Headroom
+from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.scoring.second_grader import disagreement
 from sftkey_eval.scoring.template_survey import LOOKED_AT
 
@@ -65,9 +65,9 @@ class ScoreTally:
         return json.dumps(summary)
 
     @property
-    def headroom(self) -> Headroom:
+    def headroom(self) -> MendableErrors:
         """What of the errors a stage 2 on the answer can mend."""
-        return Headroom.of(self.error_classes)
+        return MendableErrors.of(self.error_classes)
 
     def notices(self) -> list[str]:
         """What a reader of the numbers should know first, a line each: a template that reads little, rows unscored."""

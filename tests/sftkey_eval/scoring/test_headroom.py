@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from eval_samples import AFTER, RIGHT, SLIP, WRONG, call, completion, write_run
 
-from sftkey_eval.scoring.headroom import Headroom
+from sftkey_eval.scoring.headroom import MendableErrors
 
 LINES = {
     "slips and format": (
@@ -31,11 +31,11 @@ LINES = {
 @pytest.mark.parametrize("case", LINES)
 def test_the_headroom_is_what_lies_behind_the_cot(case: str) -> None:
     classes, said = LINES[case]
-    assert Headroom.of(classes).line() == f"{said}; see docs/choosing.md"
+    assert MendableErrors.of(classes).line() == f"{said}; see docs/choosing.md"
 
 
 def test_an_unscored_item_is_an_error_that_nothing_mends() -> None:
-    assert Headroom.of({"correct": 1, "unscored": 1}) == Headroom(n=2, errors=1, mendable=0, untold=0)
+    assert MendableErrors.of({"correct": 1, "unscored": 1}) == MendableErrors(n=2, errors=1, mendable=0, untold=0)
 
 
 def test_score_and_the_report_of_one_run_say_it_and_the_report_of_two_has_a_table(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """recommended.toml: a whole recipe of the chosen arm, what it says of the choice, and what `--select` refuses."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_the_file_says_what_was_compared_and_what_to_expect(study: dict[str, Any
     study["arms"]["sftkey"] = {}
     arms = {"key100": FakeArm(correct=0.6), "sftkey": FakeArm(correct=0.2)}
     (found,) = recommended(tmp_path, study, arms)
-    assert found.sentence.startswith("on sums, train stage 1 and then `key100`: expect +2")
+    assert re.match(r"on sums, train stage 1 and then `key100`: expect \+\d+\.\d points ", found.sentence)
     assert "points (95 % +" in found.sentence
     assert found.sentence.endswith("of accuracy over the same amount of plain training (test, 3 seeds)")
     said = found.path.read_text().split("\n\n")[0].splitlines()
@@ -110,6 +111,16 @@ def test_adapters_on_a_full_stage_1_start_from_that_of_the_study(study: dict[str
     assert recipe.model.path is not None
     assert Path(recipe.model.path).parts[-3:] == ("training", "stage1", "final")
     assert "# This trains stage 2 from the study's own stage 1 of seed 0" in found.path.read_text()
+
+
+def test_own_words_are_those_of_the_stage_1_that_the_study_trained(study: dict[str, Any], tmp_path: Path) -> None:
+    study["arms"] = {"continued": {}, "rft": {}}
+    (found,) = recommended(tmp_path, study, {"rft": FakeArm(correct=0.6)})
+    recipe = loaded(found)
+    assert [stage.name for stage in recipe.stages] == ["rft"]
+    assert recipe.model.path is not None
+    assert Path(recipe.model.path).parts[-3:] == ("training", "stage1", "final")
+    assert recipe.data.parts[-3:-2] + recipe.data.parts[-1:] == ("seed-0", "own")
 
 
 def test_another_length_is_said(study: dict[str, Any], tmp_path: Path) -> None:

@@ -53,6 +53,9 @@ class Options(BaseModel, extra="forbid", frozen=True):
     cot_ratio: float = Field(
         0, ge=0, description="pad the CoT with true checks until it has this many characters per character of the Key"
     )
+    noise: int = Field(
+        0, ge=0, description="random digits in the first line of the CoT, which nothing predicts and nothing needs"
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -196,15 +199,22 @@ def _row(
         answer = _LETTERS[shown.index(str(value))]
     stated = slice(-1 if options.regime == "step" else None)
     sentences = [sentence.format_map(slots) for sentence in problem.solution[stated]]
+    lines = _padded(sentences, steps[stated], problem.kind, len(answer) * options.cot_ratio)
     return {
         "question": problem.question.format_map(slots),
-        "solution": "\n".join(_padded(sentences, steps[stated], problem.kind, len(answer) * options.cot_ratio)),
+        "solution": "\n".join([*_noise(problem, numbers, options), *lines]),
         "answer": answer,
         "options": shown,
         "value": value,
         "problem": problem.name,
         "regime": options.regime,
     }
+
+
+def _noise(problem: Problem, numbers: tuple[int, ...], options: Options) -> list[str]:
+    """A line of digits with random numbers of their own, so that the rest of the row is what it is without."""
+    rng = random.Random(f"noise/{options.seed}/{problem.name}/{numbers}")
+    return ["".join(rng.choices("0123456789", k=options.noise))] if options.noise else []
 
 
 def _choices(value: int, options: Options, rng: random.Random) -> list[str]:

@@ -15,9 +15,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import load_causal_model, own_end_tokens
+from sftkey_eval.generation.decoding import SeededSampling, can_shrink, decode
 from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.generation.sampling import Sampling
-from sftkey_eval.generation.seeded_sampling import SeededSampling
 
 
 def load_generator(name: str, *, device: str | None = None, dtype: str = "auto") -> PreTrainedModel:
@@ -78,8 +78,9 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
         super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size)
         self.prompt_ids = prompt_ids
         self.eos_token_ids = [*dict.fromkeys([*ends, *own_end_tokens(model)])]
-        self._generated: list[list[int]] = []
+        self.generated: list[list[int]] = []
         self._sampler: SeededSampling | None = None
+        self._shrinks = can_shrink(model)
         # A model's own generation_config may hold a repetition penalty or top_k: nothing but ours may shape the text.
         model.generation_config = GenerationConfig(
             eos_token_id=self.eos_token_ids, pad_token_id=self.tokenizer.pad_token_id
@@ -115,11 +116,11 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
             for prompt in prompts
         ]
         texts = self.generate_until(instances, disable_tqdm=True)
-        if texts != [self.tok_decode(ids) for ids in self._generated]:
+        if texts != [self.tok_decode(ids) for ids in self.generated]:
             raise RuntimeError("lm-eval returned other completions than were generated, or in another order")
         return [
             self._result(prompt, ids, sampling.max_new_tokens)
-            for prompt, ids in zip(prompts, self._generated, strict=True)
+            for prompt, ids in zip(prompts, self.generated, strict=True)
         ]
 
     def batch_order(self, prompt: str) -> tuple[int, str]:
@@ -147,11 +148,26 @@ class RawHFLM(HFLM):  # type: ignore[misc]  # lm_eval has no type information
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         del stop  # EOS by its id ends a completion, no text does
+        width = context.shape[1]
+        if self._shrinks:
+            self.generated = decode(
+                self.model,
+                context,
+                kwargs["attention_mask"],
+                ends=self.eos_token_ids,
+                max_new_tokens=max_length - width,
+                sampler=self._sampler,
+            )
+            return torch.cat([context, self._padded(self.generated).to(context)], dim=1)
         if self._sampler is not None:
             kwargs["logits_processor"] = [self._sampler]
         output: torch.Tensor = super()._model_generate(context, max_length, stop=[], **kwargs)
-        self._generated = output[:, context.shape[1] :].tolist()
+        self.generated = output[:, width:].tolist()
         return output
+
+    def _padded(self, rows: list[list[int]]) -> torch.Tensor:
+        longest = max(map(len, rows))
+        return torch.tensor([row + [self.tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
 
     def _result(self, prompt: str, ids: list[int], max_new_tokens: int) -> Generated:
         written = self._before_eos(ids)

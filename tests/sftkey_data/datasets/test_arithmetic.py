@@ -300,6 +300,17 @@ def test_cot_ratio_is_reached_and_moves_the_measured_ratio(regime: Any, kind: An
     assert max(measured[-1]) < 480 + 160  # two lines at most beyond what was asked, for Keys of one character
 
 
+@pytest.mark.parametrize("regime", REGIMES)
+def test_noise_is_a_line_of_digits_before_a_cot_that_is_otherwise_the_same(regime: Any) -> None:
+    plain, noisy = build(num=200, regime=regime), build(num=200, regime=regime, noise=12)
+    first = [row["solution"].partition("\n")[0] for row in noisy]
+    assert all(re.fullmatch(r"\d{12}", line) for line in first)
+    assert [{**row, "solution": row["solution"].partition("\n")[2]} for row in noisy] == plain
+    digits = Counter("".join(first))
+    assert len(set(first)) == 200
+    assert all(170 < digits[digit] < 310 for digit in "0123456789")  # 240 each expected, four deviations either way
+
+
 def test_fewer_examples_are_a_prefix_of_more() -> None:
     assert build(num=200, regime="choice")[:50] == build(num=50, regime="choice")
 

@@ -15,11 +15,11 @@ import torch
 from scipy.stats import chisquare
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.decoding import SeededSampling
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.sample_requests import sample_seed
 from sftkey_eval.generation.sampling import Sampling
-from sftkey_eval.generation.seeded_sampling import SeededSampling
 from sftkey_eval.records.journal import partial_path
 from sftkey_eval.scoring.score import score_file
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from study_records import FakeArm, fake_record, scores, written
 
+from sftkey_train.study.report.study_charts import setting_panels
 from sftkey_train.study.report.study_numbers import DatasetNumbers, study_numbers
 from sftkey_train.study.report.study_results import read_results
 
@@ -93,7 +94,9 @@ def test_steps_to_reach_are_a_median_over_the_seeds_and_count_those_that_got_the
     assert curve.seeds[1] == ((0, 0.5), (50, 0.5), (100, 0.5))
 
 
-def test_arms_of_one_kind_that_differ_in_learning_rate_or_steps_are_settings_on_validation(tmp_path: Path) -> None:
+def test_every_arm_stands_on_validation_and_kinds_of_several_settings_are_known(
+    tmp_path: Path,
+) -> None:
     arms = {
         "stage1": STAGE1,
         "continued": CONTINUED,
@@ -103,17 +106,44 @@ def test_arms_of_one_kind_that_differ_in_learning_rate_or_steps_are_settings_on_
         "sftkey": FakeArm(correct=0.4),
     }
     found = numbers(tmp_path, fake_record(arms, tuning=[7]))
-    assert [(s.name, s.lr, s.steps, s.purpose) for s in found.settings] == [
-        ("slow", 1e-4, 100, "tuning"),
-        ("long", 1e-4, 400, "tuning"),
-        ("weighted", 1e-3, 100, "tuning"),
+    assert [(arm.name, arm.lr, arm.steps) for arm in found.validation] == [
+        ("stage1", 1e-3, 100),
+        ("continued", 1e-3, 100),
+        ("weighted", 1e-3, 100),
+        ("slow", 1e-4, 100),
+        ("long", 1e-4, 400),
+        ("sftkey", 1e-3, 100),
     ]
-    assert [s.correct.value for s in found.settings] == pytest.approx([0.5, 0.7, 0.6], abs=0.05)
+    assert {arm.purpose for arm in found.validation} == {"tuning"}
+    assert [arm.correct.value for arm in found.validation] == pytest.approx([0.3, 0.4, 0.6, 0.5, 0.7, 0.4], abs=0.05)
+    assert found.varied == {"weighted"}
+    panels = setting_panels(found)
+    assert panels is not None
+    assert [(p.label, [at for at, _, _ in p.points]) for p in panels.panels] == [
+        ("weighted, 100 steps", [0.0, 100.0]),
+        ("weighted, 400 steps", [0.0]),
+    ]
 
 
 def test_costs_are_means_over_the_claim_seeds(tmp_path: Path) -> None:
     record = fake_record({"stage1": STAGE1, "continued": CONTINUED}, claim=[0, 1], tuning=[5])
     for run in record["runs"]:
         run["seconds"]["training"] = {0: 10.0, 1: 20.0, 5: 999.0}[run["seed"]]
-    arm = numbers(tmp_path, record).arms[1]
+        if run["arm"] == "continued":
+            run["own"] = {"seconds": {"sampling": 30.0, "scoring": 2.0 if run["seed"] else None}}
+    stage1, arm = numbers(tmp_path, record).arms
     assert (arm.training_seconds, arm.other_seconds, arm.steps, arm.flops) == (15.0, 21.0, 100, 2.5e12)
+    assert (stage1.sampling_seconds, arm.sampling_seconds) == (None, 31.0)
+
+
+def test_a_run_that_had_nothing_to_train_on_is_named_and_the_study_is_whole_without_it(tmp_path: Path) -> None:
+    record = fake_record({"stage1": STAGE1, "continued": CONTINUED, "rft": CONTINUED}, claim=[0])
+    record["runs"], record["num_finished"] = record["runs"][:2], 2
+    results = read_results(written(record, tmp_path / "study.json"))
+    assert not study_numbers(results).is_whole
+    record["missing"] = [
+        {"dataset": "sums", "seed": 0, "role": "claim", "arm": "rft", "key": "k", "why": "none is kept"}
+    ]
+    found = study_numbers(read_results(written(record, tmp_path / "study.json")))
+    assert found.datasets[0].missing == ("rft, seed 0, was not trained: none is kept",)
+    assert found.is_whole

@@ -105,9 +105,17 @@ def against(rate: ArmRate, bound: float) -> Finding:
 
 
 def validation_purpose(dataset: DatasetResults, control: ArmResults) -> Purpose:
-    """Which seeds choices are made on: those for tuning, where every arm has one of them in common with the control."""
-    arms = [arm for arm in dataset.arms.values() if arm.name != STAGE1]
-    return "tuning" if all(gain(control, arm, "correct", "validation", "tuning") for arm in arms) else "claim"
+    """Which seeds choices are made on: those for tuning, where every arm has one of them in common with the control.
+
+    An arm that had nothing to train on under a tuning seed is left out, as it will never have one.
+    """
+    arms = [arm for arm in dataset.arms.values() if arm.name != STAGE1 and not _nothing_to_tune(arm)]
+    tuned = bool(arms) and all(gain(control, arm, "correct", "validation", "tuning") for arm in arms)
+    return "tuning" if tuned else "claim"
+
+
+def _nothing_to_tune(arm: ArmResults) -> bool:
+    return any(one.purpose == "tuning" for one in arm.missing) and ("validation", "tuning") not in arm.parts
 
 
 def validation_gains(dataset: DatasetResults, control: ArmResults, mark: ItemMark = "correct") -> Mapping[str, Gain]:

@@ -15,16 +15,12 @@ def first_sentences(numbers: StudyNumbers) -> list[str]:
     """A sentence for each dataset; one for the study where nothing is finished."""
     if not numbers.num_finished:
         return [f"Nothing of this study is finished: 0 of {numbers.num_runs} runs."]
-    so_far = "" if numbers.num_finished == numbers.num_runs else _so_far(numbers)
+    so_far = "" if numbers.is_whole else f"so far ({numbers.num_finished} of {numbers.num_runs} runs), "
     one = len(numbers.datasets) == 1
     return [
         _upper(f"{so_far}on {'this data' if one else f'`{dataset.name}`,'} {_found(dataset)}.")
         for dataset in numbers.datasets
     ]
-
-
-def _so_far(numbers: StudyNumbers) -> str:
-    return f"so far ({numbers.num_finished} of {numbers.num_runs} runs), "
 
 
 def _found(numbers: DatasetNumbers) -> str:

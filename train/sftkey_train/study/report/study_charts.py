@@ -1,5 +1,6 @@
 """What the plots of a study show; the page draws it as SVG, `study_plots.py` with matplotlib."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from sftkey_eval.report.charts import NUM_COLOURS, Axis, ChartInterval, Forest, 
 from sftkey_eval.report.printed import finding
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
 from sftkey_train.study.named_arms import STAGE1
-from sftkey_train.study.report.study_numbers import DatasetNumbers, StudyNumbers
+from sftkey_train.study.report.study_numbers import DatasetNumbers, OnValidation, StudyNumbers
 from sftkey_train.study.report.study_tables import RATE_TITLES
 
 Line = tuple[tuple[float, float], ...]
@@ -63,6 +64,24 @@ class SlipPanels:
     panels: tuple[SlipPanel, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SettingPanel:
+    """Arms made of the same one with the same steps: (place on the axis in percent, learning rate, accuracy)."""
+
+    label: str
+    colour: int
+    points: tuple[tuple[float, float, ChartInterval], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingPanels:
+    """Accuracy on validation from 0 to 100 %, over the logarithm of the learning rate, with the same axes for all."""
+
+    low: float
+    high: float
+    panels: tuple[SettingPanel, ...]
+
+
 def colours(dataset: DatasetNumbers) -> dict[str, int]:
     """A colour for each arm by its place in the study, the same in all plots."""
     return {arm.name: index % NUM_COLOURS for index, arm in enumerate(dataset.arms)}
@@ -109,6 +128,26 @@ def curve_panels(dataset: DatasetNumbers) -> CurvePanels | None:
         for curve in dataset.curves
     )
     return CurvePanels(max(step for panel in panels for step, _ in (*panel.mean, *panel.seeds[0])), panels)
+
+
+def setting_panels(dataset: DatasetNumbers) -> SettingPanels | None:
+    """Accuracy on validation by learning rate, where there are arms of one kind that differ; else None."""
+    found: dict[tuple[str, int | None], dict[float, OnValidation]] = {}
+    for arm in dataset.validation:
+        if arm.like in dataset.varied and arm.lr:
+            found.setdefault((arm.like, arm.steps), {})[arm.lr] = arm
+    if not found:
+        return None
+    rates = [lr for arms in found.values() for lr in arms]
+    low, high = min(rates), max(rates)
+    colour, width = colours(dataset), math.log(high / low) or 1.0
+
+    def panel(like: str, steps: int | None, arms: dict[float, OnValidation]) -> SettingPanel:
+        at = ((100 * math.log(lr / low) / width, lr, _share(arm.correct)) for lr, arm in sorted(arms.items()))
+        first = next(iter(arms.values()))
+        return SettingPanel(f"{like}, {steps} steps", colour[first.name], tuple(at))
+
+    return SettingPanels(low, high, tuple(panel(*key, arms) for key, arms in found.items()))
 
 
 def slip_panels(numbers: StudyNumbers) -> SlipPanels | None:

@@ -44,6 +44,7 @@ class ArmNumbers:
         steps: Optimizer steps.
         supervised_tokens: Tokens that carried loss.
         flops: Of training.
+        sampling_seconds: Of the model's own words that it trained on, where it did.
         training_seconds: Of the steps alone.
         other_seconds: Of generation and scoring.
     """
@@ -58,6 +59,7 @@ class ArmNumbers:
     steps: float | None
     supervised_tokens: float | None
     flops: float | None
+    sampling_seconds: float | None
     training_seconds: float | None
     other_seconds: float | None
 
@@ -84,8 +86,8 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """An arm among those made of the same named arm, on validation."""
+class OnValidation:
+    """An arm where choices are made: on validation, over the seeds that choices are made on."""
 
     name: str
     like: str
@@ -113,7 +115,9 @@ class DatasetNumbers:
         headroom: After stage 1.
         curves: Of every arm with measurements, stage 1 not among them.
         reached: Of every arm and level.
-        settings: Arms of one kind that differ in learning rate or steps; empty without such.
+        validation: Every arm that has a finished run on the seeds that choices are made on.
+        varied: Named arms of which there are several that differ in learning rate or steps.
+        missing: Runs that had nothing to train on, in words.
         same_steps: Arms with as many steps as the control, by name.
     """
 
@@ -129,7 +133,9 @@ class DatasetNumbers:
     headroom: Headroom | None
     curves: tuple[LearningCurve, ...]
     reached: tuple[Reach, ...]
-    settings: tuple[Setting, ...]
+    validation: tuple[OnValidation, ...]
+    varied: frozenset[str]
+    missing: tuple[str, ...]
     same_steps: frozenset[str]
 
     def on_test(self, name: str, first: str | None = None) -> Gain | None:
@@ -147,6 +153,11 @@ class StudyNumbers:
     num_finished: int
     heldout_examples: int
     datasets: tuple[DatasetNumbers, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run has a result, or will never have one."""
+        return self.num_finished + sum(len(dataset.missing) for dataset in self.datasets) == self.num_runs
 
 
 def study_numbers(results: StudyResults) -> StudyNumbers:
@@ -192,7 +203,13 @@ def _dataset_numbers(dataset: DatasetResults, heldout_examples: int) -> DatasetN
         headroom=_headroom(stage1),
         curves=tuple(curve for arm in others if (curve := learning_curve(arm))),
         reached=tuple(found for arm in others for found in steps_to_reach(arm)),
-        settings=_settings(dataset, control),
+        validation=_on_validation(dataset, control),
+        varied=_varied(dataset),
+        missing=tuple(
+            f"{arm.name}, seed {one.seed}, was not trained: {one.why}"
+            for arm in dataset.arms.values()
+            for one in arm.missing
+        ),
         same_steps=frozenset(name for name, found in steps.items() if found == steps[control.name]),
     )
 
@@ -210,6 +227,7 @@ def _arm_numbers(arm: ArmResults, heldout_examples: int) -> ArmNumbers:
         steps=_mean([run.steps for run in runs]),
         supervised_tokens=_mean([run.supervised_tokens for run in runs]),
         flops=_mean([run.flops for run in runs]),
+        sampling_seconds=_mean([run.seconds.get("sampling") for run in runs]),
         training_seconds=_mean([run.seconds.get("training") for run in runs]),
         other_seconds=_mean([_sum(run.seconds.get("generation"), run.seconds.get("scoring")) for run in runs]),
     )
@@ -264,19 +282,26 @@ def _headroom(stage1: ArmResults) -> Headroom | None:
     )
 
 
-def _settings(dataset: DatasetResults, control: ArmResults) -> tuple[Setting, ...]:
-    families: dict[str, list[ArmResults]] = {}
-    for arm in dataset.arms.values():
-        families.setdefault(arm.like, []).append(arm)
+def _on_validation(dataset: DatasetResults, control: ArmResults) -> tuple[OnValidation, ...]:
     purpose = validation_purpose(dataset, control)
-    found = []
-    for like, arms in families.items():
-        if len({(arm.lr, _steps(arm)) for arm in arms if arm.runs}) < 2:
-            continue
-        for arm in sorted(arms, key=lambda arm: (arm.lr or 0.0, _steps(arm) or 0)):
-            correct = mark_share(arm, "correct", "validation", purpose)
-            if correct is not None:
-                over = None if arm is control else gain(control, arm, "correct", "validation", purpose)
-                facts = {"like": like, "lr": arm.lr, "steps": _steps(arm), "purpose": purpose}
-                found.append(Setting(name=arm.name, correct=correct, gain=over, **facts))  # type: ignore[arg-type]
-    return tuple(found)
+    return tuple(
+        OnValidation(
+            name=arm.name,
+            like=arm.like,
+            lr=arm.lr,
+            steps=_steps(arm),
+            purpose=purpose,
+            correct=correct,
+            gain=None if arm is control else gain(control, arm, "correct", "validation", purpose),
+        )
+        for arm in dataset.arms.values()
+        if (correct := mark_share(arm, "correct", "validation", purpose))
+    )
+
+
+def _varied(dataset: DatasetResults) -> frozenset[str]:
+    found: dict[str, set[tuple[float | None, int | None]]] = {}
+    for arm in dataset.arms.values():
+        if arm.runs:
+            found.setdefault(arm.like, set()).add((arm.lr, _steps(arm)))
+    return frozenset(like for like, settings in found.items() if len(settings) > 1)

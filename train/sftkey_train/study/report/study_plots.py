@@ -8,14 +8,15 @@ from sftkey_eval.report.report_plots import MUTED, RULE, RUN_COLOURS, draw_fores
 from sftkey_train.study.report.study_charts import (
     CurvePanel,
     CurvePanels,
+    SettingPanels,
     SlipPanel,
     SlipPanels,
-    colours,
     curve_panels,
     gains_forest,
+    setting_panels,
     slip_panels,
 )
-from sftkey_train.study.report.study_numbers import DatasetNumbers, Setting, StudyNumbers
+from sftkey_train.study.report.study_numbers import StudyNumbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +39,9 @@ def study_figures(numbers: StudyNumbers) -> "dict[str, tuple[str, Draw]]":
         if panels := curve_panels(dataset):
             title = f"{dataset.name}: Keys given the gold CoT over the steps after stage 1"
             figures[f"{dataset.name}_curves"] = (title, partial(_curves, found=panels))
-        if dataset.settings:
+        if settings := setting_panels(dataset):
             title = f"{dataset.name}: accuracy on validation by learning rate"
-            figures[f"{dataset.name}_settings"] = (title, partial(_settings, dataset=dataset))
+            figures[f"{dataset.name}_settings"] = (title, partial(_settings, found=settings))
     if over_slips := slip_panels(numbers):
         figures["gain_by_slips"] = ("Gain against slips after stage 1", partial(_slips, found=over_slips))
     return figures
@@ -87,25 +88,16 @@ def _slip_panel(axes: "Axes", panel: SlipPanel) -> None:
     axes.set_title(short_labels([panel.label])[0], fontsize=9.5, loc="left", color=colour)
 
 
-def _settings(figure: "Figure", dataset: DatasetNumbers) -> None:
-    families: dict[tuple[str, int | None], list[Setting]] = {}
-    for found in dataset.settings:
-        families.setdefault((found.like, found.steps), []).append(found)
-    figure.set_size_inches(6.4, 3.8)
-    axes = figure.subplots()
-    colour = colours(dataset)
-    for (like, steps), settings in families.items():
-        known = [(found.lr, found.correct) for found in settings if found.lr is not None]
-        ink = RUN_COLOURS[colour[settings[0].name]]
-        label = short_labels([f"{like}, {steps} steps"])[0]
-        shares = [100 * correct.value for _, correct in known]
-        axes.plot([lr for lr, _ in known], shares, "o-", color=ink, lw=1.6, ms=5, label=label)
-        for lr, correct in known:
-            if correct.low is not None and correct.high is not None:
-                axes.plot([lr, lr], [100 * correct.low, 100 * correct.high], color=ink, lw=1.4, alpha=0.5)
-    axes.set(xscale="log", ylim=(0, 100), xlabel="learning rate", ylabel="accuracy on validation, percent")
-    axes.grid(color=RULE, lw=0.6)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+def _settings(figure: "Figure", found: SettingPanels) -> None:
+    for axes, panel in zip(_panels(figure, len(found.panels)), found.panels, strict=True):
+        colour = RUN_COLOURS[panel.colour]
+        axes.plot([lr for _, lr, _ in panel.points], [s.value for _, _, s in panel.points], "o-", color=colour, ms=4)
+        for _, lr, share in panel.points:
+            axes.plot([lr, lr], [share.low, share.high], color=colour, lw=1.4, alpha=0.5)
+        axes.set(xscale="log", xlim=(found.low / 1.3, found.high * 1.3), ylim=(0, 100))
+        axes.set_title(short_labels([panel.label])[0], fontsize=9.5, loc="left", color=colour)
+    figure.supxlabel("learning rate", fontsize=9, color=MUTED)
+    figure.supylabel("accuracy on validation, percent", fontsize=9, color=MUTED)
 
 
 def _panels(figure: "Figure", num: int) -> "list[Axes]":

@@ -18,7 +18,7 @@ from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_t
 from sftkey_eval.report.terminal import aligned
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
 from sftkey_train.study.report.first_sentence import first_sentences
-from sftkey_train.study.report.study_charts import colours, curve_panels, gains_forest, slip_panels
+from sftkey_train.study.report.study_charts import colours, curve_panels, gains_forest, setting_panels, slip_panels
 from sftkey_train.study.report.study_numbers import DatasetNumbers, Headroom, StudyNumbers, study_numbers
 from sftkey_train.study.report.study_plots import study_figures
 from sftkey_train.study.report.study_results import read_results
@@ -63,8 +63,12 @@ def report_facts(numbers: StudyNumbers) -> dict[str, Any]:
         "code_version": sftkey_data.__version__,
         "found": first_sentences(numbers),
         **asdict(numbers),
-        "datasets": [asdict(d) | {"same_steps": sorted(d.same_steps)} for d in numbers.datasets],
+        "datasets": [_facts(dataset) for dataset in numbers.datasets],
     }
+
+
+def _facts(dataset: DatasetNumbers) -> dict[str, Any]:
+    return asdict(dataset) | {"same_steps": sorted(dataset.same_steps), "varied": sorted(dataset.varied)}
 
 
 def study_text(numbers: StudyNumbers) -> str:
@@ -103,6 +107,7 @@ def _values(numbers: StudyNumbers) -> dict[str, Any]:
         "of_dataset": lambda dataset: [table for table in dataset_tables(dataset) if table.rows],
         "forests": {dataset.name: gains_forest(dataset) for dataset in numbers.datasets},
         "curve_plots": {dataset.name: curve_panels(dataset) for dataset in numbers.datasets},
+        "setting_plots": {dataset.name: setting_panels(dataset) for dataset in numbers.datasets},
         "slips": slip_panels(numbers),
         "dataset_numbers": [(number, dataset.name) for number, dataset in enumerate(numbers.datasets, 1)],
         "colours": colours,

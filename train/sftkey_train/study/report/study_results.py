@@ -54,7 +54,10 @@ class LearningPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedRun:
-    """What a run has cost, and its learning curve; seconds are None where no clock saw all of it."""
+    """What a run has cost, and its learning curve; seconds are None where no clock saw all of it.
+
+    Those of `sampling` are there where it trained on the model's own words.
+    """
 
     seed: int
     purpose: Purpose
@@ -63,6 +66,15 @@ class SeedRun:
     flops: float
     seconds: Mapping[str, float | None]
     curve: tuple[LearningPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MissingRun:
+    """A run that has no result and will have none, as there was nothing to train on."""
+
+    seed: int
+    purpose: Purpose
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +87,7 @@ class ArmResults:
         lr: The learning rate of its stage; None where the study leaves it to the default.
         runs: In the order of their seeds.
         parts: What its items have come to; a pair without a finished run is not there.
+        missing: Runs without a result.
     """
 
     name: str
@@ -82,6 +95,7 @@ class ArmResults:
     lr: float | None
     runs: tuple[SeedRun, ...]
     parts: Mapping[tuple[Part, Purpose], PartMarks]
+    missing: tuple[MissingRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,10 @@ class _Scores(_Table):
     items: dict[ItemMark, str]
 
 
+class _Own(_Table):
+    seconds: dict[str, float | None]
+
+
 class _Run(_Table):
     dataset: str
     seed: int
@@ -128,6 +146,15 @@ class _Run(_Table):
     seconds: dict[str, float | None]
     heldout: tuple[_Point, ...]
     scores: dict[Part, _Scores]
+    own: _Own | None = None
+
+
+class _Missing(_Table):
+    dataset: str
+    seed: int
+    role: Purpose
+    arm: str
+    why: str
 
 
 class _Study(_Table):
@@ -144,6 +171,7 @@ class _Record(_Table):
     num_runs: int
     num_finished: int
     runs: tuple[_Run, ...]
+    missing: tuple[_Missing, ...] = ()
 
 
 def read_results(path: Path) -> StudyResults:
@@ -160,10 +188,7 @@ def read_results(path: Path) -> StudyResults:
     datasets = tuple(
         DatasetResults(
             name,
-            {
-                arm: _arm(record.study, arm, table, [r for r in record.runs if (r.dataset, r.arm) == (name, arm)], path)
-                for arm, table in arms.items()
-            },
+            {arm: _arm(record, name, arm, table, path) for arm, table in arms.items()},
         )
         for name in record.study.datasets
     )
@@ -190,8 +215,10 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _arm(study: _Study, name: str, table: Mapping[str, Any], runs: Iterable[_Run], path: Path) -> ArmResults:
-    runs = sorted(runs, key=lambda run: run.seed)
+def _arm(record: _Record, dataset: str, name: str, table: Mapping[str, Any], path: Path) -> ArmResults:
+    study = record.study
+    runs = sorted((r for r in record.runs if (r.dataset, r.arm) == (dataset, name)), key=lambda run: run.seed)
+    missing = (m for m in record.missing if (m.dataset, m.arm) == (dataset, name))
     scored: dict[tuple[Part, Purpose], list[_Run]] = {}
     for run in runs:
         for part in run.scores:
@@ -205,6 +232,7 @@ def _arm(study: _Study, name: str, table: Mapping[str, Any], runs: Iterable[_Run
         lr=next((found["lr"] for found in tables if "lr" in found), None),
         runs=tuple(_seed_run(run) for run in runs),
         parts={(part, role): _marks(part, found, path) for (part, role), found in scored.items()},
+        missing=tuple(MissingRun(one.seed, one.role, one.why) for one in missing),
     )
 
 
@@ -215,9 +243,14 @@ def _seed_run(run: _Run) -> SeedRun:
         steps=run.steps,
         supervised_tokens=run.supervised_tokens,
         flops=run.flops,
-        seconds=run.seconds,
+        seconds=run.seconds if run.own is None else {**run.seconds, "sampling": _sum(run.own.seconds.values())},
         curve=tuple(LearningPoint(point.step, point.forced_key_match) for point in run.heldout),
     )
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return sum(known) if known else None
 
 
 def _marks(part: Part, runs: list[_Run], path: Path) -> PartMarks:

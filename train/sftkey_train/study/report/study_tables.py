@@ -29,7 +29,7 @@ def dataset_tables(dataset: DatasetNumbers) -> list[Table]:
         arms_of_dataset(dataset),
         gains_table(dataset),
         reach_table(dataset),
-        settings_table(dataset),
+        validation_table(dataset),
         cost_table(dataset),
     ]
 
@@ -167,24 +167,25 @@ def steps_text(median: float | None) -> str:
     return "not reached" if median is None else f"{median:,g}"
 
 
-def settings_table(dataset: DatasetNumbers) -> Table:
-    """Arms of one kind that differ in learning rate or steps."""
+def validation_table(dataset: DatasetNumbers) -> Table:
+    """Every arm where choices are made."""
+    purpose = next((f"{found.purpose} seeds" for found in dataset.validation), "")
     return Table(
-        name=f"{dataset.name}_settings",
+        name=f"{dataset.name}_validation",
         has_section=True,
-        caption="Sensitivity: arms made of the same one, on validation, with the gain over the control in points.",
-        columns=("Arm", "Like", "Learning rate", "Steps", "Seeds for", "Accuracy", "Gain"),
+        caption=f"On validation, over the {purpose}, where choices are made: accuracy, and the gain over the control "
+        f"in points, with {INTERVALS}.",
+        columns=("Arm", "Like", "Learning rate", "Steps", "Accuracy", "Gain"),
         rows=tuple(
             (
                 found.name,
                 found.like,
                 "–" if found.lr is None else f"{found.lr:g}",
                 found.steps,
-                found.purpose,
                 share_cell(found.correct),
                 None if found.gain is None else gain_cell(found.gain.rate),
             )
-            for found in dataset.settings
+            for found in dataset.validation
         ),
     )
 
@@ -195,13 +196,22 @@ def cost_table(dataset: DatasetNumbers) -> Table:
         name=f"{dataset.name}_cost",
         has_section=True,
         caption="Cost of a run, mean over the claim seeds; stage 1 comes before every arm that starts from it.",
-        columns=("Arm", "Steps", "Supervised tokens", "FLOPs", "Training, s", "Generation and scoring, s"),
+        columns=(
+            "Arm",
+            "Steps",
+            "Supervised tokens",
+            "FLOPs",
+            "Sampling, s",
+            "Training, s",
+            "Generation and scoring, s",
+        ),
         rows=tuple(
             (
                 arm.name,
                 _whole(arm.steps),
                 _whole(arm.supervised_tokens),
                 "–" if arm.flops is None else f"{arm.flops:.2e}",
+                _whole(arm.sampling_seconds),
                 _whole(arm.training_seconds),
                 _whole(arm.other_seconds),
             )

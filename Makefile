@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh train/recipes/demo.sh demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh train/recipes/demo.sh
 
 test: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,10 +3,11 @@
     python benchmarks/bench_generate.py --data PREPARED --model DIR --out benchmarks/results/generate.json
 
 Both write greedily for the first `--num` prompts of a prepared set, in one process and in turns, so that a noisy minute
-meets both; each repeat gives one ratio. Prompts are sorted by length for both, cut into the same batches and padded on
-the left. Tokens are those up to a completion's end, the end included. `--end` names tokens that end a completion
-besides the model's own: a full stop gives completions as different in length as sentences are, whatever the model was
-trained on. `equal` is how many of the completions have the same ids: a batch of fewer rows may round otherwise.
+meets both; each repeat gives one ratio by the clock, and one by the time of the CPU, which others on it distort
+less. Prompts are sorted by length for both, cut into the same batches and padded on the left. Tokens are those up to a
+completion's end, the end included. `--end` names tokens that end a completion besides the model's own: a full stop
+gives completions as different in length as sentences are, whatever the model was trained on. `equal` is how many of the
+completions have the same ids: a batch of fewer rows may round otherwise.
 """
 
 import argparse
@@ -46,18 +47,23 @@ def main() -> None:
             "generate": lambda lm=ours: by_generate(lm, options.max_new_tokens),
         }
         rates: dict[str, list[float]] = {name: [] for name in candidates}
+        cpu: dict[str, list[float]] = {name: [] for name in candidates}
         written: dict[str, list[tuple[int, ...]]] = {}
         for repeat in range(options.repeats + 1):  # the first is not counted
             for name, write in candidates.items():
-                began = time.perf_counter()
+                began, cpu_began = time.perf_counter(), time.process_time()
                 written[name] = write()
                 if repeat:
+                    cpu[name].append(time.process_time() - cpu_began)
                     rates[name].append(sum(map(len, written[name])) / (time.perf_counter() - began))
         ratios = [mine / theirs for mine, theirs in zip(rates["sftkey"], rates["generate"], strict=True)]
+        cpu_ratios = [theirs / mine for mine, theirs in zip(cpu["sftkey"], cpu["generate"], strict=True)]
         results[size] = {
             "tokens_per_second": {name: round(statistics.median(of), 1) for name, of in rates.items()},
             "ratio": round(statistics.median(ratios), 2),
             "spread": [round(min(ratios), 2), round(max(ratios), 2)],
+            "cpu_ratio": round(statistics.median(cpu_ratios), 2),
+            "cpu_spread": [round(min(cpu_ratios), 2), round(max(cpu_ratios), 2)],
             "equal": sum(a == b for a, b in zip(written["sftkey"], written["generate"], strict=True)),
             "mean_length": round(statistics.mean(map(len, written["sftkey"])), 1),
             "longest": max(map(len, written["sftkey"])),

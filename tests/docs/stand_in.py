@@ -13,14 +13,15 @@ from markdown_blocks import ROOT
 TASK = [
     f"--set={option}"
     for option in (
-        *("kind=sums", "regime=choice", "min_steps=2", "max_steps=2"),
-        *("num_choices=3", "distractor_gap=4", "max_value=20"),
+        *("kind=sums", "regime=choice", "min_steps=2", "max_steps=3"),
+        *("num_choices=2", "distractor_gap=9", "max_value=10"),
     )
 ]
 FOLDERS = ("benchmarks", "docs", "sftkey_data", "sftkey_eval", "tests", "train")
 """Of the clone; links, so nothing that a block writes may be one of them."""
 
-ARMS = ("answer_only", "continued", "key40")
+ARMS = {"answer_only": "sftkey", "continued": "continued", "key40": "weighted"}
+"""Of the recipe, and what the demo calls them."""
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -50,7 +51,9 @@ def clone(folder: Path, shared: Path, *, trained: bool) -> Path:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(demo / "demo", folder / "demo")
     if trained:
-        shutil.copytree(_once(shared, "models", _train) / "demo" / "run", folder / "demo" / "run")
+        run = _once(shared, "models", _train) / "demo" / "run"
+        for stage, arm in ARMS.items():
+            shutil.copytree(run / stage / "final", folder / "demo" / "models" / arm)
     return folder
 
 

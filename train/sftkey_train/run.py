@@ -100,7 +100,7 @@ class _Run:
         return record | {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
 
 
-def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str, Any]]:
+def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True) -> Iterator[dict[str, Any]]:
     """Run all stages that are not finished, and give one summary per stage as it ends.
 
     Several processes that torchrun has started divide each batch. The first one writes the files, on a disk that all
@@ -109,6 +109,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
     Args:
         recipe: What to run; its `out` is made, or holds an earlier invocation of the same recipe.
         overwrite: Delete an earlier run in `out` and start anew.
+        says_end: A line at the terminal when a stage ends; not for one who generates afterwards.
 
     Raises:
         SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run.
@@ -125,6 +126,9 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False) -> Iterator[dict[str,
             for stage in recipe.stages:
                 if not run.folder(stage).finished:
                     _run_stage(run, stage, trackers)
+                    if says_end and ranks.is_main():
+                        say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
+                    ranks.wait()
                 if ranks.is_main():
                     yield _summary(run, stage)
 
@@ -225,8 +229,6 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     finish_stage(_outputs(run, folder), model)
     if ranks.is_main():
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
-        say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
-    ranks.wait()
 
 
 def _prepare_out(run: _Run, stage: Stage) -> None:

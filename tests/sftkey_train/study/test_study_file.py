@@ -26,6 +26,10 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda t: t["arms"].update(weigthed={}),
         r"arms\.weigthed: unknown arm 'weigthed' \(did you mean 'weighted'\?\)",
     ),
+    "a misspelt arm of a set": (
+        lambda t: t["datasets"]["sums"].update(arms=["continued", "sftky"]),
+        r"datasets\.sums: arms: 'sftky' is not in the study \(did you mean 'sftkey'\?\)",
+    ),
     "a misspelt key of an arm": (
         lambda t: t["arms"]["sftkey"].update(lrr=1e-3),
         r"arms\.sftkey: unknown key 'lrr' \(did you mean 'lr'\?\)",
@@ -180,3 +184,12 @@ def test_a_study_of_ones_own_data_needs_model_data_and_stage_1_alone(tmp_path: P
     arms = study_arms(loaded, str(path))
     assert list(arms) == ["stage1", "continued", "sftkey", "weighted", "weighted_anchored"]
     assert all(arm.stage.steps == 6 for arm in arms.values())
+
+
+def test_a_set_may_name_the_arms_that_are_trained_on_it(tmp_path: Path) -> None:
+    study = tables(tmp_path / "out")
+    study["datasets"]["more"] = {**study["datasets"]["sums"], "arms": ["continued"]}
+    said, _ = begin(write(tmp_path / "study.toml", study), "--plan").communicate(timeout=120)
+    planned = [tuple(line.split()[:4:3]) for line in said.splitlines() if " to do " in line and line[0] != "6"]
+    of_seed = [("sums", arm) for arm in ("stage1", "continued", "sftkey")]
+    assert planned == 2 * of_seed + 2 * [("more", "stage1"), ("more", "continued")]

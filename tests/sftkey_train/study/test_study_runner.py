@@ -17,6 +17,8 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
+from sftkey_train import run as run_module
+from sftkey_train.study import study_runner as runner_module
 from sftkey_train.study.named_arms import NAMED_ARMS
 from sftkey_train.study.study_file import load_study
 from sftkey_train.study.study_plan import plan_runs
@@ -192,12 +194,16 @@ def test_arms_that_differ_in_name_only_have_the_same_figures(tmp_path: Path) -> 
     assert one["weights"] == other["weights"]
 
 
-def test_one_arm_of_one_seed_brings_the_stage_1_it_needs(tmp_path: Path) -> None:
+def test_one_arm_of_one_seed_brings_the_stage_1_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    for module in (run_module, runner_module):
+        monkeypatch.setattr(module, "say", said.append)
     path = write(tmp_path / "study.toml", tables(tmp_path / "out"))
     results = finished(path, only=["sftkey"], seeds="0:1")
     assert [(r["seed"], r["arm"]) for r in results] == [(0, "stage1"), (0, "sftkey")]
     record = figures(tmp_path / "out")
     assert (record["num_runs"], record["num_finished"]) == (6, 2)
+    assert said == ["sums seed 0 stage1: finished", "sums seed 0 sftkey: finished"]
 
 
 def test_every_named_arm_runs(tmp_path: Path) -> None:
@@ -214,6 +220,20 @@ def test_every_named_arm_runs(tmp_path: Path) -> None:
     (first,) = tmp_path.glob("out/runs/sums/seed-0/*/training/*/final/model.safetensors")
     assert first.parents[1].name == "stage1"
     assert load_file(first)
+
+
+def test_what_a_kill_left_of_finished_runs_is_deleted_by_the_next_start(done: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(done, tmp_path / "out")
+    for run in ("stage1", "sftkey"):
+        (folder_of(out, only(done, seed=0, arm=run)) / "training" / run / "checkpoint-2").mkdir()
+    path = write(tmp_path / "study.toml", tables(out))
+    finished(path)
+    models = {path.parent.name for path in out.glob("runs/sums/*/*/training/*/*")}
+    assert models == {"stage1", "continued", "sftkey"}
+    assert not list(out.glob("runs/**/checkpoint-*"))
+    finished(write(path, tables(out) | {"keep_models": False}))
+    assert {path.parents[1].name for path in out.glob("runs/**/*.safetensors")} == {"stage1"}
+    assert figures(out)["runs"] == figures(done)["runs"]
 
 
 def test_a_result_that_was_changed_is_refused(done: Path, tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ NAMED_ARMS: Mapping[str, NamedArm] = {
     # as many random tokens of the completion as the Key has
     "placebo": NamedArm(stage={"loss_on": "key", "placebo": True}),
     "weighted": NamedArm(stage={"weights": {"cot": 1.0, "tag": 1.0, "key": KEY_WEIGHT, "eos": 1.0}}),
+    # the same from a Key's weight of 100 down to plain training, which mends what the weight does to the CoT
+    "annealed": NamedArm(
+        stage={
+            "weights": {"cot": 1.0, "tag": 1.0, "key": 100.0, "eos": 1.0},
+            "weights_end": {"cot": 1.0, "tag": 1.0, "key": 1.0, "eos": 1.0},
+            "weight_schedule": "cosine",
+        }
+    ),
     "region": NamedArm(stage={"loss_on": "completion", "normalisation": "region"}),
     # SCALe, arXiv 2603.18656
     "scale": NamedArm(

@@ -86,6 +86,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         SFTKeyError: What training or generation refuses, or what was written is damaged.
     """
     if (result := read_result(run)) is not None:
+        drop_leftovers(run, keep_model=keep_model)
         return result
     make_folder(run.folder)
     started, own = time.perf_counter(), {}
@@ -98,7 +99,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         own = {"own": examples}
     log = MetricsLog(run.recipe.out / METRICS)
     in_one_go = not log.path.exists()
-    for _ in run_recipe(run.recipe):
+    for _ in run_recipe(run.recipe, says_end=False):  # what it writes comes next, for whole sets
         pass
     scores = _scores(run, evaluation)
     rows = log.rows()
@@ -110,9 +111,24 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         for part, found in scores.items()
     }
     write_json(run.folder / RESULT, result)
-    if not keep_model and run.arm.name != STAGE1:
-        shutil.rmtree(run.final, ignore_errors=True)
+    drop_leftovers(run, keep_model=keep_model)
     return result
+
+
+def drop_leftovers(run: PlannedRun, *, keep_model: bool) -> None:
+    """Delete what a finished run needs no more: checkpoints, and where no model is kept, its weights.
+
+    After `result.json`, so a kill in between leaves some of it; then the study's next start does it.
+
+    Args:
+        run: Which; it is finished.
+        keep_model: False: its weights go too; those of stage 1 stay, as arms start from it.
+    """
+    folders = [path for path in run.final.parent.glob("*") if path != run.final]
+    if not keep_model and run.arm.name != STAGE1:
+        folders.append(run.final)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scores(run: PlannedRun, evaluation: EvaluationTable) -> dict[Part, Scores]:

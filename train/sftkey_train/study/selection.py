@@ -62,11 +62,14 @@ def check_selectable(study: Study, where: str) -> None:
     Raises:
         SFTKeyError: Names the file, and what is missing.
     """
-    if study.arms.get(PLAIN, {"like": ""}).get("like", PLAIN) != PLAIN:
-        found = ", ".join(study.arms)
-        raise SFTKeyError(f"{where}: arms: --select compares with the arm {PLAIN!r}, plain training; found {found}")
-    if not any(_is_contender(name, table.get("like", name)) for name, table in study.arms.items()):
-        raise SFTKeyError(f"{where}: arms: --select has nothing to choose from, expected a stage 2 beside {PLAIN!r}")
+    for name, study_set in study.datasets.items():
+        named = study_set.arms or tuple(study.arms)
+        place = f"{where}: datasets.{name}: " if study_set.arms else f"{where}: "
+        if PLAIN not in named or study.arms[PLAIN].get("like", PLAIN) != PLAIN:
+            found = ", ".join(named)
+            raise SFTKeyError(f"{place}arms: --select compares with the arm {PLAIN!r}, plain training; found {found}")
+        if not any(_is_contender(arm, study.arms[arm].get("like", arm)) for arm in named):
+            raise SFTKeyError(f"{place}arms: --select has nothing to choose from, expected a stage 2 beside {PLAIN!r}")
 
 
 def choose(dataset: DatasetResults) -> Choice:

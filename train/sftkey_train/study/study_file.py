@@ -53,6 +53,9 @@ class StudySet(RecipeTable):
     sizes: SetSizes = SetSizes()
     template: str = "sftkey"
     tokenizer: str | None = Field(None, description="default: the model's, or a small one made of the texts")
+    arms: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        None, description="those of the study that are trained on it; default: all"
+    )
 
     @model_validator(mode="after")
     def _given_or_generated(self) -> Self:
@@ -120,6 +123,14 @@ class Study(RecipeTable):
     datasets: Annotated[dict[Name, StudySet], Field(min_length=1)]
     evaluation: EvaluationTable = EvaluationTable.model_validate({})
     own: OwnWords = OwnWords.model_validate({})
+
+    @model_validator(mode="after")
+    def _known_arms(self) -> Self:
+        for name, table in self.datasets.items():
+            for arm in table.arms or ():
+                if arm not in self.arms:
+                    raise ValueError(f"datasets.{name}: arms: {arm!r} is not in the study{nearest(arm, self.arms)}")
+        return self
 
     @model_validator(mode="after")
     def _generates_by_itself(self) -> Self:

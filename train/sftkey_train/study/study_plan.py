@@ -100,7 +100,8 @@ def plan_runs(study: Study, arms: dict[str, Arm], sets: dict[str, StudyData]) ->
     for data in sets.values():
         for seed in (*study.seeds.claim, *study.seeds.tuning):
             first = _planned(study, data, seed, arms[STAGE1], None, model)
-            rest = [arm for name, arm in arms.items() if name != STAGE1]
+            chosen = study.datasets[data.name].arms
+            rest = [arm for name, arm in arms.items() if name != STAGE1 and (chosen is None or name in chosen)]
             parents = {"stage1": first, "model": None}
             runs += [first, *(_planned(study, data, seed, arm, parents[arm.start], model) for arm in rest)]
     return runs

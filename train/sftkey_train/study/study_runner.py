@@ -14,7 +14,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.process_pool import run_processes
 from sftkey_data.storage.appearing import make_folder, write_json
 from sftkey_train.study.named_arms import Arm, study_arms
-from sftkey_train.study.one_run import Missing, Result, finish_run, read_missing, read_result
+from sftkey_train.study.one_run import Missing, Result, drop_leftovers, finish_run, read_missing, read_result
 from sftkey_train.study.own_words import finish_sampling, read_sampled
 from sftkey_train.study.study_file import EvaluationTable, Study, check_known, chosen_seeds, load_study
 from sftkey_train.study.study_plan import PlannedRun, PlannedSampling, narrowed, plan_runs, samplings
@@ -72,6 +72,9 @@ def run_study(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = N
         there = ((run.folder, read_result(run) or read_missing(run)) for run in runs)
         outcomes: Outcomes = {folder: outcome for folder, outcome in there if outcome is not None}
         _write_record(study, runs, outcomes)
+        for run in runs:
+            if run.folder in outcomes:  # this process holds the study's lock, so nobody scores it now
+                drop_leftovers(run, keep_model=study.keep_models)
         yield from _told(outcomes[run.folder] for run in wanted if run.folder in outcomes)
         todo = [run for run in wanted if run.folder not in outcomes]
         with closing(_finished(study, todo, jobs)) as finished:

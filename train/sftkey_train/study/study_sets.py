@@ -64,7 +64,7 @@ def _folders(study: Study, name: str, table: StudySet, folder: Path) -> dict[Par
 
 def _options_digest(table: StudySet) -> str:
     """Sets of other options lie beside each other, so that a changed study file builds its own."""
-    return hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:8]
+    return hashlib.sha256(table.model_dump_json(exclude={"arms"}).encode()).hexdigest()[:8]
 
 
 def _generate(table: StudySet, tokenizer: str | None, folder: Path) -> dict[Part, Path]:

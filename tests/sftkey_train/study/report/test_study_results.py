@@ -41,6 +41,15 @@ def test_an_arm_knows_what_it_is_like_and_its_learning_rate(tmp_path: Path) -> N
     assert [arm.lr for arm in found.values()] == [1e-3, 3e-4, 5e-5, 1e-3]  # key_tag is under stage 1 alone
 
 
+def test_a_dataset_has_the_arms_that_are_trained_on_it(tmp_path: Path) -> None:
+    record = fake_record(ARMS, datasets=["all", "two"])
+    record["study"]["datasets"]["two"] = {"arms": ["key9", "continued"], "template": "sftkey"}
+    record["runs"] = [run for run in record["runs"] if run["dataset"] == "all" or run["arm"] != "key_tag"]
+    found = read_results(written(record, tmp_path / "study.json"))
+    assert found.arms == tuple(ARMS)
+    assert [list(dataset.arms) for dataset in found.datasets] == [list(ARMS), ["stage1", "continued", "key9"]]
+
+
 def test_a_compressed_record_is_the_same(tmp_path: Path) -> None:
     record = fake_record(ARMS)
     plain, packed = (read_results(written(record, tmp_path / name)) for name in ("study.json", "study.json.gz"))

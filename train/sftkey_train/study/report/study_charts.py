@@ -84,7 +84,7 @@ class SettingPanels:
 
 def colours(dataset: DatasetNumbers) -> dict[str, int]:
     """A colour for each arm by its place in the study, the same in all plots."""
-    return {arm.name: index % NUM_COLOURS for index, arm in enumerate(dataset.arms)}
+    return {name: place % NUM_COLOURS for name, place in dataset.places.items()}
 
 
 def gains_forest(dataset: DatasetNumbers) -> Forest | None:

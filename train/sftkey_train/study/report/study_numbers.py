@@ -105,6 +105,7 @@ class DatasetNumbers:
     Args:
         name: The dataset's.
         num_items: Of test.
+        places: Of all arms in the study, the same for all datasets.
         arms: Stage 1 first.
         control: Name of the arm that the others are held against: `continued`, or stage 1 where no such arm is.
         paper: Name of the paper's stage 2, where it is an arm.
@@ -123,6 +124,7 @@ class DatasetNumbers:
 
     name: str
     num_items: int | None
+    places: Mapping[str, int]
     arms: tuple[ArmNumbers, ...]
     control: str
     paper: str | None
@@ -171,7 +173,7 @@ def study_numbers(results: StudyResults) -> StudyNumbers:
         num_runs=results.num_runs,
         num_finished=results.num_finished,
         heldout_examples=results.heldout_examples,
-        datasets=tuple(_dataset_numbers(dataset, results.heldout_examples) for dataset in results.datasets),
+        datasets=tuple(_dataset_numbers(results, dataset) for dataset in results.datasets),
     )
 
 
@@ -181,7 +183,7 @@ def arm_like(dataset: DatasetResults, name: str) -> ArmResults | None:
     return dataset.arms.get(name, by_like)
 
 
-def _dataset_numbers(dataset: DatasetResults, heldout_examples: int) -> DatasetNumbers:
+def _dataset_numbers(results: StudyResults, dataset: DatasetResults) -> DatasetNumbers:
     stage1 = dataset.arms[STAGE1]
     control = arm_like(dataset, CONTROL) or stage1
     paper, rejection = arm_like(dataset, PAPER), arm_like(dataset, REJECTION)
@@ -193,7 +195,8 @@ def _dataset_numbers(dataset: DatasetResults, heldout_examples: int) -> DatasetN
     return DatasetNumbers(
         name=dataset.name,
         num_items=None if test is None else test.num_items,
-        arms=tuple(_arm_numbers(arm, heldout_examples) for arm in dataset.arms.values()),
+        places={name: place for place, name in enumerate(results.arms)},
+        arms=tuple(_arm_numbers(arm, results.heldout_examples) for arm in dataset.arms.values()),
         control=control.name,
         paper=None if paper is None else paper.name,
         chosen=next(iter(on_validation.values()), None),

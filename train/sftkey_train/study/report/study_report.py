@@ -129,7 +129,7 @@ class _Tables(dict[str, Table]):
 
 
 def _subtitle(numbers: StudyNumbers) -> str:
-    num_arms = max(len(dataset.arms) for dataset in numbers.datasets) - 1
+    num_arms = len(numbers.datasets[0].places) - 1
     seeds = {seed for dataset in numbers.datasets for arm in dataset.arms for seed in arm.seeds}
     parts = [
         (len(numbers.datasets), "dataset"),

@@ -100,7 +100,7 @@ class ArmResults:
 
 @dataclass(frozen=True, slots=True)
 class DatasetResults:
-    """The arms of a study on one dataset, stage 1 first, in the order of the study; also those without a result."""
+    """The arms of a study that are trained on a dataset, stage 1 first, in its order; also those without a result."""
 
     name: str
     arms: Mapping[str, ArmResults]
@@ -108,12 +108,13 @@ class DatasetResults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResults:
-    """A study so far."""
+    """A study so far; `arms` are all of its arms, stage 1 first."""
 
     name: str
     num_runs: int
     num_finished: int
     heldout_examples: int
+    arms: tuple[str, ...]
     datasets: tuple[DatasetResults, ...]
 
 
@@ -157,13 +158,17 @@ class _Missing(_Table):
     why: str
 
 
+class _Set(_Table):
+    arms: tuple[str, ...] | None = None
+
+
 class _Study(_Table):
     name: str
     heldout_examples: int
     stage1: dict[str, Any]
     stage2: dict[str, Any]
     arms: dict[str, dict[str, Any]]
-    datasets: dict[str, Any]
+    datasets: dict[str, _Set]
 
 
 class _Record(_Table):
@@ -188,15 +193,20 @@ def read_results(path: Path) -> StudyResults:
     datasets = tuple(
         DatasetResults(
             name,
-            {arm: _arm(record, name, arm, table, path) for arm, table in arms.items()},
+            {
+                arm: _arm(record, name, arm, table, path)
+                for arm, table in arms.items()
+                if arm == STAGE1 or trained.arms is None or arm in trained.arms
+            },
         )
-        for name in record.study.datasets
+        for name, trained in record.study.datasets.items()
     )
     return StudyResults(
         name=record.study.name,
         num_runs=record.num_runs,
         num_finished=record.num_finished,
         heldout_examples=record.study.heldout_examples,
+        arms=tuple(arms),
         datasets=datasets,
     )
 

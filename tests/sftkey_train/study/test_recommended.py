@@ -134,6 +134,7 @@ def test_another_length_is_said(study: dict[str, Any], tmp_path: Path) -> None:
         ({"weighted": {}}, "arms: --select compares with the arm 'continued', plain training; found weighted"),
         ({"continued": {"like": "weighted"}}, "found continued"),
         ({"continued": {}, "placebo": {}, "key_tag": {}}, "arms: --select has nothing to choose from"),
+        ({"continued": {}, "sftkey": {}, "sums": ["sftkey"]}, "datasets.sums: arms: --select compares with the arm"),
     ],
 )
 def test_a_study_without_a_choice_is_refused_before_it_begins(
@@ -144,7 +145,10 @@ def test_a_study_without_a_choice_is_refused_before_it_begins(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = write(tmp_path / "study.toml", study | {"arms": arms})
+    if "sums" in arms:  # those that the dataset names
+        study["datasets"]["sums"] = study["datasets"]["sums"] | {"arms": arms["sums"]}
+    table = {name: arm for name, arm in arms.items() if name != "sums"}
+    path = write(tmp_path / "study.toml", study | {"arms": table})
     monkeypatch.setattr(sys, "argv", ["sftkey-train", "study", str(path), "--select"])
     with pytest.raises(SystemExit, match="1"):
         main()

@@ -22,7 +22,7 @@ def read(tmp_path: Path, arms: Mapping[str, FakeArm], **how: Any) -> DatasetResu
     return read_results(written(record, tmp_path / "study.json")).datasets[0]
 
 
-def findings(dataset: DatasetResults) -> dict[str, str]:
+def standings(dataset: DatasetResults) -> dict[str, str]:
     return {contender.name: contender.standing for contender in choose(dataset).contenders}
 
 
@@ -30,7 +30,7 @@ def test_the_most_accurate_of_the_better_arms_is_chosen(tmp_path: Path) -> None:
     key100 = FakeArm(correct=0.7, table={"like": "weighted"})
     dataset = read(tmp_path, {"weighted": BETTER, "key100": key100, "sftkey": FakeArm(correct=0.2)})
     assert choose(dataset).arm == "key100"
-    assert findings(dataset) == {"key100": "better", "weighted": "better", "sftkey": "not shown better"}
+    assert standings(dataset) == {"key100": "better", "weighted": "better", "sftkey": "not shown better"}
     gained = expected_gain(dataset, "key100")
     assert gained is not None
     assert (gained.part, gained.purpose, gained.rate.shown) == ("test", "claim", True)
@@ -62,7 +62,7 @@ def test_arms_that_differ_in_name_alone_are_not_recommended(tmp_path: Path) -> N
     same["runs"] += [run | {"arm": "twin"} for run in same["runs"] if run["arm"] == "continued"]
     same["study"]["arms"]["twin"] = named
     dataset = read_results(written(same, tmp_path / "study.json")).datasets[0]
-    assert (choose(dataset).arm, findings(dataset)) == ("continued", {"twin": "not shown better"})
+    assert (choose(dataset).arm, standings(dataset)) == ("continued", {"twin": "not shown better"})
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_an_arm_whose_format_is_shown_worse_is_out_and_the_next_is_chosen(tmp_pa
     careless = FakeArm(correct=0.9, valid=0.85)
     dataset = read(tmp_path, {"sftkey": careless, "weighted": BETTER})
     assert choose(dataset).arm == "weighted"
-    assert findings(dataset) == {"sftkey": "format shown worse", "weighted": "better"}
+    assert standings(dataset) == {"sftkey": "format shown worse", "weighted": "better"}
 
 
 def test_seeds_for_tuning_decide_where_there_are_some(tmp_path: Path) -> None:
@@ -103,10 +103,17 @@ def test_with_one_seed_the_interval_is_over_its_items(tmp_path: Path) -> None:
     assert choose(read(tmp_path, {"weighted": FakeArm(correct=0.42)}, claim=[0])).arm == "continued"
 
 
+def test_an_arm_with_a_result_of_one_seed_is_not_judged_by_that_where_there_are_more(tmp_path: Path) -> None:
+    record = fake_record({"stage1": STAGE1, "continued": CONTINUED, "rft": BETTER})
+    record["runs"] = [run for run in record["runs"] if run["arm"] != "rft" or run["seed"] == 1]
+    dataset = read_results(written(record, tmp_path / "study.json")).datasets[0]
+    assert (choose(dataset).arm, standings(dataset)) == ("continued", {"rft": "not shown better"})
+
+
 def test_controls_and_what_does_not_start_from_stage_1_are_not_recommended(tmp_path: Path) -> None:
     arms = {"placebo": BETTER, "key_tag": BETTER, "noise": replace(BETTER, table={"like": "placebo"})}
     dataset = read(tmp_path, {**arms, "sftkey": CONTINUED})
-    assert findings(dataset) == {"sftkey": "not shown better"}
+    assert standings(dataset) == {"sftkey": "not shown better"}
     assert choose(dataset).arm == "continued"
 
 

@@ -1,7 +1,7 @@
 """`--select`: the recipe of stage 1 and the recommended stage 2, as a file that says why and what to expect."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +54,20 @@ def write_recommended(opened: OpenStudy) -> Iterator[Recommendation]:
         gain = expected_gain(dataset, choice.arm) if choice.arm != PLAIN else None
         sentence = _sentence(dataset, choice, gain)
         path = study.out / f"recommended{several}.toml"
-        recipe, notes = _recipe(opened, runs, choice, study.out.with_name(f"{study.out.name}-recommended{several}"))
+        finished = [run.seed for run in dataset.arms[choice.arm].runs]
+        out = study.out.with_name(f"{study.out.name}-recommended{several}")
+        recipe, notes = _recipe(opened, runs, choice, finished, out)
         heading = [f"# {sentence}", "#", *_reasons(dataset, choice, gain), "#", *notes, f"#   sftkey-train run {path}"]
         write_text(path, "\n".join(heading) + f"\n\n{recipe_text(recipe)}")
         yield Recommendation(path, dataset.name, choice.arm, gain, sentence)
 
 
-def _recipe(opened: OpenStudy, runs: Sequence[PlannedRun], choice: Choice, out: Path) -> tuple[Recipe, list[str]]:
-    """The recipe, and comment lines on what it trains."""
-    seed = opened.study.seeds.claim[0]
+def _recipe(
+    opened: OpenStudy, runs: Sequence[PlannedRun], choice: Choice, finished: Collection[int], out: Path
+) -> tuple[Recipe, list[str]]:
+    """The recipe, of the first seed for claims that is finished, and comment lines on what it trains."""
+    claimed = opened.study.seeds.claim
+    seed = next((seed for seed in claimed if seed in finished), claimed[0])
     by_arm = {run.arm.name: run for run in runs if (run.dataset.name, run.seed) == (choice.dataset, seed)}
     first, second = by_arm[STAGE1].recipe, by_arm[choice.arm].recipe
     stages = [stage.model_copy(update={"generate_at_end": True}) for stage in (first.stages[0], second.stages[0])]

@@ -129,9 +129,12 @@ def _contender(control: ArmResults, arm: ArmResults, purpose: Purpose, confidenc
 def _measured(
     first: ArmResults, second: ArmResults, mark: ItemMark, part: Part, purpose: Purpose, confidence: float
 ) -> Gain | None:
-    """As `gain`; with a single seed, whose spread nobody knows, with the interval over its items."""
+    """As `gain`; in a study of a single seed, whose spread nobody knows, with the interval over its items.
+
+    Where the first arm has more seeds, an arm with a result of one is not judged by that.
+    """
     found = gain(first, second, mark, part, purpose, confidence)
-    if found is None or len(found.seeds) > 1:
+    if found is None or len(first.parts[part, purpose].seeds) > 1:
         return found
     (seed,) = found.seeds
     of_parts = [arm.parts[part, purpose] for arm in (first, second)]

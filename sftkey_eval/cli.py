@@ -42,7 +42,9 @@ def score(
 
     tally = score_file(completions, out, options)
     _say(tally.notices())
-    typer.echo(tally.to_json())
+    summary = tally.to_json()
+    typer.echo(tally.headroom.line(), err=True)
+    typer.echo(summary)
 
 
 @app.command()
@@ -93,6 +95,7 @@ def run(
 
     result = run_evaluation(options, out)
     typer.echo(headline_text(result.report.summaries), err=True)
+    typer.echo(result.headroom.line(), err=True)
     _say(result.notices)
     if result.exposure is not None:
         typer.echo(f"\n{result.exposure.line()}", err=True)

@@ -10,6 +10,7 @@ from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.generation.generate import GenerateResult, generate
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.run_options import RunOptions
+from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.second_grader import check_second_grader
@@ -25,6 +26,7 @@ class RunResult:
     generated: GenerateResult
     report: Report
     out: Path
+    headroom: MendableErrors
     exposure: Exposure | None = None
     notices: tuple[str, ...] = ()
 
@@ -56,7 +58,8 @@ def run(options: RunOptions, out: Path) -> RunResult:
     )
     tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
-    return RunResult(generated, report([str(out)], out / REPORT_FOLDER), out, exposure, tuple(tally.notices()))
+    made = report([str(out)], out / REPORT_FOLDER)
+    return RunResult(generated, made, out, tally.headroom, exposure, tuple(tally.notices()))
 
 
 def _teacher_force(options: RunOptions, completions: Path) -> Exposure:

@@ -11,6 +11,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.item_samples import SampleRates, sample_rates
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
+from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.statistics import proportions
 from sftkey_eval.statistics.item_means import Array
 from sftkey_eval.statistics.item_shares import MeasuredShare, item_share, mixture
@@ -99,6 +100,11 @@ class Summary:
     finish_reasons: dict[str, int]
     composite_curve: tuple[CurvePoint, ...]
     samples: SampleRates | None
+
+    @property
+    def headroom(self) -> MendableErrors:
+        """What of the errors a stage 2 on the answer can mend."""
+        return MendableErrors.of({name: found.k for name, found in self.error_classes.items()})
 
     def composite_at(self, weight: float) -> float:
         """Accuracy weighted by `weight` in [0, 1], format by the rest."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates
 from sftkey_eval.analysis.paired_comparison import Comparison, PairedEstimate
+from sftkey_eval.analysis.summary import rate
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
 from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Cell, Table
@@ -25,6 +26,22 @@ def levels_table(numbers: RunNumbers) -> Table:
         caption="Format rate at three levels: read strictly; text around and loose marks forgiven; both parts there.",
         columns=("Run", "Strict", "Tolerant", "Present"),
         rows=tuple((label, s.format, s.format_tolerant, s.format_present) for label, s in numbers.summaries.items()),
+    )
+
+
+def mendable_table(numbers: RunNumbers) -> Table:
+    """The errors that a stage 2 on the answer can mend."""
+    found = {label: summary.headroom for label, summary in numbers.summaries.items()}
+    return Table(
+        name="headroom",
+        has_section=True,
+        caption="Slips and format errors, the errors behind the CoT: as many points a stage 2 on the answer can mend "
+        "directly. Of the undecided and those without an answer it cannot be told.",
+        columns=("Run", "Slips or format, of all", "Slips or format, of the errors", "Undecided or no answer, of all"),
+        rows=tuple(
+            (label, rate(room.mendable, room.n), rate(room.mendable, room.errors), rate(room.untold, room.n))
+            for label, room in found.items()
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
-from sftkey_eval.report.further_tables import levels_table, samples_table
+from sftkey_eval.report.further_tables import levels_table, mendable_table, samples_table
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
 from sftkey_eval.report.run_numbers import RunNumbers
@@ -209,6 +209,7 @@ RUN_TABLES: tuple[Callable[[RunNumbers], Table], ...] = (
     levels_table,
     samples_table,
     classes_table,
+    mendable_table,
     codes_table,
     composite_table,
     second_table,

@@ -18,6 +18,8 @@ def report_text(made: Report) -> str:
     parts += [f"seed by seed\n{headline_text(made.summaries)}" if parts else headline_text(made.summaries)]
     parts += [paired_text(made.comparisons)] if made.comparisons and not made.arm_rates else []
     parts += [f"Not paired: {reason}." for reason in made.not_paired]
+    if len(made.summaries) == 1:
+        parts += [summary.headroom.line() for summary in made.summaries.values()]
     return "\n\n".join(parts)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
+from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.scoring.second_grader import disagreement
 from sftkey_eval.scoring.template_survey import LOOKED_AT
 
@@ -62,6 +63,11 @@ class ScoreTally:
         if len(self.readable_by) > 1:
             summary["readable_by"] = self.readable_by
         return json.dumps(summary)
+
+    @property
+    def headroom(self) -> MendableErrors:
+        """What of the errors a stage 2 on the answer can mend."""
+        return MendableErrors.of(self.error_classes)
 
     def notices(self) -> list[str]:
         """What a reader of the numbers should know first, a line each: a template that reads little, rows unscored."""

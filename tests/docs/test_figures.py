@@ -1,14 +1,19 @@
 """The tables of the documentation that quote a file of measurements say what is in it."""
 
 import json
+import math
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
 from markdown_blocks import ROOT
 from markdown_it import MarkdownIt
+from scipy.stats import t
 
-PERFORMANCE, SCALING = "docs/performance.md", "benchmarks/SCALING.md"
+from sftkey_eval.statistics.proportions import minimal_detectable_effect
+
+PERFORMANCE, SCALING, CHOOSING = "docs/performance.md", "benchmarks/SCALING.md", "docs/choosing.md"
 Rows = list[list[str]]
 
 
@@ -162,3 +167,26 @@ def test_figures_between_the_tables_are_those_measured() -> None:
     assert f"{score['rows']:,} real completions with {score['processes']} processes" in text
     limit = f"{score['rows_at_math_verifys_limit']} rows on which it reaches its limit of {score['limit_seconds']} s"
     assert limit in text
+
+
+def items_to_see(difference: float, discordant: float) -> int:
+    """The fewest that show a difference, by the formula that reports use; two digits of it."""
+    low, high = 1, 10_000
+    while low < high:
+        middle = (low + high) // 2
+        found = minimal_detectable_effect(middle, round(discordant * middle)) <= difference
+        low, high = (low, middle) if found else (middle + 1, high)
+    return int(float(f"{low:.2g}"))
+
+
+def seeds_to_see(difference: float, spread: float) -> int:
+    """The fewest that show a difference."""
+    quantiles = ((seeds, t.isf(0.025, seeds - 1) + t.ppf(0.8, seeds - 1)) for seeds in count(2))
+    return next(seeds for seeds, quantile in quantiles if quantile * spread / math.sqrt(seeds) <= difference)
+
+
+def test_the_items_and_seeds_of_the_choosing_page_are_those_of_the_formulas() -> None:
+    items, seeds = (rows for title, rows in tables_of(CHOOSING) if title == "How many items and seeds")
+    shares, spreads = (0.05, 0.1, 0.2, 0.3), (0.01, 0.02, 0.04, 0.08)
+    assert [row[1:] for row in items] == [[f"{items_to_see(d, share):,}" for d in (0.02, 0.05)] for share in shares]
+    assert [row[1:] for row in seeds] == [[f"{seeds_to_see(d, s):,}" for d in (0.02, 0.05)] for s in spreads]

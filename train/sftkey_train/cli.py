@@ -14,6 +14,8 @@ from sftkey_data.extras import check_engine, require
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from sftkey_train.study.study_runner import OpenStudy
+
 EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1
 
 Look first: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --dry-run
@@ -23,6 +25,8 @@ Several GPUs: torchrun --nproc-per-node 8 -m sftkey_train.cli run RECIPE.toml (e
 STUDY_EPILOG = """Example: sftkey-train study train/recipes/studies/small.toml
 
 Look first: sftkey-train study train/recipes/studies/small.toml --plan
+
+Which stage 2 to use: sftkey-train study train/recipes/studies/own_data.toml --select
 
 The report again: sftkey-train study --report runs/study-small/study.json --out runs/study-report"""
 
@@ -83,6 +87,9 @@ def study(
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, each with the study's number of threads.")] = 1,
+    select: Annotated[
+        bool, typer.Option("--select", help="At the end, choose a stage 2 on validation and write its recipe.")
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Instead of STUDY: write the report of this study.json or study.json.gz."),
@@ -103,17 +110,23 @@ def study(
     object per run as it ends, and one that names the report; on stderr, what was found in a sentence.
 
     With `--engine ray`, OUT and the data lie in a folder that all machines of the cluster share.
+
+    With --select also OUT/recommended.toml (of several datasets recommended-DATASET.toml): the recipe of stage 1 and of
+    the arm that is shown better than `continued` on validation, or of `continued`, with the gain on test.
     """
+    if select and (plan or only or seeds is not None):
+        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval", "scipy", "jinja2")
     if report is not None:
-        if out is None or file is not None or plan or only or seeds is not None:
+        if out is None or file is not None or plan or only or seeds is not None or select:
             raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
         _report(report, out)
         return
     if file is None or out is not None:
         raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
     from sftkey_train.study.plan_lines import plan_lines
+    from sftkey_train.study.selection import check_selectable
     from sftkey_train.study.study_runner import RECORD, open_study, run_study
 
     if check_engine(engine) == "ray" and jobs > 1:
@@ -123,9 +136,13 @@ def study(
         for line in list(plan_lines(opened, only or [], seeds)):
             typer.echo(line)
         return
+    if select:
+        check_selectable(opened.study, str(file))
     for result in run_study(opened, only or [], seeds, jobs, engine):
         typer.echo(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
+    if select:
+        _recommend(opened)
 
 
 def _brief(result: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +158,14 @@ def _report(record: Path, out: Path) -> None:
     numbers = report_study(record, out)
     typer.echo(study_text(numbers), err=True)
     typer.echo(study_line(numbers, out))
+
+
+def _recommend(opened: "OpenStudy") -> None:
+    from sftkey_train.study.recommended import write_recommended
+
+    for recommendation in write_recommended(opened):
+        typer.echo(recommendation.sentence, err=True)
+        typer.echo(recommendation.to_json())
 
 
 def _print(lines: "Iterable[Text]") -> None:

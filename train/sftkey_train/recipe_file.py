@@ -1,9 +1,10 @@
 """Recipe files: TOML with `--set` on top, and one line that names the table and the key where something is wrong."""
 
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,42 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(tables)
     except ValidationError as error:
         raise SFTKeyError(f"{path}: {_first_fault(error, tables)}") from None
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as the file that `load_recipe` reads to the same; what is at its default is not in it."""
+    tables = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+    stages = tables.pop("stage")
+    values = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
+    for key, table in tables.items():
+        lines += _section(key, table) if isinstance(table, dict) else ()
+    for stage in stages:
+        lines += ["", "[[stage]]", *(f"{key} = {_toml(value)}" for key, value in stage.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, table: Mapping[str, Any]) -> Iterator[str]:
+    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+    if len(inner) < len(table) or not table:
+        yield from ("", f"[{name}]")
+    yield from (f"{_key(key)} = {_toml(value)}" for key, value in table.items() if key not in inner)
+    for key, value in inner.items():
+        yield from _section(f"{name}.{_key(key)}", value)
+
+
+def _toml(value: Any) -> str:
+    """A value of JSON's types in TOML, which has no null."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON leaves in a string and TOML does not
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:

@@ -39,6 +39,7 @@ def read(written: Path, name: str) -> list[dict[str, str]]:
 
 def test_every_table_is_there_as_csv_and_as_latex(written: Path) -> None:
     names = ["headline", "format_levels", "paired", "ratios", "error_classes", "format_errors", "composite"]
+    names += ["headroom"]
     names += ["by_cot_length", "by_answer_type"]
     assert {p.name for p in (written / "tables").iterdir()} == {f"{n}.{e}" for n in names for e in ("csv", "tex")}
 

@@ -175,6 +175,17 @@ def test_the_ready_study_is_sound() -> None:
     assert set(study.datasets["choice"].arithmetic) >= set(SUMS) - {"min_steps"}
 
 
+def test_a_study_of_ones_own_data_needs_model_data_and_stage_1_alone(tmp_path: Path) -> None:
+    study = {key: value for key, value in tables(tmp_path / "out").items() if key in ("name", "out", "model", "stage1")}
+    study["datasets"] = {"mine": {part: str(tmp_path / part) for part in ("train", "validation", "test")}}
+    path = write(tmp_path / "study.toml", study)
+    loaded = load_study(path)
+    assert (loaded.seeds.claim, loaded.seeds.tuning) == ((0, 1, 2, 3, 4), ())
+    arms = study_arms(loaded, str(path))
+    assert list(arms) == ["stage1", "continued", "sftkey", "weighted", "weighted_anchored"]
+    assert all(arm.stage.steps == 6 for arm in arms.values())
+
+
 def test_a_set_may_name_the_arms_that_are_trained_on_it(tmp_path: Path) -> None:
     study = tables(tmp_path / "out")
     study["datasets"]["more"] = {**study["datasets"]["sums"], "arms": ["continued"]}

@@ -1,6 +1,6 @@
 """The study file: one TOML file that says which arms are trained on which data, and with which seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,7 +18,7 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 class Seeds(RecipeTable):
     """Which seeds the claims are made on, and which ones choices are made on."""
 
-    claim: Annotated[tuple[AtLeastZero, ...], Field(min_length=1)]
+    claim: Annotated[tuple[AtLeastZero, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
     tuning: tuple[AtLeastZero, ...] = Field((), description="never used by a claim, and never generated for on test")
 
     @model_validator(mode="after")
@@ -29,6 +29,10 @@ class Seeds(RecipeTable):
             if repeated := [seed for seed in seeds if seeds.count(seed) > 1]:
                 raise ValueError(f"seed {repeated[0]} is twice in {name!r}")
         return self
+
+
+USUAL_ARMS: Mapping[str, Mapping[str, Any]] = {"continued": {}, "sftkey": {}, "weighted": {}, "weighted_anchored": {}}
+"""What a study that names none compares: the control, the paper's stage 2, a weighted Key, and that with an anchor."""
 
 
 class SetSizes(RecipeTable):
@@ -102,7 +106,7 @@ class Study(RecipeTable):
 
     name: str
     out: Path = Field(description="folder of the study; the same command goes on in it")
-    seeds: Seeds
+    seeds: Seeds = Seeds.model_validate({})
     model: ModelSource
     lora: Lora | None = Field(None, description="of stage 1 and of all arms that name no other")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -113,7 +117,9 @@ class Study(RecipeTable):
     keep_models: bool = Field(True, description="false: an arm's weights are deleted once it is scored")
     stage1: dict[str, Any] = Field(description="what all arms start from")
     stage2: dict[str, Any] = Field({}, description="what all arms have in common, over stage 1's")
-    arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)] = Field(
+        {name: dict(table) for name, table in USUAL_ARMS.items()}, description="default: see USUAL_ARMS"
+    )
     datasets: Annotated[dict[Name, StudySet], Field(min_length=1)]
     evaluation: EvaluationTable = EvaluationTable.model_validate({})
     own: OwnWords = OwnWords.model_validate({})

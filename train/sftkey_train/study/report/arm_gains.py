@@ -20,6 +20,7 @@ from sftkey_eval.statistics.arm_seeds import (
     paired_arm_difference,
 )
 from sftkey_eval.statistics.item_means import Array
+from sftkey_eval.statistics.proportions import CONFIDENCE
 from sftkey_train.study.named_arms import STAGE1
 from sftkey_train.study.report.study_results import ArmResults, DatasetResults, ItemMark, Marked, Purpose
 from sftkey_train.study.study_file import Part
@@ -56,9 +57,14 @@ class Gain:
 
 
 def gain(
-    first: ArmResults, second: ArmResults, mark: ItemMark = "correct", part: Part = "test", purpose: Purpose = "claim"
+    first: ArmResults,
+    second: ArmResults,
+    mark: ItemMark = "correct",
+    part: Part = "test",
+    purpose: Purpose = "claim",
+    confidence: float = CONFIDENCE,
 ) -> Gain | None:
-    """Second less first; None where no seed of both is finished.
+    """Second less first, `confidence` that of the interval; None where no seed of both is finished.
 
     Raises:
         SFTKeyError: They have other numbers of items.
@@ -72,7 +78,7 @@ def gain(
             f"{second.name} has {now.num_items} items of {part}, {first.name} {before.num_items}: they cannot be paired"
         )
     of_first, of_second = (_by_item(of.marks[mark][[of.seeds.index(seed) for seed in seeds]]) for of in (before, now))
-    found = paired_arm_difference(of_first, of_second)
+    found = paired_arm_difference(of_first, of_second, confidence)
     return Gain(
         first=first.name,
         second=second.name,

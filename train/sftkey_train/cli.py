@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -114,17 +114,13 @@ def study(
     With --select also OUT/recommended.toml (of several datasets recommended-DATASET.toml): the recipe of stage 1 and of
     the arm that is shown better than `continued` on validation, or of `continued`, with the gain on test.
     """
-    if select and (plan or only or seeds is not None):
-        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
+    partly = plan or bool(only) or seeds is not None
+    _refuse_together(file, report, out, partly=partly, select=select)
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval", "scipy", "jinja2")
-    if report is not None:
-        if out is None or file is not None or plan or only or seeds is not None or select:
-            raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
-        _report(report, out)
+    if file is None:
+        _report(cast(Path, report), cast(Path, out))
         return
-    if file is None or out is not None:
-        raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
     from sftkey_train.study.plan_lines import plan_lines
     from sftkey_train.study.selection import check_selectable
     from sftkey_train.study.study_runner import RECORD, open_study, run_study
@@ -143,6 +139,16 @@ def study(
     _report(opened.study.out / RECORD, opened.study.out)
     if select:
         _recommend(opened)
+
+
+def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:
+    """Either a study is run, whole where something is chosen from it, or a report is written and nothing else."""
+    if select and partly:
+        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
+    if report is not None and (out is None or file is not None or partly or select):
+        raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
+    if report is None and (file is None or out is not None):
+        raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
 
 
 def _brief(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Writes the figures of docs/study.md anew from the committed records of the studies.
 
-    python benchmarks/study_page.py            # change the page
-    python benchmarks/study_page.py --check    # exit 1 where it is not what the records say
+    python benchmarks/study_page.py
 
 A figure stands between `<!-- figures: RECORD NAME -->` and `<!-- end -->`. RECORD is the file
 `benchmarks/results/study/RECORD.json.gz`, NAME one of the tables of its report (`claims`, `headroom`, `DATASET_arms`,
@@ -10,7 +9,6 @@ A figure stands between `<!-- figures: RECORD NAME -->` and `<!-- end -->`. RECO
 
 import argparse
 import re
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -22,23 +20,17 @@ from sftkey_train.study.report.study_tables import study_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RECORDS = ROOT / "docs" / "study.md", ROOT / "benchmarks" / "results" / "study"
-FIGURE = re.compile(r"(<!-- figures: (\S+) (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+FIGURE = re.compile(r"(<!-- figures: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    new = page(text)
-    if options.check:
-        sys.exit(f"error: {PAGE} is not what the records say: run {Path(__file__).name}" if new != text else 0)
-    PAGE.write_text(new, encoding="utf-8")
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def page(text: str) -> str:
     """The page with every figure as the records have it."""
-    return FIGURE.sub(lambda found: found[1] + figure(found[2], found[3]) + found[4], text)
+    return FIGURE.sub(lambda found: f"{found[1]}{figure(found[2], found[3])}\n{found[4]}", text)
 
 
 def figure(record: str, name: str) -> str:

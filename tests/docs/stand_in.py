@@ -20,7 +20,8 @@ TASK = [
 FOLDERS = ("benchmarks", "docs", "sftkey_data", "sftkey_eval", "tests", "train")
 """Of the clone; links, so nothing that a block writes may be one of them."""
 
-ARMS = {"answer_only": "sftkey", "continued": "continued", "key40": "weighted"}
+ARMS = ("answer_only", "continued", "key40")
+MODELS = {"stage1": "stage1", "answer_only": "sftkey", "continued": "continued", "key40": "annealed"}
 """Of the recipe, and what the demo calls them."""
 
 
@@ -52,8 +53,8 @@ def clone(folder: Path, shared: Path, *, trained: bool) -> Path:
     shutil.copytree(demo / "demo", folder / "demo")
     if trained:
         run = _once(shared, "models", _train) / "demo" / "run"
-        for stage, arm in ARMS.items():
-            shutil.copytree(run / stage / "final", folder / "demo" / "models" / arm)
+        for stage, name in MODELS.items():
+            shutil.copytree(run / stage / "final", folder / "demo" / "models" / name)
     return folder
 
 

@@ -12,7 +12,7 @@ for name in tokenizer train test; do
     ln -sfn "../$(echo "$sets" | cut -d/ -f2-)$name" "demo/$name"
 done
 mkdir -p demo/models
-for arm in continued sftkey weighted; do
+for arm in stage1 continued sftkey annealed; do
     run=$(newest demo/study/runs/choice/seed-0/$arm-*/)
     ln -sfn "../../$(echo "$run" | cut -d/ -f2-)training/$arm/final" "demo/models/$arm"
 done

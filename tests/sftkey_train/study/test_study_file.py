@@ -170,7 +170,7 @@ def test_help_shows_an_example() -> None:
 def test_the_ready_study_is_sound() -> None:
     path = Path(__file__).resolve().parents[3] / "train" / "recipes" / "studies" / "small.toml"
     study = load_study(path)
-    assert set(study_arms(study, str(path))) == {"stage1", "continued", "sftkey", "weighted"}
+    assert set(study_arms(study, str(path))) == {"stage1", "continued", "sftkey", "annealed"}
     assert study.datasets["choice"].arithmetic is not None
     assert set(study.datasets["choice"].arithmetic) >= set(SUMS) - {"min_steps"}
 

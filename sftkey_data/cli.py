@@ -62,9 +62,12 @@ def build(
         prefetch(config.tokenizer)  # before anything else, as it takes longest
     from sftkey_data.build.build import Machinery
     from sftkey_data.build.build import build as run_build
+    from sftkey_data.extras import check_engine
     from sftkey_data.prepared.left_out import left_out_lines
 
-    manifest = run_build(config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), _engine(engine)))
+    manifest = run_build(
+        config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), check_engine(engine))
+    )
     counts = manifest.counts
     held = f", {manifest.held_out} held out in {out.rstrip('/')}-holdout" if manifest.held_out else ""
     typer.echo(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}")
@@ -165,16 +168,6 @@ def check(
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _engine(name: str) -> str:
-    from sftkey_data.extras import require
-
-    if name not in ("local", "ray"):
-        raise SFTKeyError(f"--engine {name!r}: expected `local` or `ray`")
-    if name == "ray":
-        require("--engine ray", "ray", "ray")
-    return name
 
 
 @app.command()

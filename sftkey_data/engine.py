@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from sftkey_data.errors import SFTKeyError
+
 PieceTask = Callable[[Any], Any]
 AHEAD_PER_CORE = 2  # pieces handed out per core of the cluster, one in work and one waiting: busy cores, bounded memory
 
@@ -22,10 +24,7 @@ def run_ray(make_task: Callable[[], PieceTask], pieces: Iterable[Any]) -> Iterat
         make_task: Makes the task in a worker, once for each of its processes.
         pieces: As for the others; a task of a node that dies is run again elsewhere by Ray.
     """
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level=logging.ERROR)
+    ray = connected_ray()
     remote = ray.remote(max_retries=-1)(_on_ray)  # -1: however many nodes die; a piece done twice gives the same bytes
     # sent once for all pieces; the key tells a worker that outlives this call its tasks apart
     shared, key = ray.put(make_task), os.urandom(8).hex()
@@ -35,15 +34,37 @@ def run_ray(make_task: Callable[[], PieceTask], pieces: Iterable[Any]) -> Iterat
         for piece in pieces:
             waiting.append(remote.remote(key, shared, piece))
             if len(waiting) >= ahead:
-                yield _ray_result(ray, waiting.popleft())
+                yield ray_result(ray, waiting.popleft())
         while waiting:
-            yield _ray_result(ray, waiting.popleft())
+            yield ray_result(ray, waiting.popleft())
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
 
 
-def _ray_result(ray: Any, reference: Any) -> Any:
+def connected_ray() -> Any:
+    """The module `ray`, connected to an existing cluster (`RAY_ADDRESS`), else to one on this machine.
+
+    Raises:
+        SFTKeyError: No cluster answers there.
+    """
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError:
+            raise SFTKeyError(f"no Ray cluster answers at RAY_ADDRESS {address}; is its token set here too?") from None
+    return ray
+
+
+def ray_result(ray: Any, reference: Any) -> Any:
+    """What a task has given.
+
+    Raises:
+        Exception: What the task has raised, as if it had run here.
+    """
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

@@ -13,3 +13,16 @@ def require(what: str, extra: str, *modules: str) -> None:
     """
     if missing := [name for name in modules if find_spec(name) is None]:
         raise SFTKeyError(f'{what} needs {", ".join(missing)}, not installed: pip install "sftkey[{extra}]"')
+
+
+def check_engine(name: str) -> str:
+    """The engine's name, which is one, and installed.
+
+    Raises:
+        SFTKeyError: Neither `local` nor `ray`, or the extra `ray` is not installed.
+    """
+    if name not in ("local", "ray"):
+        raise SFTKeyError(f"--engine {name!r}: expected `local` or `ray`")
+    if name == "ray":
+        require("--engine ray", "ray", "ray")
+    return name

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from sftkey_data import console
-from sftkey_data.extras import require
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.extras import check_engine, require
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -94,6 +95,9 @@ def study(
         typer.Option(metavar="FILE", help="Instead of STUDY: write the report of this study.json or study.json.gz."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report of --report.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="`local` processes, or `ray`: tasks on the cluster of $RAY_ADDRESS.")
+    ] = "local",
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -105,24 +109,24 @@ def study(
     its end, OUT/study.html, study.md, report.json, tables and plots, made of study.json alone. On stdout, one JSON
     object per run as it ends, and one that names the report; on stderr, what was found in a sentence.
 
+    With `--engine ray`, OUT and the data lie in a folder that all machines of the cluster share.
+
     With --select also OUT/recommended.toml (of several datasets recommended-DATASET.toml): the recipe of stage 1 and of
     the arm that is shown better than `continued` on validation, or of `continued`, with the gain on test.
     """
-    if select and (plan or only or seeds is not None):
-        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
+    partly = plan or bool(only) or seeds is not None
+    _refuse_together(file, report, out, partly=partly, select=select)
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval", "scipy", "jinja2")
-    if report is not None:
-        if out is None or file is not None or plan or only or seeds is not None or select:
-            raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
-        _report(report, out)
+    if file is None:
+        _report(cast(Path, report), cast(Path, out))
         return
-    if file is None or out is not None:
-        raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
     from sftkey_train.study.plan_lines import plan_lines
     from sftkey_train.study.selection import check_selectable
     from sftkey_train.study.study_runner import RECORD, open_study, run_study
 
+    if check_engine(engine) == "ray" and jobs > 1:
+        raise SFTKeyError("--jobs is for --engine local; a Ray cluster runs as many at once as it has CPUs for")
     opened = open_study(file, only or [])
     if plan:
         for line in list(plan_lines(opened, only or [], seeds)):
@@ -130,11 +134,28 @@ def study(
         return
     if select:
         check_selectable(opened.study, str(file))
-    for result in run_study(opened, only or [], seeds, jobs):
-        typer.echo(json.dumps(result))
+    for result in run_study(opened, only or [], seeds, jobs, engine):
+        typer.echo(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
     if select:
         _recommend(opened)
+
+
+def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:
+    """Either a study is run, whole where something is chosen from it, or a report is written and nothing else."""
+    if select and partly:
+        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
+    if report is not None and (out is None or file is not None or partly or select):
+        raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
+    if report is None and (file is None or out is not None):
+        raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
+
+
+def _brief(result: dict[str, Any]) -> dict[str, Any]:
+    """What a run has come to, without what it has come to item by item and step by step: study.json has that."""
+    scores = result.get("scores", {})
+    shorter = {part: {k: v for k, v in found.items() if k != "items"} for part, found in scores.items()}
+    return {k: v for k, v in result.items() if k not in ("heldout", "scores")} | {"scores": shorter}
 
 
 def _report(record: Path, out: Path) -> None:

@@ -86,7 +86,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         SFTKeyError: What training or generation refuses, or what was written is damaged.
     """
     if (result := read_result(run)) is not None:
-        drop_leftovers(run, keep_model=keep_model)
+        tidy_run(run, keep_model=keep_model)
         return result
     make_folder(run.folder)
     started, own = time.perf_counter(), {}
@@ -111,11 +111,11 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         for part, found in scores.items()
     }
     write_json(run.folder / RESULT, result)
-    drop_leftovers(run, keep_model=keep_model)
+    tidy_run(run, keep_model=keep_model)
     return result
 
 
-def drop_leftovers(run: PlannedRun, *, keep_model: bool) -> None:
+def tidy_run(run: PlannedRun, *, keep_model: bool) -> None:
     """Delete what a finished run needs no more: checkpoints, and where no model is kept, its weights.
 
     After `result.json`, so a kill in between leaves some of it; then the study's next start does it.

@@ -84,6 +84,16 @@ class PlannedRun:
         return f"{self.dataset.name} seed {self.seed} {self.arm.name}"
 
 
+Node = PlannedRun | PlannedSampling
+
+
+def comes_after(node: Node) -> Node | None:
+    """What has to be finished before it."""
+    if isinstance(node, PlannedSampling):
+        return node.stage1
+    return node.parent if node.own is None else node.own.sampling
+
+
 def plan_runs(study: Study, arms: dict[str, Arm], sets: dict[str, StudyData]) -> list[PlannedRun]:
     """All runs of a study, each after the stage 1 it starts from.
 

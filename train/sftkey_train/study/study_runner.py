@@ -13,17 +13,17 @@ from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.process_pool import run_processes
 from sftkey_data.storage.appearing import make_folder, write_json
+from sftkey_train.study.cluster_runs import run_on_cluster
 from sftkey_train.study.named_arms import Arm, study_arms
-from sftkey_train.study.one_run import Missing, Result, drop_leftovers, finish_run, read_missing, read_result
+from sftkey_train.study.one_run import Missing, Result, finish_run, read_missing, read_result, tidy_run
 from sftkey_train.study.own_words import finish_sampling, read_sampled
 from sftkey_train.study.study_file import EvaluationTable, Study, check_known, chosen_seeds, load_study
-from sftkey_train.study.study_plan import PlannedRun, PlannedSampling, narrowed, plan_runs, samplings
+from sftkey_train.study.study_plan import Node, PlannedRun, PlannedSampling, comes_after, narrowed, plan_runs, samplings
 from sftkey_train.study.study_sets import SETS, check_sets, make_sets
 
 MARKER, RECORD, LOCK = ".sftkey-study", "study.json", ".lock"
 _GOES_ON = "the same command goes on from what is finished; fewer --jobs need less memory"
 _POLL_SECONDS = 0.2
-Node = PlannedRun | PlannedSampling
 Outcomes = dict[Path, Result | Missing]
 
 
@@ -50,7 +50,13 @@ def open_study(path: Path, only: Sequence[str] = ()) -> OpenStudy:
     return OpenStudy(path, study, arms)
 
 
-def run_study(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = None, jobs: int = 1) -> Iterator[Result]:
+def run_study(
+    opened: OpenStudy,
+    only: Sequence[str] = (),
+    seeds: str | None = None,
+    jobs: int = 1,
+    engine: str = "local",
+) -> Iterator[Result]:
     """Take the runs of a study to their ends and give each result; those that are finished come at once.
 
     `study.json` is written anew after each, with all results of the study as it is now.
@@ -60,6 +66,7 @@ def run_study(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = N
         only: Arms to run, with the stage 1 they need; empty: all.
         seeds: `A:B`; None: all.
         jobs: Processes, each with the study's number of threads; the figures are the same for any number.
+        engine: `local`, or `ray`: as many runs at once as the cluster has room for, with the same figures.
 
     Raises:
         SFTKeyError: What a run refuses; what is finished is kept.
@@ -67,17 +74,17 @@ def run_study(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = N
     study, chosen = opened.study, chosen_seeds(opened.study, seeds)
     with _own_folder(study.out):
         runs = plan_runs(study, opened.arms, make_sets(study, study.out / SETS))
-        # First every stage 1, then what starts from them: processes wait for one another least.
-        wanted = sorted(narrowed(runs, only, chosen), key=lambda run: run.parent is not None)
+        # Every stage 1, then what starts from them, then what waits for a sampling too: processes wait least.
+        wanted = sorted(narrowed(runs, only, chosen), key=lambda run: (run.parent is not None, run.own is not None))
         there = ((run.folder, read_result(run) or read_missing(run)) for run in runs)
         outcomes: Outcomes = {folder: outcome for folder, outcome in there if outcome is not None}
         _write_record(study, runs, outcomes)
         for run in runs:
             if run.folder in outcomes:  # this process holds the study's lock, so nobody scores it now
-                drop_leftovers(run, keep_model=study.keep_models)
+                tidy_run(run, keep_model=study.keep_models)
         yield from _told(outcomes[run.folder] for run in wanted if run.folder in outcomes)
         todo = [run for run in wanted if run.folder not in outcomes]
-        with closing(_finished(study, todo, jobs)) as finished:
+        with closing(_finished(study, todo, jobs, engine)) as finished:
             for run, outcome in zip(todo, finished, strict=True):
                 outcomes[run.folder] = outcome
                 _write_record(study, runs, outcomes)
@@ -93,26 +100,35 @@ def _told(outcomes: Iterable[Result | Missing]) -> Iterator[Result]:
             yield outcome
 
 
-def _finished(study: Study, runs: Sequence[PlannedRun], jobs: int) -> Generator[Result | Missing, None, None]:
+def _finished(
+    study: Study, runs: Sequence[PlannedRun], jobs: int, engine: str
+) -> Generator[Result | Missing, None, None]:
     """What becomes of each run, in order; what has to be sampled comes between stage 1 and what starts from it."""
     job = _Job(study.evaluation, study.keep_models)
     sampled = [one for one in samplings(runs) if read_sampled(one) is None]
     first = [run for run in runs if run.parent is None]
     nodes: list[Node] = [*first, *sampled, *(run for run in runs if run.parent is not None)]
-    if jobs == 1:
+    if jobs == 1 and engine == "local":
         for node in nodes:
             if (outcome := job(node)) is not None:
                 yield outcome
             if not isinstance(outcome, Missing):
                 say(f"{node.label}: finished")
         return
-    # spawn: torch's threads do not survive a fork
-    processes = run_processes(_Aside(job), nodes, jobs, start="spawn", hint=_GOES_ON)
-    with progress("runs", len(nodes)) as bar, closing(processes) as outcomes:
+    with progress("runs", len(nodes)) as bar, closing(_beside(study, job, nodes, jobs, engine)) as outcomes:
         for outcome in outcomes:
             bar.advance(bar.task_ids[0])
             if outcome is not None:
                 yield outcome
+
+
+def _beside(
+    study: Study, job: "_Job", nodes: Sequence[Node], jobs: int, engine: str
+) -> Generator[Result | Missing | None, None, None]:
+    if engine == "ray":
+        return run_on_cluster(job, nodes, study.out / MARKER, threads=study.threads, gpus=int(study.device == "cuda"))
+    # spawn: torch's threads do not survive a fork
+    return run_processes(_Aside(job), nodes, jobs, start="spawn", hint=_GOES_ON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +155,17 @@ class _Aside:
     job: _Job
 
     def __call__(self, node: Node) -> Result | Missing | None:
-        while not _can_begin(node):
+        first = comes_after(node)
+        while first is not None and not _is_finished(first):
             time.sleep(_POLL_SECONDS)
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
             return self.job(node)
 
 
-def _can_begin(node: Node) -> bool:
+def _is_finished(node: Node) -> bool:
     if isinstance(node, PlannedSampling):
-        return read_result(node.stage1) is not None
-    if node.own is not None:
-        return read_sampled(node.own.sampling) is not None
-    return node.parent is None or read_result(node.parent) is not None
+        return read_sampled(node) is not None
+    return read_result(node) is not None
 
 
 def _write_record(study: Study, runs: Sequence[PlannedRun], outcomes: Outcomes) -> None:

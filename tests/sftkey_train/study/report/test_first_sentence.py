@@ -112,6 +112,9 @@ def test_a_study_whose_tuning_seeds_alone_are_finished(tmp_path: Path) -> None:
     record["num_finished"] = 4
     (sentence,) = said(tmp_path, record)
     assert re.search(r"`weighted` is best on validation, \+\d+\.\d points over .*; test is not finished\.$", sentence)
+    record["runs"], record["num_finished"] = record["runs"][:3], 3
+    (sentence,) = said(tmp_path, record)
+    assert re.search(r"no arm is better than .*, is −\d+\.\d points from it there; test is not finished\.$", sentence)
 
 
 def test_several_datasets_have_a_sentence_each_in_the_order_of_the_study(tmp_path: Path) -> None:

@@ -107,11 +107,17 @@ def against(rate: ArmRate, bound: float) -> Finding:
 def validation_purpose(dataset: DatasetResults, control: ArmResults) -> Purpose:
     """Which seeds choices are made on: those for tuning, where every arm has one of them in common with the control.
 
-    An arm that had nothing to train on under a tuning seed is left out, as it will never have one.
+    An arm that had nothing to train on under a tuning seed is left out, as it will never have one. As long as no claim
+    seed says anything, it is those for tuning, too.
     """
-    arms = [arm for arm in dataset.arms.values() if arm.name != STAGE1 and not _nothing_to_tune(arm)]
-    tuned = bool(arms) and all(gain(control, arm, "correct", "validation", "tuning") for arm in arms)
-    return "tuning" if tuned else "claim"
+    arms = [
+        arm for arm in dataset.arms.values() if arm.name not in (STAGE1, control.name) and not _nothing_to_tune(arm)
+    ]
+    tuned, claimed = (
+        [gain(control, arm, "correct", "validation", purpose) is not None for arm in arms]
+        for purpose in ("tuning", "claim")
+    )
+    return "tuning" if any(tuned) and (all(tuned) or not any(claimed)) else "claim"
 
 
 def _nothing_to_tune(arm: ArmResults) -> bool:

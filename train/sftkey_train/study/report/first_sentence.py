@@ -39,13 +39,14 @@ def _chosen(numbers: DatasetNumbers) -> str:
     found = numbers.on_test(chosen.second)
     over = _over(numbers, chosen.second)
     name = f"`{chosen.second}`" if chosen.second != numbers.paper else f"the paper's stage 2, `{chosen.second}`,"
-    if found is None:
-        return (
-            f"{name} is best on validation, {points(chosen.rate.difference)} points over {over}; test is not finished"
-        )
+    by = points(chosen.rate.difference)
     if chosen.rate.difference <= 0:
-        best = f"the best of them, {name.rstrip(',')}, gives {points(found.rate.difference)} points"
-        return f"no arm is better than {over} on validation; {best}, {_how_sure(found)}"
+        none = f"no arm is better than {over} on validation; the best of them, {name.rstrip(',')},"
+        if found is None:
+            return f"{none} is {by} points from it there; test is not finished"
+        return f"{none} gives {points(found.rate.difference)} points, {_how_sure(found)}"
+    if found is None:
+        return f"{name} is best on validation, {by} points over {over}; test is not finished"
     return f"{name} gives {points(found.rate.difference)} points over {over}, {_how_sure(found)}{_shows(found.rate)}"
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from sftkey_eval.analysis.arms import ArmRate
-from sftkey_eval.analysis.paired_comparison import PairedEstimate
+from sftkey_eval.analysis.paired_comparison import FORMAT_MARGIN, PairedEstimate
 from sftkey_eval.report.printed import finding, shown_from
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
 from sftkey_eval.statistics.item_means import Estimate
-from sftkey_train.study.report.arm_gains import Gain
+from sftkey_train.study.report.arm_gains import Gain, against
 from sftkey_train.study.report.learning_curves import LEVELS
 from sftkey_train.study.report.study_numbers import ArmNumbers, Claim, DatasetNumbers, StudyNumbers
 
@@ -119,8 +119,11 @@ def gains_table(dataset: DatasetNumbers) -> Table:
         name=f"{dataset.name}_gains",
         has_section=True,
         caption=f"Differences on test in points with {INTERVALS}, arms paired by seed and item; and the smallest "
-        "difference found with 80 % power.",
-        columns=("Arm", "Against", "Rate", "Seeds", "Difference", "Shown from, points", "Finding"),
+        "difference found with 80 % power. The last column: whether the format is shown to be kept.",
+        columns=(
+            *("Arm", "Against", "Rate", "Seeds", "Difference", "Shown from, points", "Finding"),
+            f"Less than {100 * FORMAT_MARGIN:.0f} point worse",
+        ),
         rows=tuple(
             (
                 gain.second,
@@ -130,6 +133,7 @@ def gains_table(dataset: DatasetNumbers) -> Table:
                 gain_cell(gain.rate),
                 shown_from(gain.rate.detectable),
                 finding(gain.rate),
+                against(gain.rate, -FORMAT_MARGIN) if gain.mark == "format_valid" else "–",
             )
             for gain in found
         ),

@@ -169,11 +169,11 @@ def test_a_part_of_a_study_is_no_choice(
 @pytest.mark.slow
 def test_where_the_key_is_a_copy_plain_training_is_recommended(tmp_path: Path) -> None:
     study = tables(tmp_path / "out") | {"seeds": {"claim": [0, 1], "tuning": []}}
-    study["model"]["config"] |= {"hidden_size": 128, "intermediate_size": 344, "initializer_range": 0.06}
+    study["model"]["config"] |= {"hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.06}
     study["datasets"]["sums"]["arithmetic"] = {"kind": "sums", "regime": "copy", "max_steps": 2, "max_value": 20}
-    study["datasets"]["sums"]["sizes"] = {"train": 3000, "validation": 100, "test": 100}
-    study["stage1"] |= {"steps": 300, "batch_size": 48, "lr": 2e-3}
-    study["stage2"] = {"steps": 80, "lr": 1e-3}
+    study["datasets"]["sums"]["sizes"] = {"train": 2000, "validation": 200, "test": 100}
+    study["stage1"] |= {"steps": 300, "batch_size": 32, "lr": 3e-3, "save_every": 0}
+    study["stage2"] = {"steps": 60, "lr": 1e-3}
     study["arms"] = {"continued": {}, "sftkey": {"lr": 2e-4}, "weighted": {}}
     study["evaluation"] = {}
     out, err = begin(write(tmp_path / "study.toml", study), "--select").communicate(timeout=1800)

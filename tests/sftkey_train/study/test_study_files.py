@@ -80,7 +80,7 @@ def test_ones_own_data_take_ten_lines() -> None:
     lines = (FOLDER / "own_data.toml").read_text().splitlines()
     assert len([line for line in lines if line and not line.startswith("#")]) <= 10
     study = load_study(FOLDER / "own_data.toml")
-    assert set(study.arms) == {"continued", "sftkey", "weighted", "weighted_anchored"}
+    assert set(study.arms) == {"continued", "sftkey", "weighted", "annealed"}
 
 
 def test_the_papers_arms_and_sets_are_all_there() -> None:

@@ -206,6 +206,7 @@ def test_one_arm_of_one_seed_brings_the_stage_1_it_needs(tmp_path: Path, monkeyp
     assert said == ["sums seed 0 stage1: finished", "sums seed 0 sftkey: finished"]
 
 
+@pytest.mark.slow
 def test_every_named_arm_runs(tmp_path: Path) -> None:
     named = [name for name, arm in NAMED_ARMS.items() if arm.keep is None]  # the others: test_own_words.py
     study = tables(tmp_path / "out") | {"seeds": {"claim": [0]}, "arms": {name: {} for name in named}}

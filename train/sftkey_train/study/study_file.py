@@ -31,8 +31,8 @@ class Seeds(RecipeTable):
         return self
 
 
-USUAL_ARMS: Mapping[str, Mapping[str, Any]] = {"continued": {}, "sftkey": {}, "weighted": {}, "weighted_anchored": {}}
-"""What a study that names none compares: the control, the paper's stage 2, a weighted Key, and that with an anchor."""
+USUAL_ARMS: Mapping[str, Mapping[str, Any]] = {"continued": {}, "sftkey": {}, "weighted": {}, "annealed": {}}
+"""What a study that names none compares: the control, the paper's stage 2, a weighted Key, and a weight that falls."""
 
 
 class SetSizes(RecipeTable):

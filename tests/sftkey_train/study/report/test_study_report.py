@@ -110,7 +110,7 @@ def test_a_file_that_is_no_record_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (380, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(380, "dark", marks=pytest.mark.slow)])
 def test_the_page_is_whole_in_a_real_browser(made: Path, browser: Any, width: int, scheme: str) -> None:
     opened = OpenedPage(browser, made / "study.html", width, scheme, ready=".findings")
     assert opened.complaints == []

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A whole study on generated data, in demo/: data, tokenizer, stage 1 and three arms with two seeds, scores, report.
+# A whole study on generated data, in demo/: data, tokenizer, stage 1 and three arms with four seeds, scores, report.
 # Run in the repository's folder; the same command goes on after an interruption.
 set -eu
 here=$(dirname "$0")
@@ -9,11 +9,11 @@ sftkey-train study "$here/studies/small.toml" --jobs 2
 newest() { ls -td "$@" | head -n 1; }
 sets=$(newest demo/study/sets/choice-*/)
 for name in tokenizer train test; do
-    ln -sfn "../$(echo "$sets" | cut -d/ -f2-)$name" "demo/$name"
+    ln -sfn "${sets#demo/}$name" "demo/$name"
 done
 mkdir -p demo/models
 for arm in stage1 continued sftkey annealed; do
     run=$(newest demo/study/runs/choice/seed-0/$arm-*/)
-    ln -sfn "../../$(echo "$run" | cut -d/ -f2-)training/$arm/final" "demo/models/$arm"
+    ln -sfn "../${run#demo/}training/$arm/final" "demo/models/$arm"
 done
 sftkey-data show demo/train --num 1

@@ -52,7 +52,7 @@ while batch := ["".join(pair) for pair in islice(rows, 10_000)]:
 import os
 from datasets import Dataset
 from transformers import AutoTokenizer
-encoder = AutoTokenizer.from_pretrained(tokenizer)
+encoder = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
 data = Dataset.from_list([{"text": "".join(pair)} for pair in texts(path)])
 data.map(lambda batch: encoder(batch["text"]), batched=True, num_proc=os.cpu_count())
 """,
@@ -61,7 +61,7 @@ import os, torch
 from datasets import Dataset
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from trl import SFTConfig, SFTTrainer
-encoder = AutoTokenizer.from_pretrained(tokenizer)
+encoder = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
 encoder.pad_token = encoder.pad_token or encoder.eos_token
 shape = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
 model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(encoder), **shape))

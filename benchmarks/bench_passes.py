@@ -152,7 +152,7 @@ def model(options: argparse.Namespace) -> Any:
         num_key_value_heads=2 if heads % 2 == 0 else 1,
         tie_word_embeddings=True,
     )
-    return AutoModelForCausalLM.from_config(config)
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def context(options: argparse.Namespace) -> Callable[[], None]:

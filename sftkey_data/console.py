@@ -1,7 +1,8 @@
-"""What the three programs share at the terminal: one-line errors, exit codes, progress."""
+"""What the three programs share at the terminal: printing, one-line errors, exit codes, progress."""
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,12 @@ from sftkey_data.errors import SFTKeyError
 if TYPE_CHECKING:
     import typer
     from rich.progress import Progress
+    from rich.text import Text
 
 MAX_LINE = 2_000
+# C0 and C1 controls but tab and line feed, direction marks, zero-width characters and halves of pairs: they steer a
+# terminal, reorder text, or cannot be seen.
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 _finished: list[str] = []  # bars of a run that is no terminal's; shown when it ends well, so an error stands alone
 INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
@@ -39,12 +44,38 @@ def _one_line(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def visible(text: object) -> str:
+    """Text with what steers a terminal, reorders text or cannot be seen written as ⟨U+XXXX⟩; tabs and lines stay."""
+    return _INVISIBLE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """Text on stdout (or stderr) and a line end: no file name, label or data in it can steer the terminal."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{visible(text)}\n")
+    stream.flush()
+
+
+def tell_in_colour(lines: "Iterable[Text]") -> None:
+    """As `tell` on stdout, in the styles of each line; nothing appears where making a line fails."""
+    from rich.console import Console
+    from rich.text import Text
+
+    output = Console(soft_wrap=True, highlight=False)
+    for line in list(lines):
+        edges = [edge for found in _INVISIBLE.finditer(line.plain) for edge in found.span()]
+        pieces = line.divide(edges)
+        for piece in pieces:
+            piece.plain = visible(piece.plain)
+        output.print(Text("").join(pieces))
+
+
 def say(line: str) -> None:
     """One line on stderr; of a run that is no terminal's it is held back as its bars are, so an error stands alone."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"{line}\n")
+        tell(line, err=True)
     else:
-        _finished.append(f"{line}\n")
+        _finished.append(f"{visible(line)}\n")
 
 
 @contextmanager
@@ -64,7 +95,7 @@ def progress(description: str, total: int | None = None, *, shown: bool = True) 
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -73,7 +104,7 @@ def progress(description: str, total: int | None = None, *, shown: bool = True) 
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
-        bar.add_task(description, total=total)
+        bar.add_task(visible(description), total=total)
         try:
             yield bar
         except BaseException:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+"""Files of weights that run what they hold when they are loaded."""
+
 INSTEAD = "serve it elsewhere and name its address with --backend local-completions"
 """What can be done with a model that needs code of its own, where nothing lets that run."""
 
@@ -132,9 +135,20 @@ def _refuse_own_code(folder: Path, instead: str) -> None:
 
 def _refuse_pickles(folder: Path) -> None:
     """Refuse a folder that has weights in no other form: loading a pickle can run any code."""
-    pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt")]) if folder.is_dir() else []
-    if pickles and not any(folder.glob("*.safetensors")):
+    pickles = sorted(path.name for kind in PICKLES for path in folder.glob(kind)) if folder.is_dir() else []
+    named = _other_files_of_the_index(folder)  # such a file would be loaded whatever lies beside it
+    if named or (pickles and not any(folder.glob("*.safetensors"))):
         raise SFTKeyError(
-            f"model {str(folder)!r} has its weights only as {pickles[0].name}, expected *.safetensors: load it once "
-            "with transformers, from a source you trust, and write it with save_pretrained"
+            f"model {str(folder)!r} has its weights only as {[*named, *pickles][0]}, expected *.safetensors: load it "
+            "once with transformers, from a source you trust, and write it with save_pretrained"
+        )
+
+
+def _other_files_of_the_index(folder: Path) -> list[str]:
+    """Files that an index of safetensors names and that are none, sorted."""
+    indices = [*folder.glob("*.safetensors.index.json")] if folder.is_dir() else []
+    with as_one_line(f"model {str(folder)!r} could not be loaded"):
+        maps = [json.loads(path.read_text(encoding="utf-8"))["weight_map"] for path in indices]
+        return sorted(
+            {str(name) for names in maps for name in names.values() if not str(name).endswith(".safetensors")}
         )

@@ -43,8 +43,8 @@ def score(
     tally = score_file(completions, out, options)
     _say(tally.notices())
     summary = tally.to_json()
-    typer.echo(tally.headroom.line(), err=True)
-    typer.echo(summary)
+    console.tell(tally.headroom.line(), err=True)
+    console.tell(summary)
 
 
 @app.command()
@@ -60,7 +60,7 @@ def grade(
     """
     from sftkey_eval.scoring.answer_pairs import grade_file
 
-    typer.echo(grade_file(pairs, out, options).to_json())
+    console.tell(grade_file(pairs, out, options).to_json())
 
 
 @app.command()
@@ -76,7 +76,7 @@ def generate(
     require("generate", "eval", *GENERATE)
     from sftkey_eval.generation.generate import generate as generate_completions
 
-    typer.echo(generate_completions(options, out).to_json())
+    console.tell(generate_completions(options, out).to_json())
 
 
 @app.command()
@@ -94,12 +94,12 @@ def run(
     from sftkey_eval.run import run as run_evaluation
 
     result = run_evaluation(options, out)
-    typer.echo(headline_text(result.report.summaries), err=True)
-    typer.echo(result.headroom.line(), err=True)
+    console.tell(headline_text(result.report.summaries), err=True)
+    console.tell(result.headroom.line(), err=True)
     _say(result.notices)
     if result.exposure is not None:
-        typer.echo(f"\n{result.exposure.line()}", err=True)
-    typer.echo(result.to_json())
+        console.tell(f"\n{result.exposure.line()}", err=True)
+    console.tell(result.to_json())
 
 
 @app.command()
@@ -119,8 +119,8 @@ def report(
     from sftkey_eval.report.terminal import report_text
 
     made = write_report(runs, out, allowed)
-    typer.echo(report_text(made), err=True)
-    typer.echo(report_line(made, out))
+    console.tell(report_text(made), err=True)
+    console.tell(report_line(made, out))
 
 
 @app.command()
@@ -142,8 +142,8 @@ def compare(
     from sftkey_eval.report.terminal import paired_text
 
     comparison = write_comparison(run_a, run_b, out, allowed)
-    typer.echo(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
-    typer.echo(comparison_line(comparison, out))
+    console.tell(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
+    console.tell(comparison_line(comparison, out))
 
 
 @app.command()
@@ -160,7 +160,7 @@ def tasks(
     from sftkey_eval.tasks.lm_eval_tasks import FOLDER, all_tasks
 
     lines = [str(FOLDER)] if path else [f"{task.name}\t{task.source}\t{task.split}" for task in all_tasks()]
-    typer.echo("\n".join(lines))
+    console.tell("\n".join(lines))
 
 
 @app.command("import")
@@ -178,12 +178,12 @@ def import_(
     """
     from sftkey_eval.logs.import_logs import import_logs
 
-    typer.echo(import_logs(logs, out, dataset=dataset).to_json())
+    console.tell(import_logs(logs, out, dataset=dataset).to_json())
 
 
 def _say(notices: Sequence[str]) -> None:
     for notice in notices:
-        typer.echo(f"note: {notice}", err=True)
+        console.tell(f"note: {notice}", err=True)
 
 
 def main() -> None:

@@ -65,3 +65,22 @@ def test_every_room_says_what_it_holds_in_one_sentence() -> None:
             doc = ast.get_docstring(ast.parse(room.read_text("utf-8")))
             assert doc, room
             assert "\n\n" not in doc, room
+
+
+def loads_without_a_word(path: Path) -> Iterator[int]:
+    """Lines that load something of transformers and leave open whether code that comes with it may run."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+        ):
+            is_load = node.func.attr in ("from_pretrained", "from_config") and node.func.value.id.startswith("Auto")
+            if is_load and "trust_remote_code" not in {keyword.arg for keyword in node.keywords}:
+                yield node.lineno
+
+
+def test_whatever_is_loaded_is_told_whether_its_code_may_run() -> None:
+    """Where nothing is said, transformers asks on the terminal, and `yes |` answers."""
+    files = [*modules(), *(ROOT / "benchmarks").glob("*.py")]
+    assert {path: lines for path in files if (lines := [*loads_without_a_word(path)])} == {}

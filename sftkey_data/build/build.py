@@ -5,7 +5,6 @@ manifest is written last, then the folder gets its name. The same command after 
 that are done and gives the same bytes. Folders may be local or URLs.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ from sftkey_data.build.finish import drop_leftovers, finish_folder, make_manifes
 from sftkey_data.build.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
 from sftkey_data.build.work import REFERENCE_ONLY, hash_questions, tally_name, work_piece
-from sftkey_data.console import progress
+from sftkey_data.console import progress, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
@@ -80,7 +79,7 @@ def build(
         if opinion is not None and plan.unconfirmed is not None and opinion.denies(plan.unconfirmed):
             plan = make_plan(config)
         if plan.said:
-            sys.stderr.write(f"{plan.said}\n")
+            tell(plan.said, err=True)
         if finished and (manifest := _publishable(plan, outputs)) is not None:  # only the publishing was interrupted
             outputs.publish()
             return manifest
@@ -88,7 +87,7 @@ def build(
         try:
             manifest = _prepared(plan, outputs, machinery, opinion)
         except TokenizerDiffers as difference:
-            sys.stderr.write(f"{difference}: beginning again with the tokenizer that transformers gives\n")
+            tell(f"{difference}: beginning again with the tokenizer that transformers gives", err=True)
             manifest = _prepared(make_plan(config), outputs, machinery)
     outputs.publish()
     return manifest
@@ -173,12 +172,12 @@ def _work(plan: Plan, outputs: BuildOutputs, machinery: Machinery) -> list[UnitT
     if REFERENCE_ONLY not in half.names():
         recipe, said = proven(plan)
     if said:
-        sys.stderr.write(f"{said}\n")
+        tell(said, err=True)
     pieces = _without_duplicates(plan, recipe, machinery) if plan.config.dedup else plan.pieces()
     try:
         return _run(plan, recipe, outputs, machinery, pieces)
     except Mismatch as mismatch:
-        sys.stderr.write(f"the fast encoder gives {mismatch}: beginning again with the reference encoder\n")
+        tell(f"the fast encoder gives {mismatch}: beginning again with the reference encoder", err=True)
         outputs.clear()
         outputs.open(plan.fingerprint)
         half.write_bytes(REFERENCE_ONLY, str(mismatch).encode("utf-8", "backslashreplace"))

@@ -1,6 +1,5 @@
 """The rows of a build: which sources, which splits and slices of them."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
@@ -8,6 +7,7 @@ from itertools import chain, islice
 from pydantic import BaseModel
 
 from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset
 from sftkey_data.sources import source as sources
@@ -64,7 +64,7 @@ def _sources(name: str, split: str | None) -> list[Source]:
             raise SFTKeyError(f"--split {split!r}: {name} belongs to none of them: leave it out")
         return [source for source in found if source.split == (own or "train")]
     if own not in (None, bases[0]) and {own, bases[0]} != {"dev", "validation"}:
-        sys.stderr.write(f"warning: --split {bases[0]} labels the rows of {name}, whose name says {own}\n")
+        tell(f"warning: --split {bases[0]} labels the rows of {name}, whose name says {own}", err=True)
     return found
 
 

@@ -1,10 +1,10 @@
 """The folders that a build fills: OUT and, where questions are held out, OUT-holdout."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from sftkey_data.build.work import PLAN
+from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest
 from sftkey_data.storage.output_folder import Folder
@@ -103,7 +103,7 @@ def refuse_outputs(outputs: BuildOutputs, *, overwrite: bool) -> None:
             )
     stale = Folder(f"{outputs.main.final.url.rstrip('/')}-holdout")
     if overwrite and outputs.held is None and stale.exists():
-        sys.stderr.write(f"warning: {stale.url} is of another build: its questions may be trained on now\n")
+        tell(f"warning: {stale.url} is of another build: its questions may be trained on now", err=True)
 
 
 def _output(url: str) -> Output:

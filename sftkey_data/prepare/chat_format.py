@@ -13,6 +13,7 @@ from sftkey_data.extract.parts import Parts, Reject
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.chat_arguments import TODAY, argument_names, check_arguments, dated
 from sftkey_data.prepare.prompts import conversation, rendered_prompt
+from sftkey_data.prepare.render_limit import MAX_RENDER_SECONDS, EndlessRender, render_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -118,6 +119,8 @@ class ChatFormat:
             if self._layout.asked:
                 return self._generation_prompt(messages)
             whole = self._render([*messages, {"role": "assistant", "content": completion}])
+        except SFTKeyError:  # it does not end: no fault of this row
+            raise
         except Exception as error:  # noqa: BLE001 - a template is a program: whatever it raises is its own reason
             raise Reject("chat_template_refuses", _first_line(error)) from None
         if not whole.endswith(f"{self.turn_start}{completion}{self.turn_end}"):
@@ -169,6 +172,8 @@ class ChatFormat:
             try:
                 asked = self._generation_prompt(messages)
                 renders = [self._render([*messages, {"role": "assistant", "content": probe}]) for probe in probes]
+            except SFTKeyError:
+                raise
             except Exception as error:  # noqa: BLE001 - as above
                 roles = ", ".join(message["role"] for message in messages)
                 raise self._refusal(f"fails on turns of {roles}: {_first_line(error)}") from None
@@ -222,13 +227,20 @@ class ChatFormat:
         return self._render(messages, generation_prompt=True).removesuffix(self._output.before_cot)
 
     def _render(self, messages: Messages, *, generation_prompt: bool = False) -> str:
-        rendered = self._tokenizer.apply_chat_template(
-            messages,
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=generation_prompt,
-            **self._arguments,
-        )
+        try:
+            with render_limit():
+                rendered = self._tokenizer.apply_chat_template(
+                    messages,
+                    chat_template=self._template,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    **self._arguments,
+                )
+        except EndlessRender:
+            raise SFTKeyError(
+                f"the chat template of {self._name!r} does not end: {MAX_RENDER_SECONDS:g} s of computing for one "
+                "conversation were not enough"
+            ) from None
         return str(rendered)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources.readers import BrokenRow, Record
+from sftkey_data.sources.row_bounds import read_bounded
 
 FILE_START = b"ARROW1"  # of an IPC file; a stream, as `datasets` writes it, has none
 NARROW = {pa.float16(): np.float16, pa.float32(): np.float32}
@@ -46,7 +47,7 @@ def refuse_twice(names: list[str], name: str) -> None:
 
 def seekable(file: IO[bytes], name: str) -> IO[bytes]:
     """The file, or its content where it cannot be sought."""
-    return file if file.seekable() and not name.endswith(".gz") else io.BytesIO(file.read())
+    return file if file.seekable() and not name.endswith(".gz") else io.BytesIO(read_bounded(file, name))
 
 
 def media_columns(schema: Any) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from sftkey_data.arrays import Int64s
 from sftkey_data.sources import source as sources
+from sftkey_data.sources.row_bounds import refuse_long
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window
 
@@ -159,7 +160,7 @@ def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -
     """Runs of lines, found by their line breaks without parsing them; blank lines are no rows."""
     rows = line = 0
     start, first_line = 0, 1
-    for ends, is_row in _lines(file):
+    for ends, is_row in _lines(file, source.name):
         begin = 0
         while begin < len(ends):
             counted = is_row[begin:].cumsum()
@@ -181,7 +182,7 @@ def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -
         yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=tail, line=first_line)
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[Int64s, Int64s]]:
+def _lines(file: IO[bytes], name: str) -> Iterator[tuple[Int64s, Int64s]]:
     """Block by block: where each line ends (the byte after its break), and whether it holds a row (1) or is blank."""
     rest, position = b"", 0
     while True:
@@ -189,6 +190,7 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[Int64s, Int64s]]:
         block = rest + chunk
         whole = block if not chunk else block[: block.rfind(b"\n") + 1]
         rest = block[len(whole) :]
+        refuse_long(len(rest), f"{name} at byte {position + len(whole)}")
         if whole:
             data = np.frombuffer(whole, np.uint8)
             ends = np.flatnonzero(data == ord("\n")) + 1

@@ -19,8 +19,8 @@ import msgspec
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
+from sftkey_data.sources.row_bounds import MAX_ROW_BYTES, bounded_lines, read_bounded
 
-MAX_FIELD = 2**31 - 1  # csv refuses fields over 128 KiB unless told
 MAX_ROW_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
 MAX_INTEGER_DIGITS = 4_300  # beyond, Python refuses to read or write it (sys.int_info.default_max_str_digits)
 BAD_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
@@ -88,7 +88,7 @@ def refuse_other_content(start: bytes, name: str) -> None:
 def read_jsonl(file: IO[bytes], name: str, first: int = 1) -> Iterator[Record]:
     """A row per line; blank lines are none."""
     decode = msgspec.json.Decoder(float_hook=exact_float).decode
-    for number, line in enumerate(file, start=first):
+    for number, line in enumerate(bounded_lines(file, name, first), start=first):
         if line.strip():
             try:
                 row = decode(line)
@@ -141,7 +141,7 @@ def _fault(error: json.JSONDecodeError, position: int) -> str:
 
 def read_json(file: IO[bytes], name: str) -> Iterator[Record]:
     """A `.json` file is one list of rows, or JSON lines under the wrong name (as AQuA ships it)."""
-    content = file.read()
+    content = read_bounded(file, name)
     if content.removeprefix(BYTE_ORDER_MARK).lstrip(BLANK).startswith(b"["):
         yield from _read_list(content, name)
         return
@@ -210,12 +210,13 @@ def read_csv(file: IO[bytes], name: str, suffix: str, fields: Sequence[str] | No
 
     A tsv without a header (`fields` names its columns) has no quoting: a quote in it is a character of the text.
     """
-    csv.field_size_limit(MAX_FIELD)
+    csv.field_size_limit(MAX_ROW_BYTES)  # it refuses fields over 128 KiB unless told
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    num_blank, top = _skip_blank(lines)
+    num_blank, top = _skip_blank(lines, name)
     delimiter = "\t" if suffix == ".tsv" else _delimiter(top)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if fields and delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(chain([top], lines), delimiter=delimiter, strict=True, quoting=quoting)
+    bounded = chain([top], bounded_lines(lines, name, num_blank + 2))
+    reader = csv.reader(bounded, delimiter=delimiter, strict=True, quoting=quoting)
     start = 1
     try:
         header = list(fields) if fields else next(reader, [])
@@ -231,12 +232,14 @@ def read_csv(file: IO[bytes], name: str, suffix: str, fields: Sequence[str] | No
         raise SFTKeyError(f"{place}: broken {suffix[1:]}: {error}{begun}") from None
 
 
-def _skip_blank(lines: io.TextIOWrapper) -> tuple[int, str]:
+def _skip_blank(lines: io.TextIOWrapper, name: str) -> tuple[int, str]:
     """How many blank lines a file begins with, and the line after them; an empty line where there is none."""
-    num_blank = 0
-    while (line := lines.readline()) and line in ("\n", "\r\n", "\r"):
+    num_blank, line = 0, ""
+    for line in bounded_lines(lines, name):
+        if line not in ("\n", "\r\n", "\r"):
+            return num_blank, line
         num_blank += 1
-    return num_blank, line
+    return num_blank, ""
 
 
 def _csv_row(header: Sequence[str], values: list[str]) -> Any:

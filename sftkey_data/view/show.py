@@ -1,7 +1,6 @@
 """Examples in colour, region by region: as tokens with their borders, or as text."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rich.text import Text
 from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.build.plan import make_plan
 from sftkey_data.build.preview import preview
+from sftkey_data.console import visible
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepared.left_out import left_out_of
 from sftkey_data.prepared.manifest import REJECTS
@@ -22,8 +22,6 @@ from sftkey_data.tokens.tokenizer import Encoder
 
 REGION_STYLES = {"prompt": "dim", "cot": "cyan", "tag": "magenta", "key": "bold black on green", "eos": "red"}
 TOKEN_BORDER, LINE_BREAK = "·", "↵"
-# Control characters but tab and line feed; direction marks, line separators, embeddings and isolates of Unicode.
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MAX_SHOWN_PART = 20_000  # characters of a part; a terminal takes minutes for millions
 
 
@@ -132,7 +130,7 @@ def _besides(left_out: Sequence[Sequence[str]]) -> Text:
     """A line for each thing that the row holds and the example does not."""
     text = Text()
     for name, found in left_out:
-        text.append(f"left out: {name}: {_visible(repr(_short(found)))}\n", "yellow")
+        text.append(f"left out: {name}: {visible(repr(_short(found)))}\n", "yellow")
     return text
 
 
@@ -144,7 +142,7 @@ def heading(row: dict[str, Any]) -> Text:
     if bits := row.get("straddle"):
         crossed = ", ".join(name for bit, name in STRADDLE_NAMES.items() if bits & bit)
         facts += f"  straddle bits {bits} ({crossed})"
-    return Text().append(f"── {_visible(facts)}\n", "bold")  # a style of the whole would reach what is added
+    return Text().append(f"── {visible(facts)}\n", "bold")  # a style of the whole would reach what is added
 
 
 def _as_text(row: dict[str, Any]) -> Text:
@@ -158,7 +156,7 @@ def _as_text(row: dict[str, Any]) -> Text:
         ("key", completion[start:end]),
         ("tag", f"{completion[end:]}\n"),
     ):
-        text.append(_visible(_short(part)), REGION_STYLES[region])
+        text.append(visible(_short(part)), REGION_STYLES[region])
     return text
 
 
@@ -177,14 +175,9 @@ def tokens_in_colour(row: dict[str, Any], encoder: Encoder, styles: Sequence[str
     for position, end in enumerate(token_ends([row], encoder)[0]):
         special = start == end and (position < len(encoder.prefix) or position >= row["answer_token_end"])
         piece = encoder.decode([row["input_ids"][position]]) if special else whole[start:end]
-        shown = _visible(piece).replace("\n", f"{LINE_BREAK}\n")
+        shown = visible(piece).replace("\n", f"{LINE_BREAK}\n")
         body = shown.rstrip("\n")
         # The border stands before the line break, else each line would begin with the one of the line before.
         text.append(body, styles[position]).append(TOKEN_BORDER, "dim").append(shown[len(body) :])
         start = end
     return text.append("\n")
-
-
-def _visible(text: str) -> str:
-    """Control and direction characters as a code, so that no data set steers the terminal or reorders its text."""
-    return CONTROL.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.model_loading import INSTEAD
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import (
+    CODE_ARGUMENT,
     ENGINES,
     HF,
     REFUSED_ARGUMENTS,
@@ -42,6 +44,8 @@ def check_backend(options: GenerateOptions) -> None:
         raise SFTKeyError(
             f"--backend-args {refused[0]} would change the raw text or the model, or is a flag of its own"
         )
+    if CODE_ARGUMENT in arguments:
+        raise SFTKeyError(f"--backend-args {CODE_ARGUMENT}: code that comes with a model is never run here; {INSTEAD}")
     if options.device is not None:
         raise SFTKeyError(f"--device is for the back-end hf; {options.backend!r} has its own in --backend-args")
     find_class(options.backend)

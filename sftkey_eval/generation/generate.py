@@ -119,7 +119,7 @@ def _check(options: GenerateOptions) -> None:
 
 def _find_model(options: GenerateOptions) -> ModelFiles:
     """The model's files; for a server that holds them elsewhere, its address and name stand for them."""
-    if options.backend in HF:
+    if options.backend in HF or not is_server(options.backend):
         refuse_unsafe(options.model)  # before its files are hashed and its tokenizer is asked
     if options.backend in HF or Path(options.model).is_dir() or not is_server(options.backend):
         return find_model(options.model)

@@ -10,7 +10,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from sftkey_eval.generation.generate_options import GenerateOptions
-from sftkey_eval.generation.lm_eval_models import generation_arguments, make
+from sftkey_eval.generation.lm_eval_models import CODE_ARGUMENT, generation_arguments, make
 from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.generation.sampling import Sampling
 
@@ -26,7 +26,9 @@ class EngineBackend:
         encoded: Mapping[str, list[int]],
         ends: Sequence[int],
     ) -> None:
-        given: dict[str, Any] = {"dtype": options.dtype, "seed": options.seed, **arguments}
+        # lm-eval's SGLang trusts code of a model unless told otherwise.
+        safe = {CODE_ARGUMENT: False}
+        given: dict[str, Any] = {"dtype": options.dtype, "seed": options.seed, **arguments, **safe}
         if options.backend == "sglang":
             given["random_seed"] = given.pop("seed")  # its word for it
         self._lm = make(_capturing(found, encoded), options, given)

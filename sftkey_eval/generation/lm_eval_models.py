@@ -25,6 +25,7 @@ REFUSED_ARGUMENTS = (
     "seed",
     "think_end_token",
 )
+CODE_ARGUMENT = "trust_remote_code"
 
 # Never written to a run record, which people publish.
 SECRET_ARGUMENTS = ("api_key", "auth_token", "header")

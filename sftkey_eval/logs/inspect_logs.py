@@ -23,6 +23,9 @@ FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "unknown": N
 ZSTD = 93
 """The zip format's number of a method that Python's zipfile cannot undo before 3.14."""
 
+MAX_ENTRY_BYTES = 128 * 2**20
+"""Of one unpacked entry of the zip: one sample. Parsed it takes several times as much."""
+
 ATTACHMENT = "attachment://"
 
 
@@ -90,8 +93,11 @@ def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> dict
 
 
 def _unpacked(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if entry.file_size > MAX_ENTRY_BYTES:
+        limit = f"{MAX_ENTRY_BYTES // 2**20} MiB"
+        raise SFTKeyError(f"{path}: {entry.filename} unpacks to {entry.file_size:,} bytes, expected at most {limit}")
     if entry.compress_type != ZSTD:
-        return archive.read(entry)
+        return archive.read(entry)  # of no more bytes than the zip says
     import pyarrow as pa  # here, as it is for its zstd alone
 
     with path.open("rb") as file:
@@ -99,7 +105,8 @@ def _unpacked(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> b
         head = file.read(30)  # the local header, which ends with the lengths of name and extra field, 2 bytes each
         file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), 1)
         packed = file.read(entry.compress_size)
-    content = bytes(pa.CompressedInputStream(pa.BufferReader(packed), "zstd").read())
+    stream = pa.CompressedInputStream(pa.BufferReader(packed), "zstd")
+    content = bytes(stream.read(entry.file_size + 1))  # a frame may hold more than the zip says
     if zlib.crc32(content) != entry.CRC:
         raise zipfile.BadZipFile(f"{entry.filename} is damaged")
     return content

@@ -24,6 +24,7 @@ from sftkey_data.sources.readers import (
     read_csv,
     refuse_other_content,
 )
+from sftkey_data.sources.row_bounds import bounded_lines, read_bounded
 
 MISSING: Any = object()
 """What `lookup` gives where a row has no such field."""
@@ -57,7 +58,7 @@ def read_row_file(path: Path, what: str, *, numbers_as_text: bool = True) -> Ite
             if kind in ([".csv"], [".tsv"]):
                 yield from map(_cells, _table(read_csv(file, str(path), kind[0]), "line"))
             elif kind == [".json"] and start.removeprefix(BYTE_ORDER_MARK).lstrip(BLANK).startswith(b"["):
-                yield from _list(file.read(), path, number)
+                yield from _list(read_bounded(file, str(path)), path, number)
             else:
                 yield from _lines(file, path, number)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -92,7 +93,7 @@ def kind_name(value: object) -> str:
 
 
 def _lines(file: IO[bytes], path: Path, number: type[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    for position, line in enumerate(file, start=1):
+    for position, line in enumerate(bounded_lines(file, str(path)), start=1):
         if line.strip():
             yield (where := f"{path} line {position}"), _object(_parse(line.rstrip(b"\r\n"), where, number), where)
 

@@ -1,23 +1,15 @@
-"""What a report prints: percent, counts, intervals, findings in words, and text without what cannot be seen."""
+"""What a report prints: percent, counts, intervals, findings in words."""
 
 import re
 
+from sftkey_data.console import visible
 from sftkey_eval.analysis.arms import ArmRate
 from sftkey_eval.analysis.paired_comparison import FORMAT_MARGIN, Comparison, PairedRate
 from sftkey_eval.analysis.summary import Rate
 
 OUTCOME_TITLES = {"format": "Format", "strict": "Strict accuracy", "lenient": "Lenient accuracy"}
 
-# C0 and C1 controls, direction marks, zero-width characters and halves of pairs: invisible, or able to reorder text.
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
-
-
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
-
-
-def visible(text: object) -> str:
-    """Text with invisible and direction-changing characters written as ⟨U+XXXX⟩."""
-    return _INVISIBLE.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", str(text))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sftkey_data.console import visible
 from sftkey_data.storage.appearing import appearing, make_folder
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Rate, Summary
 from sftkey_eval.report.charts import Forest, Scatter, curve
 from sftkey_eval.report.example_browser import CLASS_LABELS
-from sftkey_eval.report.printed import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sftkey_data.console import visible
 from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_eval.analysis.paired_comparison import PairedEstimate, PairedRate
 from sftkey_eval.analysis.summary import Rate
-from sftkey_eval.report.printed import cell, counts, interval, percent, points, visible
+from sftkey_eval.report.printed import cell, counts, interval, percent, points
 from sftkey_eval.statistics.item_means import Estimate
 
 Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate

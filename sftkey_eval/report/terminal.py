@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from sftkey_data.console import visible
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates
 from sftkey_eval.analysis.paired_comparison import Comparison
 from sftkey_eval.analysis.summary import HEADLINE, Summary
@@ -70,7 +71,8 @@ def paired_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a table as lines of plain text, every column as wide as its widest cell."""
+    """Rows of a table as lines of plain text, every column as wide as its widest cell; a cell is one line."""
+    rows = [[" ".join(visible(text).splitlines()) for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -1,7 +1,6 @@
 """`sftkey-train`: two-stage training from prepared shards. Run as `sftkey-train run RECIPE.toml`."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,8 +11,6 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import check_engine, require
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from sftkey_train.study.study_runner import OpenStudy
 
 EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1
@@ -70,10 +67,10 @@ def run(
 
     loaded = load_recipe(recipe, settings or [])
     if only_show:
-        _print(dry_run(loaded, overwrite=overwrite))
+        console.tell_in_colour(dry_run(loaded, overwrite=overwrite))
         return
     for summary in run_recipe(loaded, overwrite=overwrite):
-        typer.echo(json.dumps(summary))
+        console.tell(json.dumps(summary))
 
 
 @app.command(epilog=STUDY_EPILOG)
@@ -130,12 +127,12 @@ def study(
     opened = open_study(file, only or [])
     if plan:
         for line in list(plan_lines(opened, only or [], seeds)):
-            typer.echo(line)
+            console.tell(line)
         return
     if select:
         check_selectable(opened.study, str(file))
     for result in run_study(opened, only or [], seeds, jobs, engine):
-        typer.echo(json.dumps(_brief(result)))
+        console.tell(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
     if select:
         _recommend(opened)
@@ -162,24 +159,16 @@ def _report(record: Path, out: Path) -> None:
     from sftkey_train.study.report.study_report import report_study, study_line, study_text
 
     numbers = report_study(record, out)
-    typer.echo(study_text(numbers), err=True)
-    typer.echo(study_line(numbers, out))
+    console.tell(study_text(numbers), err=True)
+    console.tell(study_line(numbers, out))
 
 
 def _recommend(opened: "OpenStudy") -> None:
     from sftkey_train.study.recommended import write_recommended
 
     for recommendation in write_recommended(opened):
-        typer.echo(recommendation.sentence, err=True)
-        typer.echo(recommendation.to_json())
-
-
-def _print(lines: "Iterable[Text]") -> None:
-    from rich.console import Console
-
-    output = Console(soft_wrap=True, highlight=False)
-    for line in list(lines):  # a fault in the last stage is alone on the terminal
-        output.print(line)
+        console.tell(recommendation.sentence, err=True)
+        console.tell(recommendation.to_json())
 
 
 def main() -> None:

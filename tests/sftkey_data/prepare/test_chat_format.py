@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Parts, Reject
 from sftkey_data.format.template import BUILTIN
+from sftkey_data.prepare import render_limit
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.tokens.tokenizer import load_tokenizer
 
@@ -239,3 +240,14 @@ def test_whatever_the_text_prompt_and_completion_rebuild_the_render(
     messages = [{"role": "user", "content": question.strip()}, {"role": "assistant", "content": completion}]
     assert prompt + completion + chat.turn_end == tokenizer.apply_chat_template(messages, tokenize=False)
     assert prompt.endswith(f"{question.strip()}<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("when", ["true", "'dragons' in messages[0].content"], ids=["always", "for one row"])
+def test_a_chat_template_that_does_not_end_is_one_line(
+    with_template: Tokenizers, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(render_limit, "MAX_RENDER_SECONDS", 0.2)
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    endless = with_template("m.content", f"{{% if {when} %}}{loops}{{% endif %}}{TURNS}")
+    with pytest.raises(SFTKeyError, match=r"^the chat template of '.*qwen2.5' does not end: 20 s of computing for one"):
+        ChatFormat(endless, SFTKEY).prompt(parts("How many dragons?"), COMPLETION)

@@ -11,6 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sftkey_data.errors import SFTKeyError
+from sftkey_eval.generation.generate import generate as write_completions
+from sftkey_eval.generation.generate_options import GenerateOptions
+from sftkey_eval.generation.inference_engines import EngineBackend
+
 OWN_CODE = """
 from pathlib import Path
 Path(FOLDER, "ran").touch()  # not beside __file__: transformers runs a copy
@@ -52,6 +57,15 @@ def only_a_pickle(folder: Path) -> str:
         f"error: model '{folder}' has its weights only as pytorch_model.bin, expected *.safetensors: load it once "
         "with transformers, from a source you trust, and write it with save_pretrained\n"
     )
+
+
+def an_index_that_names_a_pickle(folder: Path) -> str:
+    weights = load_file(folder / "model.safetensors")
+    torch.save({**weights, "x": _Touch(folder / "ran")}, folder / "all.bin")
+    (folder / "model.safetensors").rename(folder / "beside.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "all.bin")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return f"error: model '{folder}' has its weights only as all.bin, expected *.safetensors: load it once "
 
 
 def code_of_its_own(folder: Path) -> str:
@@ -103,3 +117,44 @@ def test_code_beside_a_model_that_is_known_does_not_run(tiny_model: Path, prepar
     done = generate(model, prepared, tmp_path / "out" / "completions.jsonl")
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.rglob("ran"))
+
+
+@pytest.mark.parametrize("spoil", [only_a_pickle, an_index_that_names_a_pickle, code_of_its_own])
+@pytest.mark.parametrize("backend", ["hf", "dummy"])
+def test_every_back_end_that_loads_a_folder_refuses_what_could_run(
+    backend: str, spoil: Callable[[Path], str], tiny_model: Path, prepared: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    expected = spoil(model).removeprefix("error: ").rstrip("\n")
+    with pytest.raises(SFTKeyError) as caught:
+        write_completions(
+            GenerateOptions(model=str(model), data=prepared, max_new_tokens=8, backend=backend),
+            tmp_path / "out" / "completions.jsonl",
+        )
+    assert str(caught.value).startswith(expected)
+    assert not list(tmp_path.rglob("ran"))
+
+
+class _Engine:
+    """Stands for an engine that is not installed here: keeps what it is started with."""
+
+    max_length = 64
+
+    def __init__(self, **given: object) -> None:
+        type(self).given = given  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("backend", ["vllm", "sglang"])
+def test_an_engine_is_told_to_run_no_code_of_a_model(backend: str, tmp_path: Path) -> None:
+    engine = EngineBackend(
+        _Engine, GenerateOptions(model="model", data=tmp_path, max_new_tokens=8, backend=backend), {}, {}, ()
+    )
+    assert type(engine._lm).given["trust_remote_code"] is False
+
+
+def test_nobody_can_have_an_engine_run_it(tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
+    given = "trust_remote_code=True"
+    asked = GenerateOptions(model=str(tiny_model), data=prepared, max_new_tokens=8, backend="dummy", backend_args=given)
+    with pytest.raises(SFTKeyError, match=r"^--backend-args trust_remote_code: code that comes with a model is never"):
+        write_completions(asked, tmp_path / "completions.jsonl")
+    assert list(tmp_path.iterdir()) == []

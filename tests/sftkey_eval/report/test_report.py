@@ -11,6 +11,7 @@ import pytest
 from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completion, write_run
 from statsmodels.stats.proportion import proportion_confint
 
+from sftkey_data.console import visible
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
 from sftkey_eval.analysis.loaded_runs import load_runs
@@ -18,9 +19,9 @@ from sftkey_eval.analysis.summary import rate, summarize
 from sftkey_eval.records.verdicts import Verdict, read_verdicts
 from sftkey_eval.report.embed import unpacked
 from sftkey_eval.report.example_browser import segments
-from sftkey_eval.report.printed import cell, percent, points, visible
+from sftkey_eval.report.printed import cell, percent, points
 from sftkey_eval.report.report import make_report, report
-from sftkey_eval.report.terminal import headline_text
+from sftkey_eval.report.terminal import aligned, headline_text
 
 FIRST = [RIGHT, RIGHT, RIGHT, LUCKY, SLIP, SLIP, WRONG, AFTER, CUT, EMPTY]
 SECOND = [RIGHT, RIGHT, SLIP, RIGHT, RIGHT, RIGHT, WRONG, RIGHT, RIGHT, WRONG]
@@ -256,3 +257,8 @@ def test_the_terminal_table_aligns_its_columns(two_runs: list[Path]) -> None:
 
 def test_many_truncated_completions_are_a_warning(written: Path) -> None:
     assert "first: 1 of 10 completions hit the token limit" in (written / "report.html").read_text()
+
+
+def test_a_label_on_the_terminal_is_one_line_that_steers_nothing() -> None:
+    table = aligned([["run", "Format"], ["a\x1b[2J\nb", "1"]])
+    assert table == "run            Format\na⟨U+001B⟩[2J b  1"

@@ -14,7 +14,14 @@ from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.checkpoint.checkpoint import StageFolder, saving
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.loss.token_loss import token_nll
-from sftkey_train.model.model import check_causal, initial_model, load_model, model_config, recompute_activations
+from sftkey_train.model.model import (
+    check_causal,
+    initial_model,
+    load_model,
+    model_config,
+    recompute_activations,
+    untrained_model,
+)
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, ModelSource
 
 TINY = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
@@ -131,6 +138,7 @@ def test_code_that_comes_with_a_model_runs_only_when_asked_for(
     source = ModelSource(path=str(folder), trust_remote_code=True)
     model = initial_model(source, model_config(source, prepared.tokenizer), 0)
     assert type(model).__name__ == "OwnModel"
+    assert type(untrained_model(model.config)).__name__ == "OwnModel"  # as the dry run makes it: no question on stdin
     model.save_pretrained(tmp_path / "again")
     assert type(load_model(tmp_path / "again", trust_remote_code=True)).__name__ == "OwnModel"
 

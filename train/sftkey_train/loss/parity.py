@@ -1,6 +1,5 @@
 """Whether a faster way gives what the plain one gives, tried on real examples before the first step."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, Examples, collate
 from sftkey_train.batches.packing import pack
@@ -34,9 +34,10 @@ def packs(model: "PreTrainedModel", stage: Stage, examples: Examples) -> bool:
         return False
     apart = keeps_documents_apart(model, examples.first(PARITY_EXAMPLES))
     if not apart:
-        sys.stderr.write(
+        tell(
             f"stage {stage.name!r}: {type(model).__name__} does not keep packed examples apart; "
-            "examples of similar length are padded instead\n"
+            "examples of similar length are padded instead",
+            err=True,
         )
     return apart
 

@@ -53,8 +53,11 @@ def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) ->
 
 def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
     """A model of this configuration in fp32, with weights from torch's random generator."""
+    let_in = type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING  # of code of its own, which `model_config` let in
     with as_one_line("model: config"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention(config))
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=attention(config), trust_remote_code=let_in
+        )
     return _causal_model(model)
 
 

@@ -1,0 +1,51 @@
+"""How long a row of text may be, so that a small packed file cannot fill the memory."""
+
+import gzip
+from collections.abc import Iterator
+from typing import IO, AnyStr
+
+from sftkey_data.errors import SFTKeyError
+
+MAX_ROW_BYTES = 128 * 2**20
+"""Of one line; characters in a csv or tsv. The longest rows of real data have a hundredth of it."""
+
+MAX_UNPACKED_LIST_BYTES = 512 * 2**20
+"""Of a JSON list or an Arrow file in a gzip file, which is read whole; what is not packed is as large as it looks."""
+
+
+def bounded_lines(file: IO[AnyStr], name: str, first: int = 1) -> Iterator[AnyStr]:
+    """The lines of a file, none of them read further than a row may be long.
+
+    Raises:
+        SFTKeyError: A line is longer, with its number.
+    """
+    number = first
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        refuse_long(len(line), f"{name} line {number}")
+        yield line
+        number += 1
+
+
+def refuse_long(length: int, where: str) -> None:
+    """Refuse a row that is longer than any may be.
+
+    Raises:
+        SFTKeyError: It is.
+    """
+    if length > MAX_ROW_BYTES:
+        raise SFTKeyError(f"{where}: longer than {MAX_ROW_BYTES // 2**20} MiB, expected one row")
+
+
+def read_bounded(file: IO[bytes], name: str) -> bytes:
+    """All bytes of a file that is read whole.
+
+    Raises:
+        SFTKeyError: A packed one unpacks to more than can be meant.
+    """
+    if not isinstance(file, gzip.GzipFile):
+        return file.read()
+    content: bytes = file.read(MAX_UNPACKED_LIST_BYTES + 1)
+    if len(content) > MAX_UNPACKED_LIST_BYTES:
+        limit = f"{MAX_UNPACKED_LIST_BYTES // 2**20} MiB"
+        raise SFTKeyError(f"{name}: unpacks to more than {limit}, too much to read whole: unpack it first")
+    return content

@@ -1,0 +1,41 @@
+"""Logs whose entries unpack to more than a sample can hold are refused before they fill the memory."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from log_samples import inspect_header, inspect_sample, write_eval_log
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_eval.logs import inspect_logs
+from sftkey_eval.logs.import_logs import import_logs
+
+
+def bomb(path: Path, num_bytes: int) -> Path:
+    """A log with one more sample, of spaces and an empty object; it packs to a thousandth."""
+    write_eval_log(path, inspect_header(["1"], 1), [inspect_sample("1", "4")])
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/2_epoch_1.json", b" " * num_bytes + b"{}")
+    return path
+
+
+def test_an_entry_that_unpacks_to_very_much_is_refused_by_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_logs, "MAX_ENTRY_BYTES", 2**20)
+    path = bomb(tmp_path / "log.eval", 2**20)
+    with pytest.raises(SFTKeyError) as caught:
+        import_logs([path], tmp_path / "out.jsonl")
+    assert str(caught.value) == f"{path}: samples/2_epoch_1.json unpacks to 1,048,578 bytes, expected at most 1 MiB"
+    assert [file.name for file in tmp_path.iterdir()] == ["log.eval"]
+
+
+def test_a_zip_that_hides_the_size_of_an_entry_is_read_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_logs, "MAX_ENTRY_BYTES", 2**20)
+    path = bomb(tmp_path / "log.eval", 2**20)
+    said = (2**20 + 2).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(said, (9).to_bytes(4, "little")))
+    with pytest.raises(SFTKeyError, match=r"not a readable .eval log: Bad CRC-32 for file 'samples/2_epoch_1.json'"):
+        import_logs([path], tmp_path / "out.jsonl")

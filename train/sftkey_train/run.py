@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder
 from sftkey_train.batches.packing import check_budget
 from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
-from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
+from sftkey_train.checkpoint.checkpoint import StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
-from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish_stage, keep_best
+from sftkey_train.checkpoint.stage_outputs import Outputs, as_json, finish_stage, keep_best
+from sftkey_train.checkpoint.stage_start import StageStart, first_model, starting_model
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
@@ -36,26 +36,21 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.trackers import Trackers, check_trackers
-from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import (
     check_causal,
     check_compiler,
     check_fit,
     check_tokenizer,
     compile_layers,
-    embed_pad_as_any,
-    initial_model,
-    load_model,
     model_config,
     recompute_activations,
-    stop_at_end_tokens,
 )
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
 
 if TYPE_CHECKING:
     from rich.text import Text
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,12 @@ class _Run:
     def folders(self) -> list[StageFolder]:
         """Those of all stages."""
         return [self.folder(stage) for stage in self.recipe.stages]
+
+    def start(self, stage: Stage) -> StageStart:
+        """What a stage starts from."""
+        parent = self.recipe.parent(stage)
+        before = None if parent is None else self.folder(parent)
+        return StageStart(self.recipe, self.config, self.data.tokenizer, stage, self.folder(stage), before)
 
     def data_of(self, stage: Stage) -> TrainingSet:
         """What a stage trains on."""
@@ -190,10 +191,11 @@ def _open(recipe: Recipe) -> _Run:
 
 def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
-    model = _starting_model(run, stage)
+    start = run.start(stage)
+    model = starting_model(start)
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     check_causal(model)
-    reference = frozen(_first_model(run, stage)) if stage.anchor else None
+    reference = frozen(first_model(start)) if stage.anchor else None
     if reference is not None:
         reference.to(device)  # type: ignore[arg-type]
     if recipe.gradient_checkpointing:
@@ -265,44 +267,6 @@ def _why_not_generated(run: _Run, stage: Stage) -> str:
 
 def _is_sharded(recipe: Recipe) -> bool:
     return recipe.fsdp and ranks.num_ranks() > 1
-
-
-def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """From the stage's checkpoint, else what the stage begins with."""
-    return _load(run, stage, run.folder(stage).latest)
-
-
-def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """The weights before the stage's first step: final or best ones of its parent, or the recipe's model."""
-    return _load(run, stage, None)
-
-
-def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
-    model = _weights(run, stage, checkpoint)
-    stop_at_end_tokens(model, run.data.tokenizer)
-    embed_pad_as_any(model)
-    return model
-
-
-def _weights(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
-    recipe, parent = run.recipe, run.recipe.parent(stage)
-    handed_on = _handed_on(run.folder(parent), stage) if parent is not None else None
-    if recipe.lora is not None:
-        model = initial_model(recipe.model, run.config, recipe.seed)
-        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
-        return model
-    start = checkpoint or handed_on
-    if start is not None:
-        return load_model(start, trust_remote_code=recipe.model.trust_remote_code)
-    return initial_model(recipe.model, run.config, recipe.seed)
-
-
-def _handed_on(folder: StageFolder, stage: Stage) -> Path:
-    if stage.init_weights == "final":
-        return folder.final
-    if folder.best is None:
-        raise SFTKeyError(f"stage {stage.name!r}: init_weights is 'best', but {folder.path} holds no {BEST}STEP")
-    return folder.best
 
 
 def _device(recipe: Recipe) -> torch.device:

@@ -22,7 +22,14 @@ from sftkey_train.checkpoint.checkpoint import StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.checkpoint.stage_outputs import Outputs, as_json, finish_stage, keep_best
-from sftkey_train.checkpoint.stage_start import StageStart, first_model, starting_model
+from sftkey_train.checkpoint.stage_start import (
+    StageStart,
+    check_handed_on,
+    check_start,
+    first_model,
+    hash_of,
+    starting_model,
+)
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
@@ -62,6 +69,7 @@ class _Run:
     stage_data: Mapping[str, TrainingSet]  # of the stages that name one of their own
     heldout: TrainingSet | None
     config: "PreTrainedConfig"
+    model_hash: str | None  # of the recipe's model where that is a folder
 
     @property
     def metrics(self) -> MetricsLog:
@@ -78,7 +86,13 @@ class _Run:
         """What a stage starts from."""
         parent = self.recipe.parent(stage)
         before = None if parent is None else self.folder(parent)
-        return StageStart(self.recipe, self.config, self.data.tokenizer, stage, self.folder(stage), before)
+        return StageStart(
+            self.recipe, self.config, self.data.tokenizer, stage, self.folder(stage), before, self.model_hash
+        )
+
+    def starts(self) -> list[StageStart]:
+        """Those of all stages."""
+        return [self.start(stage) for stage in self.recipe.stages]
 
     def data_of(self, stage: Stage) -> TrainingSet:
         """What a stage trains on."""
@@ -96,9 +110,13 @@ class _Run:
 
     def record(self) -> dict[str, Any]:
         """What must not change between two invocations on one directory."""
-        record = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
+        record: dict[str, Any] = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
         record |= {"stage_data_sha256": {name: data.sha256 for name, data in self.stage_data.items()}}
-        return record | {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
+        record |= {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
+        if self.recipe.model.path is None:
+            return record
+        # The commit of a model of the hub fixes its files; of a folder they are read.
+        return record | {"model_hash": self.model_hash or getattr(self.config, "_commit_hash", None)}
 
 
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True) -> Iterator[dict[str, Any]]:
@@ -119,13 +137,17 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
     with ranks.process_group(cuda=_device(recipe).type == "cuda"):
         run = _open(recipe)
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
+        check_handed_on([] if overwrite else run.starts())
         ranks.wait()  # all ranks have looked at the folder before the first deletes it
         if overwrite and ranks.is_main():
             delete_run(recipe.out)
         ranks.wait()  # it is gone before any looks for a checkpoint in it
         with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
+            unfinished = [stage for stage in recipe.stages if not run.folder(stage).finished]
             for stage in recipe.stages:
-                if not run.folder(stage).finished:
+                if stage in unfinished:
+                    if stage is not unfinished[0]:  # what that one starts from was read a moment ago
+                        check_start(run.start(stage))
                     _run_stage(run, stage, trackers)
                     if says_end and ranks.is_main():
                         say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
@@ -144,6 +166,7 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     run = _open(recipe)
     if not overwrite:
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=False)
+        check_handed_on(run.starts())
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
     starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
@@ -175,7 +198,9 @@ def _open(recipe: Recipe) -> _Run:
         refuse_other_tokens(f"stage {name!r}: data", other, data)
     if heldout is not None:
         refuse_other_tokens("heldout", heldout, data)
-    run = _Run(recipe, data, stage_data, heldout, model_config(recipe.model, data.tokenizer))
+    config = model_config(recipe.model, data.tokenizer)
+    hashed = None if recipe.model.path is None else hash_of(recipe.model.path)
+    run = _Run(recipe, data, stage_data, heldout, config, hashed)
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, *own.values(), heldout)):
         check_fit(run.config, prepared)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +18,18 @@ from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder
 from sftkey_train.batches.packing import check_budget
 from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
-from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
+from sftkey_train.checkpoint.checkpoint import StageFolder
 from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
 from sftkey_train.checkpoint.origin import Origin
-from sftkey_train.checkpoint.stage_outputs import ADAPTER, Outputs, as_json, finish_stage, keep_best
+from sftkey_train.checkpoint.stage_outputs import Outputs, as_json, finish_stage, keep_best
+from sftkey_train.checkpoint.stage_start import (
+    StageStart,
+    check_handed_on,
+    check_start,
+    first_model,
+    hash_of,
+    starting_model,
+)
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
@@ -36,26 +43,21 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.trackers import Trackers, check_trackers
-from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import (
     check_causal,
     check_compiler,
     check_fit,
     check_tokenizer,
     compile_layers,
-    embed_pad_as_any,
-    initial_model,
-    load_model,
     model_config,
     recompute_activations,
-    stop_at_end_tokens,
 )
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
 
 if TYPE_CHECKING:
     from rich.text import Text
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class _Run:
     stage_data: Mapping[str, TrainingSet]  # of the stages that name one of their own
     heldout: TrainingSet | None
     config: "PreTrainedConfig"
+    model_hash: str | None  # of the recipe's model where that is a folder
 
     @property
     def metrics(self) -> MetricsLog:
@@ -78,6 +81,18 @@ class _Run:
     def folders(self) -> list[StageFolder]:
         """Those of all stages."""
         return [self.folder(stage) for stage in self.recipe.stages]
+
+    def start(self, stage: Stage) -> StageStart:
+        """What a stage starts from."""
+        parent = self.recipe.parent(stage)
+        before = None if parent is None else self.folder(parent)
+        return StageStart(
+            self.recipe, self.config, self.data.tokenizer, stage, self.folder(stage), before, self.model_hash
+        )
+
+    def starts(self) -> list[StageStart]:
+        """Those of all stages."""
+        return [self.start(stage) for stage in self.recipe.stages]
 
     def data_of(self, stage: Stage) -> TrainingSet:
         """What a stage trains on."""
@@ -95,9 +110,13 @@ class _Run:
 
     def record(self) -> dict[str, Any]:
         """What must not change between two invocations on one directory."""
-        record = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
+        record: dict[str, Any] = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
         record |= {"stage_data_sha256": {name: data.sha256 for name, data in self.stage_data.items()}}
-        return record | {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
+        record |= {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
+        if self.recipe.model.path is None:
+            return record
+        # The commit of a model of the hub fixes its files; of a folder they are read.
+        return record | {"model_hash": self.model_hash or getattr(self.config, "_commit_hash", None)}
 
 
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True) -> Iterator[dict[str, Any]]:
@@ -118,13 +137,17 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
     with ranks.process_group(cuda=_device(recipe).type == "cuda"):
         run = _open(recipe)
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
+        check_handed_on([] if overwrite else run.starts())
         ranks.wait()  # all ranks have looked at the folder before the first deletes it
         if overwrite and ranks.is_main():
             delete_run(recipe.out)
         ranks.wait()  # it is gone before any looks for a checkpoint in it
         with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
+            unfinished = [stage for stage in recipe.stages if not run.folder(stage).finished]
             for stage in recipe.stages:
-                if not run.folder(stage).finished:
+                if stage in unfinished:
+                    if stage is not unfinished[0]:  # what that one starts from was read a moment ago
+                        check_start(run.start(stage))
                     _run_stage(run, stage, trackers)
                     if says_end and ranks.is_main():
                         say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
@@ -143,6 +166,7 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
     run = _open(recipe)
     if not overwrite:
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=False)
+        check_handed_on(run.starts())
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
     starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
@@ -174,7 +198,9 @@ def _open(recipe: Recipe) -> _Run:
         refuse_other_tokens(f"stage {name!r}: data", other, data)
     if heldout is not None:
         refuse_other_tokens("heldout", heldout, data)
-    run = _Run(recipe, data, stage_data, heldout, model_config(recipe.model, data.tokenizer))
+    config = model_config(recipe.model, data.tokenizer)
+    hashed = None if recipe.model.path is None else hash_of(recipe.model.path)
+    run = _Run(recipe, data, stage_data, heldout, config, hashed)
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, *own.values(), heldout)):
         check_fit(run.config, prepared)
@@ -190,10 +216,11 @@ def _open(recipe: Recipe) -> _Run:
 
 def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
-    model = _starting_model(run, stage)
+    start = run.start(stage)
+    model = starting_model(start)
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     check_causal(model)
-    reference = frozen(_first_model(run, stage)) if stage.anchor else None
+    reference = frozen(first_model(start)) if stage.anchor else None
     if reference is not None:
         reference.to(device)  # type: ignore[arg-type]
     if recipe.gradient_checkpointing:
@@ -265,44 +292,6 @@ def _why_not_generated(run: _Run, stage: Stage) -> str:
 
 def _is_sharded(recipe: Recipe) -> bool:
     return recipe.fsdp and ranks.num_ranks() > 1
-
-
-def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """From the stage's checkpoint, else what the stage begins with."""
-    return _load(run, stage, run.folder(stage).latest)
-
-
-def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """The weights before the stage's first step: final or best ones of its parent, or the recipe's model."""
-    return _load(run, stage, None)
-
-
-def _load(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
-    model = _weights(run, stage, checkpoint)
-    stop_at_end_tokens(model, run.data.tokenizer)
-    embed_pad_as_any(model)
-    return model
-
-
-def _weights(run: _Run, stage: Stage, checkpoint: Path | None) -> "PreTrainedModel":
-    recipe, parent = run.recipe, run.recipe.parent(stage)
-    handed_on = _handed_on(run.folder(parent), stage) if parent is not None else None
-    if recipe.lora is not None:
-        model = initial_model(recipe.model, run.config, recipe.seed)
-        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
-        return model
-    start = checkpoint or handed_on
-    if start is not None:
-        return load_model(start, trust_remote_code=recipe.model.trust_remote_code)
-    return initial_model(recipe.model, run.config, recipe.seed)
-
-
-def _handed_on(folder: StageFolder, stage: Stage) -> Path:
-    if stage.init_weights == "final":
-        return folder.final
-    if folder.best is None:
-        raise SFTKeyError(f"stage {stage.name!r}: init_weights is 'best', but {folder.path} holds no {BEST}STEP")
-    return folder.best
 
 
 def _device(recipe: Recipe) -> torch.device:

@@ -1,6 +1,5 @@
 """Weights of another run or stage, and damaged checkpoints, are refused in one line before the first step."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -168,8 +167,81 @@ def test_a_run_may_move_between_its_stages_and_files_may_be_put_beside_its_resul
     out = Path(tables["out"])
     stopped("answer", out)
     (out / "full" / "final" / "README.md").write_text("mine")
-    config = out / "full" / "final" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"note": "mine"}))
     moved = out.with_name("moved")
     out.rename(moved)
     assert len(list(run_recipe(load_recipe(write_recipe(tables), [f"out={moved}"])))) == 2
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # in the weights or in the last value: what is read stays readable
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_flipped_bit_in_what_stage_1_has_left_is_refused_before_stage_2(
+    name: str, stopped: Callable[..., Path], refused: Callable[[], str], tables: dict[str, Any]
+) -> None:
+    out = Path(tables["out"])
+    shutil.rmtree(stopped("answer", out))  # so that stage 2 starts anew
+    _flip(out / "full" / "final" / name)
+    assert refused() == f"{out / 'full' / 'final'} is damaged: {name} is not as it was written; {MEND}"
+
+
+def test_an_adapter_put_beside_what_stage_1_has_left_is_refused(
+    stopped: Callable[..., Path], refused: Callable[[], str], tables: dict[str, Any]
+) -> None:
+    stopped("answer", Path(tables["out"]))
+    final = Path(tables["out"]) / "full" / "final"
+    (final / "adapter_config.json").write_text("{}")
+    assert refused() == f"{final} holds adapter_config.json, which was not written with it; {MEND}"
+
+
+def test_stage_1_changed_while_another_arm_trains_is_refused_before_the_next_arm(
+    tables: dict[str, Any], write_recipe: Write
+) -> None:
+    tables["stage"].append({**tables["stage"][1], "name": "arm", "init_from": "full"})
+    summaries = run_recipe(load_recipe(write_recipe(tables)))
+    assert [next(summaries)["stage"], next(summaries)["stage"]] == ["full", "answer"]
+    final = Path(tables["out"]) / "full" / "final"
+    _flip(final / "model.safetensors")
+    with pytest.raises(SFTKeyError, match=r"final is damaged: model.safetensors is not as it was written"):
+        next(summaries)
+    assert not (Path(tables["out"]) / "arm").exists()
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])
+def test_a_base_model_that_has_changed_between_two_invocations(
+    lora: Any, stopped: Callable[..., Path], refused: Callable[[], str], tables: dict[str, Any], model_dir: Path
+) -> None:
+    tables |= {"model": {"path": str(model_dir)}} | ({"lora": lora} if lora else {})
+    stopped("full", Path(tables["out"]))
+    _flip(model_dir / "model.safetensors")
+    line = refused()
+    assert line.startswith(f"out {tables['out']} holds a run of another recipe: model_hash was ")
+    assert line.endswith("; --overwrite starts anew")
+
+
+def test_a_base_model_that_changes_between_two_stages_which_both_read_it(
+    tables: dict[str, Any], write_recipe: Write, model_dir: Path
+) -> None:
+    tables |= {"model": {"path": str(model_dir)}, "lora": {"r": 2}}
+    summaries = run_recipe(load_recipe(write_recipe(tables)))
+    next(summaries)
+    _flip(model_dir / "model.safetensors")
+    expected = f"stage 'answer': model '{model_dir}' is no more what it was when the run began"
+    with pytest.raises(SFTKeyError) as caught:
+        next(summaries)
+    assert str(caught.value) == expected
+
+
+def test_a_run_from_the_damaged_result_of_another_run(
+    stopped: Callable[..., Path], fail: Callable[..., str], tables: dict[str, Any], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    stopped("answer", other)
+    final = other / "full" / "final"
+    tables["model"] = {"path": str(final)}
+    _flip(final / "model.safetensors")
+    mend = "a model that was changed on purpose goes without its origin.json"
+    assert fail() == f"{final} is damaged: model.safetensors is not as it was written; {mend}"

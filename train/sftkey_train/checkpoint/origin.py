@@ -8,9 +8,13 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.filesystems import naming
 
-ORIGIN = "origin.json"
+ORIGIN, ADAPTER_CONFIG = "origin.json", "adapter_config.json"
+# What decides which model a folder is, beside the tokenizer, which is compared with that of the data.
+MODEL_FILES = ("*.safetensors", "*.index.json", "config.json", "generation_config.json", ADAPTER_CONFIG, "*.py")
 MEND = "move or delete it, or start anew with --overwrite"
+CHANGED_ON_PURPOSE = "a model that was changed on purpose goes without its origin.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +38,58 @@ def check_origin(folder: Path, origin: Origin, *, files: bool) -> None:
     Raises:
         SFTKeyError: Says what was found, and what the user can do.
     """
-    recorded = _read(folder)
+    recorded = _read(folder, MEND)
     if (stage := recorded.get("stage")) != origin.stage:
         raise SFTKeyError(f"{folder} is of stage {stage!r}, expected one of stage {origin.stage!r}; {MEND}")
     if recorded.get("run") != origin.run:
         raise SFTKeyError(f"{folder} is of another recipe or other data than this run; {MEND}")
-    for name, expected in recorded["files"].items() if files else ():
-        if not (folder / name).is_file():
-            raise SFTKeyError(f"{folder} is damaged: {name} is missing; {MEND}")
-        if _hash(folder / name) != expected:
-            raise SFTKeyError(f"{folder} is damaged: {name} is not as it was written; {MEND}")
+    if not files:
+        return
+    found = {name: _hash(folder / name) for name in recorded["files"] if (folder / name).is_file()}
+    _refuse_changed(folder, recorded["files"], found, MEND)
+    if (folder / ADAPTER_CONFIG).exists() and ADAPTER_CONFIG not in recorded["files"]:
+        # transformers would load an adapter into the model without a word
+        raise SFTKeyError(f"{folder} holds {ADAPTER_CONFIG}, which was not written with it; {MEND}")
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def model_hash(folder: Path) -> str:
+    """Hash of the files that make a model, each read once; those that a run of ours has left must be as it wrote them.
+
+    Raises:
+        SFTKeyError: One is damaged, or cannot be read.
+    """
+    paths = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
+    found = {path.name: _hash(path) for path in paths}
+    if (folder / ORIGIN).exists():
+        recorded = _read(folder, CHANGED_ON_PURPOSE)["files"].items()
+        beside = {k: v for k, v in recorded if "/" not in k and any(map(Path(k).match, MODEL_FILES))}
+        _refuse_changed(folder, beside, found, CHANGED_ON_PURPOSE)
+    return xxhash.xxh3_128_hexdigest(json.dumps(found, sort_keys=True).encode())
+
+
+def _refuse_changed(folder: Path, recorded: dict[str, str], found: dict[str, str], mend: str) -> None:
+    for name, expected in recorded.items():
+        if name not in found:
+            raise SFTKeyError(f"{folder} is damaged: {name} is missing; {mend}")
+        if found[name] != expected:
+            raise SFTKeyError(f"{folder} is damaged: {name} is not as it was written; {mend}")
+
+
+def _read(folder: Path, mend: str) -> dict[str, Any]:
     try:
         recorded: dict[str, Any] = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
         _ = recorded["files"].items()
     except FileNotFoundError:
-        raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; {MEND}") from None
+        raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; {mend}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise SFTKeyError(f"{folder} is damaged: {ORIGIN} cannot be read; {MEND}") from None
+        raise SFTKeyError(f"{folder} is damaged: {ORIGIN} cannot be read; {mend}") from None
     return recorded
 
 
 def _hash(path: Path) -> str:
     """Against damage, not against malice; as fast as the disk."""
     digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
+    with naming(path, "read", SFTKeyError), path.open("rb") as file:
         while chunk := file.read(1 << 24):
             digest.update(chunk)
     return digest.hexdigest()

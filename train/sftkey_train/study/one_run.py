@@ -11,7 +11,7 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder, write_json
 from sftkey_train.checkpoint.earlier_run import METRICS
-from sftkey_train.checkpoint.origin import ORIGIN
+from sftkey_train.checkpoint.origin import ORIGIN, model_hash
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.run import run_recipe
 from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
@@ -133,6 +133,7 @@ def tidy_run(run: PlannedRun, *, keep_model: bool) -> None:
 
 def _scores(run: PlannedRun, evaluation: EvaluationTable) -> dict[Part, Scores]:
     limits: dict[Part, int] = {"validation": evaluation.validation_examples, "test": evaluation.test_examples}
+    model_hash(run.final)  # it may lie there since a stop: refused where it is not as it was written
     writer = load_writer(run.final, run.recipe.device)
     return {
         part: write_and_score(

@@ -24,6 +24,7 @@ from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
+from sftkey_train.checkpoint.origin import model_hash
 from sftkey_train.loss.schedule import num_stage_examples
 from sftkey_train.study.generated_scores import max_new_tokens_for
 from sftkey_train.study.run_cost import written_flops
@@ -75,6 +76,7 @@ def finish_sampling(sampling: PlannedSampling) -> Sampled:
     make_folder(sampling.folder)
     torch.set_num_threads(sampling.stage1.recipe.threads)
     started = time.perf_counter()
+    model_hash(sampling.stage1.final)  # refused where it is not as it was written
     options = generate_options(sampling)
     generated = generate(options, sampling.folder / COMPLETIONS)
     written_at = time.perf_counter()

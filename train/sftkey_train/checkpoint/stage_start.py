@@ -1,0 +1,104 @@
+"""The model that a stage starts from: its own checkpoint, what the stage before has left, or the recipe's model."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
+from sftkey_train.checkpoint.origin import check_origin, model_hash
+from sftkey_train.checkpoint.stage_outputs import ADAPTER
+from sftkey_train.model.lora import add_adapter
+from sftkey_train.model.model import embed_pad_as_any, initial_model, load_model, stop_at_end_tokens
+from sftkey_train.recipe import Recipe, Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class StageStart:
+    """What decides where a stage starts from."""
+
+    recipe: Recipe
+    config: "PreTrainedConfig"  # of the recipe's model
+    tokenizer: "PreTrainedTokenizerBase"  # of the data
+    stage: Stage
+    folder: StageFolder  # the stage's own
+    parent: StageFolder | None  # of the stage that it goes on from
+    model_hash: str | None  # of the recipe's model where that is a folder, as the run began with it
+
+    @property
+    def handed_on(self) -> Path | None:
+        """The model of the stage before that this one begins with; None where it begins with the recipe's."""
+        if self.parent is None or self.stage.init_weights == "final":
+            return None if self.parent is None else self.parent.final
+        if self.parent.best is None:
+            raise SFTKeyError(
+                f"stage {self.stage.name!r}: init_weights is 'best', but {self.parent.path} holds no {BEST}STEP"
+            )
+        return self.parent.best
+
+
+def check_handed_on(starts: Iterable[StageStart]) -> None:
+    """Refuse models of finished stages, from which others are yet to start, that are not as they were written.
+
+    Raises:
+        SFTKeyError: One line that names the file.
+    """
+    checked = set()
+    for start in starts:
+        if start.folder.finished or start.parent is None or not start.parent.finished:
+            continue
+        if (path := start.handed_on) is not None and path not in checked:
+            check_origin(path, start.parent.origin, files=True)
+            checked.add(path)
+
+
+def check_start(start: StageStart) -> None:
+    """Refuse what a stage is about to load, the stage before's model or the recipe's, where it has changed meanwhile.
+
+    Raises:
+        SFTKeyError: One line that says which.
+    """
+    check_handed_on([start])
+    model = start.recipe.model.path
+    reads_model = start.parent is None or start.recipe.lora is not None
+    if reads_model and model is not None and start.model_hash is not None and hash_of(model) != start.model_hash:
+        raise SFTKeyError(f"stage {start.stage.name!r}: model {model!r} is no more what it was when the run began")
+
+
+def hash_of(model: str) -> str | None:
+    """Hash of a model in a folder; None of one of the hub, which the name of its commit stands for."""
+    return model_hash(Path(model)) if Path(model).is_dir() else None
+
+
+def starting_model(start: StageStart) -> "PreTrainedModel":
+    """From the stage's checkpoint, else what the stage begins with."""
+    return _load(start, start.folder.latest)
+
+
+def first_model(start: StageStart) -> "PreTrainedModel":
+    """The weights before the stage's first step: final or best ones of its parent, or the recipe's model."""
+    return _load(start, None)
+
+
+def _load(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":
+    model = _weights(start, checkpoint)
+    stop_at_end_tokens(model, start.tokenizer)
+    embed_pad_as_any(model)
+    return model
+
+
+def _weights(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":
+    recipe = start.recipe
+    handed_on = start.handed_on
+    if recipe.lora is not None:
+        model = initial_model(recipe.model, start.config, recipe.seed)
+        add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
+        return model
+    path = checkpoint or handed_on
+    if path is not None:
+        return load_model(path, trust_remote_code=recipe.model.trust_remote_code)
+    return initial_model(recipe.model, start.config, recipe.seed)

@@ -190,13 +190,16 @@ def _chosen(row: dict[str, Any], template: Template, options: Options, taken: di
 
 def _rows(path: str) -> Iterator[dict[str, Any]]:
     with _opened(path) as file:
-        for batch in file.iter_batches(ROWS, columns=list(READ_COLUMNS)):
-            yield from batch.to_pylist()
+        try:
+            for batch in file.iter_batches(ROWS, columns=list(READ_COLUMNS)):
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:  # of a page whose checksum differs
+            raise SFTKeyError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
 
 
 def _opened(path: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
     except (pa.ArrowException, OSError) as error:

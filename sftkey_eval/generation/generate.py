@@ -28,6 +28,7 @@ from sftkey_eval.records.run_record import (
     ModelRecord,
     RunRecord,
     read_record,
+    refuse_other_completions,
     write_record,
 )
 
@@ -73,7 +74,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     """
     _check(options)
     _quieten()
-    from sftkey_data.prepared.manifest import read_manifest
+    from sftkey_data.prepared.manifest import file_sha256, read_manifest
 
     manifest = read_manifest(options.data)
     if manifest.config.get("chat") and is_server(options.backend) and "chat" in options.backend:
@@ -101,6 +102,10 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
                 backend = open_backend(options, tokenizer, encoded, ends)
                 speed = _complete(options, backend, requests, encoded, journal, cache, record)
             journal.finish()
+        record = record.model_copy(update={"completions_sha256": file_sha256(out)})
+        write_record(record, out.parent / RECORD_FILE)
+    elif (recorded := read_record(out.parent / RECORD_FILE).completions_sha256) is not None:
+        refuse_other_completions(out, file_sha256(out), recorded)
     reasons = Counter(json.loads(line)["finish_reason"] or "unknown" for line in out.read_bytes().splitlines())
     return GenerateResult(
         out, record, record.data.num_items, reasons.total(), num_new, num_cached, dict(reasons), speed

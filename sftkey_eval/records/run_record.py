@@ -58,6 +58,8 @@ class RunRecord(BaseModel):
     sampling: dict[str, Any]
     """The options that decide the text, given model and prompt."""
     versions: dict[str, str]
+    completions_sha256: str | None = None
+    """Of the file of completions; None until that is whole, and in records from before there was one."""
 
     def differences(self, other: "RunRecord", older: Mapping[str, Any]) -> list[str]:
         """What makes `other` a different run, as `field: found, expected`; empty when one may continue the other.
@@ -106,3 +108,21 @@ def read_record(path: Path) -> RunRecord:
 def write_record(record: RunRecord, path: Path) -> None:
     """Write a `run.json`, complete or not at all."""
     write_json(path, record.model_dump())
+
+
+def refuse_other_completions(path: Path, found: str, recorded: object) -> None:
+    """Refuse completions that are not those whose hash stands in their run record; without one they are as they are.
+
+    Args:
+        path: The file of completions.
+        found: Its SHA-256.
+        recorded: `completions_sha256` of the record beside it, None where there is none.
+
+    Raises:
+        SFTKeyError: They were changed, or damaged.
+    """
+    if recorded not in (None, found):
+        raise SFTKeyError(
+            f"{path}: changed since it was written: its sha256 is {found[:12]}…, {RECORD_FILE} beside it says "
+            f"{str(recorded)[:12]}…; generate it again, or move it away from {RECORD_FILE} to score it as it is"
+        )

@@ -4,6 +4,7 @@ pyarrow is imported where a file is opened: the worker processes of `sftkey-eval
 alone.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA_KEY = b"sftkey"
+DIGEST_KEY = b"sftkey_digest"
+"""Of the file's metadata: SHA-256 over the provenance and every row, in hex."""
+
+CHANGED = "changed since it was written, score the completions again"
 
 ErrorClass = Literal["correct", "format", "slip", "wrong_cot", "no_answer", "undecided", "unscored"]
 ERROR_CLASSES: tuple[ErrorClass, ...] = (
@@ -118,6 +123,7 @@ class VerdictWriter:
     def __init__(self, writer: Any, schema: "pa.Schema") -> None:
         self._writer = writer
         self._schema = schema
+        self._digest = hashlib.sha256(schema.metadata[METADATA_KEY])
 
     def write(self, verdicts: Iterable[Verdict]) -> None:
         """Append rows."""
@@ -125,7 +131,13 @@ class VerdictWriter:
 
         rows = list(verdicts)
         columns = {name: [_storable(getattr(verdict, name)) for verdict in rows] for name in VERDICT_COLUMNS}
-        self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
+        batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
+        _add_rows(self._digest, batch.to_pylist())
+        self._writer.write_batch(batch)
+
+    def seal(self) -> None:
+        """Add the digest of all that was written; nothing may be written after it."""
+        self._writer.add_key_value_metadata({DIGEST_KEY: self._digest.hexdigest().encode()})
 
 
 @contextmanager
@@ -139,24 +151,28 @@ def open_verdicts(path: Path, provenance: Mapping[str, Any]) -> Iterator[Verdict
     import pyarrow.parquet as pq
 
     schema = verdict_schema().with_metadata({METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    with appearing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        yield VerdictWriter(writer, schema)
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with appearing(path) as file, pq.ParquetWriter(file, schema, **options) as writer:
+        verdicts = VerdictWriter(writer, schema)
+        yield verdicts
+        verdicts.seal()
 
 
 def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
     """Verdicts and their provenance.
 
     Raises:
-        SFTKeyError: No such file, not a verdicts file, or no rows.
+        SFTKeyError: No such file, not a verdicts file, one that was changed since it was written, or no rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table, sealed = file.read(), file.metadata.metadata or {}
     except FileNotFoundError:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # of a name that is no text any more
         raise SFTKeyError(f"{path}: not a readable parquet file: {' '.join(str(error).split())}") from None
     for column in VERDICT_COLUMNS:
         if column not in table.column_names:
@@ -167,7 +183,21 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
         raise SFTKeyError(f"{path}: no provenance in the parquet metadata; write the file with `sftkey-eval score`")
     if table.num_rows == 0:
         raise SFTKeyError(f"{path}: no verdicts")
-    return [_verdict(row) for row in table.select(VERDICT_COLUMNS).to_pylist()], json.loads(metadata[METADATA_KEY])
+    try:
+        rows = table.select(VERDICT_COLUMNS).to_pylist()
+        digest = hashlib.sha256(metadata[METADATA_KEY])
+        _add_rows(digest, rows)
+        provenance = json.loads(metadata[METADATA_KEY])
+    except (ValueError, TypeError) as error:  # bytes where text was, or a byte that is no text
+        raise SFTKeyError(f"{path}: {CHANGED}: {error}") from None
+    if sealed.get(DIGEST_KEY, digest.hexdigest().encode()) != digest.hexdigest().encode():
+        raise SFTKeyError(f"{path}: {CHANGED}: the digest in it differs")
+    return [_verdict(row) for row in rows], provenance
+
+
+def _add_rows(digest: "hashlib._Hash", rows: Iterable[Mapping[str, Any]]) -> None:
+    for row in rows:
+        digest.update(json.dumps([row[name] for name in VERDICT_COLUMNS]).encode())
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:

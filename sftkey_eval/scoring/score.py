@@ -29,6 +29,7 @@ from sftkey_eval.logs.known_logs import log_program
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.records.completion_rows import Completion, Survey, read_completions, survey_completions
+from sftkey_eval.records.run_record import refuse_other_completions
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
@@ -62,6 +63,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     check_second_grader(second_grader)
     run = _read_run(path, options.template)
     survey = _survey(path, fields)
+    refuse_other_completions(path, survey.sha256, (run or {}).get("completions_sha256"))
     used = _template(options.template, run, path.parent / RUN_FILE)
     _refuse_unusable(out, path)
     job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS), marks)

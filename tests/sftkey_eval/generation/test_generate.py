@@ -25,6 +25,8 @@ from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.hf import text_after
 from sftkey_eval.generation.prompt_items import encode_prompts, load_prompt_items
 from sftkey_eval.records.journal import Journal
+from sftkey_eval.scoring.score import score_file
+from sftkey_eval.scoring.score_options import ScoreOptions
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[3]
@@ -315,3 +317,21 @@ def test_two_writers_at_once_are_refused(completed: Path, tiny_model: Path, prep
         pytest.raises(SFTKeyError, match="being written by another run"),
     ):
         generate(options(tiny_model, prepared), out)
+
+
+def test_a_flipped_bit_in_completions_is_neither_scored_nor_taken_for_done(
+    completed: Path, tiny_model: Path, prepared: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(completed.parent, tmp_path / "run")
+    out = folder / completed.name
+    score_file(out, tmp_path / "good.parquet")
+    content = bytearray(out.read_bytes())
+    content[content.index(b'"prompt": "') + 11] ^= 1
+    out.write_bytes(content)
+    with pytest.raises(SFTKeyError, match=r"completions\.jsonl: changed since it was written: its sha256 is "):
+        score_file(out, tmp_path / "bad.parquet")
+    with pytest.raises(SFTKeyError, match=r"completions\.jsonl: changed since it was written"):
+        generate(options(tiny_model, prepared), out)
+    assert not (tmp_path / "bad.parquet").exists()
+    (folder / "run.json").rename(folder / "elsewhere.json")
+    score_file(out, tmp_path / "as_it_is.parquet", ScoreOptions(template="sftkey"))

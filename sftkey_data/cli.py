@@ -64,6 +64,8 @@ def build(
     from sftkey_data.build.build import build as run_build
     from sftkey_data.extras import check_engine
     from sftkey_data.prepared.left_out import left_out_lines
+    from sftkey_data.prepared.manifest import TOKENIZER_FOLDER
+    from sftkey_data.tokens.tokenizer_copy import has_chat_template
 
     manifest = run_build(
         config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), check_engine(engine))
@@ -80,6 +82,9 @@ def build(
         )
     for line in left_out_lines(manifest):
         console.tell(f"note: {line}", err=True)
+    if config.tokenizer is not None and not config.chat and has_chat_template(f"{out.rstrip('/')}/{TOKENIZER_FOLDER}"):
+        why = "prompts stand without it: a chat model wants them as --chat writes them"
+        console.tell(f"note: {config.tokenizer} has a chat template, {why}", err=True)
 
 
 @app.command()

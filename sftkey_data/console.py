@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, Stopped
 
 if TYPE_CHECKING:
     import typer
@@ -25,6 +25,9 @@ def run_program(app: "typer.Typer") -> None:
     """Run a program: an `SFTKeyError` is one line on stderr and exit 1, wrong usage exits 2, Ctrl-C exits 130."""
     try:
         app(standalone_mode=True)
+    except Stopped as stopped:
+        sys.stderr.write(f"interrupted: {_one_line(stopped.kept)}\n" if stopped.kept else "")
+        sys.exit(stopped.code)
     except SFTKeyError as error:
         sys.stderr.write(f"error: {_one_line(str(error))}\n")
         sys.exit(1)
@@ -32,7 +35,7 @@ def run_program(app: "typer.Typer") -> None:
         if not done.code:
             sys.stderr.write("".join(_finished))
         if done.code == INTERRUPTED:
-            sys.stderr.write("interrupted: the same command goes on from here\n")
+            sys.stderr.write("interrupted: the same command goes on from what is saved\n")
         raise
 
 

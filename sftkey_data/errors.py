@@ -12,6 +12,17 @@ class Interrupted(SFTKeyError):  # noqa: N818 - names what happened to the work
     """Something outside failed (a server, a disk, a worker): what is done is kept, the same command goes on."""
 
 
+class Stopped(SFTKeyError):  # noqa: N818 - names what happened to the work
+    """A signal has stopped the work; the line says what is kept, and `code` is the exit code."""
+
+    def __init__(self, kept: str, code: int) -> None:
+        super().__init__(kept, code)
+        self.kept, self.code = kept, code
+
+    def __str__(self) -> str:
+        return self.kept
+
+
 class NothingLeft(SFTKeyError):  # noqa: N818 - names what became of the rows
     """Every row of a build was rejected, so there is no folder."""
 

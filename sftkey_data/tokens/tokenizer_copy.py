@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.file_bytes import exists, open_read
 from sftkey_data.tokens.tokenizer import FastTokenizer, load_tokenizer, tokenizer_fingerprint
 
 if TYPE_CHECKING:
@@ -23,6 +24,17 @@ TOKENIZER_FILES = (
     "config.json",
 )
 """What `AutoTokenizer` may read; copied as they are, they load as the original does."""
+
+
+def has_chat_template(directory: str) -> bool:
+    """Whether a copy, local or by URL, carries a chat template: in a file, or in its configuration as older ones do."""
+    if any(exists(f"{directory}/{name}") for name in TOKENIZER_FILES if name.startswith("chat_template")):
+        return True
+    path = f"{directory}/tokenizer_config.json"
+    if not exists(path):
+        return False
+    with open_read(path) as file:
+        return "chat_template" in json.load(file)
 
 
 def save_tokenizer(tokenizer: FastTokenizer, directory: Path, end_token: int) -> None:

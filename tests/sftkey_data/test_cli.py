@@ -138,7 +138,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(tmp_path: Path) -
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert errors == "interrupted: the same command goes on from here\n"
+    assert errors == "interrupted: the same command goes on from what is saved\n"
     # A shell shows 130 for both: CPython ends by the signal itself where it came while a string was being executed.
     assert process.returncode in (130, -signal.SIGINT)
     assert not (tmp_path / "out").exists()

@@ -26,6 +26,7 @@ from sftkey_train.measure.stopping import Measurements
 from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from sftkey_train.model.sharding import keep_pace
 from sftkey_train.recipe import Stage
+from sftkey_train.signals import StopSignals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,6 +50,7 @@ class StageRun:
     precision: Literal["fp32", "bf16"]
     seed: int
     pad_token_id: int
+    signals: StopSignals
     reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
 
 
@@ -57,6 +59,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
 
     Raises:
         SFTKeyError: The loss or the gradient norm is not finite; the weights are those before that step.
+        KeyboardInterrupt: A signal asked for an end; the step that it came in is saved.
     """
     stage, num_steps, device = run.stage, run.order.num_steps, model.device
     optimizer = build_optimizer(model, stage)
@@ -65,7 +68,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     check_pruning(model, stage, run.examples)
     model.train()
     last = done
-    with progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
+    with run.signals.held(), progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
         for step in range(done + 1, num_steps + 1):
             # Asked before a step, not after one: a resumed stage then stops where an uninterrupted one does.
@@ -100,9 +103,18 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 _log(run, step, tally, rate, grad_norm, speed)
             _measure_if_due(run, step, model)
             # After the measurements: a resumed stage goes on behind this step and would not make them up.
-            if stage.save_every and step % stage.save_every == 0:
+            asked = ranks.greatest(int(run.signals.asked)) > 0  # all stop after the same step
+            if asked or (stage.save_every and step % stage.save_every == 0):
                 save_checkpoint(run.folder, step, model, optimizer, stage.keep_last)
-    _generate_at_end(run, last, model)
+            if asked:
+                raise KeyboardInterrupt
+    try:
+        _generate_at_end(run, last, model)
+    except KeyboardInterrupt:
+        # Alone only: other ranks may not have been told, and all of them are needed to save.
+        if ranks.num_ranks() == 1 and run.folder.latest_step != last:
+            save_checkpoint(run.folder, last, model, optimizer, stage.keep_last)
+        raise
 
 
 def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optimizer) -> int:

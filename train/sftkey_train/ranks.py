@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.fsdp import FSDPModule
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, Stopped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +44,8 @@ def process_group(*, cuda: bool) -> Iterator[None]:
     distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         yield
+    except Stopped as stopped:
+        raise stopped if is_main() else Stopped("", stopped.code) from None  # the first says it for all
     except SFTKeyError as error:
         raise error if is_main() else SFTKeyError(f"rank {rank()}: {error}") from None
     finally:

@@ -19,7 +19,15 @@ from sftkey_train.batches.batch import Batch, ExampleOrder
 from sftkey_train.batches.packing import check_budget
 from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
 from sftkey_train.checkpoint.checkpoint import StageFolder
-from sftkey_train.checkpoint.earlier_run import METRICS, PLOT, RUN, delete_run, record_sha256, refuse_other_run
+from sftkey_train.checkpoint.earlier_run import (
+    METRICS,
+    PLOT,
+    RUN,
+    delete_run,
+    record_sha256,
+    refuse_other_run,
+    stopping,
+)
 from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.checkpoint.stage_outputs import Outputs, as_json, finish_stage, keep_best
 from sftkey_train.checkpoint.stage_start import (
@@ -54,6 +62,7 @@ from sftkey_train.model.model import (
 )
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
+from sftkey_train.signals import StopSignals
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -84,11 +93,9 @@ class _Run:
 
     def start(self, stage: Stage) -> StageStart:
         """What a stage starts from."""
-        parent = self.recipe.parent(stage)
-        before = None if parent is None else self.folder(parent)
-        return StageStart(
-            self.recipe, self.config, self.data.tokenizer, stage, self.folder(stage), before, self.model_hash
-        )
+        before = self.folder(parent) if (parent := self.recipe.parent(stage)) is not None else None
+        own, tokenizer = self.folder(stage), self.data.tokenizer
+        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash)
 
     def starts(self) -> list[StageStart]:
         """Those of all stages."""
@@ -132,9 +139,11 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
 
     Raises:
         SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run.
+        Stopped: SIGINT or SIGTERM came; says what is kept.
     """
     _quiet(recipe)
-    with ranks.process_group(cuda=_device(recipe).type == "cuda"):
+    cuda = _device(recipe).type == "cuda"
+    with ranks.process_group(cuda=cuda), stopping(recipe, overwrite=overwrite) as signals:
         run = _open(recipe)
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
         check_handed_on([] if overwrite else run.starts())
@@ -148,7 +157,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
                 if stage in unfinished:
                     if stage is not unfinished[0]:  # what that one starts from was read a moment ago
                         check_start(run.start(stage))
-                    _run_stage(run, stage, trackers)
+                    _run_stage(run, stage, trackers, signals)
                     if says_end and ranks.is_main():
                         say(closing_line(stage, _summary(run, stage), _why_not_generated(run, stage)))
                     ranks.wait()
@@ -214,7 +223,7 @@ def _open(recipe: Recipe) -> _Run:
     return run
 
 
-def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
+def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
     start = run.start(stage)
     model = starting_model(start)
@@ -250,10 +259,12 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         # Mixed and not added, so that seed 0 at depth 1 and seed 1 at depth 0 draw apart.
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
+        signals=signals,
         reference=reference,
     )
     train_stage(stage_run, model)
-    finish_stage(_outputs(run, folder), model)
+    with signals.held():  # what is trained is written whole; the next stage, if any, stops after its first step
+        finish_stage(_outputs(run, folder), model)
     if ranks.is_main():
         plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
 

@@ -1,6 +1,7 @@
 """A build of chats is written as the rows are, and what it leaves out of them is told."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,30 @@ def test_a_real_chat_template_builds_every_template_with_the_ids_of_the_referenc
     for row in open_shards(tmp_path / "out").to_pylist():
         ids = tokenizer(row["prompt"] + row["completion"], add_special_tokens=False).input_ids
         assert row["input_ids"] == [*ids, end]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "where", "arguments", "advised"),
+    [
+        ("qwen2.5", "file", [], True),
+        ("qwen2.5", "configuration", [], True),
+        ("qwen2.5", "file", ["--chat"], False),
+        ("gpt2", "nowhere", [], False),
+    ],
+    ids=["file", "configuration", "chat", "no template"],
+)
+def test_a_tokenizer_with_a_chat_template_and_no_chat_gets_one_line_of_advice(
+    tmp_path: Path, shared_data: Path, tokenizer: str, where: str, arguments: list[str], *, advised: bool
+) -> None:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(shared_data / "tokenizers" / tokenizer, folder)
+    template = folder / "chat_template.jinja"
+    if where == "configuration":
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template.read_text()}))
+        template.unlink()
+    command = ["build", "chat", "--input", rows_file(tmp_path, THINK), "--tokenizer", str(folder), "--workers", "1"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), *arguments], catch_exceptions=False)
+    advice = "prompts stand without it: a chat model wants them as --chat writes them"
+    expected = [f"note: {folder} has a chat template, {advice}"] if advised else []
+    assert [line for line in done.stderr.splitlines() if "chat template" in line] == expected

@@ -60,6 +60,32 @@ def test_every_row_is_sent_with_steps_that_count_on(
     assert all(isinstance(value, (int, float)) for _, values in logged for value in values.values())
 
 
+@pytest.mark.parametrize("deed", ["__init__", "start", "store_init_configuration", "log", "finish"])
+@pytest.mark.parametrize("error", [ConnectionError("no route\nto host"), SystemExit(1)], ids=["error", "exit"])
+def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
+    deed: str,
+    error: BaseException,
+    tables: dict[str, Any],
+    write_recipe: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    lines: list[str] = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        calls.append(deed)
+        raise error
+
+    failing = type("Failing", (_ListTracker,), {deed: fail, "seen": []})
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "lists", failing)
+    monkeypatch.setattr("sftkey_train.measure.trackers.say", lines.append)
+    tables |= {"trackers": ["lists"], "stage": [stage | {"steps": 2} for stage in tables["stage"]]}
+    assert [summary["steps"] for summary in run_recipe(load_recipe(write_recipe(tables)))] == [2, 2]
+    said = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    assert calls == [deed]
+    assert lines == [f"tracker 'lists' failed ({said}); the run goes on without it"]
+
+
 def test_an_unknown_tracker_is_refused() -> None:
     with pytest.raises(SFTKeyError, match=r"trackers: unknown 'tensorbord' \(did you mean 'tensorboard'\?\); known: "):
         check_trackers(["tensorbord"])

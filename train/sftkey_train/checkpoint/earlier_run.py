@@ -3,13 +3,17 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.storage.appearing import PARTIAL
 from sftkey_train.checkpoint.checkpoint import StageFolder, check_folder, refuse_unwritable
+from sftkey_train.checkpoint.origin import Origin
+from sftkey_train.recipe import Recipe
+from sftkey_train.signals import StopSignals
 
 RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
 
@@ -70,6 +74,34 @@ def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:
         if (difference := first_difference(earlier.get(key), now.get(key), below)) is not None:
             return difference
     return None
+
+
+@contextmanager
+def stopping(recipe: Recipe, *, overwrite: bool) -> Iterator[StopSignals]:
+    """Take SIGINT and SIGTERM, and say what is kept of a run where one ends it.
+
+    Raises:
+        Stopped: One did.
+    """
+    with StopSignals() as signals:
+        try:
+            yield signals
+        except KeyboardInterrupt:
+            command = "the same command without --overwrite" if overwrite else "the same command"
+            folders = [StageFolder(recipe.out / stage.name, Origin("", stage.name)) for stage in recipe.stages]
+            raise Stopped(_what_is_kept(folders, command), signals.code) from None
+
+
+def _what_is_kept(folders: Sequence[StageFolder], command: str) -> str:
+    """As it lies on the disk."""
+    for folder in folders:
+        name = folder.path.name
+        if not folder.finished and folder.latest_step:
+            return f"stage {name!r} is saved after step {folder.latest_step}, {command} goes on from there"
+        if not folder.finished:
+            before = "" if folder is folders[0] else "; the stages before it are finished"
+            return f"nothing of stage {name!r} is saved, {command} begins it anew{before}"
+    return "all stages are finished"
 
 
 def delete_run(out: Path) -> None:

@@ -5,10 +5,11 @@ accelerate is loaded where a recipe names a tracker, as no other run needs it.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
+from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extras import require
 from sftkey_train.measure.metrics_log import MetricsRow
@@ -44,7 +45,8 @@ class Trackers:
     """
 
     def __init__(self, recipe: Recipe | None, steps_before: Mapping[str, int]) -> None:
-        self._open: list[Any] = []
+        self._open: dict[str, Any] = {}
+        self._failed: set[str] = set()
         self._recipe, self._steps_before = recipe, steps_before
 
     def start(self) -> None:
@@ -57,27 +59,41 @@ class Trackers:
 
         PartialState(cpu=recipe.device == "cpu")  # accelerate's trackers log through it
         for name in recipe.trackers:
+            if name in self._failed:
+                continue
             kind = LOGGER_TYPE_TO_CLASS[name]
             folder = {"logging_dir": recipe.out} if kind.requires_logging_directory else {}
-            with redirect_stdout(sys.stderr):  # some greet the user, but stdout is for the summaries
+            with self._may_fail(name), redirect_stdout(sys.stderr):  # some greet the user, stdout is for the summaries
                 tracker = kind(recipe.name, **folder)
                 tracker.main_process_only = False  # only the first rank opens them
                 tracker.start()
+                self._open[name] = tracker
                 tracker.store_init_configuration(dict(_flat("", recipe.resolved())))
-            self._open.append(tracker)
 
     def log(self, row: MetricsRow) -> None:
         """Send one row of metrics.jsonl; its values are called `STAGE/KIND/NAME`, the steps of all stages count on."""
         prefix = f"{row['stage']}/{row['kind']}/"
         numbers = {name: value for name, value in _flat(prefix, row) if isinstance(value, (int, float))}
-        for tracker in self._open:
-            tracker.log(numbers, step=self._steps_before[row["stage"]] + row["step"])
+        for name, tracker in list(self._open.items()):
+            with self._may_fail(name), redirect_stdout(sys.stderr):
+                tracker.log(numbers, step=self._steps_before[row["stage"]] + row["step"])
 
     def close(self) -> None:
         """Write what is still held back."""
-        for tracker in self._open:
-            with redirect_stdout(sys.stderr):
+        for name, tracker in list(self._open.items()):
+            with self._may_fail(name), redirect_stdout(sys.stderr):
                 tracker.finish()
+
+    @contextmanager
+    def _may_fail(self, name: str) -> Iterator[None]:
+        """Whatever a tracker raises is one line, and it is left out from then on: metrics.jsonl has it all."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - programs of others raise what they like
+            self._open.pop(name, None)
+            self._failed.add(name)
+            said = next(iter(str(error).splitlines()), "")
+            say(f"tracker {name!r} failed ({type(error).__name__}: {said}); the run goes on without it")
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, bool | int | float | str]]:

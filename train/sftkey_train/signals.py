@@ -1,0 +1,57 @@
+"""SIGINT and SIGTERM during a run: the first waits for the end of a step where there is one, else it stops at once."""
+
+import multiprocessing
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """The two signals while it is entered; a signal that the process ignores, as under nohup, stays ignored.
+
+    Inside `held` the first one only sets `asked`, and a second one raises `KeyboardInterrupt`. Outside the first one
+    does. In a process of a pool a further SIGTERM says nothing new: pools send several, and end for good by SIGKILL.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.code = 128 + signal.SIGINT  # what a shell shows for the signal that came
+        self._held = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            before = {number: signal.getsignal(number) for number in HANDLED}
+            self._before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+            for number in self._before:
+                signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Here the first signal waits for somebody to look at `asked`."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        again, self.asked = self.asked, True
+        self.code = 128 + number
+        if again and number == signal.SIGTERM and multiprocessing.parent_process() is not None:
+            return
+        if again or not self._held:
+            raise KeyboardInterrupt
+        if sys.stderr.isatty():
+            sys.stderr.write("\nstopping after this step, which is then saved; once more stops at once\n")

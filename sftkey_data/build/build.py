@@ -70,6 +70,13 @@ def build(
         SFTKeyError: Anything a user can mend; nothing is left behind then, but after an `Interrupted`.
     """
     outputs = outputs_of(str(out), with_holdout=config.holdout is not None)
+    with outputs.locked():
+        return _built(config, outputs, overwrite=overwrite, machinery=machinery)
+
+
+def _built(config: BuildConfig, outputs: BuildOutputs, *, overwrite: bool, machinery: Machinery) -> Manifest:
+    for one in outputs.all:
+        one.half.refuse_foreign()  # before anything is read from it
     finished = outputs.main.is_finished()
     # `finished`: a publishing that was interrupted may have filled the output in part
     refuse_outputs(outputs, overwrite=overwrite or finished)

@@ -1,7 +1,8 @@
 """The folders that a build fills: OUT and, where questions are held out, OUT-holdout."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from sftkey_data.build.work import PLAN
 from sftkey_data.console import tell
@@ -62,11 +63,20 @@ class BuildOutputs:
         """The folders that there are."""
         return (self.main,) if self.held is None else (self.main, self.held)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes off them meanwhile."""
+        with ExitStack() as stack:
+            for one in self.all:
+                stack.enter_context(one.final.locked())
+            yield
+
     def open(self, fingerprint: str) -> None:
         """Keep the pieces of an interrupted build of the same plan; begin anew otherwise."""
         if not all(one.is_begun(fingerprint) for one in self.all):
             self.clear()
             for one in self.all:
+                one.half.mark()
                 one.half.write_bytes(PLAN, fingerprint.encode())
 
     def clear(self) -> None:
@@ -92,11 +102,11 @@ def refuse_outputs(outputs: BuildOutputs, *, overwrite: bool) -> None:
     """Refuse to write over something; say where a holdout of another build stays beside what is written over.
 
     Raises:
-        SFTKeyError: An output is a file, or a folder that is not empty.
+        SFTKeyError: An output, or what it is filled as, is not ours; or it is a folder that is not empty.
     """
     for one in outputs.all:
-        if Path(one.final.url).is_file():
-            raise SFTKeyError(f"output {one.final.url} is a file, expected a folder")
+        one.final.refuse_foreign()
+        one.half.refuse_foreign()
         if not overwrite and one.final.exists() and one.final.names():
             raise SFTKeyError(
                 f"output folder {one.final.url} is not empty: name another --out, or replace it with --overwrite"

@@ -52,11 +52,18 @@ def export(
     prepared = open_prepared(directory)
     done = Exported(to, _split(prepared.manifest), _regions(prepared, to, loss_on))
     final = Folder(str(out).rstrip("/"))
-    _refuse_output(prepared, final, overwrite=overwrite)
     half = Folder(f"{final.url}.partial")
+    with final.locked():
+        _refuse_output(prepared, final, overwrite=overwrite)
+        return _exported(prepared, half, final, done)
+
+
+def _exported(prepared: Prepared, half: Folder, final: Folder, done: Exported) -> Exported:
+    half.refuse_foreign()
     if half.exists():
         half.clear()
     try:
+        half.mark()
         _write_shards(prepared, half, done)
         _write_beside(prepared, half, final.url, done)
         half.publish(final, last=SOURCE_MANIFEST)
@@ -88,11 +95,10 @@ def _split(manifest: Manifest) -> str:
 
 def _refuse_output(prepared: Prepared, out: Folder, *, overwrite: bool) -> None:
     place, source = local_folder(out.url), prepared.local
-    if place is not None and place.is_file():
-        raise SFTKeyError(f"output {out.url} is a file, expected a folder")
     inside = place is not None and source is not None and source.resolve().is_relative_to(place.resolve())
     if inside or f"{prepared.name.rstrip('/')}/".startswith(f"{out.url.rstrip('/')}/"):
         raise SFTKeyError(f"--out {out.url} holds the prepared folder {prepared.name} itself: name another")
+    out.refuse_foreign()
     if not overwrite and out.exists() and out.names():
         raise SFTKeyError(f"output folder {out.url} is not empty: name another --out, or replace it with --overwrite")
 

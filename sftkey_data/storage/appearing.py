@@ -9,6 +9,7 @@ import errno
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from sftkey_data.errors import Interrupted
 from sftkey_data.storage.filesystems import DISK_FULL, naming
 
 PARTIAL, REPLACED = ".partial", ".replaced"
+OWN_NAME = re.compile(r"\..+\.\d+-[0-9a-f]+\.(partial|replaced)")  # as `_beside` makes them; other names are not ours
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what network filesystems say that keep names safe by themselves
 
 
@@ -127,7 +129,13 @@ def replace_folder(folder: Path, target: Path) -> None:
                 raise
     sync_folder(target.parent)
     for replaced in target.parent.glob(f".{glob.escape(target.name)}.*{REPLACED}"):  # also of a process killed here
-        shutil.rmtree(replaced, ignore_errors=True)
+        if is_own_partial(replaced.name):
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def is_own_partial(name: str) -> bool:
+    """Whether a file or folder of this name is one of ours that was not finished, as a killed process leaves it."""
+    return OWN_NAME.fullmatch(name) is not None
 
 
 def sync_folder(folder: Path) -> None:

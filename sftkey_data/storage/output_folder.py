@@ -14,12 +14,14 @@ from sftkey_data.storage.appearing import (
     PARTIAL,
     appearing,
     appearing_path,
+    is_own_partial,
     make_folder,
     replace_folder,
     write_bytes,
 )
 from sftkey_data.storage.file_bytes import COPY_BYTES, exists, file_size, find_info, open_read
 from sftkey_data.storage.filesystems import ShortError, filesystem, local_path, naming, tried
+from sftkey_data.storage.own_output import MARKER_SAYS, OUR_MARKER, foreign, held, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Folder:
         """All files in it and below, sorted, unfinished ones aside."""
         if (root := local_path(self.url)) is not None:
             found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-            return sorted(name for name in found if not name.endswith(PARTIAL))
+            return sorted(name for name in found if not is_own_partial(Path(name).name))
         fs, path = filesystem(self.url)
 
         def find() -> list[str]:
@@ -44,6 +46,40 @@ class Folder:
             return [str(name) for name in fs.find(path)]
 
         return sorted(name[len(path.rstrip("/")) + 1 :] for name in tried(find, f"{self.url}: listing it"))
+
+    def mark(self) -> None:
+        """Say, before anything else lies in it, that it is ours."""
+        self.write_bytes(OUR_MARKER, MARKER_SAYS)
+
+    def refuse_foreign(self) -> None:
+        """Refuse what is not ours to replace or remove.
+
+        Raises:
+            SFTKeyError: It is no folder, or one that is not empty and has no marker of ours.
+        """
+        if (root := local_path(self.url)) is not None:
+            if (kind := kind_of(root)) not in (None, "a folder"):
+                raise SFTKeyError(f"output {self.url} is {kind}, expected a folder")
+            found = foreign(root)
+        else:
+            names = self.names() if self.exists() else []
+            found = None if OUR_MARKER in names else next(iter(names), None)
+        if found is not None:
+            raise SFTKeyError(
+                f"output folder {self.url} is not empty and not written by sftkey-data, found {found}: "
+                "name another --out, or move it away"
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes off a local folder of this name meanwhile; an object store has no locks.
+
+        Raises:
+            SFTKeyError: Another process writes it.
+        """
+        root = local_path(self.url)
+        with held(root) if root is not None else contextlib.nullcontext():
+            yield
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file."""
@@ -109,12 +145,16 @@ class Folder:
         tried(remove, f"{self._at(name)}: removing it")
 
     def clear(self) -> None:
-        """Remove everything in it, and a local folder itself."""
+        """Remove everything in it, the marker last so that it can be repeated if killed, and a local folder itself."""
         if (root := local_path(self.url)) is not None:
             with naming(root, "removed", Interrupted), contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(root)
+                for path in root.iterdir():
+                    if path.name != OUR_MARKER:
+                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                (root / OUR_MARKER).unlink(missing_ok=True)
+                root.rmdir()
             return
-        for name in self.names():
+        for name in _marker_last(self.names()):
             self.delete(name)
 
     def publish(self, final: "Folder", last: str) -> None:
@@ -127,7 +167,8 @@ class Folder:
         if root is not None and place is not None:
             with naming(place, "replaced", Interrupted):
                 for unfinished in root.rglob(f"*{PARTIAL}"):  # of a worker that was killed
-                    unfinished.unlink(missing_ok=True)
+                    if is_own_partial(unfinished.name):
+                        unfinished.unlink(missing_ok=True)
                 replace_folder(root, place)
             return
         names = sorted(self.names(), key=lambda name: (name == last, name))
@@ -142,7 +183,7 @@ class Folder:
         for name in names:
             _, source = filesystem(self._at(name))
             final._put(name, file_size(self._at(name)), partial(_copy_there, source))
-        for name in names:
+        for name in _marker_last(names):
             self.delete(name)
 
     def fetch(self, to: Path) -> None:
@@ -173,6 +214,10 @@ class Folder:
                 raise ShortError(f"{found} of {expected} bytes arrived")
 
         tried(put, f"{self._at(name)}: writing it")
+
+
+def _marker_last(names: list[str]) -> list[str]:
+    return sorted(names, key=lambda name: name == OUR_MARKER)
 
 
 def _copy_there(source: str, fs: Any, path: str) -> None:

@@ -26,6 +26,7 @@ from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.storage.appearing import write_bytes
 from sftkey_data.storage.file_bytes import open_read
+from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.view.show import token_ends
 
@@ -54,10 +55,12 @@ def write_page(directory: Path | str, file: Path, num: int | None = None) -> Wri
     Raises:
         SFTKeyError: Not a prepared folder, too much text for a browser, or ids that are not those of the text.
     """
+    refuse_no_file(file, "a page")
     data = page_data(directory, num)
     content = _render(data).encode("utf-8", "backslashreplace")  # a lone surrogate of a reject becomes its JSON escape
     try:
-        write_bytes(file, content)
+        with own_file(file, "a page"):
+            write_bytes(file, content)
     except Interrupted as error:
         raise SFTKeyError(f"--html {error}") from None
     return Written(len(data["examples"]["id"]), len(data["rejects"]), len(content))

@@ -22,6 +22,7 @@ from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.storage.appearing import write_bytes
+from sftkey_data.storage.own_output import own_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,8 @@ def draw(statistics: Statistics, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     try:
-        write_bytes(path, buffer.getvalue())
+        with own_file(path, "a plot"):
+            write_bytes(path, buffer.getvalue())
     except Interrupted as error:
         raise SFTKeyError(f"--plot {error}") from None
 

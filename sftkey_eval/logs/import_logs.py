@@ -8,7 +8,8 @@ from typing import Any
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
-from sftkey_data.storage.appearing import appearing, make_folder
+from sftkey_data.storage.appearing import appearing
+from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_eval.logs.inspect_logs import read_eval_log, read_json_log
 from sftkey_eval.logs.lm_eval_logs import read_samples
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine
@@ -30,15 +31,13 @@ def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None)
     """
     golds = None if dataset is None else _with_defaults(load_dataset(dataset))
     count, ids = ImportCount(), dict[str, Path]()
-    if out.is_dir():
-        raise SFTKeyError(f"{out}: expected a file to write completions to, found a folder")
+    refuse_no_file(out, "completions")
     for path in paths:
         if not path.is_file():
             raise SFTKeyError(f"log not found: {path}")
         if out.exists() and out.samefile(path):
             raise SFTKeyError(f"{out}: the completions would replace a log, name another file")
-    make_folder(out.parent)
-    with appearing(out, "w") as file:
+    with own_file(out, "completions"), appearing(out, "w") as file:
         for path in paths:
             count.files += 1
             for line in _read(path, count, golds):

@@ -11,7 +11,8 @@ from typing import Any
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.storage.appearing import appearing, make_folder
+from sftkey_data.storage.appearing import appearing
+from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
@@ -83,14 +84,17 @@ def grade_file(path: Path, out: Path, options: GradeOptions | None = None) -> Pa
     num_pairs = sum(1 for _ in read_pairs(path, default))  # every fault is found before the first pair is graded
     if num_pairs == 0:
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
-    if out.is_dir():
-        raise SFTKeyError(f"{out}: expected a file to write verdicts to, found a folder")
+    refuse_no_file(out, "verdicts")
     if out.exists() and out.samefile(path):
         raise SFTKeyError(f"{out}: the verdicts would replace the pairs, name another file")
     tally = PairTally()
-    make_folder(out.parent)
     graded = closing(in_order(_Job(options.policy, dict(KINDS)), _batches(read_pairs(path, default)), options.workers))
-    with appearing(out, "w") as file, progress("grading", num_pairs) as bar, graded as batches:
+    with (
+        own_file(out, "verdicts"),
+        appearing(out, "w") as file,
+        progress("grading", num_pairs) as bar,
+        graded as batches,
+    ):
         for decisions in batches:
             for id_, decision in decisions:
                 known = {} if id_ is None else {"id": id_}

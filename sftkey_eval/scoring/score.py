@@ -14,7 +14,8 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
-from sftkey_data.storage.appearing import appearing, make_folder
+from sftkey_data.storage.appearing import appearing
+from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
@@ -69,8 +70,8 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS), marks)
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
     tally = ScoreTally()
-    make_folder(out.parent)
     with (
+        own_file(out, "verdicts"),
         open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_grader) as differing,
         progress("scoring", survey.num_rows) as bar,
@@ -123,8 +124,7 @@ class _Job:
 
 
 def _refuse_unusable(out: Path, path: Path) -> None:
-    if out.is_dir():
-        raise SFTKeyError(f"{out}: expected a file to write verdicts to, found a folder")
+    refuse_no_file(out, "verdicts")
     if out.exists() and out.samefile(path):
         raise SFTKeyError(f"{out}: the verdicts would replace the completions, name another file")
 

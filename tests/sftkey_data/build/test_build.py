@@ -272,6 +272,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(tmp_path: Path, gpt2: str, kil
 def test_an_interrupted_build_of_another_plan_is_not_continued(tmp_path: Path) -> None:
     partial = tmp_path / "out.partial"
     partial.mkdir()
+    (partial / ".sftkey").touch()
     (partial / "plan.sha256").write_text("of another plan")
     (partial / "unit-00000.json").write_text("{}")
     build(config(), tmp_path / "out")

@@ -273,6 +273,7 @@ def test_what_is_there_stays_unless_told(prepared: Path, tmp_path: Path) -> None
         export(prepared, out, to="trl")
     assert files_below(out) == before
     (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / ".sftkey").touch()
     (tmp_path / "out.partial" / "data-00009.arrow").write_text("of an export that was killed")
     export(prepared, out, to="trl", overwrite=True)
     assert "data-00000.jsonl" not in files_below(out)

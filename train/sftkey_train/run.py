@@ -190,7 +190,7 @@ def _open(recipe: Recipe) -> _Run:
 
 def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
-    model = _starting_model(run, stage)
+    model = _load(run, stage, run.folder(stage).latest)  # its checkpoint, else what the stage begins with
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     check_causal(model)
     reference = frozen(_first_model(run, stage)) if stage.anchor else None
@@ -211,6 +211,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers) -> None:
         stage=stage,
         order=run.order(stage),
         examples=run.data_of(stage).examples,
+        later=[(s, run.data_of(s).examples) for s in recipe.stages[recipe.stages.index(stage) + 1 :]],
         heldout=_heldout_batches(run, pad_token_id),
         prompts=_prompts(run, stage),
         measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),
@@ -265,11 +266,6 @@ def _why_not_generated(run: _Run, stage: Stage) -> str:
 
 def _is_sharded(recipe: Recipe) -> bool:
     return recipe.fsdp and ranks.num_ranks() > 1
-
-
-def _starting_model(run: _Run, stage: Stage) -> "PreTrainedModel":
-    """From the stage's checkpoint, else what the stage begins with."""
-    return _load(run, stage, run.folder(stage).latest)
 
 
 def _first_model(run: _Run, stage: Stage) -> "PreTrainedModel":

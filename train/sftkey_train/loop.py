@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +14,9 @@ from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder, Examples, shown_ids
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
-from sftkey_train.loss.parity import check_pruning, packs
+from sftkey_train.loss.parity import packs
 from sftkey_train.loss.schedule import learning_rate, step_weights
+from sftkey_train.loss.shortcuts import check_shortcuts
 from sftkey_train.measure.flops import FlopCount
 from sftkey_train.measure.generated_match import Prompts, generate_and_read, generate_if_possible
 from sftkey_train.measure.gradient_share import gradient_norms, shares
@@ -39,6 +40,7 @@ class StageRun:
     stage: Stage
     order: ExampleOrder
     examples: Examples
+    later: Sequence[tuple[Stage, Examples]]  # the stages behind it, and what they train on
     heldout: list[Batch] | None  # this rank's share of the held-out set
     prompts: Prompts | None  # to generate from
     measurements: Measurements  # so far
@@ -65,7 +67,9 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)  # restores the random generators, which the checks below leave alone
     packed = packs(model, stage, run.examples)
-    check_pruning(model, stage, run.examples)
+    check_shortcuts(model, stage, run.examples, run.pad_token_id, packed=packed, precision=run.precision)
+    for later, data in run.later if not done else ():  # refused now, and not when this stage has taken its hours
+        check_shortcuts(model, later, data, run.pad_token_id, precision=run.precision)
     model.train()
     last = done
     with run.signals.held(), progress(stage.name, num_steps, shown=ranks.is_main()) as bar:

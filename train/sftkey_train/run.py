@@ -247,6 +247,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals
         stage=stage,
         order=run.order(stage),
         examples=run.data_of(stage).examples,
+        later=[(s, run.data_of(s).examples) for s in recipe.stages[recipe.stages.index(stage) + 1 :]],
         heldout=_heldout_batches(run, pad_token_id),
         prompts=_prompts(run, stage),
         measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),

@@ -6,18 +6,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, collate
 from sftkey_train.batches.packing import pack
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.last_layer import last_layer_prunes
 from sftkey_train.loss.output_layer import logits_are_plain
-from sftkey_train.loss.parity import check_pruning
 from sftkey_train.loss.token_loss import selected_logits, token_nll, weighted_loss
 from sftkey_train.model.model import recompute_activations
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
 
 Make = Callable[..., PreTrainedModel]
 STAGES = pytest.mark.parametrize("loss_on", ["completion", "answer"])
@@ -91,31 +89,3 @@ def test_half_precision_is_near(tiny_model: Make, prepared: TrainingSet) -> None
     with torch.autocast("cpu", torch.bfloat16):
         whole, pruned = (selected_logits(model, batch, prune_last_layer=prunes) for prunes in (False, True))
     torch.testing.assert_close(pruned, whole, rtol=0.05, atol=0.1)
-
-
-STAGE = Stage(name="s", loss_on="answer", steps=1, batch_size=8, lr=1e-3, prune_last_layer=True)
-
-
-def test_the_check_lets_every_family_through(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
-    model = tiny_model(family).train()
-    check_pruning(model, STAGE, prepared.examples)
-    assert model.training
-
-
-def test_a_layer_that_does_otherwise_is_refused(tiny_model: Make, prepared: TrainingSet) -> None:
-    model = tiny_model("llama")
-    model.model.layers[-1].mlp.register_forward_hook(lambda _, args, output: output + args[0].mean(1, keepdim=True))
-    check_pruning(model, STAGE.model_copy(update={"prune_last_layer": False}), prepared.examples)
-    with pytest.raises(SFTKeyError) as caught:
-        check_pruning(model, STAGE, prepared.examples)
-    assert str(caught.value) == "stage 's': LlamaForCausalLM cannot prune its last layer; leave it whole"
-
-
-@pytest.mark.parametrize("family", ["mamba", "rwkv"])
-def test_a_model_without_keys_and_values_is_refused(family: str, prepared: TrainingSet) -> None:
-    config = AutoConfig.for_model(
-        family, vocab_size=512, hidden_size=32, num_hidden_layers=2, state_size=4, attention_hidden_size=32
-    )
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(SFTKeyError, match=r"prune"):
-        check_pruning(model, STAGE, prepared.examples)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.model.lora import ADAPTER_FILE, add_adapter, merged_weights, save_adapter
@@ -31,7 +31,7 @@ def _randomise(model: PreTrainedModel) -> None:
     torch.manual_seed(5)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if ".lora_B." in name:
+            if ".lora_B." in name or ".lora_embedding_A." in name or ".lora_embedding_B." in name:
                 parameter.normal_(std=0.2)
 
 
@@ -59,6 +59,52 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_merges(
     save_adapter(model, model.state_dict(), tmp_path / "adapter")
     again = PeftModel.from_pretrained(tiny_model(family), str(tmp_path / "adapter"))
     torch.testing.assert_close(_logits(again), adapted)
+
+
+MIXTRAL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+def _mixtral() -> PreTrainedModel:
+    torch.manual_seed(1)
+    config = AutoConfig.for_model("mixtral", vocab_size=512, num_hidden_layers=1, num_local_experts=2, **MIXTRAL)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return model
+
+
+KINDS = [
+    ("llama", ("embed_tokens",)),
+    ("llama", ("lm_head", "v_proj")),
+    ("gpt2", ("wpe", "c_attn")),
+    ("mixtral", ("w1", "w3")),  # two layers of each expert, in one fused weight of all experts
+    ("mixtral", ("w1", "w2", "w3", "q_proj")),
+]
+
+
+@pytest.mark.parametrize(("family", "targets"), KINDS, ids=str)
+def test_every_kind_of_layer_merges(family: str, targets: tuple[str, ...], tiny_model: Make, tmp_path: Path) -> None:
+    def made() -> PreTrainedModel:
+        return _mixtral() if family == "mixtral" else tiny_model(family)
+
+    model = made()
+    plain, shapes = _logits(model), {name: value.shape for name, value in model.state_dict().items()}
+    add_adapter(model, Lora(r=4, target_modules=targets), seed=0)
+    _randomise(model)
+    adapted, merged = _logits(model), merged_weights(model, model.state_dict())
+    assert float((adapted - plain).abs().max()) > 0.001
+    assert {name: value.shape for name, value in merged.items()} == shapes
+    again = made()
+    again.load_state_dict(merged)
+    torch.testing.assert_close(_logits(again), adapted, rtol=1e-3, atol=1e-4)
+    save_adapter(model, model.state_dict(), tmp_path)
+    other = made()
+    add_adapter(other, Lora(r=4, target_modules=targets), seed=9, folder=tmp_path)
+    torch.testing.assert_close(_logits(other), adapted)
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_an_adapter_on_a_weight_that_two_layers_share_is_refused(target: str, tiny_model: Make) -> None:
+    with pytest.raises(SFTKeyError, match=rf"lora: '.*{target}' shares its weight with '.*', so an adapter on one can"):
+        add_adapter(tiny_model("qwen2"), Lora(target_modules=(target,)), seed=0)
 
 
 def test_an_adapter_of_other_sizes_is_refused(tiny_model: Make, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def last_layer_prunes(model: "PreTrainedModel", positions: Tensor, *, when: bool
     assumed of what is in the layer. It does not checkpoint its activations meanwhile, as that would drop the cache.
 
     Args:
-        model: One that `loss.parity.check_pruning` has let through.
+        model: One that `loss.shortcuts.check_shortcuts` has let through.
         positions: Into the flattened hidden states (B * T), ascending, shape (N,).
         when: False: nothing happens.
 
@@ -87,7 +87,7 @@ def last_layer_prunes(model: "PreTrainedModel", positions: Tensor, *, when: bool
 def _last_layer(model: "PreTrainedModel") -> Any:
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers or not set(CACHES) & set(inspect.signature(layers[-1].forward).parameters):
-        raise SFTKeyError(f"prune_last_layer: model {type(model).__name__} has no last layer that takes a cache")
+        raise SFTKeyError(f"the last layer of {type(model).__name__} takes no cache")
     return layers[-1]
 
 
@@ -97,7 +97,7 @@ def _keys_and_values(whole: Any, hidden: Tensor, named: dict[str, Any]) -> tuple
     except _Caught as caught:
         keys, values = caught.args
         return keys, values
-    raise SFTKeyError("prune_last_layer: the model's last layer puts no keys and values into its cache")
+    raise SFTKeyError("the model's last layer puts no keys and values into its cache")
 
 
 def _layout(positions: Tensor, num_rows: int, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sftkey_data.console import tell
-from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, Examples, collate
 from sftkey_train.batches.packing import pack
 from sftkey_train.loss.token_loss import token_nll
@@ -64,26 +63,3 @@ def keeps_documents_apart(model: "PreTrainedModel", examples: Sequence[Example])
 
 def _losses(model: "PreTrainedModel", batch: Batch) -> Tensor:
     return token_nll(model, batch.to(model.device))
-
-
-@torch.no_grad()
-def check_pruning(model: "PreTrainedModel", stage: Stage, examples: Examples) -> None:
-    """Refuse `prune_last_layer` where real examples would not have the losses they have with the whole layer.
-
-    Raises:
-        SFTKeyError: Names the model.
-    """
-    if not stage.prune_last_layer:
-        return
-    was_training = model.training
-    model.eval()
-    batch = collate(examples.first(PARITY_EXAMPLES), stage.region_weights).to(model.device)
-    try:
-        whole, pruned = (token_nll(model, batch, prune_last_layer=prunes) for prunes in (False, True))
-        same = torch.allclose(pruned, whole, rtol=SHIFT, atol=SHIFT)
-    except (AttributeError, IndexError, RuntimeError, TypeError):  # a layer that wants more of its cache or arguments
-        same = False
-    finally:
-        model.train(was_training)
-    if not same:
-        raise SFTKeyError(f"stage {stage.name!r}: {type(model).__name__} cannot prune its last layer; leave it whole")

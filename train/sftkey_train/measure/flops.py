@@ -7,8 +7,9 @@ positions alone, and frozen weights need no gradient. Recomputed activations are
 - body: `4 N + 2 N_trained` per input token, N the weights of all matrices between embedding and output layer
   (6 N in full fine-tuning; the gradient of a frozen matrix is not computed);
 - output layer: `(4 + 2 if trained) H V` per predicted token;
-- attention: `12 L H_q` per pair of a token and one that it sees, H_q = heads x head size: scores and values, 2 H_q each
-  in the forward pass, twice that in the backward pass. A sliding window is not taken into account;
+- attention: `12 L H_q` per pair of a token and one that it sees, L the layers with attention and H_q = heads x head
+  size: scores and values, 2 H_q each in the forward pass, twice that in the backward pass. A sliding window is not
+  taken into account, nor what layers without attention (Mamba's) compute beside their matrices;
 - what is only read, a context without gradient or all that a stage's reference sees, has a forward pass alone: `2 N`
   per token, `2 H V` per predicted token, `4 L H_q` per pair of a read token and one that it sees.
 """
@@ -22,11 +23,14 @@ import torch
 from sftkey_train.batches.batch import Batch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Dense bf16 peaks in FLOP/s from NVIDIA's data sheets, by a part of the device's name; the first that fits, so the
 # forms with a name of their own come before the plain H100.
 PEAKS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
+
+# Kinds of layers, by transformers' names, that compare no token with another.
+WITHOUT_ATTENTION = ("linear_attention", "mamba", "conv", "recurrent", "mlp", "moe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,8 @@ def flop_count(model: "PreTrainedModel") -> FlopCount:
     looked_up = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     outside = {id(weight) for weight in [*looked_up, head]}
     body = [p for p in model.parameters() if p.dim() >= 2 and id(p) not in outside]
-    config = model.config.get_text_config()
-    heads: int = config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     # Scores and values, 2 H_q each. Llama 3.2 1B, 16 layers of 32 heads of 64: 131,072 for a pair that is only read.
-    pair = 4 * config.num_hidden_layers * heads * head_size
+    pair = 4 * _attention_width(model.config.get_text_config())
     return FlopCount(
         learning=StepWork(
             tokens=sum((6 if p.requires_grad else 4) * p.numel() for p in body),
@@ -114,6 +115,17 @@ def flop_count(model: "PreTrainedModel") -> FlopCount:
         ),
         reading=StepWork(tokens=sum(2 * p.numel() for p in body), labels=2 * head.numel(), pairs=pair),
     )
+
+
+def _attention_width(config: "PreTrainedConfig") -> int:
+    """`L H_q` of a model: heads x head size, over its layers with attention; 0 where it has none."""
+    kinds = getattr(config, "layer_types", None) or ["attention"] * config.num_hidden_layers
+    layers = sum(kind not in WITHOUT_ATTENTION for kind in kinds)
+    heads = getattr(config, "num_attention_heads", None)
+    if not layers or not heads:
+        return 0
+    head_size: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return layers * int(heads) * head_size
 
 
 def peak_flops(given: float | None, device: torch.device, precision: Literal["fp32", "bf16"]) -> float | None:

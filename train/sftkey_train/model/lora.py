@@ -5,6 +5,7 @@ other. Stages hand the adapter on, so that after the last stage one adapter on t
 peft is loaded where there is an adapter, as no other run needs it.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from copy import copy
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 ADAPTER_NAME = "default"
 ADAPTER_FILE = "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."  # before every name in peft's files
+LAYER_BELOW = re.compile(r"\.base_layer(?=\.)")  # what an adapter puts between a layer's name and its weight's
 
 
 def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | None = None) -> None:
@@ -38,7 +41,8 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
         folder: Where `save_adapter` has written one to go on with.
 
     Raises:
-        SFTKeyError: peft is not installed, no layer is named so, or the folder holds another adapter.
+        SFTKeyError: peft is not installed, no layer is named so, the adapter could not be merged into the weights
+            afterwards, or the folder holds another adapter.
     """
     require("lora", "train", "peft")
     from peft import LoraConfig, inject_adapter_in_model
@@ -48,6 +52,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
     config.base_model_name_or_path = model.name_or_path
+    plain = {name: value.shape for name, value in model.state_dict().items()}
     torch.manual_seed(seed)  # peft draws the first matrices from the global generator
     try:
         with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
@@ -55,6 +60,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
             inject_adapter_in_model(config, model, ADAPTER_NAME)
     except ValueError as error:
         raise SFTKeyError(f"lora: target_modules {targets!r}: {str(error).splitlines()[0]}") from None
+    _refuse_unmergeable(model, plain)
     if folder is not None:
         _load(model, folder)
 
@@ -71,7 +77,8 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
     weights = get_peft_model_state_dict(model, state, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
     config: Any = copy(model.peft_config[ADAPTER_NAME])
-    config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
+    if not isinstance(config.target_modules, str):
+        config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
     config.save_pretrained(str(folder))
     save_file(
         {PEFT_PREFIX + k: v.contiguous() for k, v in weights.items()}, folder / ADAPTER_FILE, metadata={"format": "pt"}
@@ -79,19 +86,79 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
 
 
 def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a model without adapter layers that computes what `model` does with `state`: `W + alpha / r * B A`.
+    """Weights of a model without adapter layers that computes what `model` does with `state`.
 
-    `A` is (r, in) and `B` is (out, r); `W` is (out, in), but in GPT-2's `Conv1D` (in, out), where `B A` is transposed.
+    What each adapter adds to its weight is peft's own `get_delta_weight`, computed with the tensors of `state`.
     """
+    weights = dict(state)
+    for name, layer in _adapter_layers(model).items():
+        own = {f"layer.{key}": state[f"{name}.{key}"] for key, _ in layer.named_parameters()}
+        key = f"{name}.{_adapted(layer)}"  # added to `weights`, as two adapters may lie on one expert module
+        weights[key] = weights[key] + functional_call(_Update(layer), own, ())
+    return {LAYER_BELOW.sub("", k): v.detach() for k, v in weights.items() if ".lora_" not in k}
+
+
+class _Update(nn.Module):
+    """What an adapter adds to its weight, as a module's output, so that it can be asked for with other tensors."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self) -> Tensor:
+        update: Tensor = self.layer.get_delta_weight(ADAPTER_NAME)
+        return update
+
+
+def _adapter_layers(model: "PreTrainedModel") -> dict[str, Any]:
     from peft.tuners.lora import LoraLayer
 
-    weights = dict(state)
-    layers: dict[str, Any] = {name: m for name, m in model.named_modules() if isinstance(m, LoraLayer)}
-    for name, layer in layers.items():
-        product = state[f"{name}.lora_B.{ADAPTER_NAME}.weight"] @ state[f"{name}.lora_A.{ADAPTER_NAME}.weight"]
-        update = (product.T if layer.fan_in_fan_out else product) * layer.scaling[ADAPTER_NAME]
-        weights[f"{name}.base_layer.weight"] = state[f"{name}.base_layer.weight"] + update
-    return {k.replace(".base_layer.", "."): v.detach() for k, v in weights.items() if ".lora_" not in k}
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+
+
+def _adapted(layer: Any) -> str:
+    """Where in an adapter layer the weight lies that it adds to; of several experts' weights it says which."""
+    below, depth = layer, 0
+    while hasattr(below, "base_layer"):
+        below, depth = below.base_layer, depth + 1
+    return "base_layer." * depth + getattr(layer, "parameter_name", "weight")
+
+
+def _refuse_unmergeable(model: "PreTrainedModel", plain: Mapping[str, torch.Size]) -> None:
+    """Refuse, before anything is trained, adapters whose merged weights would not be those of a plain model.
+
+    Args:
+        model: With its adapter.
+        plain: The shape of each weight by name, as it was without.
+    """
+    from peft.utils import AuxiliaryTrainingWrapper
+
+    for name, module in model.named_modules():
+        if isinstance(module, AuxiliaryTrainingWrapper):
+            raise SFTKeyError(f"lora: {name!r} would be trained beside the adapter, which no merged model could hold")
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for name, layer in _adapter_layers(model).items():
+        if len(tied := names.get(id(_parameter(layer)), [])) > 1:
+            others = ", ".join(repr(LAYER_BELOW.sub("", n)) for n in tied if not n.startswith(f"{name}."))
+            raise SFTKeyError(f"lora: {name!r} shares its weight with {others}, so an adapter on one cannot be merged")
+    try:  # with shapes alone
+        state = {key: torch.empty_like(value, device="meta") for key, value in model.state_dict().items()}
+        merged = {key: value.shape for key, value in merged_weights(model, state).items()}
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        found = (str(error).splitlines() or [""])[0]
+        raise SFTKeyError(f"lora: peft cannot merge such an adapter: {type(error).__name__}: {found}") from None
+    if merged != plain:
+        name = min(key for key in {*merged, *plain} if merged.get(key) != plain.get(key))
+        raise SFTKeyError(f"lora: an adapter on {name!r} cannot be merged into the model's weights")
+
+
+def _parameter(layer: Any) -> Any:
+    below: Any = layer
+    for part in _adapted(layer).split("."):
+        below = getattr(below, part, None)
+    return below
 
 
 def save_weights(model: "PreTrainedModel", state: dict[str, Tensor], folder: Path) -> None:

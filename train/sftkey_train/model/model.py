@@ -104,6 +104,7 @@ def embed_pad_as_any(model: "PreTrainedModel") -> None:
     Of real padding nothing is learned either way, as no token with a loss attends to it.
     """
     embedding = model.get_input_embeddings()
+    embedding = getattr(embedding, "base_layer", embedding)  # below an adapter
     if isinstance(embedding, torch.nn.Embedding):
         embedding.padding_idx = None
 

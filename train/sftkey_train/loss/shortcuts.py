@@ -1,0 +1,200 @@
+"""Whether the options that leave something out give what the plain path gives: loss and gradient, before step 1."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn import functional
+from transformers import DynamicCache
+
+from sftkey_data.errors import SFTKeyError
+from sftkey_train.batches.batch import Batch, Example, Examples
+from sftkey_train.batches.packing import forward_passes
+from sftkey_train.loss.objective import selected_regions
+from sftkey_train.loss.output_layer import head_sees
+from sftkey_train.loss.token_loss import token_nll
+from sftkey_train.recipe import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Losses = Callable[["PreTrainedModel", Batch], Tensor]
+
+# The whole graph of a context is what `context_gradient = false` is there to spare: its gradient is compared on
+# examples up to this length (or on the shortest), its loss on the longest, too.
+GRADIENT_TOKENS = 1024
+# What goes wrong in code that a model's authors did not write for this: a cache or an argument that it takes otherwise.
+FAULTS = (AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What rounding may change.
+
+    Args:
+        relative: Of the norm of all token losses (each counted as 1 nat at least), and of each parameter's gradient.
+        floor: A gradient smaller than this share of all gradients' norm is held to that: it is the rest of a sum that
+            cancels, as the gradient of a key's bias is.
+    """
+
+    relative: float
+    floor: float
+
+
+# Greatest gradient difference measured over 13 families of two layers: 3e-6 in fp32, 3e-2 in bf16.
+BOUNDS = {"fp32": Bound(1e-5, 1e-2), "bf16": Bound(0.15, 0.15)}
+
+
+def check_shortcuts(
+    model: "PreTrainedModel",
+    stage: Stage,
+    examples: Examples,
+    pad_token_id: int = 0,
+    *,
+    packed: bool = False,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> None:
+    """Refuse `prune_last_layer` and `context_gradient = false` where this model does not have the plain path's results.
+
+    Tried on real examples, the longest and the shortest among them, in the forward passes that the stage would make of
+    them; in fp32, and under bf16 autocast where the run has it. Each token's label is another one than it is, as the
+    gradient of a loss near zero would be rounding alone. It draws no random number and leaves weights and mode alone.
+
+    Args:
+        model: As it is trained, before its first step.
+        stage: Its options.
+        examples: What it trains on.
+        pad_token_id: What fills short rows.
+        packed: Whether the stage packs.
+        precision: That of the recipe.
+
+    Raises:
+        SFTKeyError: Names the option, the model, and what differs.
+    """
+    if stage.context_gradient and not stage.prune_last_layer:
+        return
+    chosen = extremes(examples)[: stage.batch_size]
+    short = chosen
+    if not stage.context_gradient:
+        allowed = [e for e in chosen if len(e.input_ids) <= GRADIENT_TOKENS]
+        short = allowed or [min(chosen, key=lambda e: len(e.input_ids))]
+
+    def passes(of: Sequence[Example]) -> list[Batch]:
+        made = forward_passes(of, selected_regions(stage), stage, pad_token_id, packed=packed)
+        return [_with_other_labels(batch, model).to(model.device) for batch in made]
+
+    def shortcut(model: "PreTrainedModel", batch: Batch) -> Tensor:
+        how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
+        return token_nll(model, batch, **how)
+
+    plain: tuple[Losses, Sequence[Batch]] = (token_nll, passes(short))
+    if not stage.context_gradient:
+        plain = (_nll_with_context_detached, [batch for example in short for batch in passes([example])])
+    option = "prune_last_layer" if stage.context_gradient else "context_gradient = false"
+    where = f"stage {stage.name!r}: {option} does not fit {type(model).__name__}: "
+    was_training = model.training
+    model.eval()
+    try:
+        for kind in dict.fromkeys(("fp32", precision)):
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=kind == "bf16"):
+                _refuse_other_losses(model, passes(chosen), shortcut, BOUNDS[kind], where)
+                _refuse_other_gradients(model, plain, (shortcut, passes(short)), BOUNDS[kind], where)
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.train(was_training)
+
+
+def extremes(examples: Examples) -> list[Example]:
+    """The longest and the shortest example, and the first two: what a window, padding or packing needs to show."""
+    lengths = examples.num_tokens
+    places = [int(lengths.argmax()), int(lengths.argmin()), 0, 1]
+    return [examples[i] for i in dict.fromkeys(places) if i < len(examples)]
+
+
+def _with_other_labels(batch: Batch, model: "PreTrainedModel") -> Batch:
+    return replace(batch, labels=(batch.labels + 1) % model.config.get_text_config().vocab_size)
+
+
+@torch.no_grad()
+def _refuse_other_losses(
+    model: "PreTrainedModel", batches: Sequence[Batch], shortcut: Losses, bound: Bound, where: str
+) -> None:
+    expected = torch.cat([token_nll(model, batch) for batch in batches])
+    found = torch.cat([_tried(shortcut, model, batch, where) for batch in batches])
+    difference = (found - expected).norm() / expected.clamp_min(1).norm()
+    if not difference <= bound.relative:  # so that NaN is refused
+        raise SFTKeyError(
+            f"{where}a loss of {found.mean():.5g} where the plain path has {expected.mean():.5g}; leave it out"
+        )
+
+
+def _refuse_other_gradients(
+    model: "PreTrainedModel",
+    plain: tuple[Losses, Sequence[Batch]],
+    shortcut: tuple[Losses, Sequence[Batch]],
+    bound: Bound,
+    where: str,
+) -> None:
+    """The second gradient is subtracted from the first in place, so that no copy of the weights' size is made."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    model.zero_grad(set_to_none=True)
+    for batch in plain[1]:
+        plain[0](model, batch).sum().backward()
+    norms = {name: _norm(p.grad) for name, p in trained.items()}
+    floor = bound.floor * sum(norm**2 for norm in norms.values()) ** 0.5
+    for batch in shortcut[1]:
+        loss = _tried(shortcut[0], model, batch, where).sum()
+        _tried(lambda *_: (-loss).backward(), model, batch, where)  # noqa: B023 - called at once
+    for name, parameter in trained.items():
+        difference, size = _norm(parameter.grad), max(norms[name], floor)
+        if not difference <= bound.relative * size:
+            raise SFTKeyError(
+                f"{where}the gradient of {name} differs by {difference / size:.1e} of its size; leave it out"
+            )
+
+
+def _norm(gradient: Tensor | None) -> float:
+    if gradient is None:
+        return 0.0
+    norm = torch.linalg.vector_norm(gradient)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def _tried(
+    function: Callable[["PreTrainedModel", Batch], Any], model: "PreTrainedModel", batch: Batch, where: str
+) -> Any:
+    try:
+        return function(model, batch)
+    except torch.OutOfMemoryError:
+        raise
+    except SFTKeyError as error:
+        raise SFTKeyError(f"{where}{error}; leave it out") from None
+    except FAULTS as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise SFTKeyError(f"{where}{type(error).__name__}: {first}; leave it out") from None
+
+
+class _ContextDetached(DynamicCache):
+    """Keeps nothing: gives a layer its keys and values back, those of the context without gradient."""
+
+    def __init__(self, config: Any, num_context: int) -> None:
+        super().__init__(config=config)
+        self._num_context = num_context
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        keys, values = (
+            torch.cat([states[:, :, : self._num_context].detach(), states[:, :, self._num_context :]], dim=2)
+            for states in (key_states, value_states)
+        )
+        return keys, values
+
+
+def _nll_with_context_detached(model: "PreTrainedModel", batch: Batch) -> Tensor:
+    """Of one example, in one whole graph: what `context_gradient = false` is by definition."""
+    cache = _ContextDetached(model.config, int(batch.positions.min()))
+    with head_sees(model, batch.positions):
+        logits = model(input_ids=batch.input_ids, past_key_values=cache, use_cache=True).logits[0]
+    return functional.cross_entropy(logits.float(), batch.labels, reduction="none")

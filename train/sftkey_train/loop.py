@@ -67,9 +67,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)  # restores the random generators, which the checks below leave alone
     packed = packs(model, stage, run.examples)
-    check_shortcuts(model, stage, run.examples, run.pad_token_id, packed=packed, precision=run.precision)
-    for later, data in run.later if not done else ():  # refused now, and not when this stage has taken its hours
-        check_shortcuts(model, later, data, run.pad_token_id, precision=run.precision)
+    _check_shortcuts(run, model, packed=packed, begun=bool(done))
     model.train()
     last = done
     with run.signals.held(), progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
@@ -128,6 +126,12 @@ def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optim
     torch.manual_seed(run.seed + ranks.rank())  # dropout differs between ranks
     _measure_if_due(run, 0, model)
     return 0
+
+
+def _check_shortcuts(run: StageRun, model: "PreTrainedModel", *, packed: bool, begun: bool) -> None:
+    check_shortcuts(model, run.stage, run.examples, run.pad_token_id, packed=packed, precision=run.precision)
+    for later, data in () if begun else run.later:  # refused now, and not when this stage has taken its hours
+        check_shortcuts(model, later, data, run.pad_token_id, precision=run.precision)
 
 
 def _costs(run: StageRun, model: "PreTrainedModel", batch: Batch) -> torch.Tensor:

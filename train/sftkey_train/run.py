@@ -225,8 +225,7 @@ def _open(recipe: Recipe) -> _Run:
 
 def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
-    start = run.start(stage)
-    model = starting_model(start)
+    model = starting_model(start := run.start(stage))
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     check_causal(model)
     reference = frozen(first_model(start)) if stage.anchor else None

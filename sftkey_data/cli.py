@@ -1,5 +1,8 @@
 """`sftkey-data`: raw chain-of-thought datasets in, Arrow shards with exact Key spans out."""
 
+import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long to import
+
+# isort: split
 import os
 import sys
 from pathlib import Path

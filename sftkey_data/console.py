@@ -1,5 +1,7 @@
 """What the three programs share at the terminal: printing, one-line errors, exit codes, progress."""
 
+import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError, Stopped
+from sftkey_data.starting.quiet_imports import ON_INTERRUPT
 
 if TYPE_CHECKING:
     import typer
@@ -22,21 +25,41 @@ INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
 
 def run_program(app: "typer.Typer") -> None:
-    """Run a program: an `SFTKeyError` is one line on stderr and exit 1, wrong usage exits 2, Ctrl-C exits 130."""
+    """Run a program: what a user can mend is one line on stderr and exit 1, wrong usage exits 2, Ctrl-C exits 130."""
     try:
-        app(standalone_mode=True)
+        _run(app)
     except Stopped as stopped:
         sys.stderr.write(f"interrupted: {_one_line(stopped.kept)}\n" if stopped.kept else "")
         sys.exit(stopped.code)
     except SFTKeyError as error:
-        sys.stderr.write(f"error: {_one_line(str(error))}\n")
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:  # a disk, a file, a right: nobody below has said it better
+        said = error.strerror or str(error) or type(error).__name__
+        _fail(f"{error.filename}: {said}" if error.filename is not None else said)
+    except KeyboardInterrupt:  # after a verb, or within what turns it into something else
+        sys.stderr.write(f"{ON_INTERRUPT}\n")
+        sys.exit(INTERRUPTED)
+
+
+def _run(app: "typer.Typer") -> None:
+    try:
+        app(standalone_mode=True)
     except SystemExit as done:
+        sys.stdout.flush()  # what is left in it may still find a full disk
         if not done.code:
             sys.stderr.write("".join(_finished))
         if done.code == INTERRUPTED:
-            sys.stderr.write("interrupted: the same command goes on from what is saved\n")
+            sys.stderr.write(f"{ON_INTERRUPT}\n")
         raise
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"error: {_one_line(message)}\n")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(1)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - else Python tries again at its end, and says so
+    sys.exit(1)
 
 
 def _one_line(message: str) -> str:

@@ -2,6 +2,9 @@
 
 # Heavy imports sit inside the verbs, so that `--help` answers at once.
 
+import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long to import
+
+# isort: split
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated

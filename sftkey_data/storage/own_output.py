@@ -31,17 +31,21 @@ FILE_KINDS = {
 
 
 @contextmanager
-def own_file(out: Path, what: str) -> Iterator[None]:
+def own_file(out: Path, what: str, *, makes_folder: bool = True) -> Iterator[None]:
     """Hold the place of a file that a verb writes, as long as the block lasts.
 
     Args:
         out: The file; one that is there may be replaced.
         what: It is to hold, for the error.
+        makes_folder: The folder above it may be made.
 
     Raises:
         SFTKeyError: Something else than a file is there or above, or another process writes it.
     """
     refuse_no_file(out, what)
+    if not makes_folder:
+        with naming(out, "written", Interrupted):
+            out.parent.stat()
     with held(out):
         yield
 

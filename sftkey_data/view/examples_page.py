@@ -59,7 +59,7 @@ def write_page(directory: Path | str, file: Path, num: int | None = None) -> Wri
     data = page_data(directory, num)
     content = _render(data).encode("utf-8", "backslashreplace")  # a lone surrogate of a reject becomes its JSON escape
     try:
-        with own_file(file, "a page"):
+        with own_file(file, "a page", makes_folder=False):
             write_bytes(file, content)
     except Interrupted as error:
         raise SFTKeyError(f"--html {error}") from None

@@ -186,7 +186,7 @@ def draw(statistics: Statistics, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     try:
-        with own_file(path, "a plot"):
+        with own_file(path, "a plot", makes_folder=False):
             write_bytes(path, buffer.getvalue())
     except Interrupted as error:
         raise SFTKeyError(f"--plot {error}") from None

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.records.run_record import RunRecord
 
@@ -81,8 +81,11 @@ class Cache:
             for request, generated in batch
             if generated.text.encode("utf-8", "replace").decode() == generated.text
         ]
-        with self._file:
-            self._file.executemany("INSERT OR IGNORE INTO completions VALUES (?, ?, ?, ?)", rows)
+        try:
+            with self._file:
+                self._file.executemany("INSERT OR IGNORE INTO completions VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:  # a full disk too
+            raise Interrupted(f"cache {self._path} cannot be written: {error}") from None
 
     def _key(self, request: Request) -> bytes:
         prompt = request.item.prompt

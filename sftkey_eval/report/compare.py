@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sftkey_data.storage.appearing import make_folder, write_json, write_text
+from sftkey_data.storage.appearing import write_json, write_text
+from sftkey_data.storage.own_output import own_folder
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
@@ -41,7 +42,12 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     before, now = load_runs([first, second])
     comparison = compare_runs(before, now, allowed)
     summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
-    make_folder(out)
+    with own_folder(out):
+        _write(comparison, summaries, out)
+    return comparison
+
+
+def _write(comparison: Comparison, summaries: dict[str, Summary], out: Path) -> None:
     tables = _tables(comparison, summaries)
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")
@@ -49,7 +55,6 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     write_json(out / "compare.json", compare_json(comparison, summaries))
     write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
     write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
-    return comparison
 
 
 def compare_json(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """`sftkey-train`: two-stage training from prepared shards. Run as `sftkey-train run RECIPE.toml`."""
 
+import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long to import
+
+# isort: split
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast

@@ -112,7 +112,8 @@ def test_the_composite_runs_from_the_format_rate_to_the_accuracy(verdicts: list[
 
 
 def test_a_report_is_a_page_markdown_json_tables_and_plots(written: Path) -> None:
-    assert {path.name for path in written.iterdir()} == {"report.html", "report.md", "report.json", "tables", "plots"}
+    names = {".sftkey", "report.html", "report.md", "report.json", "tables", "plots"}
+    assert {path.name for path in written.iterdir()} == names
     made = json.loads((written / "report.json").read_text())
     assert [(run["label"], run["strict"]["k"], run["strict"]["n"]) for run in made["runs"]] == [
         ("first", 4, 10),

@@ -28,7 +28,13 @@ _task: Callable[[Any], Any] | None = None  # what this worker does
 
 
 def run_processes(
-    task: Callable[[_Piece], _Result], pieces: Iterable[_Piece], workers: int, *, start: Start, hint: str
+    task: Callable[[_Piece], _Result],
+    pieces: Iterable[_Piece],
+    workers: int,
+    *,
+    start: Start,
+    hint: str,
+    saves: bool = False,
 ) -> Generator[_Result, None, None]:
     """Results in the order of the pieces, the same for any number of workers. Close it to end the workers early.
 
@@ -38,6 +44,7 @@ def run_processes(
         workers: Processes.
         start: How they begin.
         hint: What a user can do when a worker has died.
+        saves: Where it ends early, workers get a SIGTERM and the time to save and end; a second Ctrl-C kills them.
 
     Raises:
         Interrupted: A worker died (killed, or out of memory).
@@ -49,7 +56,7 @@ def run_processes(
     except BrokenProcessPool:
         raise Interrupted(f"a worker process died (killed, or out of memory): {hint}") from None
     except BaseException:  # an error, Ctrl-C, or a reader that went away: nobody waits for what is in flight
-        _end(pool)
+        _end(pool, saves=saves)
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -65,10 +72,17 @@ def _flow(pool: ProcessPoolExecutor, pieces: Iterable[Any], limit: int) -> Itera
         yield waiting.popleft().result()
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Kill the pool's own processes; `multiprocessing.active_children` would name those of others too."""
-    for process in list((pool._processes or {}).values()):  # as its `kill_workers` does, which came with Python 3.14
-        process.kill()
+def _end(pool: ProcessPoolExecutor, *, saves: bool) -> None:
+    """End the pool's own processes; `multiprocessing.active_children` would name those of others too."""
+    processes = list((pool._processes or {}).values())  # as its `kill_workers` does, which came with Python 3.14
+    try:
+        for process in processes if saves else ():
+            process.terminate()
+        for process in processes if saves else ():
+            process.join()
+    finally:  # also when a second Ctrl-C ends the waiting
+        for process in processes:
+            process.kill()
 
 
 def _work(piece: Any) -> Any:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from sftkey_data.build.build import build
 from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.checkpoint.checkpoint import save_checkpoint
@@ -92,7 +92,7 @@ def test_an_interrupted_stage_goes_on_with_its_own_data(
 
     with monkeypatch.context() as patch:
         patch.setattr("sftkey_train.loop.save_checkpoint", stop_after)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped):
             _train(recipe)
     out = _train(recipe)
     _assert_equal(_weights(out, "answer"), _weights(whole, "answer"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -10,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sftkey_data.console import progress, say
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.process_pool import run_processes
 from sftkey_data.storage.appearing import make_folder, write_json
+from sftkey_train.signals import StopSignals
 from sftkey_train.study.cluster_runs import run_on_cluster
 from sftkey_train.study.named_arms import Arm, study_arms
 from sftkey_train.study.one_run import Missing, Result, finish_run, read_missing, read_result, tidy_run
@@ -70,9 +72,10 @@ def run_study(
 
     Raises:
         SFTKeyError: What a run refuses; what is finished is kept.
+        Stopped: SIGINT or SIGTERM came; the runs in work have saved what they can, and it says what is kept.
     """
     study, chosen = opened.study, chosen_seeds(opened.study, seeds)
-    with _own_folder(study.out):
+    with _own_folder(study.out), _stopping(study.out):
         runs = plan_runs(study, opened.arms, make_sets(study, study.out / SETS))
         # Every stage 1, then what starts from them, then what waits for a sampling too: processes wait least.
         wanted = sorted(narrowed(runs, only, chosen), key=lambda run: (run.parent is not None, run.own is not None))
@@ -128,7 +131,7 @@ def _beside(
     if engine == "ray":
         return run_on_cluster(job, nodes, study.out / MARKER, threads=study.threads, gpus=int(study.device == "cuda"))
     # spawn: torch's threads do not survive a fork
-    return run_processes(_Aside(job), nodes, jobs, start="spawn", hint=_GOES_ON)
+    return run_processes(_Aside(job), nodes, jobs, start="spawn", hint=_GOES_ON, saves=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,10 @@ class _Aside:
         while first is not None and not _is_finished(first):
             time.sleep(_POLL_SECONDS)
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            return self.job(node)
+            try:
+                return self.job(node)
+            except Stopped as stopped:  # the pool's end, which nobody waits for to hear more; no further run is begun
+                os._exit(stopped.code)
 
 
 def _is_finished(node: Node) -> bool:
@@ -193,6 +199,26 @@ def refuse_other_folder(out: Path) -> None:
     found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     if found and MARKER not in found and found != [LOCK]:
         raise SFTKeyError(f"out {out} is not empty and holds no study, found {found[0]}")
+
+
+@contextmanager
+def _stopping(out: Path) -> Iterator[None]:
+    """Take SIGINT and SIGTERM, and say what is kept of a study where one ends it."""
+    with StopSignals() as signals:
+        try:
+            yield
+        except Stopped as stopped:  # of the run that this process trained
+            raise Stopped(f"{_progress_of(out)}; of the one in work {stopped.kept}", stopped.code) from None
+        except KeyboardInterrupt:
+            kept = "what those in work have saved is kept, the same command goes on from there"
+            raise Stopped(f"{_progress_of(out)}; {kept}", signals.code) from None
+
+
+def _progress_of(out: Path) -> str:
+    if not (out / RECORD).exists():
+        return "no run is begun"
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    return f"{record['num_finished']} of {record['num_runs']} runs are finished"
 
 
 @contextmanager

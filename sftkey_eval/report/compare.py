@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sftkey_data.storage.appearing import write_json, write_text
-from sftkey_data.storage.own_output import own_folder
+from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
@@ -42,12 +41,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     before, now = load_runs([first, second])
     comparison = compare_runs(before, now, allowed)
     summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
-    with own_folder(out):
-        _write(comparison, summaries, out)
-    return comparison
-
-
-def _write(comparison: Comparison, summaries: dict[str, Summary], out: Path) -> None:
+    make_folder(out)
     tables = _tables(comparison, summaries)
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")
@@ -55,6 +49,7 @@ def _write(comparison: Comparison, summaries: dict[str, Summary], out: Path) -> 
     write_json(out / "compare.json", compare_json(comparison, summaries))
     write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
     write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
+    return comparison
 
 
 def compare_json(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.storage.appearing import write_json, write_text
-from sftkey_data.storage.own_output import own_folder
+from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates, arm_rates, arms, compare_arms
 from sftkey_eval.analysis.disagreements import Opinions, opinions
@@ -74,12 +73,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
     if not specs:
         raise SFTKeyError("no runs given, expected at least one run directory or verdicts file")
     made = make_report(load_runs(specs), allowed)
-    with own_folder(out):
-        _write(made, out)
-    return made
-
-
-def _write(made: Report, out: Path) -> None:
+    make_folder(out)
     values = _values(made)
     figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
     drawn = report_plots.write_plots(figures, out / "plots")
@@ -87,6 +81,7 @@ def _write(made: Report, out: Path) -> None:
     write_json(out / "report.json", report_json(made))
     write_text(out / "report.md", markdown("report.md.j2", **values, drawn=drawn))
     write_text(out / "report.html", page("report.html.j2", single_examples(made.runs, made.comparisons), **values))
+    return made
 
 
 def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:

@@ -66,7 +66,7 @@ def test_the_order_of_rows_does_not_matter(pair: tuple[str, str], tmp_path: Path
 
 def test_a_comparison_lists_every_flipped_item(pair: tuple[str, str], tmp_path: Path) -> None:
     compare(*pair, tmp_path)
-    names = {".sftkey", "compare.html", "compare.md", "compare.json", "tables", "plots"}
+    names = {"compare.html", "compare.md", "compare.json", "tables", "plots"}
     assert {path.name for path in tmp_path.iterdir()} == names
     made = json.loads((tmp_path / "compare.json").read_text())
     assert made["flipped"] == {
@@ -158,10 +158,3 @@ def test_a_run_with_a_repeated_id_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), folder / "verdicts.parquet")
     with pytest.raises(SFTKeyError, match="id 'sums/test/0' occurs 2 times, expected once"):
         load_runs([str(folder)])
-
-
-def test_a_comparison_takes_no_folder_of_a_users(pair: tuple[str, str], tmp_path: Path) -> None:
-    (tmp_path / "compare.md").write_text("mine")
-    with pytest.raises(SFTKeyError, match=r"not empty and not written by sftkey, found compare.md"):
-        compare(*pair, tmp_path)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

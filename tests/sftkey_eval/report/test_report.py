@@ -112,8 +112,7 @@ def test_the_composite_runs_from_the_format_rate_to_the_accuracy(verdicts: list[
 
 
 def test_a_report_is_a_page_markdown_json_tables_and_plots(written: Path) -> None:
-    names = {".sftkey", "report.html", "report.md", "report.json", "tables", "plots"}
-    assert {path.name for path in written.iterdir()} == names
+    assert {path.name for path in written.iterdir()} == {"report.html", "report.md", "report.json", "tables", "plots"}
     made = json.loads((written / "report.json").read_text())
     assert [(run["label"], run["strict"]["k"], run["strict"]["n"]) for run in made["runs"]] == [
         ("first", 4, 10),

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from sftkey_data.console import tell
+
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -54,4 +56,4 @@ class StopSignals:
         if again or not self._held:
             raise KeyboardInterrupt
         if sys.stderr.isatty():
-            sys.stderr.write("\nstopping after this step, which is then saved; once more stops at once\n")
+            tell("\nstopping after this step, which is then saved; once more stops at once", err=True)

@@ -136,7 +136,8 @@ def test_a_run_record_has_the_keys_it_always_had(tiny_model: Path, prepared: Pat
     values = few(tiny_model, prepared)
     generate(GenerateOptions(**values), tmp_path / "c.jsonl")
     record = json.loads((tmp_path / "run.json").read_text())
-    assert set(record) == {"name", "completions", "model", "data", "template", "sampling", "versions"}
+    known = {"name", "completions", "completions_sha256", "model", "data", "template", "sampling", "versions"}
+    assert set(record) == known
     found = {"path", "fingerprint", "tokenizer_fingerprint", "end_token_ids", "recipe", "seed"}
     assert set(record["model"]) == {*found, "dtype"}
     assert set(record["data"]) == {"path", "manifest_sha256", "split", "limit", "num_items"}

@@ -261,4 +261,4 @@ def test_many_truncated_completions_are_a_warning(written: Path) -> None:
 
 def test_a_label_on_the_terminal_is_one_line_that_steers_nothing() -> None:
     table = aligned([["run", "Format"], ["a\x1b[2J\nb", "1"]])
-    assert table == "run            Format\na⟨U+001B⟩[2J b  1"
+    assert table == "run" + 13 * " " + "Format\na⟨U+001B⟩[2J b  1"

@@ -3,29 +3,39 @@
 import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long to import
 
 # isort: split
+import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sftkey_data import console
 from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.command_line.program import make_program, verb_of
+from sftkey_data.command_line.usual_options import Engine, OutFolder, Overwrite, Workers
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.flags import takes_options
+from sftkey_data.options import Panel
 from sftkey_data.view.show_options import SourceOptions
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
-)
-app.info.help = __doc__
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
-FolderArgument = Annotated[str, typer.Argument(help="Prepared folder, local or a URL.")]
+    from sftkey_data.prepared.manifest import Manifest
+    from sftkey_data.registry import Dataset
+
+app = make_program("sftkey-data", __doc__)
+
+FolderArgument = Annotated[
+    str, typer.Argument(metavar="DIR", help="Prepared folder, local or a URL.", rich_help_panel=Panel.IN)
+]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, one object a line.", rich_help_panel=Panel.OUT)]
 
 
-@app.command("list")
-def list_datasets() -> None:
+@verb_of(app, "list")
+def list_datasets(as_json: Json = False) -> None:
     """List the built-in datasets: name, description, default input, columns, rejects by design and options.
 
     Example: `sftkey-data list`
@@ -34,28 +44,44 @@ def list_datasets() -> None:
 
     for name in builtin_names():
         dataset = load_dataset(name)
+        if as_json:
+            facts: dict[str, object] = {
+                "name": name,
+                "description": dataset.description,
+                "input": dataset.default_input,
+            }
+            options = {option: field.description for option, field in _fields(dataset).items()}
+            facts |= {
+                "input": dataset.default_input,
+                "columns": dataset.columns,
+                "expected_rejects": sorted(dataset.expected_rejects),
+            }
+            console.tell(json.dumps({**facts, "options": options}))
+            continue
         console.tell(f"{name}\t{dataset.description}")
         if dataset.generate is None:
             named = f"{dataset.default_input or '(name one with --input)'}"
             console.tell(f"\tinput {named}; columns {', '.join(dataset.columns) or '(named by the options)'}")
         if dataset.expected_rejects:
             console.tell(f"\trejects by design: {', '.join(sorted(dataset.expected_rejects))}")
-        for option, field in dataset.options.model_fields.items() if dataset.options else ():
+        for option, field in _fields(dataset).items():
             console.tell(f"\t--set {option}={field.default}\t{field.description}")
 
 
-@app.command()
+def _fields(dataset: "Dataset") -> "dict[str, FieldInfo]":
+    return dataset.options.model_fields if dataset.options else {}
+
+
+@verb_of(app)
 @takes_options
 def build(
     config: BuildConfig,
-    out: Annotated[str, typer.Option(help="Folder or URL to write; must not exist or be empty.")],
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
-    engine: Annotated[
-        str, typer.Option(help="`local` processes, or `ray`: tasks on the cluster of $RAY_ADDRESS.")
-    ] = "local",
-    overwrite: Annotated[bool, typer.Option(help="Replace what is in --out once the build is complete.")] = False,
+    out: OutFolder,
+    workers: Workers = None,
+    engine: Engine = "local",
+    overwrite: Overwrite = False,
 ) -> None:
-    """Build a prepared folder: shards, manifest, rejects, card. Running it again after an interruption resumes.
+    """Build a prepared folder: shards, manifest, rejects, card. The same command resumes.
 
     Example: `sftkey-data build gsm8k --input train.jsonl --tokenizer Qwen/Qwen2.5-0.5B --out data/gsm8k`
     """
@@ -66,41 +92,58 @@ def build(
     from sftkey_data.build.build import Machinery
     from sftkey_data.build.build import build as run_build
     from sftkey_data.extras import check_engine
-    from sftkey_data.prepared.left_out import left_out_lines
-    from sftkey_data.prepared.manifest import TOKENIZER_FOLDER
-    from sftkey_data.tokens.tokenizer_copy import has_chat_template
+    from sftkey_data.process_pool import cores
 
     manifest = run_build(
         config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), check_engine(engine))
     )
+    _tell_build(config, out, manifest)
+    counts = manifest.counts
+    done = {"out": out, "rows_read": counts.rows_read, "written": counts.written, "rejected": counts.rejected}
+    console.tell(json.dumps({**done, "held_out": manifest.held_out, "rejects": manifest.rejects}))
+    console.next_command("sftkey-data", "check", out, "--full")
+
+
+def _tell_build(config: BuildConfig, out: str, manifest: "Manifest") -> None:
+    """What became of the rows, and what the reader may not expect."""
+    from sftkey_data.prepared.left_out import left_out_lines
+    from sftkey_data.prepared.manifest import TOKENIZER_FOLDER
+    from sftkey_data.tokens.tokenizer_copy import has_chat_template
+
     counts = manifest.counts
     held = f", {manifest.held_out} held out in {out.rstrip('/')}-holdout" if manifest.held_out else ""
-    console.tell(f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}")
-    for reason, n in manifest.rejects.items():
-        console.tell(f"  rejected {reason}: {n}")
+    lines = [f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}"]
+    lines += [f"  rejected {reason}: {n}" for reason, n in manifest.rejects.items()]
     if odd := manifest.statistics["odd_numbers"]:
         first = manifest.statistics["first_odd_number"]
-        console.tell(
-            f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}", err=True
-        )
-    for line in left_out_lines(manifest):
-        console.tell(f"note: {line}", err=True)
+        lines.append(f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}")
+    lines += [f"note: {line}" for line in left_out_lines(manifest)]
     if config.tokenizer is not None and not config.chat and has_chat_template(f"{out.rstrip('/')}/{TOKENIZER_FOLDER}"):
         why = "prompts stand without it: a chat model wants them as --chat writes them"
-        console.tell(f"note: {config.tokenizer} has a chat template, {why}", err=True)
+        lines.append(f"note: {config.tokenizer} has a chat template, {why}")
+    for line in lines:
+        console.tell(line, err=True)
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def show(
-    source: Annotated[str, typer.Argument(help="Prepared folder (local or a URL), or a source as for `build`.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Prepared folder (DIR or URL), or a source as for `build`.", rich_help_panel=Panel.IN
+        ),
+    ],
     num: Annotated[
         int | None,
-        typer.Option(min=1, help="How many examples (of a source: rows, rejects too); default 3, with --html all."),
+        typer.Option(min=1, metavar="N", help="How many [default: 3, with --html all]", rich_help_panel=Panel.OUT),
     ] = None,
-    wanted: Annotated[str | None, typer.Option("--id", help="The example with this id.")] = None,
+    wanted: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The example with this id.", rich_help_panel=Panel.IN)
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page to filter and search the examples and rejects of a folder.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page to filter and search a folder.", rich_help_panel=Panel.OUT),
     ] = None,
     *,
     rows: SourceOptions,
@@ -130,64 +173,81 @@ def _write_page(directory: str, file: Path, num: int | None, wanted: str | None)
     if wanted is not None:
         raise SFTKeyError("--id and --html: the page finds an id by its search, leave one of them out")
     page = write_page(directory, file, num)
-    console.tell(f"{file}: {page.examples} examples, {page.rejects} rejects, {page.bytes / 1000:,.0f} kB")
+    console.tell(f"{file}: {page.examples} examples, {page.rejects} rejects, {page.bytes / 1000:,.0f} kB", err=True)
+    counts = {"examples": page.examples, "rejects": page.rejects, "bytes": page.bytes}
+    console.tell(json.dumps({"out": str(file), **counts}))
 
 
-@app.command()
+@verb_of(app)
 def stats(
     directory: FolderArgument,
-    plot: Annotated[Path | None, typer.Option(help="Also draw them, as a PNG file (extra `plot`).")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw them, as a PNG file (extra `plot`).", rich_help_panel=Panel.OUT),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Print lengths, Key share, CoT/Key ratio, straddles and reject reasons of a prepared folder.
 
     Example: `sftkey-data stats data/gsm8k --plot gsm8k.png`
     """
-    from sftkey_data.view.folder_statistics import as_text, draw, read_statistics
+    from sftkey_data.view.folder_statistics import as_text, draw, read_statistics, statistics_json
 
     if plot is not None:
         from sftkey_data.extras import require
 
         require("stats --plot", "plot", "matplotlib")
     statistics = read_statistics(directory)
-    console.tell(as_text(statistics).removesuffix("\n"))
+    console.tell(statistics_json(statistics) if as_json else as_text(statistics).removesuffix("\n"))
     if plot is not None:
         draw(statistics, plot)
 
 
-@app.command()
+@verb_of(app)
 def check(
     directory: FolderArgument,
-    full: Annotated[bool, typer.Option("--full", help="Encode every row again and compare.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Encode every row again and compare.", rich_help_panel=Panel.SAFETY)
+    ] = False,
+    workers: Workers = None,
 ) -> None:
     """Check hashes, ids, spans, tokens and counts; exit 1 and the row if anything is off.
 
     Example: `sftkey-data check data/gsm8k --full`
     """
+    from sftkey_data.process_pool import cores
     from sftkey_data.verify.check import check as run_check
 
     manifest = run_check(directory, full=full, workers=workers or cores())
-    console.tell(f"{directory}: {manifest.counts.written} rows in {len(manifest.shards)} shards, all good")
+    rows, shards = manifest.counts.written, len(manifest.shards)
+    console.tell(f"{directory}: {rows} rows in {shards} shards, all good", err=True)
+    console.tell(json.dumps({"folder": directory, "rows": rows, "shards": shards, "full": full, "good": True}))
+    console.next_command("sftkey-data", "show", directory, "--num", "2")
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@app.command()
+@verb_of(app)
 def export(
     directory: FolderArgument,
-    to: Annotated[str, typer.Option("--to", help="`trl`, `axolotl`, `parquet` or `jsonl`.")],
-    out: Annotated[str, typer.Option(help="Folder or URL to write; must not exist or be empty.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="trl|axolotl|parquet|jsonl",
+            help="For which trainer, or as which files.",
+            rich_help_panel=Panel.FORMAT,
+        ),
+    ],
+    out: OutFolder,
     loss_on: Annotated[
         str | None,
         typer.Option(
-            help="Labels for trl and axolotl: `completion` (default), `answer`, or a comma list of the regions "
-            "`prompt`, `cot`, `tag`, `key`, `eos`."
+            metavar="REGIONS",
+            help="Labels for trl and axolotl: `completion`, `answer`, or a comma list of the regions "
+            "`prompt`, `cot`, `tag`, `key`, `eos` [default: completion]",
+            rich_help_panel=Panel.FORMAT,
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is in --out once the export is complete.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a prepared folder for another trainer, or as plain files.
 
@@ -197,7 +257,10 @@ def export(
 
     done = run_export(directory, out, to=to, loss_on=loss_on, overwrite=overwrite)
     labels = f", loss on {done.target_tokens} of {done.tokens} tokens ({', '.join(done.regions)})"
-    console.tell(f"{out}: {done.rows} examples in {len(done.files)} files{labels if done.regions else ''}")
+    console.tell(f"{out}: {done.rows} examples in {len(done.files)} files{labels if done.regions else ''}", err=True)
+    counts = {"rows": done.rows, "files": len(done.files), "tokens": done.tokens, "target_tokens": done.target_tokens}
+    console.tell(json.dumps({"out": out, "to": to, **counts, "loss_on": list(done.regions)}))
+    console.tell(f"{out}/README.md says how to train on it", err=True)
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.starting.quiet_imports import ON_INTERRUPT
@@ -20,6 +21,7 @@ MAX_LINE = 2_000
 # C0 and C1 controls but tab and line feed, direction marks, zero-width characters and halves of pairs: they steer a
 # terminal, reorder text, or cannot be seen.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+_next: list[str] = []  # the command that goes on from here, said last
 _finished: list[str] = []  # bars of a run that is no terminal's; shown when it ends well, so an error stands alone
 INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
@@ -42,15 +44,27 @@ def run_program(app: "typer.Typer") -> None:
 
 
 def _run(app: "typer.Typer") -> None:
+    import typer
+
+    wrong_usage: Any = typer.BadParameter.__base__  # typer has it from click, or from a copy of its own
     try:
-        app(standalone_mode=True)
-    except SystemExit as done:
-        sys.stdout.flush()  # what is left in it may still find a full disk
-        if not done.code:
-            sys.stderr.write("".join(_finished))
-        if done.code == INTERRUPTED:
-            sys.stderr.write(f"{ON_INTERRUPT}\n")
-        raise
+        code = app(standalone_mode=False, prog_name=app.info.name) or 0
+    except wrong_usage as error:
+        code = error.exit_code
+        if message := error.format_message():  # none where the help was shown, as nothing was asked for
+            sys.stderr.write(f"error: {_one_line(_where(error) + message)}\n")
+    except typer.Abort:
+        code = INTERRUPTED
+    sys.stdout.flush()  # what is left in it may still find a full disk
+    if not code:
+        sys.stderr.write("".join((*_finished, *_next)))
+    if code == INTERRUPTED:
+        sys.stderr.write(f"{ON_INTERRUPT}\n")
+    sys.exit(code)
+
+
+def _where(error: Any) -> str:
+    return f"{error.ctx.command_path}: " if error.ctx is not None else ""
 
 
 def _fail(message: str) -> None:
@@ -102,6 +116,11 @@ def say(line: str) -> None:
         tell(line, err=True)
     else:
         _finished.append(f"{visible(line)}\n")
+
+
+def next_command(*arguments: object) -> None:
+    """Say, as the last line on stderr and only where all went well, which command goes on from what was made."""
+    _next[:] = [f"next: {visible(shlex.join(str(argument) for argument in arguments))}\n"]
 
 
 @contextmanager

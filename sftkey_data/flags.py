@@ -4,7 +4,9 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, is_dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -43,7 +45,7 @@ def _flags(kind: Any) -> Iterator[inspect.Parameter]:
             known, default = _as_typer_knows(hint), _default(field)
             if get_origin(known) is list and default is not REQUIRED:
                 default = None  # of which `--help` says nothing
-            annotation = Annotated[known, _parameter(option)]  # type: ignore[valid-type]
+            annotation = Annotated[known, _parameter(option, field.name, hint)]  # type: ignore[valid-type]
             yield inspect.Parameter(field.name, KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -60,11 +62,24 @@ def _as_typer_knows(hint: Any) -> Any:
     return str if choices_of(hint) else hint
 
 
-def _parameter(option: Option) -> Any:
-    limits: dict[str, Any] = {"min": option.min, "max": option.max} if option.range_shown else {}
+def _parameter(option: Option, name: str, hint: Any) -> Any:
+    known: dict[str, Any] = {"min": option.min, "max": option.max} if option.range_shown else {}
+    known |= {"help": option.help, "rich_help_panel": option.panel, "hidden": option.rare}
     if option.argument:
-        return typer.Argument(help=option.help, **limits)
-    return typer.Option(*([option.flag] if option.flag else []), help=option.help, **limits)
+        return typer.Argument(metavar=option.metavar or name.upper(), **known)
+    # typer refuses a word for the value of a flag that has none
+    metavar = None if hint is bool else option.metavar or "|".join(choices_of(hint)) or _type_word(hint)
+    return typer.Option(*([option.flag] if option.flag else []), metavar=metavar, **known)
+
+
+_TYPE_WORDS = {int: "N", float: "X", Path: "PATH"}
+
+
+def _type_word(hint: Any) -> str:
+    if get_origin(hint) is dict:
+        return "NAME=VALUE"
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType, tuple) else (hint,)
+    return next((_TYPE_WORDS[member] for member in members if member in _TYPE_WORDS), "TEXT")
 
 
 def _made(kind: Any, values: dict[str, Any]) -> Any:

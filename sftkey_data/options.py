@@ -2,10 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass
+from enum import StrEnum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sftkey_data.errors import SFTKeyError, nearest
+
+
+class Panel(StrEnum):
+    """Where an option stands in the help of a verb; the panels come in this order, in every program."""
+
+    IN = "What goes in"
+    OUT = "What comes out"
+    FORMAT = "Format"
+    GENERATION = "Generation"
+    GRADING = "Grading"
+    SPEED = "Speed"
+    SAFETY = "Safety"
+    OTHER = "Other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +27,11 @@ class Option:
     """What a field is besides its type: `workers: Annotated[int, Option(help="Processes.", min=1)] = 1`."""
 
     help: str
+    panel: Panel = Panel.OTHER
+    rare: bool = False
+    """Only `--help-all` shows it."""
+    metavar: str | None = None
+    """What stands for the value in `--help`; None: its choices, or a word for its type."""
     flag: str | None = None
     """As typer takes it, for example `--chat/--no-chat`; None: from the field's name."""
     argument: bool = False

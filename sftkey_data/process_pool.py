@@ -27,6 +27,11 @@ PARENT_POLL_SECONDS = 0.5
 _task: Callable[[Any], Any] | None = None  # what this worker does
 
 
+def cores() -> int:
+    """Cores that this process may use: how many workers there are where nobody says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_processes(
     task: Callable[[_Piece], _Result],
     pieces: Iterable[_Piece],

@@ -12,29 +12,41 @@ from typing import Annotated
 import typer
 
 from sftkey_data import console
+from sftkey_data.command_line.program import make_program, verb_of
 from sftkey_data.extras import require
 from sftkey_data.flags import takes_options
+from sftkey_data.options import Panel
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.run_options import RunOptions
 from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = make_program("sftkey-eval", "Format validity and answer accuracy as two numbers, and where the errors come from.")
 
 GENERATE = ("torch", "lm_eval")
 REPORT = ("scipy", "jinja2", "matplotlib")
 
 
-@app.callback()
-def root() -> None:
-    """Format validity and answer accuracy as two numbers, and where the errors come from."""
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Run folders or verdicts files: PATH or LABEL=PATH.", rich_help_panel=Panel.IN
+    ),
+]
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def score(
-    completions: Annotated[Path, typer.Argument(help="Made here or elsewhere: .jsonl, .json, .csv, .tsv, .parquet.")],
-    out: Annotated[Path, typer.Option(help="Verdicts to write (.parquet).")],
+    completions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="COMPLETIONS",
+            help="Made here or elsewhere: .jsonl, .json, .csv, .tsv, .parquet.",
+            rich_help_panel=Panel.IN,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Verdicts to write (.parquet).", rich_help_panel=Panel.OUT)],
     options: ScoreOptions,
 ) -> None:
     """Score a file of completions; the summary is one JSON line on stdout.
@@ -48,13 +60,28 @@ def score(
     summary = tally.to_json()
     console.tell(tally.headroom.line(), err=True)
     console.tell(summary)
+    console.next_command("sftkey-eval", "report", out, "--out", out.with_suffix("").with_name(f"{out.stem}-report"))
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def grade(
-    pairs: Annotated[Path, typer.Argument(help="JSON lines: gold, predicted, answer_type, for a choice also choices.")],
-    out: Annotated[Path, typer.Option(help="Verdicts to write (.jsonl), one line per line, in the same order.")],
+    pairs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PAIRS",
+            help="JSON lines: gold, predicted, answer_type, for a choice also choices.",
+            rich_help_panel=Panel.IN,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Verdicts to write (.jsonl), in the same order.",
+            rich_help_panel=Panel.OUT,
+        ),
+    ],
     options: GradeOptions,
 ) -> None:
     """Grade pairs of answers; the counts are one JSON line on stdout.
@@ -66,11 +93,16 @@ def grade(
     console.tell(grade_file(pairs, out, options).to_json())
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def generate(
     options: GenerateOptions,
-    out: Annotated[Path, typer.Option(help="Completions to write (.jsonl); run.json goes beside it.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Completions to write (.jsonl); run.json goes beside it.", rich_help_panel=Panel.OUT
+        ),
+    ],
 ) -> None:
     """Complete every prompt of prepared data; the same command resumes.
 
@@ -80,13 +112,16 @@ def generate(
     from sftkey_eval.generation.generate import generate as generate_completions
 
     console.tell(generate_completions(options, out).to_json())
+    console.next_command("sftkey-eval", "score", out, "--out", out.with_name("verdicts.parquet"))
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def run(
     options: RunOptions,
-    out: Annotated[Path, typer.Option(help="Folder for completions, verdicts and report.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Completions, verdicts and report.", rich_help_panel=Panel.OUT)
+    ],
 ) -> None:
     """Generate, score and report into one folder; the same command resumes.
 
@@ -103,13 +138,17 @@ def run(
     if result.exposure is not None:
         console.tell(f"\n{result.exposure.line()}", err=True)
     console.tell(result.to_json())
+    console.next_command("sftkey-eval", "compare", "OTHER_RUN", out, "--out", f"{out}-compare")
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def report(
-    runs: Annotated[list[str], typer.Argument(help="Run folders or verdicts files, each as PATH or LABEL=PATH.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.html, .md and .json, tables and plots.")],
+    runs: Runs,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="report.html, .md and .json, tables and plots.", rich_help_panel=Panel.OUT),
+    ],
     allowed: Allowed,
 ) -> None:
     """Report on one or several runs; those that answered the same items are paired with the first.
@@ -124,14 +163,24 @@ def report(
     made = write_report(runs, out, allowed)
     console.tell(report_text(made), err=True)
     console.tell(report_line(made, out))
+    _look_at(out / "report.html")
 
 
-@app.command()
+@verb_of(app)
 @takes_options
 def compare(
-    run_a: Annotated[str, typer.Argument(help="The run compared with: PATH or LABEL=PATH.")],
-    run_b: Annotated[str, typer.Argument(help="The run that is compared: PATH or LABEL=PATH.")],
-    out: Annotated[Path, typer.Option(help="Folder for compare.html, .md and .json, tables and plots.")],
+    run_a: Annotated[
+        str,
+        typer.Argument(metavar="RUN_A", help="The run compared with: PATH or LABEL=PATH.", rich_help_panel=Panel.IN),
+    ],
+    run_b: Annotated[
+        str,
+        typer.Argument(metavar="RUN_B", help="The run that is compared: PATH or LABEL=PATH.", rich_help_panel=Panel.IN),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="compare.html, .md and .json, tables and plots.", rich_help_panel=Panel.OUT),
+    ],
     allowed: Allowed,
 ) -> None:
     """Compare two runs item by item; refused unless they answered the same items under the same policy.
@@ -147,12 +196,19 @@ def compare(
     comparison = write_comparison(run_a, run_b, out, allowed)
     console.tell(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
     console.tell(comparison_line(comparison, out))
+    _look_at(out / "compare.html")
 
 
-@app.command()
+@verb_of(app)
 def tasks(
-    path: Annotated[bool, typer.Option("--path", help="Print the folder for lm-eval's --include_path.")] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Print each task, its source and split; the default.")] = False,
+    path: Annotated[
+        bool,
+        typer.Option("--path", help="Print the folder for lm-eval's --include_path.", rich_help_panel=Panel.OUT),
+    ] = False,
+    list_: Annotated[
+        bool,
+        typer.Option("--list", help="Print each task, its source and split; the default.", rich_help_panel=Panel.OUT),
+    ] = False,
 ) -> None:
     """Our evaluation sets as tasks of lm-eval's own command.
 
@@ -166,13 +222,26 @@ def tasks(
     console.tell("\n".join(lines))
 
 
-@app.command("import")
+@verb_of(app, "import")
 def import_(
-    logs: Annotated[list[Path], typer.Argument(help="lm-eval's samples_*.jsonl; Inspect's .json or .eval logs.")],
-    out: Annotated[Path, typer.Option(help="Completions to write (.jsonl).")],
+    logs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="LOG...",
+            help="lm-eval's samples_*.jsonl; Inspect's .json or .eval logs.",
+            rich_help_panel=Panel.IN,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Completions to write (.jsonl).", rich_help_panel=Panel.OUT)
+    ],
     dataset: Annotated[
         str | None,
-        typer.Option(help="Read golds from the rows lm-eval logged, as this dataset does; default: its target."),
+        typer.Option(
+            metavar="NAME",
+            help="Golds from the rows lm-eval logged, as this dataset reads them [default: lm-eval's target]",
+            rich_help_panel=Panel.IN,
+        ),
     ] = None,
 ) -> None:
     """Make completions of other programs' logs; what was read and written is one JSON line on stdout.
@@ -182,6 +251,11 @@ def import_(
     from sftkey_eval.logs.import_logs import import_logs
 
     console.tell(import_logs(logs, out, dataset=dataset).to_json())
+    console.next_command("sftkey-eval", "score", out, "--out", out.with_name("verdicts.parquet"))
+
+
+def _look_at(page: Path) -> None:
+    console.say(f"look at it: {page}")
 
 
 def _say(notices: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.options import Option, check_values
+from sftkey_data.options import Option, Panel, check_values
 
 MAX_ROUNDING = 50
 
@@ -15,22 +15,28 @@ MAX_ROUNDING = 50
 class Policy:
     """The choices a grader cannot avoid making; every field changes some verdict."""
 
-    percent: Annotated[Literal["either", "strict"], Option(help="either: 50% equals 0.5 and 50; strict: 0.5 only.")] = (
-        "either"
-    )
+    percent: Annotated[
+        Literal["either", "strict"],
+        Option(help="50% equals 0.5 and 50, or 0.5 only.", panel=Panel.GRADING),
+    ] = "either"
     """`0.5` never equals `50`."""
     units: Annotated[
         Literal["forgive_missing", "strict"],
-        Option(help="forgive_missing or strict; a different unit is always wrong."),
+        Option(help="A different unit is always wrong.", panel=Panel.GRADING),
     ] = "forgive_missing"
     """Whether a unit on one side only is forgiven."""
-    case: Annotated[Literal["fold", "keep"], Option(help="fold or keep: whether the case of words counts.")] = "fold"
+    case: Annotated[Literal["fold", "keep"], Option(help="Whether the case of words counts.", panel=Panel.GRADING)] = (
+        "fold"
+    )
     """In mathematics the case of a symbol always counts."""
     order: Annotated[
-        Literal["by_kind", "keep"], Option(help="by_kind: sets and comma lists have no order; keep: all do.")
+        Literal["by_kind", "keep"],
+        Option(help="Sets and comma lists have no order, or all do.", panel=Panel.GRADING),
     ] = "by_kind"
     """Tuples and intervals always keep their order."""
-    rounding: Annotated[int | None, Option(help="Decimal places to which numbers are rounded; default: exact.")] = None
+    rounding: Annotated[int | None, Option(help="Decimal places of numbers [default: exact]", panel=Panel.GRADING)] = (
+        None
+    )
     """Before they are compared."""
 
     @property

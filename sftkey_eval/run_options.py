@@ -3,19 +3,24 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from sftkey_data.options import Option
+from sftkey_data.options import Option, Panel
 from sftkey_eval.generation.generate_options import GenerateOptions
-from sftkey_eval.scoring.score_options import AnswerMarksFile, SecondGrader, Workers
+from sftkey_eval.scoring.score_options import AnswerMarksFile, Processes, SecondGrader
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(GenerateOptions):
     """How to evaluate a model on prepared data; see `sftkey-eval run --help` for each."""
 
-    workers: Workers = 1
+    workers: Processes = None
     second_grader: SecondGrader = None
     answer_marks: AnswerMarksFile = None
     teacher_forced: Annotated[
         bool,
-        Option(flag="--teacher-forced", help="Also the gold Key's NLL given the gold CoT and given the model's own."),
+        Option(
+            flag="--teacher-forced",
+            help="Also the gold Key's NLL given the gold CoT and given the model's own.",
+            panel=Panel.GRADING,
+            rare=True,
+        ),
     ] = False

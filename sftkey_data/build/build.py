@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftkey_data import engine
-from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig
+from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
 from sftkey_data.build.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
 from sftkey_data.build.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
@@ -62,7 +62,7 @@ def build(
 
     Args:
         config: What to build.
-        out: The folder or URL; it must not exist or be empty unless `overwrite`.
+        out: The folder or URL; unless `overwrite` it must not exist, be empty, or be what the same build made before.
         overwrite: Replace what is there, once the new build is complete.
         machinery: How many workers of which engine.
 
@@ -78,8 +78,9 @@ def _built(config: BuildConfig, outputs: BuildOutputs, *, overwrite: bool, machi
     for one in outputs.all:
         one.half.refuse_foreign()  # before anything is read from it
     finished = outputs.main.is_finished()
+    done = None if overwrite else outputs.done(config_json(checked(config)))
     # `finished`: a publishing that was interrupted may have filled the output in part
-    refuse_outputs(outputs, overwrite=overwrite or finished)
+    refuse_outputs(outputs, overwrite=overwrite or finished or done is not None)
     # a chat template is rendered by transformers, so its tokenizer is loaded anyway
     with opinion_on(config.tokenizer if not config.chat else None) as opinion:
         plan = make_plan(config, from_file=opinion is not None)
@@ -87,6 +88,9 @@ def _built(config: BuildConfig, outputs: BuildOutputs, *, overwrite: bool, machi
             plan = make_plan(config)
         if plan.said:
             tell(plan.said, err=True)
+        if done is not None and done.fingerprint == plan.fingerprint:
+            tell(f"{outputs.main.final.url}: built already, of the same inputs with the same options", err=True)
+            return done
         if finished and (manifest := _publishable(plan, outputs)) is not None:  # only the publishing was interrupted
             outputs.publish()
             return manifest

@@ -4,26 +4,45 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.options import Option, check_values
+from sftkey_data.options import Option, Panel, check_values
 
 SHARD_ROWS = 200_000
 
-Inputs = Annotated[tuple[str, ...], Option(flag="--input", help="File, URL or hub id (`org/name:subset`); repeatable.")]
-Split = Annotated[
-    str | None, Option(help="Split to read, or label of a file's rows; also `train[:90%]`, `train+test`.")
+Inputs = Annotated[
+    tuple[str, ...],
+    Option(
+        flag="--input",
+        metavar="FILE|URL|HUB",
+        help="Rows; a hub id is `org/name:subset`; repeatable.",
+        panel=Panel.IN,
+    ),
 ]
+Split = Annotated[str | None, Option(help="Also `train[:90%]`, `train+test`; of a file its label.", panel=Panel.IN)]
 USUAL_TEMPLATE = "sftkey"
 TemplateName = Annotated[
-    str | None, Option(help="Built-in template or a .toml file; default: sftkey, or as the rows of `chat` have it.")
+    str | None,
+    Option(
+        metavar="NAME|FILE",
+        help="Template, built in or .toml [default: sftkey]",
+        panel=Panel.FORMAT,
+    ),
 ]
-Chat = Annotated[bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.")]
-System = Annotated[str | None, Option(help="System prompt.")]
+Chat = Annotated[
+    bool, Option(flag="--chat/--no-chat", help="Prompts by the tokenizer's chat template.", panel=Panel.FORMAT)
+]
+System = Annotated[str | None, Option(help="System prompt.", panel=Panel.FORMAT, rare=True)]
 ChatArguments = Annotated[
     dict[str, Any],
-    Option(flag="--chat-arg", json=True, help="NAME=VALUE argument of the chat template, VALUE in JSON; repeatable."),
+    Option(
+        flag="--chat-arg",
+        json=True,
+        help="Argument of the chat template, VALUE in JSON; repeatable.",
+        panel=Panel.FORMAT,
+        rare=True,
+    ),
 ]
 DatasetOptions = Annotated[
-    dict[str, Any], Option(flag="--set", help="NAME=VALUE option of the dataset, see `list`; repeatable.")
+    dict[str, Any], Option(flag="--set", help="Option of the dataset, see `list`; repeatable.", panel=Panel.IN)
 ]
 
 
@@ -33,44 +52,69 @@ class BuildConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    source: Annotated[str, Option(argument=True, help="Built-in dataset, ./mine.py or ./mine.toml.")]
+    source: Annotated[str, Option(argument=True, help="Built-in dataset, ./mine.py or ./mine.toml.", panel=Panel.IN)]
     inputs: Inputs = ()
     """Empty: the dataset's own."""
     split: Split = None
-    tokenizer: Annotated[str | None, Option(help="Folder or hub name; without it, only text columns.")] = None
+    tokenizer: Annotated[
+        str | None,
+        Option(metavar="NAME|DIR", help="Without it, only text columns.", panel=Panel.FORMAT),
+    ] = None
     template: TemplateName = None
     """A plan names it."""
     straddle: Annotated[
         Literal["cover", "strict"],
-        Option(help="Tokens that touch the Key: `cover` (theirs is the Key) or `strict`."),
+        Option(help="Tokens that touch the Key are its own, or the row is rejected.", panel=Panel.FORMAT, rare=True),
     ] = "cover"
     chat: Chat = False
     system: System = None
     chat_args: ChatArguments = field(default_factory=dict)
     special_tokens: Annotated[
         Literal["reject", "text"],
-        Option(help="A row's own text with a special token: `reject` it, or encode the token's name as `text`."),
+        Option(
+            help="A row whose own text holds a special token: reject it, or encode the name.",
+            panel=Panel.SAFETY,
+            rare=True,
+        ),
     ] = "reject"
-    max_tokens: Annotated[int | None, Option(help="Tokens of an example at most.", min=8, range_shown=True)] = None
+    max_tokens: Annotated[
+        int | None, Option(help="Tokens of an example at most.", min=8, range_shown=True, panel=Panel.FORMAT)
+    ] = None
     """EOS included."""
     too_long: Annotated[
         Literal["reject", "shorten-cot"],
-        Option(help="`reject`, or `shorten-cot`: cut the CoT's middle. A Key is never cut."),
+        Option(help="Over --max-tokens: the CoT's middle may be cut.", panel=Panel.FORMAT),
     ] = "reject"
-    limit: Annotated[int | None, Option(help="Read at most this many rows.", min=1, range_shown=True)] = None
+    limit: Annotated[int | None, Option(help="Only the first rows.", min=1, range_shown=True, panel=Panel.IN)] = None
     decontaminate: Annotated[
-        tuple[str, ...], Option(help="Evaluation set whose questions are dropped; file, folder or hub id.")
+        tuple[str, ...],
+        Option(metavar="SET", help="Drop questions of this file, folder or hub id; repeatable.", panel=Panel.SAFETY),
     ] = ()
-    dedup: Annotated[bool, Option(flag="--dedup", help="Drop rows that repeat an earlier question.")] = False
+    dedup: Annotated[
+        bool, Option(flag="--dedup", help="Drop rows that repeat an earlier question.", panel=Panel.SAFETY)
+    ] = False
     holdout: Annotated[
-        float | None, Option(help="Share of the questions written to OUT-holdout instead, for example 0.1.")
+        float | None,
+        Option(help="Share of the questions for OUT-holdout instead, as 0.1.", panel=Panel.OUT),
     ] = None
-    seed: Annotated[int, Option(help="Draws another --holdout.", min=0, max=2**32 - 1, range_shown=True)] = 0
-    shard_rows: Annotated[int, Option(help="Rows of a shard at most.", min=1, range_shown=True)] = SHARD_ROWS
+    seed: Annotated[
+        int,
+        Option(help="Draws another --holdout.", min=0, max=2**32 - 1, range_shown=True, panel=Panel.OUT, rare=True),
+    ] = 0
+    shard_rows: Annotated[
+        int, Option(help="Rows of a shard at most.", min=1, range_shown=True, panel=Panel.OUT, rare=True)
+    ] = SHARD_ROWS
     shard_bytes: int | None = None
     """Bytes of input per shard, no flag; None: by the input's size."""
     max_reject_rate: Annotated[
-        float, Option(help="More rejects fail the build.", min=0.0, max=1.0, range_shown=True)
+        float,
+        Option(
+            help="A larger share of rejects fails the build.",
+            min=0.0,
+            max=1.0,
+            range_shown=True,
+            panel=Panel.SAFETY,
+        ),
     ] = 0.05
     options: DatasetOptions = field(default_factory=dict)
 

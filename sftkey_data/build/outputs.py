@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sftkey_data.build.work import PLAN
 from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest
 from sftkey_data.storage.output_folder import Folder
+
+SETTLED_BY_PLAN = ("template", "options")
+"""What a configuration may leave open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,14 @@ class Output:
 
         What lies half done decides, not what it will replace.
         """
-        folder = self.half if self.half.exists() else self.final
-        if not folder.exists() or MANIFEST not in folder.names():
+        found = _manifest_of(self.half if self.half.exists() else self.final)
+        return found if found is not None and found.fingerprint == fingerprint else None
+
+    def published(self) -> Manifest | None:
+        """The manifest of the folder under its final name, if nothing lies half done and no shard is missing."""
+        if self.half.exists() or (found := _manifest_of(self.final)) is None:
             return None
-        try:
-            found = Manifest.model_validate_json(folder.read_bytes(MANIFEST))
-        except ValueError:  # broken: it is built anew
-            return None
-        return found if found.fingerprint == fingerprint else None
+        return found if {shard.file for shard in found.shards} <= set(self.final.names()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,17 @@ class BuildOutputs:
                 one.half.mark()
                 one.half.write_bytes(PLAN, fingerprint.encode())
 
+    def done(self, config: dict[str, Any]) -> Manifest | None:
+        """The manifest of what is published, holdout and all, where it was asked for as this is; a plan has to agree.
+
+        Args:
+            config: As a manifest holds it; what a plan settles is not compared.
+        """
+        found = [one.published() for one in self.all]
+        if any(one is None or _asked(one.config) != _asked(config) for one in found):
+            return None
+        return found[0]
+
     def clear(self) -> None:
         """Remove what is unfinished."""
         for one in self.all:
@@ -90,6 +105,19 @@ class BuildOutputs:
         for one in reversed(self.all):
             if one.half.exists():
                 one.publish()
+
+
+def _asked(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in SETTLED_BY_PLAN}
+
+
+def _manifest_of(folder: Folder) -> Manifest | None:
+    if not folder.exists() or MANIFEST not in folder.names():
+        return None
+    try:
+        return Manifest.model_validate_json(folder.read_bytes(MANIFEST))
+    except ValueError:  # broken: it is built anew
+        return None
 
 
 def outputs_of(out: str, *, with_holdout: bool) -> BuildOutputs:

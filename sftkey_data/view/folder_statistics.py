@@ -5,6 +5,7 @@ read, memory-mapped, shard by shard; of `input_ids` only the offsets.
 """
 
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,6 +121,33 @@ def as_text(statistics: Statistics) -> str:
     rejects = dict(sorted(manifest.rejects.items(), key=lambda item: -item[1]))
     lines += ["", *_counted("rejected because", rejects or {"none": 0}, "of read", counts.rows_read)]
     return "\n".join(lines) + "\n"
+
+
+def statistics_json(statistics: Statistics) -> str:
+    """The same in one line of JSON."""
+    lengths = {name: getattr(statistics, name) for name in ("example", "completion", "cot", "key")}
+    measured = {
+        name: {
+            "mean": float(np.mean(values)),
+            **{quantile: float(np.quantile(values, share)) for quantile, share in TABLE_QUANTILES.items()},
+        }
+        for name, values in lengths.items()
+    }
+    manifest = statistics.manifest
+    return json.dumps(
+        {
+            "dataset": manifest.dataset,
+            "split": manifest.split,
+            "template": manifest.template.name,
+            **manifest.counts.model_dump(),
+            "held_out": manifest.held_out,
+            "unit": statistics.unit,
+            **measured,
+            "key_share": _total_share(statistics),
+            "straddles": statistics.straddles,
+            "rejects": manifest.rejects,
+        }
+    )
 
 
 def _length_rows(statistics: Statistics) -> list[list[str]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from sftkey_data.build.build_config import Chat, ChatArguments, DatasetOptions, Inputs, Split, System, TemplateName
-from sftkey_data.options import Option
+from sftkey_data.options import Option, Panel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,9 @@ class SourceOptions:
     inputs: Inputs = ()
     split: Split = None
     template: TemplateName = None
-    tokenizer: Annotated[str | None, Option(help="Show the rows of a source as its tokens.")] = None
+    tokenizer: Annotated[
+        str | None, Option(metavar="NAME|DIR", help="Rows of a source as its tokens.", panel=Panel.FORMAT)
+    ] = None
     chat: Chat = False
     system: System = None
     chat_args: ChatArguments = field(default_factory=dict)

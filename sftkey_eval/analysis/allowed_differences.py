@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from sftkey_data.options import Option
+from sftkey_data.options import Option, Panel
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """Differences between two runs that the reader asked to accept."""
 
-    template: Annotated[bool, Option(flag="--allow-different-template", help="Pair runs of different templates.")] = (
-        False
-    )
-    prompts: Annotated[bool, Option(flag="--allow-different-prompts", help="Pair runs with different prompts.")] = False
+    template: Annotated[
+        bool,
+        Option(flag="--allow-different-template", help="Pair runs of different templates.", panel=Panel.SAFETY),
+    ] = False
+    prompts: Annotated[
+        bool, Option(flag="--allow-different-prompts", help="Pair runs with different prompts.", panel=Panel.SAFETY)
+    ] = False

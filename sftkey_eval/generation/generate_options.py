@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.options import Option, check_values
+from sftkey_data.options import Option, Panel, check_values
 from sftkey_eval.generation.sampling import SAMPLING, Sampling
 
 MODEL, DATA = "model", "data"
@@ -18,18 +18,28 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 class AskedOptions:
     """Which model is asked about which data, and by what."""
 
-    model: Annotated[str, Option(help="Model folder or hub name.")]
-    data: Annotated[Path, Option(help="Folder written by `sftkey-data build`.")]
+    model: Annotated[str, Option(metavar="DIR|NAME", help="Model folder or hub name.", panel=Panel.IN)]
+    data: Annotated[Path, Option(metavar="DIR", help="Folder written by `sftkey-data build`.", panel=Panel.IN)]
     backend: Annotated[
         str,
-        Option(help="One of lm-eval's model back-ends: hf, vllm, sglang, local-completions, …", record=SAMPLING),
+        Option(
+            metavar="NAME",
+            help="Of lm-eval: hf, vllm, sglang, local-completions, …",
+            record=SAMPLING,
+            panel=Panel.GENERATION,
+        ),
     ] = "hf"
     backend_args: Annotated[
         str | None,
-        Option(help="Of the back-end, as lm-eval's model_args: base_url=http://…/v1/completions,timeout=60"),
+        Option(
+            metavar="ARGS",
+            help="Of the back-end, as lm-eval's model_args: base_url=http://…/v1/completions,timeout=60",
+            panel=Panel.GENERATION,
+            rare=True,
+        ),
     ] = None  # recorded without what is secret
-    concurrency: Annotated[int, Option(help="Requests to a server at once.", min=1)] = 1
-    batch_size: Annotated[int, Option(help="Prompts per forward pass.", min=1)] = 8
+    concurrency: Annotated[int, Option(help="Requests to a server at once.", min=1, panel=Panel.SPEED)] = 1
+    batch_size: Annotated[int, Option(help="Prompts per forward pass.", min=1, panel=Panel.SPEED)] = 8
 
 
 # Of several bases, dataclass takes the fields of the last first; so they are in the order of `--help`.
@@ -38,23 +48,40 @@ class GenerateOptions(Sampling, AskedOptions):
     """What to generate with; see `sftkey-eval generate --help` for each."""
 
     num_samples: Annotated[
-        int, Option(help="Completions per item, each with a seed of its own.", min=1, record=SAMPLING)
+        int, Option(help="Completions per item.", min=1, record=SAMPLING, panel=Panel.GENERATION)
     ] = 1
-    seed: Annotated[int, Option(help="Of the sampling.", record=SAMPLING)] = 0
+    seed: Annotated[int, Option(help="Of the sampling.", record=SAMPLING, panel=Panel.GENERATION, rare=True)] = 0
     special_tokens: Annotated[
         Literal["reject", "text"],
-        Option(help="A question that names a special token of the model: refuse it, or encode the name as `text`."),
+        Option(
+            help="A question that names a special token: refuse it, or encode the name.",
+            panel=Panel.SAFETY,
+            rare=True,
+        ),
     ] = "reject"  # in no record: where the choice matters, one of the two completes nothing
-    split: Annotated[str | None, Option(help="Only rows of this split.", record=DATA)] = None
-    limit: Annotated[int | None, Option(help="Only the first rows.", min=1, record=DATA)] = None
-    device: Annotated[str | None, Option(help="cuda, cuda:1, mps or cpu; default: an accelerator if there is one.")] = (
-        None
-    )
-    dtype: Annotated[str, Option(help="auto (as stored), float32, bfloat16 or float16.", record=MODEL)] = "auto"
-    name: Annotated[str | None, Option(help="Name of the run in reports; default: from the model's path.")] = None
-    overwrite: Annotated[bool, Option(flag="--overwrite", help="Discard what another run left at --out.")] = False
+    split: Annotated[str | None, Option(help="Only rows of this split.", record=DATA, panel=Panel.IN)] = None
+    limit: Annotated[int | None, Option(help="Only the first rows.", min=1, record=DATA, panel=Panel.IN)] = None
+    device: Annotated[
+        str | None,
+        Option(metavar="cuda|cuda:1|mps|cpu", help="[default: an accelerator if there is one]", panel=Panel.SPEED),
+    ] = None
+    dtype: Annotated[
+        str, Option(metavar="|".join(DTYPES), help="`auto`: as stored.", record=MODEL, panel=Panel.SPEED, rare=True)
+    ] = "auto"
+    name: Annotated[
+        str | None, Option(help="Of the run in reports [default: from the model's path]", panel=Panel.OUT)
+    ] = None
+    overwrite: Annotated[
+        bool, Option(flag="--overwrite", help="Discard what another run left at --out.", panel=Panel.SAFETY)
+    ] = False
     cache: Annotated[
-        Path | None, Option(help="Folder with what this model has completed in other runs; filled too.")
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="What this model has completed in other runs; filled too.",
+            panel=Panel.SPEED,
+            rare=True,
+        ),
     ] = None
 
 

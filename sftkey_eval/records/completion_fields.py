@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from sftkey_data.options import Option
+from sftkey_data.options import Option, Panel
 
 CHOICES = "choices"
-COLUMN = "Column of the completions file; a.0.b for one within lists and objects."  # help of a flag
+COLUMN = "Of the file; also a.0.b."  # help of a flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,16 +16,28 @@ class Fields:
     `choices` None means the column `choices` where there is one.
     """
 
-    completion: Annotated[str, Option(flag="--completion-field", help=COLUMN)] = "completion"
-    gold: Annotated[str, Option(flag="--gold-field", help=COLUMN)] = "gold"
-    id: Annotated[str, Option(flag="--id-field", help=COLUMN)] = "id"
+    completion: Annotated[str, Option(flag="--completion-field", metavar="COLUMN", help=COLUMN, panel=Panel.IN)] = (
+        "completion"
+    )
+    gold: Annotated[str, Option(flag="--gold-field", metavar="COLUMN", help=COLUMN, panel=Panel.IN)] = "gold"
+    id: Annotated[str, Option(flag="--id-field", metavar="COLUMN", help=COLUMN, panel=Panel.IN)] = "id"
     choices: Annotated[
         str | None,
         Option(
             flag="--choices-field",
-            help="Column with the list of option texts; default: choices, where the file has it.",
+            metavar="COLUMN",
+            help="The list of option texts [default: choices, where it is]",
+            panel=Panel.IN,
+            rare=True,
         ),
     ] = None
     finish_reason: Annotated[
-        str, Option(flag="--finish-reason-field", help="Column with stop or length, where the file has it.")
+        str,
+        Option(
+            flag="--finish-reason-field",
+            metavar="COLUMN",
+            help="With stop or length, where it is.",
+            panel=Panel.IN,
+            rare=True,
+        ),
     ] = "finish_reason"

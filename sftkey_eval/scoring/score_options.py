@@ -4,16 +4,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from sftkey_data.options import Option
+from sftkey_data.command_line.usual_options import ALL_CORES
+from sftkey_data.extract.parts import ANSWER_TYPES
+from sftkey_data.options import Option, Panel
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.completion_fields import Fields
 
-Workers = Annotated[int, Option(help="Processes; the result is the same for any number.", min=1, range_shown=True)]
+Processes = Annotated[int | None, Option(help=ALL_CORES, min=1, range_shown=True, panel=Panel.SPEED)]
 AnswerMarksFile = Annotated[
     Path | None,
-    Option(help="TOML file with more words that mark an answer, for the lenient accuracy; 24 languages are known."),
+    Option(
+        metavar="FILE",
+        help="TOML file with more words that mark an answer, for the lenient accuracy; 24 languages are known.",
+        panel=Panel.GRADING,
+        rare=True,
+    ),
 ]
-SecondGrader = Annotated[str | None, Option(help="math-verify: its opinion beside ours, and where they differ.")]
+SecondGrader = Annotated[
+    str | None,
+    Option(metavar="math-verify", help="Its opinion beside ours, and where they differ.", panel=Panel.GRADING),
+]
+
+TYPES = "|".join(ANSWER_TYPES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +34,18 @@ class ScoreOptions:
 
     template: Annotated[
         str | None,
-        Option(help="Template name or .toml file; default: the one in run.json beside the file, else sftkey."),
+        Option(
+            metavar="NAME|FILE",
+            help="[default: the one in run.json beside the file, else sftkey]",
+            panel=Panel.FORMAT,
+        ),
     ] = None
     answer_type: Annotated[
         str | None,
-        Option(help="number, math, choice, boolean, text or list, whatever the rows say; default: what they say."),
+        Option(metavar=TYPES, help="Whatever the rows say [default: what they say]", panel=Panel.GRADING),
     ] = None
     fields: Fields = field(default_factory=Fields)
-    workers: Workers = 1
+    workers: Processes = None
     second_grader: SecondGrader = None
     answer_marks: AnswerMarksFile = None
     policy: Policy = field(default_factory=Policy)
@@ -39,6 +55,8 @@ class ScoreOptions:
 class GradeOptions:
     """How to grade a file of pairs; see `sftkey-eval grade --help` for each."""
 
-    answer_type: Annotated[str | None, Option(help="For lines that do not say.")] = None
-    workers: Workers = 1
+    answer_type: Annotated[
+        str | None, Option(metavar=TYPES, help="For lines that do not say.", panel=Panel.GRADING)
+    ] = None
+    workers: Processes = None
     policy: Policy = field(default_factory=Policy)

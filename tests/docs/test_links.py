@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from stand_in import environment
 
+from sftkey_data.command_line.verb import RENAMED
 from sftkey_data.registry import builtin_names
 from sftkey_data.schema import REGIONS, shard_schema
 from sftkey_eval.records.verdicts import ERROR_CLASSES
@@ -30,6 +31,8 @@ OF_OTHERS = {
     *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),  # torchrun
     *("--include_path", "--tasks", "--model_args", "--gen_kwargs", "--metadata", "--log_samples", "--output_path"),
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy
+    *("--version", "--help-all", "--install-completion"),  # of every program
+    *RENAMED,  # the changelog names them
 }
 VERBS = {
     "sftkey-data": ("list", "show", "build", "check", "stats", "export"),
@@ -113,7 +116,7 @@ def all_verbs() -> list[str]:
 def options_of(verb: str) -> frozenset[str]:
     """The options in the help of a verb."""
     wide = environment(ROOT) | {"COLUMNS": "400", "TERM": "dumb"}
-    command = f"{verb} --help".split()
+    command = f"{verb} --help-all".split()
     done = subprocess.run(command, env=wide, capture_output=True, text=True, check=True)
     return frozenset(OPTION.findall(done.stdout))
 

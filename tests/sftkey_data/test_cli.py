@@ -1,6 +1,7 @@
 """The program as a user runs it: a real process, its exit code, its two streams."""
 
 import gzip
+import json
 import signal
 import subprocess
 import sys
@@ -21,10 +22,14 @@ def sftkey_data(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
 def test_build_check_and_show_work_together(tmp_path: Path, shared_data: Path) -> None:
     out, gpt2 = str(tmp_path / "out"), str(shared_data / "tokenizers" / "gpt2")
     built = sftkey_data("build", "gsm8k", "--input", FIXTURE, "--tokenizer", gpt2, "--out", out)
-    assert (built.returncode, built.stdout) == (0, f"{out}: 5 read, 5 written, 0 rejected\n")
+    assert built.returncode == 0
+    assert json.loads(built.stdout) | {"out": out, "rows_read": 5, "written": 5} == json.loads(built.stdout)
+    assert built.stderr.startswith(f"{out}: 5 read, 5 written, 0 rejected\n")
+    assert built.stderr.endswith(f"\nnext: sftkey-data check {out} --full\n")
     checked = sftkey_data("check", out, "--full")
     assert checked.returncode == 0
-    assert "5 rows in 1 shards, all good" in checked.stdout
+    assert "5 rows in 1 shards, all good" in checked.stderr
+    assert json.loads(checked.stdout)["good"]
     shown = sftkey_data("show", out, "--id", "gsm8k/train/1")
     assert shown.returncode == 0
     assert "key: '2,000'" in shown.stdout
@@ -41,7 +46,7 @@ def test_show_of_a_source_shows_rows_and_rejects(tmp_path: Path) -> None:
 
 def test_a_generated_set_takes_its_options(tmp_path: Path) -> None:
     built = sftkey_data("build", "arithmetic", "--set", "num=7", "--set", "regime=choice", "--out", str(tmp_path / "a"))
-    assert "7 read, 7 written" in built.stdout
+    assert "7 read, 7 written" in built.stderr
 
 
 def test_list_names_every_dataset() -> None:

@@ -97,9 +97,9 @@ def test_help_says_what_the_fields_say_and_begins_with_what_must_be_given() -> N
     words = " ".join(said.split())
     for expected in ("What the verb does.", "The source.", "Inputs.", "A choice.", "Column of keys."):
         assert expected in words
-    for expected in ("--folder <path>", "--num <int>", "--case <str>", "--key-field <str>", "--chat / --no-chat"):
+    for expected in ("--folder PATH", "--num N", "--case fold|keep", "--key-field TEXT", "--chat / --no-chat"):
         assert expected in words
-    for expected in ("--workers <int range>", "1<=x<=64", "--quick"):
+    for expected in ("--workers N", "1<=x<=64", "--quick"):
         assert expected in words
     assert "hidden" not in said
     assert "--no-overwrite" not in said

@@ -42,7 +42,7 @@ def test_every_verb_has_help(verb: str) -> None:
     ("verb", "kind"), [("score", ScoreOptions), ("score", Policy), ("grade", GradeOptions), ("grade", Policy)]
 )
 def test_every_option_of_scoring_is_a_flag(verb: str, kind: type[Any]) -> None:
-    said = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "120"}).stdout
+    said = CliRunner().invoke(app, [verb, "--help-all"], env={"COLUMNS": "120"}).stdout
     flags = [f"--{name.replace('_', '-')} " for name in kind.__dataclass_fields__ if name not in ("fields", "policy")]
     assert [flag for flag in flags if flag not in said] == []
 

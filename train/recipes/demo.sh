@@ -3,7 +3,7 @@
 # Run in the repository's folder; the same command goes on after an interruption.
 set -eu
 here=$(dirname "$0")
-sftkey-train study "$here/studies/small.toml" --jobs 2
+sftkey-train study "$here/studies/small.toml" --workers 2
 
 # Short names for what the documentation goes on with; the newest, as other settings lie beside each other.
 newest() { ls -td "$@" | head -n 1; }

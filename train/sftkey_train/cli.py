@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from sftkey_data import console
+from sftkey_data.command_line.program import make_program, verb_of
+from sftkey_data.command_line.usual_options import ALL_CORES, Engine
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import check_engine, require
+from sftkey_data.options import Panel
 
 if TYPE_CHECKING:
     from sftkey_train.study.study_runner import OpenStudy
@@ -30,28 +33,31 @@ Which stage 2 to use: sftkey-train study train/recipes/studies/own_data.toml --s
 
 The report again: sftkey-train study --report runs/study-small/study.json --out runs/study-report"""
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
-)
+app = make_program("sftkey-train", "Train language models in stages, with the loss where the recipe puts it.")
 
 
-@app.callback()
-def _program() -> None:
-    """Train language models in stages, with the loss where the recipe puts it."""
-
-
-@app.command(epilog=EPILOG)
+@verb_of(app, epilog=EPILOG)
 def run(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file, TOML.", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, TOML.", rich_help_panel=Panel.IN)],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. stage.0.lr=1e-4 or stage.NAME.lr=1e-4."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one key, as stage.NAME.lr=1e-4 or stage.0.lr=1e-4; repeatable.",
+            rich_help_panel=Panel.IN,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in `out` and start anew.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Delete the run in `out` and start anew.", rich_help_panel=Panel.SAFETY),
+    ] = False,
     only_show: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Show shapes, steps, memory and the first batch of each stage; train and write nothing."
+            "--dry-run",
+            help="Show shapes, steps, memory and the first batch of each stage; train and write nothing.",
+            rich_help_panel=Panel.SAFETY,
         ),
     ] = False,
 ) -> None:
@@ -74,30 +80,54 @@ def run(
         return
     for summary in run_recipe(loaded, overwrite=overwrite):
         console.tell(json.dumps(summary))
+        trained, test = str(summary["final"]), loaded.heldout or "TEST"
+        console.next_command("sftkey-eval", "run", "--model", trained, "--data", test, "--out", f"{trained}-eval")
 
 
-@app.command(epilog=STUDY_EPILOG)
+@verb_of(app, epilog=STUDY_EPILOG)
 def study(
-    file: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file, TOML.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="STUDY", help="Study file, TOML.", rich_help_panel=Panel.IN)
+    ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Show the runs, what is done and what the rest costs; train nothing.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Show the runs, what is done and what the rest costs; train nothing.",
+            rich_help_panel=Panel.SAFETY,
+        ),
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="ARM", help="This arm, with the stage 1 it needs; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ARM", help="This arm, with the stage 1 it needs; repeatable.", rich_help_panel=Panel.IN),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, each with the study's number of threads.")] = 1,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.", rich_help_panel=Panel.IN),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED)
+    ] = None,
     select: Annotated[
-        bool, typer.Option("--select", help="At the end, choose a stage 2 on validation and write its recipe.")
+        bool,
+        typer.Option(
+            "--select",
+            help="At the end, choose a stage 2 on validation and write its recipe.",
+            rich_help_panel=Panel.OUT,
+        ),
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Instead of STUDY: write the report of this study.json or study.json.gz."),
+        typer.Option(
+            metavar="FILE",
+            help="Instead of STUDY: the report of this study.json or study.json.gz.",
+            rich_help_panel=Panel.IN,
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report of --report.")] = None,
-    engine: Annotated[
-        str, typer.Option(help="`local` processes, or `ray`: tasks on the cluster of $RAY_ADDRESS.")
-    ] = "local",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the report of --report.", rich_help_panel=Panel.OUT)
+    ] = None,
+    engine: Engine = "local",
 ) -> None:
     """Train all arms of a study with all its seeds on all its datasets, and score what each writes.
 
@@ -108,6 +138,8 @@ def study(
     (seeds for tuning: of validation alone). OUT/runs/DATASET/seed-N/ARM-KEY holds the model and the completions. At
     its end, OUT/study.html, study.md, report.json, tables and plots, made of study.json alone. On stdout, one JSON
     object per run as it ends, and one that names the report; on stderr, what was found in a sentence.
+
+    Each of the `--workers` has the study's `threads`; with a GPU there is one worker where nobody says.
 
     With `--engine ray`, OUT and the data lie in a folder that all machines of the cluster share.
 
@@ -125,8 +157,8 @@ def study(
     from sftkey_train.study.selection import check_selectable
     from sftkey_train.study.study_runner import RECORD, open_study, run_study
 
-    if check_engine(engine) == "ray" and jobs > 1:
-        raise SFTKeyError("--jobs is for --engine local; a Ray cluster runs as many at once as it has CPUs for")
+    if check_engine(engine) == "ray" and workers is not None and workers > 1:
+        raise SFTKeyError("--workers is for --engine local; a Ray cluster runs as many at once as it has CPUs for")
     opened = open_study(file, only or [])
     if plan:
         for line in list(plan_lines(opened, only or [], seeds)):
@@ -134,11 +166,13 @@ def study(
         return
     if select:
         check_selectable(opened.study, str(file))
-    for result in run_study(opened, only or [], seeds, jobs, engine):
+    for result in run_study(opened, only or [], seeds, workers, engine):
         console.tell(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
     if select:
         _recommend(opened)
+    else:
+        console.next_command("sftkey-train", "study", file, "--select")
 
 
 def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:
@@ -172,6 +206,7 @@ def _recommend(opened: "OpenStudy") -> None:
     for recommendation in write_recommended(opened):
         console.tell(recommendation.sentence, err=True)
         console.tell(recommendation.to_json())
+        console.next_command("sftkey-train", "run", recommendation.path)
 
 
 def main() -> None:

@@ -292,6 +292,27 @@ def test_an_output_folder_that_is_not_empty_is_kept_unless_told(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda out, rows: rows.write_text(rows.read_text() + json.dumps(good(9)) + "\n"),
+        lambda out, rows: next(out.glob("data-*")).unlink(),
+        lambda out, rows: (out / "manifest.json").write_text("{"),
+    ],
+    ids=["other rows", "a shard is missing", "a damaged manifest"],
+)
+def test_only_a_whole_folder_of_the_same_inputs_is_built_already(tmp_path: Path, change: Any) -> None:
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    wanted = config(inputs=(write_rows(rows, [good(n) for n in range(3)]),))
+    build(wanted, out)
+    before = contents(out)
+    build(wanted, out)
+    assert contents(out) == before
+    change(out, rows)
+    with pytest.raises(SFTKeyError, match=r"is not empty.*--overwrite"):
+        build(wanted, out)
+
+
+@pytest.mark.parametrize(
     ("values", "expected"),
     [
         ({"source": "gsm8"}, "unknown dataset 'gsm8' (did you mean 'gsm8k'?)"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,22 @@ def test_overwrite_replaces_both_and_without_it_neither(tmp_path: Path, capsys: 
     with pytest.raises(SFTKeyError, match="lone-holdout is not empty"):
         build(config(path), tmp_path / "lone")
     assert not (tmp_path / "lone").exists()
+
+
+def test_the_same_build_again_is_done_already_and_needs_its_holdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "rows.jsonl")
+    out, held = both(tmp_path)
+    first = build(config(path), out)
+    before = contents(out, held)
+    assert build(config(path), out) == first
+    assert f"{out}: built already, of the same inputs with the same options" in capsys.readouterr().err
+    shutil.rmtree(held)
+    with pytest.raises(SFTKeyError, match="is not empty"):
+        build(config(path), out)
+    build(config(path), out, overwrite=True)
+    assert contents(out, held) == before
 
 
 @pytest.mark.parametrize(

@@ -170,10 +170,8 @@ def test_a_folder_in_the_hubs_layout_is_built_from_the_command_line(tmp_path: Pa
     (tmp_path / "rows" / "train.jsonl").write_bytes(lines(b'{"question": null, "answer": "a #### 4"}'))
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
     done = sftkey_data("build", "gsm8k", "--input", "rows", "--out", "out", cwd=tmp_path, env=environment)
-    assert (done.returncode, done.stdout) == (
-        0,
-        "out: 41 read, 40 written, 1 rejected\n  rejected null_value: 1\n",
-    ), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("out: 41 read, 40 written, 1 rejected\n  rejected null_value: 1\n")
     assert rejects(tmp_path / "out")[0]["position"] == PLACE + 1
 
 

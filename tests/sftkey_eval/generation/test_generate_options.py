@@ -62,7 +62,7 @@ def few(model: Path, data: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", ["generate", "run"])
 def test_the_program_has_every_field_as_a_flag(verb: str) -> None:
-    said = CliRunner().invoke(program, [verb, "--help"], env={"COLUMNS": "120"}).output
+    said = CliRunner().invoke(program, [verb, "--help-all"], env={"COLUMNS": "120"}).output
     names = [field.name for field in fields(GenerateOptions)]
     assert [name for name in names if f"--{name.replace('_', '-')} " not in said] == []
 

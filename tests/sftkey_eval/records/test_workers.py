@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,29 @@ def test_two_workers_score_to_the_same_bytes_as_one(tmp_path: Path) -> None:
 def test_fewer_than_one_worker_is_refused() -> None:
     with pytest.raises(SFTKeyError, match="at least 1, found 0"):
         list(in_order(len, [[1]], 0))
+
+
+def _process(_: list[int]) -> int:
+    return os.getpid()
+
+
+def test_one_batch_needs_no_other_process_and_no_more_start_than_there_are_batches() -> None:
+    assert list(in_order(_process, [[1]], None)) == [os.getpid()]
+    assert os.getpid() not in set(in_order(_process, [[1], [2]], 50))
+
+
+def test_who_does_not_say_gets_one_worker_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def run(job: object, batches: object, workers: int, **_: object) -> list[int]:
+        started.append(workers)
+        return []
+
+    monkeypatch.setattr("sftkey_eval.records.workers.run_processes", run)
+    monkeypatch.setattr("sftkey_eval.records.workers.cores", lambda: 3)
+    list(in_order(_process, [[1]] * 9, None))
+    list(in_order(_process, [[1]] * 2, None))
+    assert started == [3, 2]
 
 
 def test_the_second_graders_opinion_is_a_column_and_disagreements_are_listed(tmp_path: Path) -> None:

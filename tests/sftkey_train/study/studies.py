@@ -57,7 +57,7 @@ def finished(path: Path, **how: Any) -> list[dict[str, Any]]:
 def begin(path: Path, *arguments: str) -> "subprocess.Popen[str]":
     """The command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'train'}", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "sftkey_train.cli", "study", str(path), *arguments]
+    command = [sys.executable, "-m", "sftkey_train.cli", "study", str(path), "--workers", "1", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -16,7 +16,7 @@ def test_the_arms_of_the_demo_come_in_the_same_order_with_every_seed(threads: in
     study = tomllib.loads(DEMO.read_text())
     study |= {"out": str(tmp_path / "out"), "seeds": {"claim": [0, 1, 2, 3, 4]}, "threads": threads}
     study["keep_models"] = False
-    finished(write(tmp_path / "study.toml", study), jobs=3 - threads)
+    finished(write(tmp_path / "study.toml", study), workers=3 - threads)
     correct = {
         seed: {
             run["arm"]: run["scores"]["test"]["correct"]

@@ -207,7 +207,7 @@ def test_a_sampling_that_is_killed_goes_on_to_the_same_figures(done: Path, tmp_p
 
 @pytest.mark.slow
 def test_two_jobs_give_the_figures_of_one(done: Path, tmp_path: Path) -> None:
-    process = begin(write(tmp_path / "study.toml", own_tables(tmp_path / "out")), "--jobs", "2")
+    process = begin(write(tmp_path / "study.toml", own_tables(tmp_path / "out")), "--workers", "2")
     said, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     assert len(said.splitlines()) == 3

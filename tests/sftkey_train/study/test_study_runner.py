@@ -122,7 +122,7 @@ def test_the_same_command_again_changes_nothing(done: Path) -> None:
 
 
 def test_two_jobs_give_the_figures_of_one(done: Path, tmp_path: Path) -> None:
-    process = begin(write(tmp_path / "study.toml", tables(tmp_path / "out")), "--jobs", "2")
+    process = begin(write(tmp_path / "study.toml", tables(tmp_path / "out")), "--workers", "2")
     said, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     *runs, report = map(json.loads, said.splitlines())
@@ -154,7 +154,7 @@ def test_kills_at_ten_random_moments_change_no_figure(done: Path, tmp_path: Path
     path, out, rng = write(tmp_path / "study.toml", tables(tmp_path / "out")), tmp_path / "out", random.Random(1)
     for _ in range(10):
         until = time.monotonic() + rng.uniform(5, 20)
-        kill_when(begin(path, "--jobs", "2"), lambda until=until: time.monotonic() > until)
+        kill_when(begin(path, "--workers", "2"), lambda until=until: time.monotonic() > until)
         time.sleep(1)  # its processes end by themselves
     finished(path)
     assert figures(out) == figures(done)

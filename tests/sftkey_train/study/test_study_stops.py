@@ -25,7 +25,7 @@ def _in_work(out: Path, num: int, process: "subprocess.Popen[str]") -> None:
 def test_every_run_in_work_saves_its_step(jobs: int, number: int, code: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
     long: dict[str, Any] = {"stage1": {"steps": 100_000, "batch_size": 8, "lr": 5e-3, "save_every": 0}}
-    process = begin(write(tmp_path / "study.toml", tables(out) | long), "--jobs", str(jobs))
+    process = begin(write(tmp_path / "study.toml", tables(out) | long), "--workers", str(jobs))
     _in_work(out, jobs, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)

@@ -10,9 +10,11 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError, Stopped
-from sftkey_data.process_pool import run_processes
+from sftkey_data.process_pool import cores, run_processes
 from sftkey_data.storage.appearing import make_folder, write_json
 from sftkey_train.signals import StopSignals
 from sftkey_train.study.cluster_runs import run_on_cluster
@@ -24,7 +26,7 @@ from sftkey_train.study.study_plan import Node, PlannedRun, PlannedSampling, com
 from sftkey_train.study.study_sets import SETS, check_sets, make_sets
 
 MARKER, RECORD, LOCK = ".sftkey-study", "study.json", ".lock"
-_GOES_ON = "the same command goes on from what is finished; fewer --jobs need less memory"
+_GOES_ON = "the same command goes on from what is finished; fewer --workers need less memory"
 _POLL_SECONDS = 0.2
 Outcomes = dict[Path, Result | Missing]
 
@@ -56,7 +58,7 @@ def run_study(
     opened: OpenStudy,
     only: Sequence[str] = (),
     seeds: str | None = None,
-    jobs: int = 1,
+    workers: int | None = 1,
     engine: str = "local",
 ) -> Iterator[Result]:
     """Take the runs of a study to their ends and give each result; those that are finished come at once.
@@ -67,7 +69,8 @@ def run_study(
         opened: The study.
         only: Arms to run, with the stage 1 they need; empty: all.
         seeds: `A:B`; None: all.
-        jobs: Processes, each with the study's number of threads; the figures are the same for any number.
+        workers: Processes, each with the study's number of threads; the figures are the same for any number. None:
+            as many as there are cores for, and one where the study trains on a GPU.
         engine: `local`, or `ray`: as many runs at once as the cluster has room for, with the same figures.
 
     Raises:
@@ -75,6 +78,7 @@ def run_study(
         Stopped: SIGINT or SIGTERM came; the runs in work have saved what they can, and it says what is kept.
     """
     study, chosen = opened.study, chosen_seeds(opened.study, seeds)
+    workers = _usual_workers(study) if workers is None and engine == "local" else workers or 1
     with _own_folder(study.out), _stopping(study.out):
         runs = plan_runs(study, opened.arms, make_sets(study, study.out / SETS))
         # Every stage 1, then what starts from them, then what waits for a sampling too: processes wait least.
@@ -87,11 +91,16 @@ def run_study(
                 tidy_run(run, keep_model=study.keep_models)
         yield from _told(outcomes[run.folder] for run in wanted if run.folder in outcomes)
         todo = [run for run in wanted if run.folder not in outcomes]
-        with closing(_finished(study, todo, jobs, engine)) as finished:
+        with closing(_finished(study, todo, workers, engine)) as finished:
             for run, outcome in zip(todo, finished, strict=True):
                 outcomes[run.folder] = outcome
                 _write_record(study, runs, outcomes)
                 yield from _told([outcome])
+
+
+def _usual_workers(study: Study) -> int:
+    on_gpu = study.device != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return 1 if on_gpu else max(1, cores() // study.threads)
 
 
 def _told(outcomes: Iterable[Result | Missing]) -> Iterator[Result]:
@@ -104,21 +113,21 @@ def _told(outcomes: Iterable[Result | Missing]) -> Iterator[Result]:
 
 
 def _finished(
-    study: Study, runs: Sequence[PlannedRun], jobs: int, engine: str
+    study: Study, runs: Sequence[PlannedRun], workers: int, engine: str
 ) -> Generator[Result | Missing, None, None]:
     """What becomes of each run, in order; what has to be sampled comes between stage 1 and what starts from it."""
     job = _Job(study.evaluation, study.keep_models)
     sampled = [one for one in samplings(runs) if read_sampled(one) is None]
     first = [run for run in runs if run.parent is None]
     nodes: list[Node] = [*first, *sampled, *(run for run in runs if run.parent is not None)]
-    if jobs == 1 and engine == "local":
+    if workers == 1 and engine == "local":
         for node in nodes:
             if (outcome := job(node)) is not None:
                 yield outcome
             if not isinstance(outcome, Missing):
                 say(f"{node.label}: finished")
         return
-    with progress("runs", len(nodes)) as bar, closing(_beside(study, job, nodes, jobs, engine)) as outcomes:
+    with progress("runs", len(nodes)) as bar, closing(_beside(study, job, nodes, workers, engine)) as outcomes:
         for outcome in outcomes:
             bar.advance(bar.task_ids[0])
             if outcome is not None:
@@ -126,12 +135,12 @@ def _finished(
 
 
 def _beside(
-    study: Study, job: "_Job", nodes: Sequence[Node], jobs: int, engine: str
+    study: Study, job: "_Job", nodes: Sequence[Node], workers: int, engine: str
 ) -> Generator[Result | Missing | None, None, None]:
     if engine == "ray":
         return run_on_cluster(job, nodes, study.out / MARKER, threads=study.threads, gpus=int(study.device == "cuda"))
     # spawn: torch's threads do not survive a fork
-    return run_processes(_Aside(job), nodes, jobs, start="spawn", hint=_GOES_ON, saves=True)
+    return run_processes(_Aside(job), nodes, workers, start="spawn", hint=_GOES_ON, saves=True)
 
 
 @dataclass(frozen=True, slots=True)

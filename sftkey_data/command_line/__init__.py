@@ -1,0 +1,1 @@
+"""How the programs look at the terminal: their help, version, shell completion, and options of former names."""

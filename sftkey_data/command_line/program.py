@@ -1,0 +1,48 @@
+"""What every program has: `-h`, `--version`, shell completion, verbs with short help."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from sftkey_data import __version__
+from sftkey_data.command_line.verb import Verb
+from sftkey_data.console import tell
+
+
+def make_program(name: str, says: str) -> typer.Typer:
+    """A program without verbs yet; give it some with `verb_of`.
+
+    Args:
+        name: As it is called at the terminal.
+        says: What its help begins with.
+    """
+    app = typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=says,
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            tell(f"{name} {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+        ] = False,
+    ) -> None:
+        pass
+
+    app.info.help = says
+    return app
+
+
+def verb_of(app: typer.Typer, name: str | None = None, *, epilog: str | None = None) -> Callable[[Any], Any]:
+    """Decorator that makes a function a verb of a program, by its own name or another."""
+    return app.command(name, cls=Verb, epilog=epilog)

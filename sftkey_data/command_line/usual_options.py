@@ -1,0 +1,29 @@
+"""Options that several verbs of several programs have: one name, one place, one default, one sentence."""
+
+from typing import Annotated
+
+import typer
+
+from sftkey_data.options import Panel
+
+OutFolder = Annotated[
+    str,
+    typer.Option("--out", metavar="DIR|URL", help="New folder, or an empty one.", rich_help_panel=Panel.OUT),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what is in --out once all is written.", rich_help_panel=Panel.SAFETY),
+]
+ALL_CORES = "Processes; the same result for any number [default: all cores]"
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED)
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="local|ray",
+        help="Processes here, or on the cluster of $RAY_ADDRESS.",
+        rich_help_panel=Panel.SPEED,
+    ),
+]

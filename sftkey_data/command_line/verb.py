@@ -1,0 +1,122 @@
+"""A verb whose help is short: options in panels, one line each, and what is rarely wanted under `--help-all`."""
+
+import io
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from typer.core import TyperArgument, TyperCommand, TyperOption
+
+from sftkey_data.options import Panel
+
+HELP_ALL = "--help-all"
+RENAMED = {"--jobs": "--workers", "--no-overwrite": "--overwrite (it is off where it is not given)"}
+"""Options by their former names."""
+
+_Param = TyperArgument | TyperOption
+
+
+class Verb(TyperCommand):
+    """A verb of a program: `app.command(cls=Verb)`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer does it, but `--help-all` is answered, and an option of a former name is refused by its new one."""
+        options = args[: args.index("--")] if "--" in args else args
+        if HELP_ALL in options:
+            ctx.meta[HELP_ALL] = True
+            options = args = ["--help"]
+        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for name in (option.partition("=")[0] for option in options):
+            if name in RENAMED.keys() - known and RENAMED[name].split()[0] in known:
+                ctx.fail(f"No such option: {name} is now {RENAMED[name]}")
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Usage, what the verb does, an example, and the panels that have options."""
+        from rich.console import Console
+
+        whole = bool(ctx.meta.get(HELP_ALL))
+        page = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty(), highlight=False)
+        usage = re.sub(r"\{([^}]+)\}", r"\1", self.get_usage(ctx))
+        page.print(_marked(f"`{usage}`"))
+        for paragraph in self._paragraphs(whole=whole):
+            page.print(_marked(paragraph))
+        params = [param for param in self._params(ctx) if param.name != "help"]
+        shown = [param for param in params if whole or not getattr(param, "hidden", False)]
+        for panel in _panels(shown):
+            page.print(panel)
+        num_rare = len(params) - len(shown)
+        rare = f" and {num_rare} options that are rarely needed" if num_rare else ""
+        more = "" if whole else f"; `{HELP_ALL}` also the whole description{rare}"
+        page.print(_marked(f"`-h`, `--help`: this text{more}."))
+        formatter.write(page.file.getvalue())  # type: ignore[attr-defined]
+
+    def _params(self, ctx: Any) -> list[_Param]:
+        return [param for param in self.get_params(ctx) if isinstance(param, TyperArgument | TyperOption)]
+
+    def _paragraphs(self, *, whole: bool) -> list[str]:
+        """The first one and the example; with `whole` all of them."""
+        said = f"{self.help or ''}\n\n{self.epilog or ''}".split("\n\n")
+        flat = [" ".join(paragraph.split()) for paragraph in said if paragraph.strip()]
+        return flat if whole else [p for n, p in enumerate(flat) if n == 0 or p.startswith("Example")]
+
+
+def _panels(params: Sequence[_Param]) -> list[Any]:
+    """Each panel that has options, in its place; columns stand under each other over all of them."""
+    from rich.panel import Panel as Box
+    from rich.table import Table
+
+    widths = [
+        max((len(line) for param in params for line in cell(param).splitlines()), default=0)
+        for cell in (_names, _metavar)
+    ]
+    boxes = []
+    for panel in Panel:
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=1, style="red")
+        table.add_column(width=widths[0], style="bold cyan", no_wrap=True)
+        table.add_column(width=widths[1], style="yellow")
+        table.add_column(ratio=1)
+        inside = [param for param in params if _panel(param) is panel]
+        for param in sorted(inside, key=lambda param: (not isinstance(param, TyperArgument), not param.required)):
+            table.add_row("*" if param.required else "", _names(param), _metavar(param), _marked(_help(param)))
+        if table.row_count:
+            boxes.append(Box(table, title=panel.value, title_align="left", border_style="dim", padding=(0, 1)))
+    return boxes
+
+
+_MAX_METAVAR = 24
+
+
+def _panel(param: _Param) -> Panel:
+    return Panel(getattr(param, "rich_help_panel", None) or Panel.OTHER)
+
+
+def _names(param: _Param) -> str:
+    if isinstance(param, TyperArgument):
+        return param.metavar or (param.name or "").upper()
+    return ", ".join(sorted((*param.opts, *param.secondary_opts), key=lambda name: name.startswith("--")))
+
+
+def _metavar(param: _Param) -> str:
+    if isinstance(param, TyperArgument) or param.is_flag:
+        return ""
+    return "\n".join(textwrap.wrap((param.metavar or "TEXT").replace("|", "| "), _MAX_METAVAR)).replace("| ", "|")
+
+
+def _help(param: _Param) -> str:
+    said = param.help or ""
+    shown = param.show_default and param.default is not None and not isinstance(param.default, bool)
+    if param.required or not shown or param.default in ("", [], ()) or callable(param.default):
+        return said
+    return f"{said} [default: {param.default}]"
+
+
+def _marked(text: str) -> Any:
+    """The text with what stands in backticks in bold, without them."""
+    from rich.text import Text
+
+    pieces = re.split(r"`([^`]+)`", text)
+    return Text.assemble(*((piece, "bold" if n % 2 else "") for n, piece in enumerate(pieces)))

@@ -1,0 +1,133 @@
+"""What the three programs have in common at the terminal: short help in panels, one name for one thing, exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import sftkey_data
+from sftkey_data.cli import app as data
+from sftkey_data.options import Panel
+from sftkey_eval.cli import app as evaluation
+from sftkey_train.cli import app as train
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = {"sftkey-data": data, "sftkey-train": train, "sftkey-eval": evaluation}
+MODULES = {"sftkey-data": "sftkey_data.cli", "sftkey-train": "sftkey_train.cli", "sftkey-eval": "sftkey_eval.cli"}
+COMMANDS: dict[tuple[str, str], Any] = {
+    (program, name): command
+    for program, app in PROGRAMS.items()
+    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+}
+EVERY_VERB = pytest.mark.parametrize(("program", "verb"), COMMANDS, ids=map(" ".join, COMMANDS))
+MAX_LINES, WIDTH = 40, 100
+DIFFERENT = ("--help", "--seed")
+"""What `--seed` draws is a holdout here and a completion there."""
+
+
+def said(program: str, *arguments: str) -> str:
+    done = CliRunner().invoke(PROGRAMS[program], list(arguments), env={"COLUMNS": str(WIDTH)}, prog_name=program)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def called(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'train'}"}
+    command = [sys.executable, "-m", MODULES[program], *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+@EVERY_VERB
+def test_the_help_of_a_verb_fits_a_screen_and_ends_with_what_shows_more(program: str, verb: str) -> None:
+    lines = said(program, verb, "--help").splitlines()
+    assert len(lines) <= MAX_LINES
+    assert max(map(len, lines)) <= WIDTH
+    assert f"Usage: {program} {verb}" in lines[0]
+    assert any(line.startswith("Example") for line in lines)
+    assert "--help-all" in "".join(lines[-2:])
+    assert said(program, verb, "-h").splitlines() == lines
+
+
+@EVERY_VERB
+def test_all_help_has_every_option_and_short_help_all_that_must_be_given(program: str, verb: str) -> None:
+    whole, short = said(program, verb, "--help-all"), said(program, verb, "--help")
+    params = [param for param in COMMANDS[program, verb].params if param.name != "help"]
+    assert [param.name for param in params if not any(name in whole for name in shown(param))] == []
+    needed = [param for param in params if param.required]
+    assert [param.name for param in needed if not any(name in short for name in shown(param))] == []
+
+
+def shown(param: Any) -> list[str]:
+    """What stands in help for an option: its names, or of an argument the word for it."""
+    return [name for name in param.opts if name.startswith("--")] or [param.metavar]
+
+
+@EVERY_VERB
+def test_every_option_stands_in_a_panel(program: str, verb: str) -> None:
+    for param in COMMANDS[program, verb].params:
+        if param.name != "help":
+            assert param.rich_help_panel in set(Panel) - {Panel.OTHER}, param.name
+            assert param.help, param.name
+
+
+def test_one_option_has_one_place_one_kind_and_one_default_in_all_programs() -> None:
+    places: dict[str, set[tuple[Any, ...]]] = {}
+    for command in COMMANDS.values():
+        for param in command.params:
+            for name in param.opts:
+                if name.startswith("--") and name not in DIFFERENT:
+                    flag = getattr(param, "is_flag", False), tuple(param.secondary_opts)
+                    default = None if param.required else param.default
+                    places.setdefault(name, set()).add((param.rich_help_panel, *flag, default or None))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+    assert places["--workers"] == {(Panel.SPEED, False, (), None)}
+    assert places["--overwrite"] == {(Panel.SAFETY, True, (), None)}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_says_its_version(program: str) -> None:
+    assert said(program, "--version") == f"{program} {sftkey_data.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "expected"),
+    [
+        (
+            "sftkey-train",
+            ["study", "a.toml", "--jobs", "2"],
+            "sftkey-train study: No such option: --jobs is now --workers",
+        ),
+        (
+            "sftkey-data",
+            ["check", "a", "--wrokers=2"],
+            "sftkey-data check: No such option: --wrokers (Possible options: --workers)",
+        ),
+        (
+            "sftkey-data",
+            ["export", "a", "--no-overwrite"],
+            "sftkey-data export: No such option: --no-overwrite is now --overwrite (it is off where it is not given)",
+        ),
+        ("sftkey-eval", ["scroe"], "sftkey-eval: No such command 'scroe'. Did you mean 'score'?"),
+    ],
+    ids=["former name", "misspelt", "a flag now", "misspelt verb"],
+)
+def test_wrong_usage_is_one_line_that_names_the_nearest_and_exit_2(
+    program: str, arguments: list[str], expected: str, tmp_path: Path
+) -> None:
+    done = called(program, *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {expected}\n")
+
+
+def test_a_former_name_may_be_a_value(tmp_path: Path) -> None:
+    done = called("sftkey-data", "check", "--", "--jobs", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --jobs: ")
+
+
+def test_the_shell_completes_verbs_and_options(tmp_path: Path) -> None:
+    assert "_SFTKEY_DATA_COMPLETE" in called("sftkey-data", "--show-completion", "bash", cwd=tmp_path).stdout

@@ -12,7 +12,7 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 from sftkey_data.options import Panel
 
 HELP_ALL = "--help-all"
-RENAMED = {"--jobs": "--workers", "--no-overwrite": "--overwrite (it is off where it is not given)"}
+RENAMED = {"--no-overwrite": "--overwrite (it is off where it is not given)"}
 """Options by their former names."""
 
 _Param = TyperArgument | TyperOption

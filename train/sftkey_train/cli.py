@@ -106,7 +106,7 @@ def study(
         typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.", rich_help_panel=Panel.IN),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED)
+        int | None, typer.Option("--workers", "--jobs", min=1, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED)
     ] = None,
     select: Annotated[
         bool,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,14 @@ from transformers import DynamicCache
 
 from sftkey_train.batches.batch import Batch, Example, Examples
 from sftkey_train.batches.packing import forward_passes
-from sftkey_train.loss.comparison import BOUNDS, Losses, refuse_other_gradients, refuse_other_losses
+from sftkey_train.loss.comparison import (
+    Precision,
+    TwoWays,
+    Way,
+    compared_in,
+    refuse_other_gradients,
+    refuse_other_losses,
+)
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import token_nll
@@ -32,7 +39,7 @@ def check_shortcuts(
     pad_token_id: int = 0,
     *,
     packed: bool = False,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
 ) -> None:
     """Refuse `prune_last_layer` and `context_gradient = false` where this model does not have the plain path's results.
 
@@ -61,27 +68,21 @@ def check_shortcuts(
 
     def passes(of: Sequence[Example]) -> list[Batch]:
         made = forward_passes(of, selected_regions(stage), stage, pad_token_id, packed=packed)
-        return [_with_other_labels(batch, model).to(model.device) for batch in made]
+        return [with_other_labels(batch, model).to(model.device) for batch in made]
 
     def shortcut(model: "PreTrainedModel", batch: Batch) -> Tensor:
         how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
         return token_nll(model, batch, **how)
 
-    plain: tuple[Losses, Sequence[Batch]] = (token_nll, passes(short))
+    plain: Way = (token_nll, passes(short))
     if not stage.context_gradient:
         plain = (_nll_with_context_detached, [batch for example in short for batch in passes([example])])
     option = "prune_last_layer" if stage.context_gradient else "context_gradient = false"
     where = f"stage {stage.name!r}: {option} does not fit {type(model).__name__}: "
-    was_training = model.training
-    model.eval()
-    try:
-        for kind in dict.fromkeys(("fp32", precision)):
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=kind == "bf16"):
-                refuse_other_losses(model, passes(chosen), shortcut, BOUNDS[kind], where)
-                refuse_other_gradients(model, plain, (shortcut, passes(short)), BOUNDS[kind], where)
-    finally:
-        model.zero_grad(set_to_none=True)
-        model.train(was_training)
+    with compared_in(model, precision) as bounds:
+        for bound in bounds:
+            refuse_other_losses(model, TwoWays((token_nll, passes(chosen)), (shortcut, passes(chosen)), where), bound)
+            refuse_other_gradients(model, TwoWays(plain, (shortcut, passes(short)), where), bound)
 
 
 def extremes(examples: Examples) -> list[Example]:
@@ -91,7 +92,8 @@ def extremes(examples: Examples) -> list[Example]:
     return [examples[i] for i in dict.fromkeys(places) if i < len(examples)]
 
 
-def _with_other_labels(batch: Batch, model: "PreTrainedModel") -> Batch:
+def with_other_labels(batch: Batch, model: "PreTrainedModel") -> Batch:
+    """The same batch, with each label the id after it: no model has learned these."""
     return replace(batch, labels=(batch.labels + 1) % model.config.get_text_config().vocab_size)
 
 

@@ -33,6 +33,9 @@ def load_generator(name: str, *, device: str | None = None, dtype: str = "auto")
     """
     place = find_device(device)
     model: Any = load_causal_model(name, dtype=dtype)  # Any: transformers' decorator hides self of `to`
+    fields = model.config.get_text_config()
+    if getattr(fields, "output_router_logits", False):  # for a loss in training, that fails on padded prompts
+        fields.output_router_logits = False
     placed: PreTrainedModel = model.to(place).eval()
     return placed
 

@@ -20,6 +20,7 @@ from sftkey_train.batches.packing import forward_passes
 from sftkey_train.batches.region_weights import KEY
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import selected_regions
+from sftkey_train.loss.router_loss import router_coefficient
 from sftkey_train.loss.schedule import num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.generated_match import SOURCES, Prompts
@@ -95,8 +96,15 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
     name = recipe.model.path or "from scratch"
     return (
         f"{name} ({config.model_type}): {num:,} parameters{adapter}, {shape}, "
-        f"vocabulary {text_config.vocab_size:,}{limit}"
+        f"vocabulary {text_config.vocab_size:,}{limit}{_router_loss(config)}"
     )
+
+
+def _router_loss(config: "PreTrainedConfig") -> str:
+    if not hasattr(config, "output_router_logits"):
+        return ""
+    coefficient = router_coefficient(config)
+    return f", router loss times {coefficient:g}" if coefficient else ", no router loss (output_router_logits is false)"
 
 
 def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterator[Text]:
@@ -104,8 +112,9 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     weights, vocab_size = stage.region_weights, model.config.get_text_config().vocab_size
     chosen = [data.examples[i] for i in order.batch(1)]
     pad_token_id = data.tokenizer.pad_token_id or 0
-    passes = forward_passes(chosen, weights, stage, pad_token_id, packed=False)
-    largest = _largest_pass(data, stage, pad_token_id)
+    whole = router_coefficient(model.config) > 0
+    passes = forward_passes(chosen, weights, stage, pad_token_id, packed=False, whole=whole)
+    largest = _largest_pass(data, stage, pad_token_id, whole=whole)
     epochs = order.num_seen / order.num_examples
     yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
     yield _line("steps", f"{order.num_steps:,} of {stage.batch_size} examples, {epochs:.3g} epochs")
@@ -120,7 +129,7 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     yield from _first_batch(data, passes[0], len(chosen))
 
 
-def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int) -> Batch:
+def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int, *, whole: bool) -> Batch:
     """The longest examples together, or those that fill a budget of tokens most: no forward pass is larger."""
     lengths = data.examples.num_tokens
     longest_first = np.argsort(-lengths, kind="stable")
@@ -133,7 +142,7 @@ def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int) -> Batch:
         chosen = longest_first[start : start + int(together[start])]
     else:
         chosen = longest_first[: stage.micro_batch_size or stage.batch_size]
-    return collate([data.examples[int(i)] for i in chosen], selected_regions(stage), pad_token_id)
+    return collate([data.examples[int(i)] for i in chosen], selected_regions(stage), pad_token_id, whole=whole)
 
 
 def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest: Batch) -> MemoryEstimate:

@@ -15,6 +15,7 @@ from sftkey_train.batches.batch import Batch, ExampleOrder, Examples, shown_ids
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.loss.parity import packs
+from sftkey_train.loss.router_loss import Routing, check_router_loss, routers_seen, routing, whole_routing
 from sftkey_train.loss.schedule import learning_rate, step_weights
 from sftkey_train.loss.shortcuts import check_shortcuts
 from sftkey_train.measure.flops import FlopCount
@@ -53,6 +54,7 @@ class StageRun:
     seed: int
     pad_token_id: int
     signals: StopSignals
+    router_coefficient: float  # of a mixture of experts, as its configuration says; 0: it has no such loss
     reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
 
 
@@ -78,16 +80,18 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 break
             started, tally, last = time.perf_counter(), LossTally(), step
             examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
-            batches = step_batches(stage, examples, step, run.order, run.pad_token_id, packed=packed)
+            how = {"packed": packed, "whole": run.router_coefficient > 0}
+            batches = step_batches(stage, examples, step, run.order, run.pad_token_id, **how)
 
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
+            whole = _whole_routing(run, model, batches)
             keep_pace(model, len(batches))
             for batch in (batch.to(device) for batch in batches):
-                costs = _costs(run, model, batch)
-                share = batch_loss(costs, batch, stage)
+                costs, router = _costs(run, model, batch, whole)
+                share = batch_loss(costs, batch, stage) + run.router_coefficient * router
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
-                tally.add(batch, costs, share)
+                tally.add(batch, costs, share, router)
             ranks.sum_gradients(model)  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
             grad_norm = clip_gradients(model, stage.max_grad_norm)
@@ -129,16 +133,33 @@ def _begin(run: StageRun, model: "PreTrainedModel", optimizer: torch.optim.Optim
 
 
 def _check_shortcuts(run: StageRun, model: "PreTrainedModel", *, packed: bool, begun: bool) -> None:
+    if run.router_coefficient:
+        check_router_loss(model, run.examples, run.pad_token_id, run.precision)
     check_shortcuts(model, run.stage, run.examples, run.pad_token_id, packed=packed, precision=run.precision)
     for later, data in () if begun else run.later:  # refused now, and not when this stage has taken its hours
         check_shortcuts(model, later, data, run.pad_token_id, precision=run.precision)
 
 
-def _costs(run: StageRun, model: "PreTrainedModel", batch: Batch) -> torch.Tensor:
+def _costs(
+    run: StageRun, model: "PreTrainedModel", batch: Batch, whole: Routing | None
+) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """What each token costs, and what the pass adds to the router loss of the step."""
     stage = run.stage
     how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
-    with _precision(run, model.device):
-        return token_costs(model, batch, run.reference, **how)
+    with _precision(run, model.device), routers_seen(model, when=run.router_coefficient > 0) as seen:
+        costs = token_costs(model, batch, run.reference, **how)
+        if not seen:
+            return costs, 0.0
+        own = routing(model, batch, seen[0])
+        return costs, own.share_of(whole or own)
+
+
+def _whole_routing(run: StageRun, model: "PreTrainedModel", batches: list[Batch]) -> Routing | None:
+    if not run.router_coefficient:
+        return None
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=devices), _precision(run, model.device):
+        return whole_routing(model, batches)
 
 
 def _precision(run: StageRun, device: torch.device) -> torch.autocast:
@@ -175,7 +196,7 @@ def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
 
 def _log(run: StageRun, step: int, tally: LossTally, rate: float, grad_norm: float, speed: dict[str, float]) -> None:
     stage = run.stage
-    row = {
+    row: dict[str, Any] = {
         "kind": "train",
         "stage": stage.name,
         "step": step,
@@ -190,7 +211,9 @@ def _log(run: StageRun, step: int, tally: LossTally, rate: float, grad_norm: flo
         "weights": dict(step_weights(stage, step, run.order.num_steps)),
         "normalisation": stage.normalisation,
     }
-    run.metrics.append(row | ({"anchor_kl": tally.kl} if stage.anchor else {}))
+    row |= {"anchor_kl": tally.kl} if stage.anchor else {}
+    router = {"router_loss": tally.router, "router_coefficient": run.router_coefficient}
+    run.metrics.append(row | (router if run.router_coefficient else {}))
 
 
 def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", batches: list[Batch]) -> float:
@@ -198,7 +221,7 @@ def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", bat
     started = time.perf_counter()
 
     def loss(batch: Batch) -> torch.Tensor:
-        return batch_loss(_costs(run, model, batch), batch, run.stage)
+        return batch_loss(_costs(run, model, batch, None)[0], batch, run.stage)  # the router loss is of no region
 
     norms = gradient_norms(model, batches, loss)
     row = {"kind": "gradient", "stage": run.stage.name, "step": step}

@@ -15,7 +15,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_train import ranks
-from sftkey_train.batches.batch import Batch, ExampleOrder
+from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.packing import check_budget
 from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
 from sftkey_train.checkpoint.checkpoint import StageFolder
@@ -42,6 +42,7 @@ from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import check_targets
+from sftkey_train.loss.router_loss import check_router_options, router_coefficient
 from sftkey_train.loss.schedule import num_stage_examples, num_warmup_steps
 from sftkey_train.measure.flops import flop_count, peak_flops
 from sftkey_train.measure.generated_match import Prompts, SampleOf, read_prompts
@@ -118,6 +119,7 @@ class _Run:
     def record(self) -> dict[str, Any]:
         """What must not change between two invocations on one directory."""
         record: dict[str, Any] = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
+        record |= {"router_coefficient": coefficient} if (coefficient := router_coefficient(self.config)) else {}
         record |= {"stage_data_sha256": {name: data.sha256 for name, data in self.stage_data.items()}}
         record |= {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
         if self.recipe.model.path is None:
@@ -215,6 +217,7 @@ def _open(recipe: Recipe) -> _Run:
         check_fit(run.config, prepared)
         prepared.examples.check(LOSS_ON_WEIGHTS["completion"], str(prepared.path))
     for stage in recipe.stages:
+        check_router_options(stage, router_coefficient(config), sharded=_is_sharded(recipe))
         check_targets(stage, run.data_of(stage).examples)
         check_budget(stage, run.data_of(stage).examples)
         # For what they refuse; the results are made again where they are used.
@@ -242,12 +245,13 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals
         trackers.start()  # after it, as some trackers write into the run's folder
     ranks.wait()
     pad_token_id = run.data.tokenizer.pad_token_id or 0  # any id would do: no real token attends to padding
+    most = recipe.heldout_examples
     stage_run = StageRun(
         stage=stage,
         order=run.order(stage),
         examples=run.data_of(stage).examples,
         later=[(s, run.data_of(s).examples) for s in recipe.stages[recipe.stages.index(stage) + 1 :]],
-        heldout=_heldout_batches(run, pad_token_id),
+        heldout=None if run.heldout is None else heldout_batches(run.heldout.examples.first(most), pad_token_id),
         prompts=_prompts(run, stage),
         measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),
         keep_best=lambda model, step: keep_best(_outputs(run, folder), model, step),
@@ -260,6 +264,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
         signals=signals,
+        router_coefficient=router_coefficient(run.config),
         reference=reference,
     )
     train_stage(stage_run, model)
@@ -276,12 +281,6 @@ def _prepare_out(run: _Run, stage: Stage) -> None:
     write_text(out / RUN, as_json(run.record()))
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, folder.latest_step)
-
-
-def _heldout_batches(run: _Run, pad_token_id: int) -> list[Batch] | None:
-    if run.heldout is None:
-        return None
-    return heldout_batches(ranks.share(run.heldout.examples.first(run.recipe.heldout_examples)), pad_token_id)
 
 
 def _prompts(run: _Run, stage: Stage) -> Prompts | None:

@@ -100,8 +100,9 @@ class Examples:
 class Batch:
     """One forward pass: B examples padded on the right to T tokens, with N tokens to predict.
 
-    `input_ids` ends before the last token that carries weight, as nothing after it is needed. For each of the N tokens,
-    `positions` indexes the flattened (B * T) hidden states and points at the token *before* it.
+    `input_ids` ends before the last token that carries weight, as nothing after it is needed, unless whole examples are
+    asked for. For each of the N tokens, `positions` indexes the flattened (B * T) hidden states and points at the token
+    *before* it.
     """
 
     ids: tuple[str, ...]
@@ -113,8 +114,26 @@ class Batch:
     anchor: Tensor  # fp32 (N,), weight of the KL to the stage's first model; above zero only for anchored tokens
     regions: Tensor  # int64 (N,), into REGIONS
     roles: Tensor  # int64 (N,), into REGIONS: the region whose weight the token carries
+    lengths: Tensor  # int64 (examples,), tokens of `input_ids` that each has, padding aside
     num_tokens: int  # tokens of the whole examples, padding aside
     position_ids: Tensor | None = None  # int64 (1, T) where examples are packed in one row, from 0 in each
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Arguments of a model's forward pass over all of it.
+
+        No attention mask is passed: padding is to the right of every real token, so causal attention never reaches it.
+        """
+        inputs = {"input_ids": self.input_ids, "use_cache": False}
+        return inputs if self.position_ids is None else inputs | {"position_ids": self.position_ids}
+
+    @property
+    def is_real(self) -> Tensor:
+        """Which of the flattened (B * T) inputs are no padding, bool."""
+        if self.position_ids is not None:  # packed: there is none
+            return torch.ones(self.input_ids.numel(), dtype=torch.bool, device=self.input_ids.device)
+        columns = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
+        return (columns < self.lengths[:, None]).flatten()
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -123,20 +142,21 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0) -> Batch:
+def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0, *, whole: bool = False) -> Batch:
     """Tensors of one forward pass over `examples`; a token with weight 0 is no target.
 
     Args:
         examples: One row each, in this order.
         weights: Weight per region.
         pad_token_id: What fills a row on the right; no real token attends to it.
+        whole: Have all tokens of each example as inputs, also those from which nothing is predicted.
 
     Raises:
         NoTarget: Names the example whose weights are all zero.
     """
     by_example = [_targets(example, weights) for example in examples]
     # The last target, token t, is predicted from tokens 0 to t - 1: t inputs.
-    num_inputs = [int(targets[-1]) for targets, _ in by_example]
+    num_inputs = [len(e.input_ids) if whole else int(t[-1]) for e, (t, _) in zip(examples, by_example, strict=True)]
     inputs = torch.full((len(examples), max(num_inputs)), pad_token_id)
     for row, (example, num) in enumerate(zip(examples, num_inputs, strict=True)):
         inputs[row, :num] = example.input_ids[:num]
@@ -153,6 +173,7 @@ def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0
         anchor=torch.zeros(len(targets)),
         regions=torch.cat([token_regions(e.borders)[t] for e, (t, _) in zip(examples, by_example, strict=True)]),
         roles=torch.cat([e.token_roles[t] for e, (t, _) in zip(examples, by_example, strict=True)]),
+        lengths=torch.tensor(num_inputs),
         num_tokens=sum(len(example.input_ids) for example in examples),
     )
 
@@ -167,7 +188,9 @@ def _targets(example: Example, weights: Weights) -> tuple[Tensor, Tensor]:
     return targets, by_token[targets]
 
 
-def micro_batches(examples: Sequence[Example], weights: Weights, size: int, pad_token_id: int = 0) -> list[Batch]:
+def micro_batches(
+    examples: Sequence[Example], weights: Weights, size: int, pad_token_id: int = 0, *, whole: bool = False
+) -> list[Batch]:
     """Split a batch into forward passes of `size` examples (0: one pass), of similar length to pad little.
 
     Raises:
@@ -175,7 +198,8 @@ def micro_batches(examples: Sequence[Example], weights: Weights, size: int, pad_
     """
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
     step = size or max(1, len(by_length))
-    return [collate(by_length[i : i + step], weights, pad_token_id) for i in range(0, len(by_length), step)]
+    starts = range(0, len(by_length), step)
+    return [collate(by_length[i : i + step], weights, pad_token_id, whole=whole) for i in starts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,13 @@ from sftkey_train.recipe import Stage, Weights
 
 
 def forward_passes(
-    examples: Sequence[Example], weights: Weights, stage: Stage, pad_token_id: int, *, packed: bool
+    examples: Sequence[Example],
+    weights: Weights,
+    stage: Stage,
+    pad_token_id: int,
+    *,
+    packed: bool,
+    whole: bool = False,
 ) -> list[Batch]:
     """Split one global batch into forward passes; every example is in exactly one, whole.
 
@@ -23,18 +29,19 @@ def forward_passes(
         stage: Its `micro_batch_size` or `max_tokens`.
         pad_token_id: What fills short rows.
         packed: Put examples end to end instead of padding them; only within `max_tokens`.
+        whole: See `collate`.
 
     Raises:
         NoTarget: Names the example whose weights are all zero.
     """
     if not stage.max_tokens:
-        return micro_batches(examples, weights, stage.micro_batch_size, pad_token_id)
+        return micro_batches(examples, weights, stage.micro_batch_size, pad_token_id, whole=whole)
     lengths = [len(example.input_ids) for example in examples]
     if packed:
         groups = best_fit(lengths, stage.max_tokens)
-        return [pack([collate([examples[i]], weights) for i in group]) for group in groups]
+        return [pack([collate([examples[i]], weights, whole=whole) for i in group]) for group in groups]
     groups = padded_groups(lengths, stage.max_tokens)
-    return [collate([examples[i] for i in group], weights, pad_token_id) for group in groups]
+    return [collate([examples[i] for i in group], weights, pad_token_id, whole=whole) for group in groups]
 
 
 def best_fit(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

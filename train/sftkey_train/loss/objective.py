@@ -47,6 +47,7 @@ def step_batches(
     pad_token_id: int,
     *,
     packed: bool = False,
+    whole: bool = False,
 ) -> list[Batch]:
     """This rank's forward passes of one optimizer step, with normalised weights: over all ranks they add up to 1.
 
@@ -60,6 +61,7 @@ def step_batches(
         order: Of the stage; seed and depth are the placebo's, the number of steps the schedule's.
         pad_token_id: What fills short rows.
         packed: See `forward_passes`.
+        whole: See `collate`.
 
     Raises:
         NoTarget: The weights of the batch sum to zero.
@@ -67,7 +69,7 @@ def step_batches(
     if stage.placebo:
         examples = [with_placebo(example, order.seed, order.depth) for example in examples]
     # By the regions of the whole stage: where weights move, a token that weighs nothing yet is measured all the same.
-    batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed)
+    batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed, whole=whole)
     weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
     if not stage.anchor:
         return [replace(batch, weights=w) for batch, w in zip(batches, weights, strict=True)]

@@ -1,18 +1,24 @@
 """Whether the options that leave something out give what the plain path gives: loss and gradient, before step 1."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from transformers import DynamicCache
 
-from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, Examples
 from sftkey_train.batches.packing import forward_passes
+from sftkey_train.loss.comparison import (
+    Precision,
+    TwoWays,
+    Way,
+    compared_in,
+    refuse_other_gradients,
+    refuse_other_losses,
+)
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import token_nll
@@ -21,31 +27,9 @@ from sftkey_train.recipe import Stage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Losses = Callable[["PreTrainedModel", Batch], Tensor]
-
 # The whole graph of a context is what `context_gradient = false` is there to spare: its gradient is compared on
 # examples up to this length (or on the shortest), its loss on the longest, too.
 GRADIENT_TOKENS = 1024
-# What goes wrong in code that a model's authors did not write for this: a cache or an argument that it takes otherwise.
-FAULTS = (AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What rounding may change.
-
-    Args:
-        relative: Of the norm of all token losses (each counted as 1 nat at least), and of each parameter's gradient.
-        floor: A gradient smaller than this share of all gradients' norm is held to that: it is the rest of a sum that
-            cancels, as the gradient of a key's bias is.
-    """
-
-    relative: float
-    floor: float
-
-
-# Greatest gradient difference measured over 12 families of two layers: 3e-6 in fp32, 3e-2 in bf16.
-BOUNDS = {"fp32": Bound(1e-5, 1e-2), "bf16": Bound(0.15, 0.15)}
 
 
 def check_shortcuts(
@@ -55,7 +39,7 @@ def check_shortcuts(
     pad_token_id: int = 0,
     *,
     packed: bool = False,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
 ) -> None:
     """Refuse `prune_last_layer` and `context_gradient = false` where this model does not have the plain path's results.
 
@@ -84,27 +68,21 @@ def check_shortcuts(
 
     def passes(of: Sequence[Example]) -> list[Batch]:
         made = forward_passes(of, selected_regions(stage), stage, pad_token_id, packed=packed)
-        return [_with_other_labels(batch, model).to(model.device) for batch in made]
+        return [with_other_labels(batch, model).to(model.device) for batch in made]
 
     def shortcut(model: "PreTrainedModel", batch: Batch) -> Tensor:
         how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
         return token_nll(model, batch, **how)
 
-    plain: tuple[Losses, Sequence[Batch]] = (token_nll, passes(short))
+    plain: Way = (token_nll, passes(short))
     if not stage.context_gradient:
         plain = (_nll_with_context_detached, [batch for example in short for batch in passes([example])])
     option = "prune_last_layer" if stage.context_gradient else "context_gradient = false"
     where = f"stage {stage.name!r}: {option} does not fit {type(model).__name__}: "
-    was_training = model.training
-    model.eval()
-    try:
-        for kind in dict.fromkeys(("fp32", precision)):
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=kind == "bf16"):
-                _refuse_other_losses(model, passes(chosen), shortcut, BOUNDS[kind], where)
-                _refuse_other_gradients(model, plain, (shortcut, passes(short)), BOUNDS[kind], where)
-    finally:
-        model.zero_grad(set_to_none=True)
-        model.train(was_training)
+    with compared_in(model, precision) as bounds:
+        for bound in bounds:
+            refuse_other_losses(model, TwoWays((token_nll, passes(chosen)), (shortcut, passes(chosen)), where), bound)
+            refuse_other_gradients(model, TwoWays(plain, (shortcut, passes(short)), where), bound)
 
 
 def extremes(examples: Examples) -> list[Example]:
@@ -114,67 +92,9 @@ def extremes(examples: Examples) -> list[Example]:
     return [examples[i] for i in dict.fromkeys(places) if i < len(examples)]
 
 
-def _with_other_labels(batch: Batch, model: "PreTrainedModel") -> Batch:
+def with_other_labels(batch: Batch, model: "PreTrainedModel") -> Batch:
+    """The same batch, with each label the id after it: no model has learned these."""
     return replace(batch, labels=(batch.labels + 1) % model.config.get_text_config().vocab_size)
-
-
-@torch.no_grad()
-def _refuse_other_losses(
-    model: "PreTrainedModel", batches: Sequence[Batch], shortcut: Losses, bound: Bound, where: str
-) -> None:
-    expected = torch.cat([token_nll(model, batch) for batch in batches])
-    found = torch.cat([_tried(shortcut, model, batch, where) for batch in batches])
-    difference = (found - expected).norm() / expected.clamp_min(1).norm()
-    if not difference <= bound.relative:  # so that NaN is refused
-        raise SFTKeyError(
-            f"{where}a loss of {found.mean():.5g} where the plain path has {expected.mean():.5g}; leave it out"
-        )
-
-
-def _refuse_other_gradients(
-    model: "PreTrainedModel",
-    plain: tuple[Losses, Sequence[Batch]],
-    shortcut: tuple[Losses, Sequence[Batch]],
-    bound: Bound,
-    where: str,
-) -> None:
-    """The second gradient is subtracted from the first in place, so that no copy of the weights' size is made."""
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    model.zero_grad(set_to_none=True)
-    for batch in plain[1]:
-        plain[0](model, batch).sum().backward()
-    norms = {name: _norm(p.grad) for name, p in trained.items()}
-    floor = bound.floor * sum(norm**2 for norm in norms.values()) ** 0.5
-    for batch in shortcut[1]:
-        loss = _tried(shortcut[0], model, batch, where).sum()
-        _tried(lambda *_: (-loss).backward(), model, batch, where)  # noqa: B023 - called at once
-    for name, parameter in trained.items():
-        difference, size = _norm(parameter.grad), max(norms[name], floor)
-        if not difference <= bound.relative * size:
-            raise SFTKeyError(
-                f"{where}the gradient of {name} differs by {difference / size:.1e} of its size; leave it out"
-            )
-
-
-def _norm(gradient: Tensor | None) -> float:
-    if gradient is None:
-        return 0.0
-    norm = torch.linalg.vector_norm(gradient)
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-
-
-def _tried(
-    function: Callable[["PreTrainedModel", Batch], Any], model: "PreTrainedModel", batch: Batch, where: str
-) -> Any:
-    try:
-        return function(model, batch)
-    except torch.OutOfMemoryError:
-        raise
-    except SFTKeyError as error:
-        raise SFTKeyError(f"{where}{error}; leave it out") from None
-    except FAULTS as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise SFTKeyError(f"{where}{type(error).__name__}: {first}; leave it out") from None
 
 
 class _ContextDetached(DynamicCache):

@@ -98,15 +98,8 @@ def selected_logits(
 
 
 def _inputs(model: "PreTrainedModel", batch: Batch, *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
-    """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels.
-
-    No attention mask is passed with a whole batch: padding is to the right of every real token, so causal attention
-    never reaches it.
-    """
-    if not context_gradient:
-        return answer_inputs(model, batch)
-    inputs = {"input_ids": batch.input_ids, "use_cache": False}
-    return inputs if batch.position_ids is None else inputs | {"position_ids": batch.position_ids}, batch.positions
+    """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels."""
+    return (batch.inputs, batch.positions) if context_gradient else answer_inputs(model, batch)
 
 
 def _output(model: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:

@@ -146,12 +146,16 @@ def _complete(model: "PreTrainedModel", prompts: Prompts, some: Sequence[Tensor]
     seen = torch.zeros_like(inputs)
     for row, prompt in enumerate(some):  # on the left, so that all go on at the same place
         inputs[row, longest - len(prompt) :], seen[row, longest - len(prompt) :] = prompt, 1
+    # Of which transformers would make a loss, by the mask of all tokens so far and the routers' logits of the last.
+    asks = getattr(model.config.get_text_config(), "output_router_logits", False)
+    without_routers = {"output_router_logits": False} if asks else {}
     generate: Any = model.generate  # inherited, which the model's own attributes hide from the type checker
     with torch.compiler.set_stance("force_eager"):  # layers compiled for training would be so again for every length
         written = generate(
             inputs.to(model.device),
             attention_mask=seen.to(model.device),
             generation_config=_greedy(ends, min(room, prompts.max_new_tokens)),
+            **without_routers,
         )[:, longest:].tolist()
     completions = []
     for ids in written:

@@ -22,6 +22,8 @@ def gradient_norms(
 ) -> dict[str, float]:
     """Norm of the gradient of each region's part of the loss, over all ranks; the parts add up to the step's gradient.
 
+    That is to say, to the gradient of what its tokens cost; a router loss is of no region.
+
     Call it before the step's own passes, while no parameter holds a gradient. Dropout draws what it will draw in these
     passes, and the random generators are left as they were found, so measuring changes nothing.
 

@@ -22,8 +22,8 @@ EXAMPLES_AT_ONCE = 16
 
 
 def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batch]:
-    """The forward passes of one measurement; every token of the completion is predicted, whatever is trained on."""
-    return micro_batches(examples, LOSS_ON_WEIGHTS["completion"], EXAMPLES_AT_ONCE, pad_token_id)
+    """This rank's forward passes of a measurement; every token of a completion is predicted, whatever is trained on."""
+    return micro_batches(ranks.share(examples), LOSS_ON_WEIGHTS["completion"], EXAMPLES_AT_ONCE, pad_token_id)
 
 
 @torch.no_grad()

@@ -18,24 +18,27 @@ class LossTally:
 
     loss: float = 0.0
     kl: float = 0.0  # of the anchored tokens, their mean as the stage normalises it
+    router: float = 0.0  # loss of a mixture of experts, without its coefficient
     tokens: int = 0
     examples: int = 0
     suspects: list[str] = field(default_factory=list)  # ids of examples with a token whose loss is not finite
     _nll: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS), dtype=torch.float64))
     _count: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS), dtype=torch.float64))
 
-    def add(self, batch: Batch, costs: Tensor, share: Tensor | None = None) -> None:
+    def add(self, batch: Batch, costs: Tensor, share: Tensor | None = None, router: Tensor | float = 0.0) -> None:
         """Count one forward pass.
 
         Args:
             batch: Its examples.
             costs: NLL of each token, shape (N,), in nats; of each anchored token the KL to the stage's first model.
             share: What it adds to the loss of the step.
+            router: What it adds to the router loss of the step.
         """
         is_target = batch.anchor == 0
         self._nll += sum_by_region(costs.where(is_target, 0.0), batch.regions, len(REGIONS)).cpu()
         self._count += sum_by_region(is_target, batch.regions, len(REGIONS)).cpu()
         self.loss += 0.0 if share is None else float(share.detach())
+        self.router += float(router)
         self.kl += float((batch.anchor * costs.detach()).sum())
         self.tokens += batch.num_tokens
         self.examples += len(batch.ids)
@@ -44,9 +47,9 @@ class LossTally:
 
     def sum_over_ranks(self) -> None:
         """Count what all ranks have added; the suspects stay each rank's own."""
-        own = torch.tensor([self.loss, self.kl, self.tokens, self.examples], dtype=torch.float64)
+        own = torch.tensor([self.loss, self.kl, self.router, self.tokens, self.examples], dtype=torch.float64)
         summed = ranks.add_up(torch.cat([own, self._nll, self._count]))
-        (self.loss, self.kl, tokens, examples), sums = summed[:4].tolist(), summed[4:].chunk(2)
+        (self.loss, self.kl, self.router, tokens, examples), sums = summed[:5].tolist(), summed[5:].chunk(2)
         self.tokens, self.examples, (self._nll, self._count) = int(tokens), int(examples), sums
 
     @property

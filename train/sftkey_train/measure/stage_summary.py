@@ -9,6 +9,7 @@ from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.recipe import Stage
 
 HELDOUT_FIGURES = ("loss_by_region", "forced_key_match")
+ROUTER_FIGURES = ("router_loss", "router_coefficient")  # of a mixture of experts whose config asks for that loss
 GENERATED_FIGURES = ("of", "examples", "format_valid", "key_exact_text", "step")
 
 
@@ -18,7 +19,7 @@ def stage_summary(rows: Sequence[MetricsRow], folder: StageFolder, stage: Stage)
     trained, measured, generated = (
         [row for row in mine if row["kind"] == kind] for kind in ("train", "heldout", "generated")
     )
-    return {
+    summary: dict[str, Any] = {
         "stage": stage.name,
         "steps": max((row["step"] for row in trained), default=0),
         "loss": trained[-1]["loss"] if trained else None,
@@ -27,6 +28,7 @@ def stage_summary(rows: Sequence[MetricsRow], folder: StageFolder, stage: Stage)
         "final": str(folder.final),
         "best": str(best) if (best := folder.best) else None,
     }
+    return summary | {name: trained[-1][name] for name in ROUTER_FIGURES if trained and name in trained[-1]}
 
 
 def closing_line(stage: Stage, summary: Mapping[str, Any], why_not: str) -> str:

@@ -1,0 +1,36 @@
+"""Every fault on every verb: the results are those of an undisturbed command, or one line says why there are none."""
+
+from collections.abc import Iterator
+
+import pytest
+from fault_bench import Bench
+from fault_kinds import FAULTS
+from fault_table import FLIPS
+from forked_programs import Programs
+from given_files import make_given
+from run_faults import said, trials
+from verb_table import VERBS
+
+SEED = 15
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("faults")
+    with Programs({"TMPDIR": str(folder)}) as programs:
+        make_given(programs, folder / "inputs")
+        yield Bench(programs, folder / "inputs", folder / "bench")
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
+@pytest.mark.parametrize("fault", [*FAULTS, FLIPS])
+def test_a_fault_costs_time_and_nothing_else(
+    bench: Bench, verb: str, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for tried in trials(bench, SEED, verb, fault):
+        found.append(tried)
+        with capsys.disabled():
+            print(said(tried), flush=True)  # noqa: T201 - the seed and moment of each
+    assert [said(tried) for tried in found if tried.trial.outcome == "failed"] == []

@@ -59,7 +59,7 @@ def full_disk(bench: Bench, verb: Verb, num: int, draw: random.Random) -> Iterat
         end, failure = bench.run(verb, largest_file=size), ""
         if end.code != 0 and not end.is_one_line:
             failure = f"no one line but exit {end.code}: {end.said[-300:]}"
-        elif partial := [name for name in bench.room.unfinished() if not name.startswith("out.partial")]:
+        elif partial := bench.room.half_written():
             failure = f"left {partial[0]}"
         failure = failure or bench.problem(verb, bench.run(verb), whole)
         yield Trial(f"files of at most {size} bytes", "failed" if failure else "same", failure)

@@ -51,9 +51,23 @@ def _wait(pid: int, seconds: float) -> dict[str, Any]:
     return {"code": os.waitstatus_to_exitcode(status), "said": text.decode("utf-8", "replace")}
 
 
+def _group_niceness(niceness: str | None = None) -> str | None:
+    """How nice Linux has the session be to others, where it counts by sessions: a new one would begin at 0."""
+    try:
+        with open("/proc/self/autogroup", "r+" if niceness else "r", encoding="ascii") as file:  # noqa: PTH123
+            if niceness is None:
+                return file.read().rpartition(" ")[2].strip()
+            file.write(niceness)
+    except OSError:
+        pass
+    return None
+
+
 def _become(order: dict[str, Any], pipe: int) -> None:
     """This process as a fresh one of the command would be."""
+    niceness = _group_niceness()
     os.setsid()
+    _group_niceness(niceness)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (pipe, 1), (pipe, 2)):
         os.dup2(source, target)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fault_kinds import Trial
-from fault_table import Tried, page, record
+from fault_table import entry, page
 from trial_room import Room, first_difference
 
 
@@ -44,12 +44,13 @@ def test_of_outputs_all_but_measured_times_is_compared(room: Room) -> None:
 
 def test_a_failure_stands_in_the_table_and_by_itself() -> None:
     kills = [
-        Tried("data build", "kills", Trial("killed after 1.00 s", "same", kills=1)),
-        Tried("data build", "kills", Trial("killed after 2.00 s", "failed", "out/a differs", kills=2)),
+        Trial("killed after 1.00 s", "same", kills=1),
+        Trial("killed after 2.00 s", "failed", "out/a differs", kills=2),
     ]
-    flips = [Tried("data check", "flipped bits", Trial("bit 1 of a", "refused", kind="shards"))]
-    about = {"commit": "c", "date": "2026-11-29", "seed": 1, "minutes": 1, "machine": "m"}
-    text = page({"kills": record(kills, about), "flipped bits": record(flips, about)})
+    flips = [Trial("bit 1 of a", "refused", kind="shards")]
+    about = {"commit": "c", "date": "2026-11-29", "seed": 1, "seconds": 60, "machine": "m"}
+    found = {"data build": entry(kills, about)}
+    text = page({"kills": found, "flipped bits": {"data check": entry(flips, about)}})
     assert "| data build | 2 / 1 / 1 |  |" in text
     assert "3 trials, of which 1 failed; 3 processes were killed." in text
     assert "| shards | data check | 1 | 0 | 0 |" in text

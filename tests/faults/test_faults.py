@@ -8,6 +8,7 @@ from fault_table import FAULT_NAMES
 from forked_programs import Programs
 from given_files import make_given
 from run_faults import VERB_NAMES, said, trials
+from verb_table import VERBS, Verb
 
 SEED = 15
 pytestmark = pytest.mark.slow
@@ -21,13 +22,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(programs, folder / "inputs", folder / "bench")
 
 
-@pytest.mark.parametrize("verb", VERB_NAMES)
+@pytest.mark.parametrize("verb", VERBS, ids=VERB_NAMES)
 @pytest.mark.parametrize("fault", FAULT_NAMES)
 def test_a_fault_costs_time_and_nothing_else(
-    bench: Bench, verb: str, fault: str, capsys: pytest.CaptureFixture[str]
+    bench: Bench, verb: Verb, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
-    for tried in trials(bench, SEED, [verb], [fault]):
+    for tried in trials(bench, SEED, verb, fault):
         found.append(tried)
         with capsys.disabled():
             print(said(tried), flush=True)  # noqa: T201 - the seed and moment of each

@@ -46,10 +46,16 @@ class Room:
         others = sorted({path.name for path in self.path.iterdir()} - {"given", *outputs})
         return changed + others + [name for name in self.unfinished() if name.split("/")[0] in outputs]
 
+    def half_written(self) -> list[str]:
+        """Files of ours that were to become another; nobody goes on from them."""
+        return [name for name in self._names() if is_own_partial(Path(name).name)]
+
     def unfinished(self) -> list[str]:
-        """Files of ours that were to become another, and did not."""
-        paths = (path.relative_to(self.path).as_posix() for path in sorted(self.path.rglob("*")))
-        return [name for name in paths if is_own_partial(Path(name).name) or name.endswith((".partial", ".replaced"))]
+        """These, and journals and folders that the same command would go on from."""
+        return [name for name in self._names() if name.endswith((".partial", ".replaced"))]
+
+    def _names(self) -> list[str]:
+        return [path.relative_to(self.path).as_posix() for path in sorted(self.path.rglob("*"))]
 
 
 def first_difference(expected: Mapping[str, bytes], found: Mapping[str, bytes]) -> str | None:

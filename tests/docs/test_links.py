@@ -30,6 +30,7 @@ OF_OTHERS = {
     *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),  # torchrun
     *("--include_path", "--tasks", "--model_args", "--gen_kwargs", "--metadata", "--log_samples", "--output_path"),
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy
+    "--record",  # the suite of faults
 }
 VERBS = {
     "sftkey-data": ("list", "show", "build", "check", "stats", "export"),

@@ -11,7 +11,7 @@ from forked_programs import Ended, Running
 from verb_table import Verb
 
 TEN_YEARS = 315_360_000
-DISK_SHARES = (0.0, 0.5, 0.99)
+DISK_SHARES = (0.5, 0.0)
 """Largest size that a file may grow to, of the largest that the command writes."""
 
 

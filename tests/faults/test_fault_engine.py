@@ -52,6 +52,6 @@ def test_a_failure_stands_in_the_table_and_by_itself() -> None:
     found = {"data build": entry(kills, about)}
     text = page({"kills": found, "flipped bits": {"data check": entry(flips, about)}})
     assert "| data build | 2 / 1 / 1 |  |" in text
-    assert "3 trials, of which 1 failed; 3 processes were killed." in text
+    assert "3 trials, failed: 1. 3 processes were killed." in text
     assert "| shards | data check | 1 | 0 | 0 |" in text
     assert "- data build, kills: killed after 2.00 s: out/a differs" in text

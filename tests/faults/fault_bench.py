@@ -13,6 +13,10 @@ from forked_programs import ENVIRONMENT, PATIENCE_SECONDS, Ended, Programs, Runn
 from trial_room import Room, first_difference
 from verb_table import Verb
 
+from sftkey_data.storage.appearing import is_own_partial
+from sftkey_data.storage.own_output import OUR_MARKER
+
+STOPS = 5
 CHANGES = {".jsonl": (b"apples", b"grapes"), ".toml": (b"lr = 5e-3", b"lr = 4e-3")}
 
 
@@ -26,6 +30,12 @@ class Whole:
     first_output: float  # seconds until anything of its outputs was there
     largest_file: int
     kept: Path  # the room as it was left
+
+
+def damageable(room: Path, files: str) -> list[Path]:
+    """Files of a pattern that hold something which is read again: no markers, nothing half-written."""
+    found = sorted(path for path in room.glob(files) if path.is_file() and OUR_MARKER not in path.name)
+    return [path for path in found if not is_own_partial(path.name) and path.stat().st_size]
 
 
 class Bench:
@@ -58,20 +68,25 @@ class Bench:
             return f"{strangers[0]} is there or changed"
         return self.other_result(verb, end, whole)
 
-    def other_result(self, verb: Verb, end: Ended, whole: Whole) -> str:
-        """Why the result is not an undisturbed one's, whatever the inputs are; empty where it is."""
+    def other_result(self, verb: Verb, end: Ended, whole: Whole, kept: Path | None = None) -> str:
+        """Why the result is not an undisturbed one's, whatever inputs and a `kept` file are; empty where it is."""
         if end.code != 0:
             return self.odd(end)
         if not verb.outputs and end.said != whole.said:
             return f"said something else: {end.said[-200:]}"
-        return self.difference(whole.made)
+        name = kept.relative_to(self.room.path).as_posix() if kept is not None else ""
+        found = {
+            path: whole.made[name] if path == name else content
+            for path, content in self.room.made(verb.clocked).items()
+        }
+        return first_difference(whole.made, found) or ""
 
     def odd(self, end: Ended) -> str:
         """Why an end is not a good one."""
         return "" if end.code == 0 else f"exit {end.code}: {end.said[-300:]}"
 
-    def difference(self, expected: Mapping[str, bytes]) -> str:
-        return first_difference(expected, self.room.made()) or ""
+    def difference(self, verb: Verb, expected: Mapping[str, bytes]) -> str:
+        return first_difference(expected, self.room.made(verb.clocked)) or ""
 
     def change(self, name: str) -> None:
         """Another value of an input, such as a user may give it."""
@@ -90,12 +105,15 @@ class Bench:
         if moment == "finished":
             return self.whole(verb).kept
         if (verb.name, files) not in self._left:
-            room = self.room.fresh()
-            running = self.start(verb)
-            while running.is_running() and not any(path.is_file() for path in room.glob(files)):
-                time.sleep(0.001)
-            running.kill()
-            running.left_behind()
+            for _ in range(STOPS):  # until it has not been faster than its kill, nor the file gone again
+                room = self.room.fresh()
+                running = self.start(verb)
+                while running.is_running() and not damageable(room, files):
+                    time.sleep(0.001)
+                killed = running.kill()
+                running.left_behind()
+                if killed and damageable(room, files):
+                    break
             self._left[verb.name, files] = self._keep(f"left-{len(self._left)}")
         return self._left[verb.name, files]
 
@@ -103,7 +121,7 @@ class Bench:
         self.room.fresh()
         plain = self._plain(verb) if verb.ranks == 1 else self.run(verb)
         assert plain.code == 0, (verb.name, plain.said)
-        first = self.room.made()
+        first = self.room.made(verb.clocked)
         self.room.fresh()
         began, first_output = time.monotonic(), None
         running = self.start(verb)
@@ -113,7 +131,7 @@ class Bench:
             time.sleep(0.002)
         seconds = time.monotonic() - began
         end = running.wait()
-        made = self.room.made()
+        made = self.room.made(verb.clocked)
         assert end.code == 0, (verb.name, end.said)
         assert (different := first_difference(first, made)) is None, (verb.name, different)
         sizes = [path.stat().st_size for path in self.room.path.rglob("*") if path.is_file() and not self._given(path)]

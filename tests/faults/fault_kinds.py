@@ -2,11 +2,12 @@
 
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fault_bench import Bench, Whole
+from fault_bench import Bench, Whole, damageable
 from forked_programs import Ended, Running
 from verb_table import Verb
 
@@ -108,7 +109,7 @@ def changed_input(bench: Bench, verb: Verb, num: int, draw: random.Random) -> It
         bench.room.fresh()
         bench.change(name)
         bench.run(verb)
-        other = bench.room.made()
+        other = bench.room.made(verb.clocked)
         for _ in range(num):
             bench.room.fresh()
             running = bench.start(verb)
@@ -117,7 +118,7 @@ def changed_input(bench: Bench, verb: Verb, num: int, draw: random.Random) -> It
             running.left_behind()
             bench.change(name)
             end = bench.run(verb)
-            failure = "" if end.is_one_line else bench.odd(end) or bench.difference(other)
+            failure = "" if end.is_one_line else bench.odd(end) or bench.difference(verb, other)
             outcome = "failed" if failure else "refused" if end.code else "same"
             yield Trial(f"killed {moment}, {name} changed", outcome, failure, kills=int(hits))
 
@@ -129,9 +130,8 @@ class Damage:
     kind: str
     verb: str
     files: str  # a pattern below the room
-    moment: str = (
-        "given"  # or `finished`: it has ended before; `stopped`: it was killed as soon as such a file was there
-    )
+    moment: str = "given"  # `finished`: it has ended before; `stopped`: it was killed once such a file was there
+    without: str = ""  # an output that is gone when the command reads the file, which is kept as it is
 
 
 def flipped_bit(bench: Bench, verb: Verb, damage: Damage, num: int, draw: random.Random) -> Iterator[Trial]:
@@ -140,7 +140,7 @@ def flipped_bit(bench: Bench, verb: Verb, damage: Damage, num: int, draw: random
     left = bench.left(verb, damage.files, damage.moment)
     for _ in range(num):
         room = bench.room.fresh(left)
-        files = sorted(path for path in room.glob(damage.files) if path.is_file() and path.stat().st_size)
+        files = damageable(room, damage.files)
         if not files:
             yield Trial("no such file", "failed", f"no file {damage.files}", kind=damage.kind)
             return
@@ -149,8 +149,10 @@ def flipped_bit(bench: Bench, verb: Verb, damage: Damage, num: int, draw: random
         bit = draw.randrange(8 * len(content))
         content[bit // 8] ^= 1 << bit % 8
         file.write_bytes(content)
+        if damage.without:
+            shutil.rmtree(room / damage.without)
         end = bench.run(verb)
-        failure = "" if end.is_one_line else bench.other_result(verb, end, whole)
+        failure = "" if end.is_one_line else bench.other_result(verb, end, whole, kept=file if damage.without else None)
         outcome = "failed" if failure else "refused" if end.code else "same"
         yield Trial(f"bit {bit} of {file.relative_to(room)}", outcome, failure, kind=damage.kind)
 

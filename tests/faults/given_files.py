@@ -108,7 +108,8 @@ def _lines(path: Path, num: int, line: Callable[[int], dict[str, object]]) -> No
 def _row(index: int) -> dict[str, object]:
     a, b, c = index % 7 + 2, index % 11 + 3, index % 5 + 1
     steps = f"There are {a} + {b} = {a + b} apples.\nOf these {c} go, {a + b} - {c} = {a + b - c} remain."
-    return {"question": f"Row {index}: {a} apples and {b} more, {c} go?", "answer": f"{steps}\n#### {a + b - c}"}
+    answer = steps if index == NUM_ROWS - 1 else f"{steps}\n#### {a + b - c}"  # the last one is a reject
+    return {"question": f"Row {index}: {a} apples and {b} more, {c} go?", "answer": answer}
 
 
 def _pair(index: int) -> dict[str, object]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,15 @@ class Room:
         """Whether anything stands beside the inputs, also under a name that is not its last."""
         return any(path.name != "given" for path in self.path.iterdir())
 
-    def made(self) -> dict[str, bytes]:
-        """What stands beside the inputs, by path: what of each file is compared."""
+    def made(self, clocked: Sequence[str] = ()) -> dict[str, bytes]:
+        """What stands beside the inputs, by path: what of each file is compared, nothing of the `clocked` ones."""
         files = [path for path in sorted(self.path.rglob("*")) if path.is_file()]
         names = [path.relative_to(self.path).as_posix() for path in files]
-        return {n: _compared(p) for n, p in zip(names, files, strict=True) if not n.startswith("given/")}
+        return {
+            name: b"" if any(fnmatch(name, pattern) for pattern in clocked) else _compared(path)
+            for name, path in zip(names, files, strict=True)
+            if not name.startswith("given/")
+        }
 
     def strangers(self, outputs: Sequence[str]) -> list[str]:
         """Names that should not be there: changed or missing inputs, what is no output, what was not finished."""

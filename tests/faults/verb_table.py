@@ -16,6 +16,7 @@ class Verb:
     argv: Sequence[str]
     outputs: Sequence[str] = ("out",)  # all that it may make or change in the room; none: what it says is compared
     changed: Sequence[str] = ()  # an input that a user may change between a kill and going on
+    clocked: Sequence[str] = ()  # patterns of outputs that print what a clock has measured: that they are there counts
     ranks: int = 1
     kills: int = 8  # fewer of what takes long or leaves nothing
 
@@ -97,6 +98,13 @@ VERBS = (
     ),
     Verb("train run, LoRA", "train", ("run", "given/lora.toml"), changed=("given/data", "given/model"), kills=6),
     Verb("train run, two ranks", "train", ("run", "given/full.toml"), ranks=2, kills=5),
-    Verb("train study", "train", ("study", "given/study.toml"), changed=("given/study.toml",), kills=5),
+    Verb(
+        "train study",
+        "train",
+        ("study", "given/study.toml"),
+        changed=("given/study.toml",),
+        clocked=("out/study.html", "out/study.md", "out/tables/*_cost.*"),
+        kills=5,
+    ),
     Verb("train study --report", "train", ("study", "--report", "given/study/study.json", "--out", "out"), kills=4),
 )

@@ -108,7 +108,7 @@ def _write_shards(prepared: Prepared, half: Folder, done: Exported) -> None:
     with progress(f"exporting {prepared.title}", manifest.counts.written) as bar:
 
         def parts(shard: ShardInfo) -> Iterator[pa.Table]:
-            with prepared.shard(shard, verify=True) as table:
+            with prepared.shard(shard) as table:
                 for start in range(0, table.num_rows, PART_ROWS):
                     part = table.slice(start, PART_ROWS)
                     yield done.count(_labelled(part, done.regions, form.labels) if form.labels else part)

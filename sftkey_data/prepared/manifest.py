@@ -181,3 +181,17 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_hash(path: Path, sha256: str, name: str) -> None:
+    """Refuse a file whose bytes are not those that the manifest names; `name` is what the message calls it.
+
+    Raises:
+        SFTKeyError: They differ, or it is missing.
+    """
+    try:
+        found = file_sha256(path)
+    except FileNotFoundError:
+        raise SFTKeyError(f"{name} is missing") from None
+    if found != sha256:
+        raise SFTKeyError(f"{name}: hash {found[:12]}… differs from the manifest's {sha256[:12]}…")

@@ -16,7 +16,7 @@ from sftkey_data.prepared.manifest import (
     TOKENIZER_FOLDER,
     Manifest,
     ShardInfo,
-    file_sha256,
+    check_hash,
     in_folder,
     manifest_bytes,
     parse_manifest,
@@ -66,12 +66,13 @@ class Prepared:
 
     @contextlib.contextmanager
     def on_disk(self, name: str) -> Iterator[Path]:
-        """A file on this machine's disk; the copy of a remote one is removed afterwards.
+        """A file on this machine's disk, as the manifest knows it; the copy of a remote one is removed afterwards.
 
         Raises:
-            SFTKeyError: It is missing, a server fails, or the disk is full.
+            SFTKeyError: It is missing or has other bytes than it was written with, a server fails, the disk is full.
         """
         if (local := self.local) is not None:
+            self._check(local / name, name)
             yield local / name
             return
         if not self.has(name):
@@ -80,15 +81,12 @@ class Prepared:
             copy = Path(folder) / Path(name).name
             with open_read(self.at(name)) as source:
                 _copy(source, copy, self.at(name))
+            self._check(copy, name)
             yield copy
 
     @contextlib.contextmanager
-    def shard(self, shard: ShardInfo, *, verify: bool = False) -> Iterator[pa.Table]:
-        """A shard as a memory-mapped table, of the length that the manifest says.
-
-        Args:
-            shard: One of the manifest's.
-            verify: Also compare the bytes with the manifest's hash.
+    def shard(self, shard: ShardInfo) -> Iterator[pa.Table]:
+        """One of the manifest's shards as a memory-mapped table, of the length and hash that the manifest says.
 
         Raises:
             SFTKeyError: It is missing, damaged or of another length.
@@ -96,8 +94,7 @@ class Prepared:
         name = self.at(shard.file)
         with self.on_disk(shard.file) as path:
             table = open_shard(path, name)
-            if verify and (found := file_sha256(path)) != shard.sha256:
-                raise SFTKeyError(f"{name}: hash {found[:12]}… differs from the manifest's {shard.sha256[:12]}…")
+            check_hash(path, shard.sha256, name)
             if table.num_rows != shard.rows:
                 raise SFTKeyError(f"{name}: holds {table.num_rows} rows, the manifest says {shard.rows}")
             yield table
@@ -114,8 +111,13 @@ class Prepared:
 
     @contextlib.contextmanager
     def tokenizer_folder(self) -> Iterator[Path]:
-        """The folder of the tokenizer's copy, on this machine's disk."""
+        """The folder of the tokenizer's copy, on this machine's disk, with the files that the build wrote.
+
+        Raises:
+            SFTKeyError: One of them is missing or has other bytes, or a server fails.
+        """
         if (local := self.local) is not None:
+            self._check_tokenizer(local / TOKENIZER_FOLDER)
             yield local / TOKENIZER_FOLDER
             return
         source = Folder(self.at(TOKENIZER_FOLDER))
@@ -123,7 +125,17 @@ class Prepared:
             raise SFTKeyError(f"{source.url} is missing")
         with tempfile.TemporaryDirectory(prefix="sftkey-", dir=self.scratch) as folder:
             source.fetch(Path(folder))
+            self._check_tokenizer(Path(folder))
             yield Path(folder)
+
+    def _check_tokenizer(self, folder: Path) -> None:
+        for name in self.manifest.files:
+            if name.startswith(f"{TOKENIZER_FOLDER}/"):
+                self._check(folder / name.removeprefix(f"{TOKENIZER_FOLDER}/"), name)
+
+    def _check(self, path: Path, name: str) -> None:
+        if (sha256 := self.manifest.files.get(name)) is not None:
+            check_hash(path, sha256, self.at(name))
 
     def encoder(self) -> Encoder | None:
         """The reference encoder, from the copy of the tokenizer in the folder; None where it has text only.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.prepared.manifest import file_sha256, read_manifest
+from sftkey_data.prepared.manifest import check_hash, read_manifest
 
 
 def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify: bool = False) -> pa.Table:
@@ -25,10 +25,8 @@ def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify
         table = open_shard(directory / shard.file)
         if table.num_rows != shard.rows:
             raise SFTKeyError(f"{directory / shard.file}: holds {table.num_rows} rows, the manifest says {shard.rows}")
-        if verify and (found := file_sha256(directory / shard.file)) != shard.sha256:
-            raise SFTKeyError(
-                f"{directory / shard.file}: hash {found[:12]}… differs from the manifest's {shard.sha256[:12]}…"
-            )
+        if verify:
+            check_hash(directory / shard.file, shard.sha256, str(directory / shard.file))
         tables.append(_select(table, columns, directory))
     return pa.concat_tables(tables)
 

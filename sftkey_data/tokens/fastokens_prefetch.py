@@ -1,6 +1,8 @@
 """Loading fastokens beside everything else a build begins with; this module imports nothing that would delay it."""
 
+import atexit
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -21,5 +23,13 @@ def prefetch(directory: str) -> "Future[Any]":
         except Exception as error:  # noqa: BLE001 - raised where the result is asked for
             loaded.set_exception(error)
 
-    Thread(target=load, daemon=True).start()  # an error elsewhere must not wait for it
+    thread = Thread(target=load, daemon=True)
+    thread.start()
+    atexit.register(_wait, thread)
     return loaded
+
+
+def _wait(thread: Thread) -> None:
+    """An interpreter that ends under a thread which comes back from Rust aborts (exit -6) instead of what it meant."""
+    with suppress(KeyboardInterrupt):  # a second Ctrl-C would rather have it end
+        thread.join()

@@ -106,7 +106,7 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
     prepared = checker.prepared
     name = prepared.at(shard.file)
     ends: list[int] = []
-    with prepared.shard(shard, verify=True) as table:
+    with prepared.shard(shard) as table:
         _check_table(table, name, tokenized=checker.encoder is not None)
         first = 0
         for batch in table.to_batches(CHECKED_ROWS):

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepared.manifest import LEFT_OUT, MANIFEST, REJECTS, file_sha256
+from sftkey_data.prepared.manifest import LEFT_OUT, MANIFEST, REJECTS
 from sftkey_data.prepared.prepared_folder import Prepared
 from sftkey_data.storage.file_bytes import open_read
 
@@ -61,13 +61,9 @@ def _check_listed(prepared: Prepared) -> None:
 
 
 def _check_hashes(prepared: Prepared) -> None:
-    for name, sha256 in prepared.manifest.files.items():
-        if not prepared.has(name):
-            raise SFTKeyError(f"{prepared.at(name)} is missing")
-        with prepared.on_disk(name) as path:
-            found = file_sha256(path)
-        if found != sha256:
-            raise SFTKeyError(f"{prepared.at(name)}: hash {found[:12]}… differs from the manifest's {sha256[:12]}…")
+    for name in prepared.manifest.files:
+        with prepared.on_disk(name):  # which compares it with its hash
+            pass
 
 
 def _check_rejects(prepared: Prepared) -> None:

@@ -25,7 +25,6 @@ from sftkey_data.prepared.manifest import REJECTS, Manifest
 from sftkey_data.prepared.prepared_folder import Prepared, open_prepared
 from sftkey_data.schema import CHARACTER_SPANS, STRADDLE_NAMES, TOKEN_BORDERS
 from sftkey_data.storage.appearing import write_bytes
-from sftkey_data.storage.file_bytes import open_read
 from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.view.show import token_ends
@@ -161,7 +160,7 @@ def _utf16_positions(text: str) -> NDArray[np.int64]:
 def _rejects(prepared: Prepared, num: int | None) -> list[dict[str, str]]:
     if not prepared.has(REJECTS):
         return []
-    with open_read(prepared.at(REJECTS)) as file:
+    with prepared.on_disk(REJECTS) as path, path.open("rb") as file:
         return [_reject(json.loads(line)) for line in islice(file, num)]
 
 

@@ -33,6 +33,7 @@ OF_OTHERS = {
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy
     *("--version", "--help-all", "--install-completion"),  # of every program
     *RENAMED,  # the changelog names them
+    "--record",  # the suite of faults
 }
 VERBS = {
     "sftkey-data": ("list", "show", "build", "check", "stats", "export"),

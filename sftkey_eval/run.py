@@ -4,10 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sftkey_data.storage.own_output import own_folder
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.exposure.exposure_gap import Exposure
 from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.generation.generate import GenerateResult, generate
+from sftkey_eval.records.run_record import RECORD_FILE, read_record
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.run_options import RunOptions
 from sftkey_eval.scoring.headroom import MendableErrors
@@ -52,6 +54,16 @@ def run(options: RunOptions, out: Path) -> RunResult:
     """
     check_second_grader(options.second_grader)
     answer_marks(options.answer_marks)  # a wrong file is refused before the model is loaded
+    with own_folder(out, _is_run):
+        return _run(options, out)
+
+
+def _is_run(out: Path) -> bool:
+    """Whether completions of `generate` lie there, which marks no folder: it writes beside other files."""
+    return (out / RECORD_FILE).is_file() and read_record(out / RECORD_FILE).completions == COMPLETIONS_FILE
+
+
+def _run(options: RunOptions, out: Path) -> RunResult:
     generated = generate(options, out / COMPLETIONS_FILE)
     scoring = ScoreOptions(
         workers=options.workers, second_grader=options.second_grader, answer_marks=options.answer_marks

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.model_loading import refuse_unsafe
 from sftkey_data.options import recorded
-from sftkey_data.storage.appearing import make_folder
+from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_eval.generation.backends import check_backend, open_backend
 from sftkey_eval.generation.completion_cache import Cache
 from sftkey_eval.generation.generate_options import DATA, MODEL, GenerateOptions, check_options
@@ -73,6 +73,13 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
         SFTKeyError: Something is not there or does not fit, or files of another run are at `out`.
     """
     _check(options)
+    for path in (partial_path(out), out.parent / RECORD_FILE):
+        refuse_no_file(path, "completions and their record")
+    with own_file(out, "completions"):
+        return _generate(options, out)
+
+
+def _generate(options: GenerateOptions, out: Path) -> GenerateResult:
     _quieten()
     from sftkey_data.prepared.manifest import file_sha256, read_manifest
 
@@ -208,15 +215,24 @@ def _settle(options: GenerateOptions, out: Path, record: RunRecord) -> None:
     ours = [path for path in (out, partial_path(out)) if path.exists() and path.stat().st_size]
     if options.overwrite:
         _refuse_anothers(record_path, record)
+        if ours and not _is_of(record_path, out):
+            raise SFTKeyError(f"{out} is there without its {RECORD_FILE}, so it may not be ours: name another --out")
         for path in (*ours, record_path):
             path.unlink(missing_ok=True)
         ours = []
-    make_folder(out.parent)
     if record_path.exists() and (ours or read_record(record_path).completions != out.name):
         if differences := record.differences(read_record(record_path), _older_values(options)):
             raise SFTKeyError(f"{record_path} belongs to another run: {differences[0]}; another --out, or --overwrite")
     elif ours:
-        raise SFTKeyError(f"{out} is there without its {RECORD_FILE}: name another --out, or --overwrite")
+        raise SFTKeyError(f"{out} is there without its {RECORD_FILE}: name another --out")
+
+
+def _is_of(record_path: Path, out: Path) -> bool:
+    """Whether a run of ours has written, or begun, these completions."""
+    try:
+        return read_record(record_path).completions == out.name
+    except SFTKeyError:
+        return False
 
 
 def _refuse_anothers(record_path: Path, record: RunRecord) -> None:

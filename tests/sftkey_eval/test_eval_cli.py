@@ -55,7 +55,7 @@ def test_run_goes_from_a_model_to_a_report_and_again_without_generating(
     first, again = (call(*command) for _ in range(2))
     assert first.exit_code == again.exit_code == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        *("completions.jsonl", "run.json", "verdicts.parquet", "report"),
+        *(".sftkey", "completions.jsonl", "run.json", "verdicts.parquet", "report"),
     }
     assert (tmp_path / "run" / "report" / "report.html").exists()
     line, repeated = json.loads(first.stdout), json.loads(again.stdout)

@@ -19,11 +19,12 @@ from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked,
 from sftkey_data.build.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
 from sftkey_data.build.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
-from sftkey_data.build.work import REFERENCE_ONLY, hash_questions, tally_name, work_piece
+from sftkey_data.build.work import REFERENCE_ONLY, hash_questions, place_questions, tally_name, work_piece
 from sftkey_data.console import progress, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
+from sftkey_data.prepare.holdout import Holdout
 from sftkey_data.prepare.rendered_rows import DROPPED, Preparation
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
@@ -77,8 +78,9 @@ def build(
 def _built(config: BuildConfig, outputs: BuildOutputs, *, overwrite: bool, machinery: Machinery) -> Manifest:
     for one in outputs.all:
         one.half.refuse_foreign()  # before anything is read from it
+    config = _with_share(config, machinery)
     finished = outputs.main.is_finished()
-    done = None if overwrite else outputs.done(config_json(checked(config)))
+    done = None if overwrite else outputs.done(config_json(config))
     # `finished`: a publishing that was interrupted may have filled the output in part
     refuse_outputs(outputs, overwrite=overwrite or finished or done is not None)
     # a chat template is rendered by transformers, so its tokenizer is loaded anyway
@@ -240,11 +242,39 @@ def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_
 
 
 def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], NDArray[np.uint64]]:
-    # a question's hash needs none of these, so a worker that hashes loads none of them
-    plain = replace(
-        config, tokenizer=None, chat=False, chat_args={}, special_tokens="reject", max_tokens=None, decontaminate=()
+    return partial(hash_questions, recipe=_remake_recipe(replace(_plain(config), decontaminate=()), split))
+
+
+def _plain(config: BuildConfig) -> BuildConfig:
+    """The configuration without what a question's hash does not need, so a worker that hashes loads none of it."""
+    return replace(
+        config, tokenizer=None, chat=False, chat_args={}, system=None, special_tokens="reject", max_tokens=None
     )
-    return partial(hash_questions, recipe=_remake_recipe(plain, split))
+
+
+def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
+    """The configuration whose holdout, where it was a number of questions, is the share of all that gives so many."""
+    config = checked(config)
+    if config.holdout is None or config.holdout < 1:
+        return config
+    num = int(config.holdout)
+    plan, found = make_plan(replace(_plain(config), holdout=None, seed=0)), [np.empty(0, np.uint64)]
+    holdout = Holdout(1.0, config.seed)
+    with progress("drawing the holdout", plan.num_rows()) as bar:
+        make_task = partial(_remake_placing, plan.config, plan.recipe.split, holdout)
+        task = partial(place_questions, recipe=plan.recipe, holdout=holdout)
+        for places in machinery.run(task, make_task, plan.pieces()):
+            found.append(places)
+            bar.advance(bar.task_ids[0], len(places))
+    places = np.unique(np.concatenate(found))
+    if num >= len(places):
+        raise SFTKeyError(f"--holdout {num}: expected fewer than the {len(places)} questions that the rows have")
+    # half way between the last that is held out and the first that is not
+    return replace(config, holdout=(int(places[num - 1]) + int(places[num])) / 2.0**65)
+
+
+def _remake_placing(config: BuildConfig, split: str, holdout: Holdout) -> Callable[[Piece], NDArray[np.uint64]]:
+    return partial(place_questions, recipe=_remake_recipe(config, split), holdout=holdout)
 
 
 def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -> Iterator[Piece]:

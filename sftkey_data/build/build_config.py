@@ -95,7 +95,7 @@ class BuildConfig:
     ] = False
     holdout: Annotated[
         float | None,
-        Option(help="Share of the questions for OUT-holdout instead, as 0.1.", panel=Panel.OUT),
+        Option(metavar="N|SHARE", help="So many questions, or this share, for OUT-holdout.", panel=Panel.OUT),
     ] = None
     seed: Annotated[
         int,
@@ -129,10 +129,13 @@ def checked(config: BuildConfig) -> BuildConfig:
 
     config = validate(vars(config), BuildConfig, where="sftkey-data")
     check_values(config)
-    if config.holdout is not None and not 0 < config.holdout < 1:  # nan is neither
-        raise SFTKeyError(f"--holdout {config.holdout:g}: expected a share above 0 and below 1, as 0.1 for a tenth")
+    holdout = config.holdout
+    # 1 may be meant as all of them, and one question is no set
+    if holdout is not None and not (0 < holdout < 1 or (holdout > 1 and holdout.is_integer())):
+        expected = "expected a share above 0 and below 1, as 0.1 for a tenth, or a number of questions, as 500"
+        raise SFTKeyError(f"--holdout {holdout:g}: {expected}")
     if config.seed and config.holdout is None:
-        raise SFTKeyError(f"--seed {config.seed} draws a holdout: name its share with --holdout")
+        raise SFTKeyError(f"--seed {config.seed} draws a holdout: name its share or size with --holdout")
     if config.shard_bytes is not None and config.shard_bytes < 1:
         raise SFTKeyError(f"shard_bytes is {config.shard_bytes}, expected at least 1")
     return config

@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepare.rendered_rows import Preparation, question_hashes
+from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.rendered_rows import Preparation, extracted, question_hashes
 from sftkey_data.prepare.unit import Unit, prepare
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.prepared.unit_tally import UnitTally
@@ -125,6 +126,14 @@ def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
     return question_hashes(records, recipe.dataset)
+
+
+def place_questions(piece: Piece, recipe: Preparation, holdout: Holdout) -> NDArray[np.uint64]:
+    """The `Holdout.place` of each row that has a question and is not contaminated; each once, sorted."""
+    records = list(piece.read())
+    _refuse_other_number(piece, len(records))
+    rows = extracted(records, recipe, frozenset(), lambda *_: None)
+    return np.unique(np.fromiter((holdout.place(parts) for _, _, parts in rows), np.uint64))
 
 
 def _write_piece(piece: Piece, recipe: Preparation, sides: Sequence[Side]) -> bytes:

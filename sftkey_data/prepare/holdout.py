@@ -15,8 +15,14 @@ class Holdout:
     seed: int = 0
 
     def holds(self, parts: Parts) -> bool:
-        """Whether an example is held out; white space in its question, and in the turns before it, is no matter."""
+        """Whether an example is held out."""
+        return self.place(parts) < self.share * 2.0**64
+
+    def place(self, parts: Parts) -> int:
+        """Where its question stands among all of them: below 2^64 * `share` is what is held out.
+
+        White space in the question, and in the turns before it, is no matter.
+        """
         turns = [parts.prompt, *(text for turn in parts.history for text in turn)]
         content = "\0".join(" ".join(text.split()) for text in turns)
-        found = xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass"), seed=self.seed)
-        return int(found) < self.share * 2.0**64
+        return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass"), seed=self.seed))

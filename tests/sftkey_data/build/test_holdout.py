@@ -96,6 +96,40 @@ def test_workers_and_the_order_of_rows_change_nothing(tmp_path: Path) -> None:
     assert set(questions(tmp_path / "shuffled-holdout")) == set(questions(tmp_path / "1" / "out-holdout"))
 
 
+@pytest.mark.parametrize("num", [2, 37, 99])
+def test_a_number_of_questions_is_held_out_whatever_the_workers_and_the_order(tmp_path: Path, num: int) -> None:
+    path, (out, held) = write(tmp_path / "rows.jsonl"), both(tmp_path)
+    manifest = build(config(path, holdout=num, seed=5), out)
+    assert len(set(questions(held))) == num
+    assert set(questions(out)).isdisjoint(questions(held))
+    assert manifest.holdout is not None
+    assert manifest.holdout.other_rows == 4 * num
+    assert num / 100 - 0.15 < manifest.holdout.share < num / 100 + 0.15
+    before = contents(out, held)
+    assert build(config(path, holdout=num, seed=5), out) == manifest  # built already
+    by_share = build(config(path, holdout=manifest.holdout.share, seed=5), tmp_path / "share")
+    assert by_share.shards == manifest.shards
+    shuffled = list(rows())
+    random.Random(4).shuffle(shuffled)
+    build(config(write(tmp_path / "shuffled.jsonl", shuffled), holdout=num, seed=5), out, overwrite=True)
+    assert before != contents(out, held)
+    assert len(set(questions(held))) == num
+    build(config(path, holdout=num, seed=5), out, overwrite=True, machinery=Machinery(2))
+    assert contents(out, held) == before
+
+
+def test_a_number_of_questions_leaves_out_contaminated_ones_and_may_not_take_all(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl")
+    (tmp_path / "test.jsonl").write_text(json.dumps({"prompt": "What is 7 + 1?", "cot": "c", "key": "8"}))
+    strict = config(path, holdout=98, decontaminate=(str(tmp_path / "test.jsonl"),))
+    build(strict, tmp_path / "out")
+    assert len(set(questions(tmp_path / "out-holdout"))) == 98
+    assert len(set(questions(tmp_path / "out"))) == 1
+    with pytest.raises(SFTKeyError, match="--holdout 100: expected fewer than the 100 questions that the rows have"):
+        build(config(path, holdout=100), tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
 @pytest.mark.slow
 def test_ray_writes_the_same_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -207,9 +241,11 @@ def test_the_same_build_again_is_done_already_and_needs_its_holdout(
     [
         ({"holdout": 0.0}, "expected a share above 0 and below 1"),
         ({"holdout": 1.0}, "expected a share above 0 and below 1"),
-        ({"holdout": 500.0}, "expected a share above 0 and below 1"),
+        ({"holdout": 500.0}, "expected fewer than the 100 questions"),
+        ({"holdout": 1.5}, "expected a share above 0 and below 1"),
+        ({"holdout": float("inf")}, "expected a share above 0 and below 1"),
         ({"holdout": float("nan")}, "expected a share above 0 and below 1"),
-        ({"holdout": None, "seed": 3}, "name its share with --holdout"),
+        ({"holdout": None, "seed": 3}, "name its share or size with --holdout"),
         ({"holdout": 1e-9}, "holds out none of 401 rows"),
         ({"holdout": 0.999999999}, "no example is left"),
     ],

@@ -120,6 +120,16 @@ def test_choices_are_made_on_validation_and_on_tuning_seeds_where_all_arms_have_
     assert validation_purpose(fewer, fewer.arms["continued"]) == "claim"
 
 
+def test_an_arm_that_has_not_been_run_yet_does_not_send_the_choice_to_other_seeds(tmp_path: Path) -> None:
+    arms = {"stage1": STAGE1, "continued": CONTINUED, "focal": CONTINUED, "weighted": FakeArm(correct=0.6)}
+    record = fake_record(arms, tuning=[7])
+    record["runs"] = [run for run in record["runs"] if run["arm"] != "focal"]
+    dataset = read(tmp_path, record)
+    assert "focal" in dataset.arms
+    assert validation_purpose(dataset, dataset.arms["continued"]) == "tuning"
+    assert list(validation_gains(dataset, dataset.arms["continued"])) == ["weighted"]
+
+
 def test_an_arm_that_never_had_anything_to_train_on_does_not_send_the_choice_to_other_seeds(tmp_path: Path) -> None:
     arms = {"stage1": STAGE1, "continued": CONTINUED, "rft": CONTINUED, "weighted": FakeArm(correct=0.6)}
     record = fake_record(arms, tuning=[7])

@@ -107,11 +107,14 @@ def against(rate: ArmRate, bound: float) -> Finding:
 def validation_purpose(dataset: DatasetResults, control: ArmResults) -> Purpose:
     """Which seeds choices are made on: those for tuning, where every arm has one of them in common with the control.
 
-    An arm that had nothing to train on under a tuning seed is left out, as it will never have one. As long as no claim
-    seed says anything, it is those for tuning, too.
+    Left out are an arm that had nothing to train on under a tuning seed, as it will never have one, and an arm without
+    any result yet, which cannot be chosen either way. As long as no claim seed says anything, it is those for tuning,
+    too.
     """
     arms = [
-        arm for arm in dataset.arms.values() if arm.name not in (STAGE1, control.name) and not _nothing_to_tune(arm)
+        arm
+        for arm in dataset.arms.values()
+        if arm.name not in (STAGE1, control.name) and arm.parts and not _nothing_to_tune(arm)
     ]
     tuned, claimed = (
         [gain(control, arm, "correct", "validation", purpose) is not None for arm in arms]

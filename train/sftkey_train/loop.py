@@ -68,7 +68,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     stage, num_steps, device = run.stage, run.order.num_steps, model.device
     optimizer = build_optimizer(model, stage)
     done = _begin(run, model, optimizer)  # restores the random generators, which the checks below leave alone
-    packed = packs(model, stage, run.examples)
+    packed = packs(model, stage, run.examples, run.precision)
     _check_shortcuts(run, model, packed=packed, begun=bool(done))
     model.train()
     last = done

@@ -8,14 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch, Example, collate, micro_batches
 from sftkey_train.batches.packing import best_fit, check_budget, forward_passes, pack, padded_groups
 from sftkey_train.batches.region_weights import RegionBorders
 from sftkey_train.batches.training_set import TrainingSet
-from sftkey_train.loss.parity import keeps_documents_apart, packs
+from sftkey_train.loss import parity
+from sftkey_train.loss.parity import keeps_documents_apart, packs, together
 from sftkey_train.loss.token_loss import token_nll, weighted_loss
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage
 
@@ -75,6 +76,53 @@ def test_a_leak_is_found_in_a_model_that_has_learned_nothing(tiny_model: Make, p
         for parameter in model.parameters():
             parameter.div_(4.0)  # as initialised
     assert not keeps_documents_apart(model, prepared.examples.first(3))
+
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+STATES: dict[str, dict[str, Any]] = {  # no layer hands on what it has seen but for some tokens
+    "qwen3_next": {**SIZES, **LINEAR, **EXPERTS, "layer_types": ["linear_attention"] * 2, "head_dim": 8},
+    "lfm2": {**SIZES, "layer_types": ["conv"] * 2},
+}
+
+
+@pytest.mark.parametrize("family", STATES)
+def test_what_leaks_into_the_first_tokens_of_an_example_alone_is_found(family: str) -> None:
+    torch.manual_seed(1)
+    sizes = {"vocab_size": 512, "pad_token_id": None, "num_hidden_layers": 2, **STATES[family]}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes), dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    borders = [RegionBorders(n // 2, n - 9, n - 7, n - 4, n - 2, n) for n in (71, 25, 29, 33)]
+    examples = [Example(str(b.num_tokens), torch.randint(1, 500, (b.num_tokens,)), b) for b in borders]
+    assert not keeps_documents_apart(model, examples)
+
+
+def test_a_gradient_that_differs_where_the_loss_does_not_is_found(
+    tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frozen_if_packed(model: PreTrainedModel, batch: Batch) -> Tensor:
+        losses = token_nll(model, batch)
+        return losses if batch.position_ids is None else losses.detach() + 1e-3 * (losses - losses.detach())
+
+    monkeypatch.setattr(parity, "token_nll", frozen_if_packed)
+    assert not keeps_documents_apart(tiny_model("llama"), prepared.examples.first(3))
+
+
+@pytest.mark.parametrize("family", ["mistral", "falcon"])
+def test_half_precision_is_held_to_a_bound_of_its_own(family: str, tiny_model: Make, prepared: TrainingSet) -> None:
+    apart = keeps_documents_apart(tiny_model(family), prepared.examples.first(3), "bf16")
+    assert apart == (family not in LEAKS)
+
+
+def test_a_long_example_and_the_shortest_ones_are_tried_in_one_row(prepared: TrainingSet) -> None:
+    lengths = sorted(prepared.examples.num_tokens.tolist())
+    tried = [len(example.input_ids) for example in together(prepared.examples, 10_000)]
+    assert tried == [lengths[-1], *lengths[:3]]
+    assert sum(len(e.input_ids) for e in together(prepared.examples, sum(lengths[:4]))) <= sum(lengths[:4])
+    assert [len(e.input_ids) for e in together(prepared.examples, lengths[-1])][:2] == lengths[:2]
 
 
 def test_the_check_draws_no_random_number_and_leaves_the_model_in_training(

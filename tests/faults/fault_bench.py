@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from forked_programs import ENVIRONMENT, PATIENCE_SECONDS, Ended, Programs, Running
@@ -85,8 +86,11 @@ class Bench:
         """Why an end is not a good one."""
         return "" if end.code == 0 else f"exit {end.code}: {end.said[-300:]}"
 
-    def difference(self, verb: Verb, expected: Mapping[str, bytes]) -> str:
-        return first_difference(expected, self.room.made(verb.clocked)) or ""
+    def difference(self, verb: Verb, expected: Mapping[str, bytes], kept: str = "") -> str:
+        """Where outputs are others than expected, but for more files of a `kept` pattern; empty where they are not."""
+        found = self.room.made(verb.clocked)
+        found = {name: content for name, content in found.items() if name in expected or not fnmatch(name, kept)}
+        return first_difference(expected, found) or ""
 
     def change(self, name: str) -> None:
         """Another value of an input, such as a user may give it."""

@@ -118,7 +118,7 @@ def changed_input(bench: Bench, verb: Verb, num: int, draw: random.Random) -> It
             running.left_behind()
             bench.change(name)
             end = bench.run(verb)
-            failure = "" if end.is_one_line else bench.odd(end) or bench.difference(verb, other)
+            failure = "" if end.is_one_line else bench.odd(end) or bench.difference(verb, other, kept=verb.kept)
             outcome = "failed" if failure else "refused" if end.code else "same"
             yield Trial(f"killed {moment}, {name} changed", outcome, failure, kills=int(hits))
 

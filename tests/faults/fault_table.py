@@ -68,7 +68,8 @@ def runs_table(found: Record) -> str:
     rows = []
     for fault, verbs in found.items():
         runs = [", ".join(dict.fromkeys(str(one[fact]) for one in verbs.values())) for fact in RUN]
-        rows.append([fault, *runs, f"{sum(one['seconds'] for one in verbs.values()) / 60:.0f}"])
+        seconds = [one["seconds"] for one in verbs.values()]
+        rows.append([fault, *runs, "" if None in seconds else f"{sum(seconds) / 60:.0f}"])
     return _markdown(["fault", *RUN, "minutes"], rows)
 
 

@@ -17,6 +17,7 @@ class Verb:
     outputs: Sequence[str] = ("out",)  # all that it may make or change in the room; none: what it says is compared
     changed: Sequence[str] = ()  # an input that a user may change between a kill and going on
     clocked: Sequence[str] = ()  # patterns of outputs that print what a clock has measured: that they are there counts
+    kept: str = ""  # pattern of what the command leaves of other inputs, as its documentation says
     ranks: int = 1
     kills: int = 8  # fewer of what takes long or leaves nothing
 
@@ -103,6 +104,7 @@ VERBS = (
         "train",
         ("study", "given/study.toml"),
         changed=("given/study.toml",),
+        kept="out/runs/*",
         clocked=("out/study.html", "out/study.md", "out/tables/*_cost.*"),
         kills=5,
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shard_edits import edit_manifest
 
 from sftkey_data.build.build import build
 from sftkey_data.build.build_config import BuildConfig
@@ -76,7 +77,9 @@ def test_only_the_end_token_tells_the_builds_of_a_base_and_of_its_chat_model_apa
 
 def test_an_eos_that_is_not_the_manifests_is_refused(base: Path, tmp_path: Path) -> None:
     prepared(tmp_path / "data", base, chat=True)
-    shutil.copy(base / "tokenizer_config.json", tmp_path / "data" / TOKENIZER_FOLDER)
+    other = shutil.copy(base / "tokenizer_config.json", tmp_path / "data" / TOKENIZER_FOLDER)
+    files = {f"{TOKENIZER_FOLDER}/tokenizer_config.json": file_sha256(Path(other))}
+    edit_manifest(tmp_path / "data", lambda manifest: manifest["files"].update(files))
     with pytest.raises(SFTKeyError, match=r"tokenizer: the EOS is '<\|endoftext\|>', the manifest's end token '<\|im_"):
         open_prepared(tmp_path / "data").encoder()
 

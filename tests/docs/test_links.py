@@ -35,7 +35,7 @@ OF_OTHERS = {
     *RENAMED,  # the changelog names them
 }
 VERBS = {
-    "sftkey-data": ("list", "show", "build", "check", "stats", "export"),
+    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map"),
     "sftkey-train": ("run", "study"),
     "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
 }

@@ -178,6 +178,30 @@ def _write_page(directory: str, file: Path, num: int | None, wanted: str | None)
     console.tell(json.dumps({"out": str(file), **counts}))
 
 
+@verb_of(app, "map")
+def map_(
+    rows: Annotated[
+        str,
+        typer.Argument(metavar="FILE|URL|HUB", help="Rows, as for `build --input`.", rich_help_panel=Panel.IN),
+    ],
+    split: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Split to look at, of a hub id.", rich_help_panel=Panel.IN)
+    ] = None,
+) -> None:
+    """Look at 100 rows and propose a mapping on stdout: which column is the prompt, the CoT and the Key.
+
+    What it cannot read of them stands in comments; the words of the file are in docs/own_dataset.md.
+
+    Example: `sftkey-data map rows.csv > mine.toml`
+    """
+    from sftkey_data.proposal.proposed_mapping import proposal_text, propose
+
+    proposal = propose(rows, split)
+    console.tell(proposal_text(proposal))
+    console.tell(f"{rows}: {proposal.num_read} of {proposal.num_rows} rows are read", err=True)
+    console.next_command("sftkey-data", "show", "./mine.toml", "--input", rows)
+
+
 @verb_of(app)
 def stats(
     directory: FolderArgument,

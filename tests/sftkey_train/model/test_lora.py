@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.model.lora import ADAPTER_FILE, add_adapter, merged_weights, save_adapter
+from sftkey_train.model.lora import ADAPTER_FILE, add_adapter, check_merges, merged_weights, save_adapter
 from sftkey_train.recipe import Lora
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.run import run_recipe
@@ -99,6 +99,45 @@ def test_every_kind_of_layer_merges(family: str, targets: tuple[str, ...], tiny_
     other = made()
     add_adapter(other, Lora(r=4, target_modules=targets), seed=9, folder=tmp_path)
     torch.testing.assert_close(_logits(other), adapted)
+
+
+MAMBA = {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4}
+JAMBA = {**MIXTRAL, "num_hidden_layers": 2, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1}
+JAMBA |= {"mamba_d_state": 4, "mamba_dt_rank": 4, "use_mamba_kernels": False}
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "targets"),
+    [("mamba", MAMBA, ("dt_proj",)), ("jamba", JAMBA, "all-linear"), ("jamba", JAMBA, ("q_proj", "dt_proj"))],
+    ids=["mamba", "jamba", "jamba-dt"],
+)
+def test_an_adapter_that_the_model_reads_past_is_refused(family: str, sizes: dict[str, Any], targets: Any) -> None:
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, vocab_size=512, **sizes))
+    add_adapter(model, Lora(r=4, target_modules=targets), seed=0)
+    with pytest.raises(SFTKeyError, match=r"lora: an adapter on '.*dt_proj' cannot be merged, as .* reads its weight"):
+        check_merges(model)
+
+
+@pytest.mark.parametrize(("family", "targets"), [*KINDS, ("gemma2", "all-linear"), ("gpt2", "all-linear")], ids=str)
+def test_what_merges_is_let_through_and_left_as_it_is(family: str, targets: Any, tiny_model: Make) -> None:
+    model = (_mixtral() if family == "mixtral" else tiny_model(family)).train()
+    add_adapter(model, Lora(r=4, target_modules=targets), seed=0)
+    _randomise(model)  # as trained
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    before = torch.get_rng_state()
+    check_merges(model)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_no_step_is_taken_with_an_adapter_that_cannot_be_merged(tables: dict[str, Any], write_recipe: Write) -> None:
+    tables |= {"model": {"config": {"model_type": "mamba", **MAMBA}}, "lora": {"target_modules": ["dt_proj"]}}
+    with pytest.raises(SFTKeyError, match="dt_proj' cannot be merged"):
+        list(run_recipe(load_recipe(write_recipe(tables))))
+    assert not Path(tables["out"]).exists()
 
 
 @pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])

@@ -9,7 +9,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.origin import check_origin, model_hash
 from sftkey_train.checkpoint.stage_outputs import ADAPTER
-from sftkey_train.model.lora import add_adapter
+from sftkey_train.model.lora import add_adapter, check_merges
 from sftkey_train.model.model import embed_pad_as_any, initial_model, load_model, stop_at_end_tokens
 from sftkey_train.recipe import Recipe, Stage
 
@@ -97,6 +97,7 @@ def _weights(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":
     if recipe.lora is not None:
         model = initial_model(recipe.model, start.config, recipe.seed)
         add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
+        check_merges(model)
         return model
     path = checkpoint or handed_on
     if path is not None:

@@ -133,6 +133,17 @@ def replace_folder(folder: Path, target: Path) -> None:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder: its name is gone at once, and what a process killed here leaves is named as ours.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    aside = _beside(folder, REPLACED)
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def is_own_partial(name: str) -> bool:
     """Whether a file or folder of this name is one of ours that was not finished, as a killed process leaves it."""
     return OWN_NAME.fullmatch(name) is not None

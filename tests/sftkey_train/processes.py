@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -83,3 +86,24 @@ def final_weights(out: Path) -> dict[str, Any]:
 
     files = sorted(out.glob("*/final/**/*.safetensors"))
     return {f"{path.relative_to(out)}/{name}": w for path in files for name, w in load_file(path).items()}
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from sftkey_data.storage.own_output import own_folder
+with own_folder(Path(sys.argv[1]), lambda _: True):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(out: Path) -> Iterator[None]:
+    """It holds a folder, and is killed at the end."""
+    command = [sys.executable, "-c", _HOLD, str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        yield
+        process.kill()

@@ -344,7 +344,8 @@ def test_overwriting_deletes_the_run_and_nothing_else(run: Run, out: Path, table
     (out / "notes.txt").write_text("mine")
     tables["stage"] = tables["stage"][:1]
     run(overwrite=True)
-    assert sorted(path.name for path in out.iterdir()) == ["full", "loss.png", "metrics.jsonl", "notes.txt", "run.json"]
+    left = [".sftkey", "full", "loss.png", "metrics.jsonl", "notes.txt", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == left
 
 
 @pytest.mark.parametrize(

@@ -235,13 +235,13 @@ def test_an_output_directory_with_other_files(line_of: Callable[[], str], tables
     out = Path(tables["out"])
     out.mkdir()
     (out / "thesis.tex").write_text("mine")
-    assert line_of() == f"out {out} is not empty and holds no earlier run (run.json), found thesis.tex"
+    assert line_of() == f"out {out} is not empty and not written by sftkey, found thesis.tex: name another"
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
 def test_an_output_path_that_is_a_file(line_of: Callable[[], str], tables: dict[str, Any]) -> None:
     Path(tables["out"]).write_text("mine")
-    assert line_of() == f"out {tables['out']} is a file, expected a directory"
+    assert line_of() == f"out {tables['out']} is a file, expected a folder"
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_examples(

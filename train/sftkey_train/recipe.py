@@ -17,6 +17,7 @@ Packing = Literal["auto", "on", "off"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 AtLeastZero = Annotated[int, Field(ge=0)]
 
 
@@ -87,7 +88,7 @@ class EarlyStopping(RecipeTable):
 class Stage(RecipeTable):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    name: Annotated[str, Field(pattern=STAGE_NAME)]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
     data: Path | None = Field(None, description="prepared directory of this stage, instead of the recipe's")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import transformers
 from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
-from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.appearing import write_text
 from sftkey_train import ranks
 from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.packing import check_budget
@@ -24,6 +24,7 @@ from sftkey_train.checkpoint.earlier_run import (
     PLOT,
     RUN,
     delete_run,
+    own_run,
     record_sha256,
     refuse_other_run,
     stopping,
@@ -145,8 +146,9 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
     """
     _quiet(recipe)
     cuda = _device(recipe).type == "cuda"
-    with ranks.process_group(cuda=cuda), stopping(recipe, overwrite=overwrite) as signals:
+    with ranks.process_group(cuda=cuda), stopping(recipe, overwrite=overwrite) as signals, ExitStack() as held:
         run = _open(recipe)
+        held.enter_context(own_run(recipe.out))
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
         check_handed_on([] if overwrite else run.starts())
         ranks.wait()  # all ranks have looked at the folder before the first deletes it
@@ -276,11 +278,9 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals
 
 def _prepare_out(run: _Run, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
-    out, folder = run.recipe.out, run.folder(stage)
-    make_folder(out)
-    write_text(out / RUN, as_json(run.record()))
+    write_text(run.recipe.out / RUN, as_json(run.record()))
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
-    run.metrics.rewind(finished, stage.name, folder.latest_step)
+    run.metrics.rewind(finished, stage.name, run.folder(stage).latest_step)
 
 
 def _prompts(run: _Run, stage: Stage) -> Prompts | None:

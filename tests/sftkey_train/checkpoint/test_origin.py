@@ -131,11 +131,11 @@ def test_a_damaged_file_of_a_checkpoint(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "has no origin.json, so it is of no run that can be told"),
-        ("{", "is damaged: origin.json cannot be read"),
-        ("[]", "is damaged: origin.json cannot be read"),
-        ("{}", "is damaged: origin.json cannot be read"),
-        ('{"files": []}', "is damaged: origin.json cannot be read"),
+        (None, "has no origin.json, so it is of no run that can be told; move it away"),
+        ("{", f"is damaged: origin.json cannot be read; {MEND}"),
+        ("[]", f"is damaged: origin.json cannot be read; {MEND}"),
+        ("{}", f"is damaged: origin.json cannot be read; {MEND}"),
+        ('{"files": []}', f"is damaged: origin.json cannot be read; {MEND}"),
     ],
 )
 def test_a_record_of_the_origin_that_says_nothing(
@@ -145,7 +145,7 @@ def test_a_record_of_the_origin_that_says_nothing(
     (own / "origin.json").unlink()
     if content is not None:
         (own / "origin.json").write_text(content)
-    assert refused() == f"{own} {message}; {MEND}"
+    assert refused() == f"{own} {message}"
 
 
 def test_without_the_damaged_checkpoint_the_run_goes_on_from_the_one_before(

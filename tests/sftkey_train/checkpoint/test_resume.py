@@ -172,7 +172,7 @@ def test_what_an_interrupted_save_has_left_is_not_taken_for_a_checkpoint(
     tables: dict[str, Any], write_recipe: Write, reference: Path
 ) -> None:
     recipe = load_recipe(write_recipe(tables))
-    for name in ("checkpoint-5.partial", "final.partial"):
+    for name in (".checkpoint-5.12-0123abcd.partial", ".final.12-0123abcd.partial"):
         (recipe.out / "full" / name).mkdir(parents=True)
         (recipe.out / "full" / name / "model.safetensors").write_bytes(b"half")
     (recipe.out / "run.json").write_text((reference / "run.json").read_text().replace(str(reference), str(recipe.out)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import another_process
 from safetensors.torch import load_file
 from studies import begin, figures, finished, kill_when, tables, write
 
@@ -22,7 +23,7 @@ from sftkey_train.study import study_runner as runner_module
 from sftkey_train.study.named_arms import NAMED_ARMS
 from sftkey_train.study.study_file import load_study
 from sftkey_train.study.study_plan import plan_runs
-from sftkey_train.study.study_runner import open_study, run_study
+from sftkey_train.study.study_runner import open_study
 from sftkey_train.study.study_sets import make_sets
 
 
@@ -226,7 +227,9 @@ def test_every_named_arm_runs(tmp_path: Path) -> None:
 def test_what_a_kill_left_of_finished_runs_is_deleted_by_the_next_start(done: Path, tmp_path: Path) -> None:
     out = shutil.copytree(done, tmp_path / "out")
     for run in ("stage1", "sftkey"):
-        (folder_of(out, only(done, seed=0, arm=run)) / "training" / run / "checkpoint-2").mkdir()
+        checkpoint = folder_of(out, only(done, seed=0, arm=run)) / "training" / run / "checkpoint-2"
+        checkpoint.mkdir()
+        (checkpoint / "origin.json").touch()
     path = write(tmp_path / "study.toml", tables(out))
     finished(path)
     models = {path.parent.name for path in out.glob("runs/sums/*/*/training/*/*")}
@@ -247,8 +250,6 @@ def test_a_result_that_was_changed_is_refused(done: Path, tmp_path: Path) -> Non
 
 def test_a_study_that_runs_is_not_run_twice(done: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "study.toml", tables(done))
-    running = run_study(open_study(path))
-    next(running)
-    with pytest.raises(SFTKeyError, match="another process is running this study"):
+    with another_process(done), pytest.raises(SFTKeyError, match=f"{done}: another process is writing it"):
         finished(path)
-    running.close()
+    finished(path)

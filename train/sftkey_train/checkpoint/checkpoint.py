@@ -1,8 +1,9 @@
 """Checkpoints in Hugging Face layout, complete under their final name or not there at all."""
 
+import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.storage.appearing import PARTIAL, appearing_folder
+from sftkey_data.storage.appearing import appearing_folder, is_own_partial, remove_folder
 from sftkey_train import ranks
-from sftkey_train.checkpoint.origin import Origin, check_origin, write_origin
+from sftkey_train.checkpoint.origin import ORIGIN, Origin, check_origin, has_origin, write_origin
 from sftkey_train.model.lora import save_weights
 from sftkey_train.model.sharding import load_optimizer_state, whole_optimizer_state, whole_state
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TRAINING_STATE = "training.pt"
-PREFIX, BEST = "checkpoint-", "best-"
+PREFIX, BEST, FINAL = "checkpoint-", "best-", "final"
+_WEIGHTS = re.compile(rf"({PREFIX}|{BEST})\d+|{FINAL}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class StageFolder:
     @property
     def final(self) -> Path:
         """The finished model; it exists exactly when the stage is finished."""
-        return self.path / "final"
+        return self.path / FINAL
 
     @property
     def finished(self) -> bool:
@@ -63,6 +65,10 @@ class StageFolder:
     def checkpoint(self, step: int) -> Path:
         """The checkpoint after `step`, whether it is there or not."""
         return self.path / f"{PREFIX}{step}"
+
+    def weights(self) -> list[Path]:
+        """All that stands under the names of what a run writes, whoever has put it there."""
+        return sorted(path for path in self.path.glob("*") if _WEIGHTS.fullmatch(path.name))
 
     def steps(self) -> list[int]:
         """The steps after which the complete checkpoints were taken, in order."""
@@ -125,9 +131,29 @@ def check_folder(folder: StageFolder) -> None:
 
 def drop_checkpoints(folder: StageFolder, keep: Collection[Path] = ()) -> None:
     """Delete the checkpoints of a stage but those to keep, and what interrupted saves have left."""
-    for path in [*folder.path.glob(f"{PREFIX}*"), *folder.path.glob(f"*{PARTIAL}")]:
-        if path not in keep:
-            shutil.rmtree(path, ignore_errors=path.suffix == PARTIAL)  # one path can be in both lists
+    drop_weights(folder, keep=[path for path in folder.weights() if path in keep or not path.name.startswith(PREFIX)])
+
+
+def drop_weights(folder: StageFolder, keep: Collection[Path] = ()) -> None:
+    """Delete what a run has written to a stage's folder but what is to be kept; what is not of a run stays."""
+    for path in folder.weights():
+        if path not in keep and has_origin(path):
+            remove_folder(path)
+    for path in folder.path.glob(".*"):
+        if is_own_partial(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def refuse_foreign(folders: Iterable[StageFolder]) -> None:
+    """Refuse stages' folders where something stands in the place of weights that no run has written.
+
+    Raises:
+        SFTKeyError: One line; it would not be deleted.
+    """
+    for folder in folders:
+        for path in folder.weights():
+            if not has_origin(path):
+                raise SFTKeyError(f"{path} was not written by a run, as it has no {ORIGIN}; move it away")
 
 
 def _random_state() -> dict[str, torch.Tensor]:

@@ -2,20 +2,52 @@
 
 import hashlib
 import json
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, Stopped
-from sftkey_data.storage.appearing import PARTIAL
-from sftkey_train.checkpoint.checkpoint import StageFolder, check_folder, refuse_unwritable
+from sftkey_data.storage.appearing import is_own_partial
+from sftkey_data.storage.own_output import OUR_MARKER, own_folder
+from sftkey_train import ranks
+from sftkey_train.checkpoint.checkpoint import (
+    StageFolder,
+    check_folder,
+    drop_weights,
+    refuse_foreign,
+    refuse_unwritable,
+)
 from sftkey_train.checkpoint.origin import Origin
-from sftkey_train.recipe import Recipe
+from sftkey_train.recipe import STAGE_NAME, Recipe
 from sftkey_train.signals import StopSignals
 
 RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
+
+
+@contextmanager
+def own_run(out: Path) -> Iterator[None]:
+    """Hold the folder of a run, marked as ours; of several ranks the first one holds it for all.
+
+    Raises:
+        SFTKeyError: On every rank: it holds something else, or another process writes it.
+    """
+    with ExitStack() as held:
+        refused = ""
+        if ranks.is_main():
+            try:
+                held.enter_context(own_folder(out, _is_run))
+            except SFTKeyError as error:
+                refused = str(error)
+        if refused := ranks.gather(refused)[0]:
+            raise SFTKeyError(refused)
+        yield
+
+
+def _is_run(out: Path) -> bool:
+    """Whether a run lies there, also one that was begun before folders were marked."""
+    return (out / RUN).is_file() and bool(_earlier(out / RUN))
 
 
 def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[StageFolder], *, overwrite: bool) -> None:
@@ -30,19 +62,24 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[Sta
     Raises:
         SFTKeyError: It holds something else, or is damaged, or cannot be written.
     """
-    found = [path for path in out.iterdir() if path.suffix != PARTIAL] if out.is_dir() else []
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    found = [name for name in names if name != OUR_MARKER and not is_own_partial(name)]
     if out.exists() and not out.is_dir():
-        raise SFTKeyError(f"out {out} is a file, expected a directory")
-    if not found:
+        raise SFTKeyError(f"out {out} is a file, expected a folder")
+    if not names:
         refuse_unwritable(out)
+    if not found:
         return
     if not (out / RUN).exists():
-        raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {sorted(found)[0].name}")
+        raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {found[0]}")
     earlier = _earlier(out / RUN)
     difference = None if overwrite else first_difference(earlier, record)
     if difference is not None:
         raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
-    for folder in () if overwrite else folders:
+    if overwrite:
+        refuse_foreign([*folders, *_stage_folders(out, earlier)])
+        return
+    for folder in folders:
         check_folder(folder)
 
 
@@ -55,10 +92,15 @@ def record_sha256(record: Mapping[str, Any]) -> str:
 def _earlier(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = record["recipe"]["stage"]
-        return record
+        if all(re.fullmatch(STAGE_NAME, stage["name"]) for stage in record["recipe"]["stage"]):
+            return record
     except (ValueError, KeyError, TypeError):
-        raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out") from None
+        pass
+    raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out")
+
+
+def _stage_folders(out: Path, record: Mapping[str, Any]) -> list[StageFolder]:
+    return [StageFolder(out / stage["name"], Origin("", stage["name"])) for stage in record["recipe"]["stage"]]
 
 
 def first_difference(earlier: Any, now: Any, place: str = "") -> str | None:
@@ -108,7 +150,9 @@ def delete_run(out: Path) -> None:
     """Delete the files of a run and nothing else; the record goes last, so that a killed deletion can be repeated."""
     if not (out / RUN).exists():
         return
-    for stage in json.loads((out / RUN).read_text(encoding="utf-8"))["recipe"]["stage"]:
-        shutil.rmtree(out / stage["name"], ignore_errors=True)
+    for folder in _stage_folders(out, _earlier(out / RUN)):
+        drop_weights(folder)
+        with suppress(OSError):  # not there, or something else is in it too
+            folder.path.rmdir()
     for name in (METRICS, PLOT, RUN):
         (out / name).unlink(missing_ok=True)

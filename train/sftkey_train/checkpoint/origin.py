@@ -32,6 +32,11 @@ def write_origin(folder: Path, origin: Origin) -> None:
     (folder / ORIGIN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def has_origin(folder: Path) -> bool:
+    """Whether a folder was written by a run, so that a run may delete it."""
+    return not folder.is_symlink() and (folder / ORIGIN).is_file()
+
+
 def check_origin(folder: Path, origin: Origin, *, files: bool) -> None:
     """Refuse a folder of another run or stage, or with `files`, one whose files are not those that were written.
 
@@ -80,7 +85,7 @@ def _read(folder: Path, mend: str) -> dict[str, Any]:
         recorded: dict[str, Any] = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
         _ = recorded["files"].items()
     except FileNotFoundError:
-        raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; {mend}") from None
+        raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; move it away") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise SFTKeyError(f"{folder} is damaged: {ORIGIN} cannot be read; {mend}") from None
     return recorded

@@ -1,12 +1,11 @@
 """The models a stage leaves: `final`, and the best so far; each loads by itself."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sftkey_train import ranks
-from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, drop_checkpoints, saving
+from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, drop_checkpoints, drop_weights, saving
 from sftkey_train.checkpoint.origin import write_origin
 from sftkey_train.model.lora import has_adapter, merged_weights, save_adapter
 from sftkey_train.model.sharding import whole_state
@@ -40,9 +39,9 @@ def keep_best(outputs: Outputs, model: "PreTrainedModel", step: int) -> None:
     target = outputs.folder.path / f"{BEST}{step}"
     _write_model(outputs, target, model)
     if ranks.is_main():
-        for path in outputs.folder.path.glob(f"{BEST}*"):
-            if path != target:
-                shutil.rmtree(path)
+        folder = outputs.folder
+        others = [path for path in folder.weights() if path == target or not path.name.startswith(BEST)]
+        drop_weights(folder, keep=others)
 
 
 def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> None:

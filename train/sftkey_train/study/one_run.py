@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder, write_json
+from sftkey_train.checkpoint.checkpoint import StageFolder, drop_weights
 from sftkey_train.checkpoint.earlier_run import METRICS
-from sftkey_train.checkpoint.origin import ORIGIN, model_hash
+from sftkey_train.checkpoint.origin import ORIGIN, Origin, model_hash
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.run import run_recipe
 from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
@@ -124,11 +124,8 @@ def tidy_run(run: PlannedRun, *, keep_model: bool) -> None:
         run: Which; it is finished.
         keep_model: False: its weights go too; those of stage 1 stay, as arms start from it.
     """
-    folders = [path for path in run.final.parent.glob("*") if path != run.final]
-    if not keep_model and run.arm.name != STAGE1:
-        folders.append(run.final)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    stage = StageFolder(run.final.parent, Origin("", run.arm.name))
+    drop_weights(stage, keep=[run.final] if keep_model or run.arm.name == STAGE1 else [])
 
 
 def _scores(run: PlannedRun, evaluation: EvaluationTable) -> dict[Part, Scores]:

@@ -1,7 +1,6 @@
 """A whole study: every run that is not finished, one after the other or in several processes, and study.json."""
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -15,7 +14,8 @@ import torch
 from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.process_pool import cores, run_processes
-from sftkey_data.storage.appearing import make_folder, write_json
+from sftkey_data.storage.appearing import is_own_partial, write_json
+from sftkey_data.storage.own_output import OUR_MARKER, own_folder
 from sftkey_train.signals import StopSignals
 from sftkey_train.study.cluster_runs import run_on_cluster
 from sftkey_train.study.named_arms import Arm, study_arms
@@ -25,7 +25,7 @@ from sftkey_train.study.study_file import EvaluationTable, Study, check_known, c
 from sftkey_train.study.study_plan import Node, PlannedRun, PlannedSampling, comes_after, narrowed, plan_runs, samplings
 from sftkey_train.study.study_sets import SETS, check_sets, make_sets
 
-MARKER, RECORD, LOCK = ".sftkey-study", "study.json", ".lock"
+MARKER, RECORD = ".sftkey-study", "study.json"
 _GOES_ON = "the same command goes on from what is finished; fewer --workers need less memory"
 _POLL_SECONDS = 0.2
 Outcomes = dict[Path, Result | Missing]
@@ -205,8 +205,9 @@ def refuse_other_folder(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise SFTKeyError(f"out {out} is a file, expected a folder")
-    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if found and MARKER not in found and found != [LOCK]:
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    found = [name for name in names if name != OUR_MARKER and not is_own_partial(name)]
+    if found and MARKER not in found:
         raise SFTKeyError(f"out {out} is not empty and holds no study, found {found[0]}")
 
 
@@ -232,12 +233,13 @@ def _progress_of(out: Path) -> str:
 
 @contextmanager
 def _own_folder(out: Path) -> Iterator[None]:
-    """The study's folder, marked as ours from its first moment, and locked as long as this process lives."""
-    make_folder(out)
-    with (out / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SFTKeyError(f"out {out}: another process is running this study") from None
+    """The study's folder, marked as ours and as a study's, and locked as long as this process lives."""
+    with own_folder(out, _is_study):
+        refuse_other_folder(out)
         (out / MARKER).touch()
         yield
+
+
+def _is_study(out: Path) -> bool:
+    """Whether a study lies there, also one that was begun before folders were marked."""
+    return (out / MARKER).is_file()

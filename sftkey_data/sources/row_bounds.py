@@ -10,7 +10,11 @@ MAX_ROW_BYTES = 128 * 2**20
 """Of one line; characters in a csv or tsv. The longest rows of real data have a hundredth of it."""
 
 MAX_UNPACKED_LIST_BYTES = 512 * 2**20
-"""Of a JSON list or an Arrow file in a gzip file, which is read whole; what is not packed is as large as it looks."""
+"""Of a JSON list or an Arrow file in a gzip file, which is read whole, and of a row group of Parquet that unpacks to
+over `MAX_PACKING` times its size; what is not packed is as large as it looks."""
+
+MAX_PACKING = 100
+"""Times its size on disk, to which a large row group of Parquet may unpack; text packs far less well."""
 
 
 def bounded_lines(file: IO[AnyStr], name: str, first: int = 1) -> Iterator[AnyStr]:
@@ -49,3 +53,14 @@ def read_bounded(file: IO[bytes], name: str) -> bytes:
         limit = f"{MAX_UNPACKED_LIST_BYTES // 2**20} MiB"
         raise SFTKeyError(f"{name}: unpacks to more than {limit}, too much to read whole: unpack it first")
     return content
+
+
+def refuse_row_group(packed: int, unpacked: int, where: str) -> None:
+    """Refuse a row group of Parquet that is small on disk and too large in memory, by what its footer says in bytes.
+
+    Raises:
+        SFTKeyError: It is.
+    """
+    if unpacked > MAX_UNPACKED_LIST_BYTES and unpacked > MAX_PACKING * packed:
+        limit = f"{MAX_UNPACKED_LIST_BYTES // 2**20} MiB"
+        raise SFTKeyError(f"{where}: {packed} bytes unpack to {unpacked}, expected at most {limit} at that ratio")

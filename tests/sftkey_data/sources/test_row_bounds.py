@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
@@ -54,6 +56,22 @@ def test_a_row_that_is_too_long_is_refused_with_its_place(
         read(path)
     assert str(caught.value).startswith(str(path))
     assert SAID.get(name, ": longer than 0 MiB, expected one row") in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [of_a_build, of_completions])
+def test_a_row_group_that_unpacks_to_very_much_is_refused_by_its_sizes(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"question": ["q" * 2_000_000], "answer": ["a"]}), path, compression="zstd")
+    with pytest.raises(SFTKeyError, match=r"^\S+ row group 0: \d+ bytes unpack to 2\d{6}, expected at most 0 MiB"):
+        read(path)
+
+
+def test_a_row_group_that_packs_as_text_does_is_read_whatever_its_size(tmp_path: Path) -> None:
+    texts = [str(number) for number in range(5000)]
+    pq.write_table(pa.table({"question": texts, "answer": texts}), tmp_path / "rows.parquet", compression="zstd")
+    assert len(list(read_source(Source(str(tmp_path / "rows.parquet"), "file", "train")))) == 5000
 
 
 def test_a_list_that_is_not_packed_is_as_long_as_it_lies_there(tmp_path: Path) -> None:

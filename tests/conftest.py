@@ -1,6 +1,11 @@
-"""Fixtures shared by all packages: where the real datasets, tokenizers and conformance cases are; a browser."""
+"""Fixtures shared by all packages: where the real datasets, tokenizers and conformance cases are; a browser.
+
+And a guard: in the tests' own processes no folder of the machine can be removed, whatever a test of hostile input asks.
+"""
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +13,24 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+_OURS = [ROOT, Path(tempfile.gettempdir()).resolve(), Path.home() / ".cache"]
+
+
+def _stays(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: `shutil.rmtree` outside the checkout, the temporary folder and the caches fails instead."""
+    if event == "shutil.rmtree":
+        path = Path(os.fsdecode(arguments[0])).resolve()
+        if not any(path != ours and path.is_relative_to(ours) for ours in _OURS):
+            raise RuntimeError(f"a test asked to remove {path}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The session's temporary folder may be elsewhere."""
+    if base := config.getoption("basetemp", None):
+        _OURS.append(Path(base).resolve().parent)
+
+
+sys.addaudithook(_stays)
 
 
 def _real_files(folder: Path, what: str) -> Path:

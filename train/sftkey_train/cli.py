@@ -101,6 +101,9 @@ def study(
         list[str] | None,
         typer.Option(metavar="ARM", help="This arm, with the stage 1 it needs; repeatable.", rich_help_panel=Panel.IN),
     ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="This dataset; repeatable.", rich_help_panel=Panel.IN)
+    ] = None,
     seeds: Annotated[
         str | None,
         typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.", rich_help_panel=Panel.IN),
@@ -146,7 +149,7 @@ def study(
     With --select also OUT/recommended.toml (of several datasets recommended-DATASET.toml): the recipe of stage 1 and of
     the arm that is shown better than `continued` on validation, or of `continued`, with the gain on test.
     """
-    partly = plan or bool(only) or seeds is not None
+    partly = plan or bool(only) or bool(dataset) or seeds is not None
     _refuse_together(file, report, out, partly=partly, select=select)
     require("study", "train", "torch", "matplotlib")
     require("study", "eval", "lm_eval", "scipy", "jinja2")
@@ -159,14 +162,14 @@ def study(
 
     if check_engine(engine) == "ray" and workers is not None and workers > 1:
         raise SFTKeyError("--workers is for --engine local; a Ray cluster runs as many at once as it has CPUs for")
-    opened = open_study(file, only or [])
+    opened = open_study(file, only or [], dataset or [])
     if plan:
-        for line in list(plan_lines(opened, only or [], seeds)):
+        for line in list(plan_lines(opened, only or [], seeds, dataset or [])):
             console.tell(line)
         return
     if select:
         check_selectable(opened.study, str(file))
-    for result in run_study(opened, only or [], seeds, workers, engine):
+    for result in run_study(opened, only or [], seeds, workers, engine, dataset or []):
         console.tell(json.dumps(_brief(result)))
     _report(opened.study.out / RECORD, opened.study.out)
     if select:
@@ -178,7 +181,9 @@ def study(
 def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:
     """Either a study is run, whole where something is chosen from it, or a report is written and nothing else."""
     if select and partly:
-        raise typer.BadParameter("--select chooses from the whole study: expected no --plan, --only or --seeds with it")
+        raise typer.BadParameter(
+            "--select chooses from the whole study: expected no --plan, --only, --dataset or --seeds with it"
+        )
     if report is not None and (out is None or file is not None or partly or select):
         raise typer.BadParameter("goes with --out DIR, and with no STUDY and nothing else", param_hint="--report")
     if report is None and (file is None or out is not None):

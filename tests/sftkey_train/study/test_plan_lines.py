@@ -26,6 +26,15 @@ def test_a_plan_writes_nothing_and_names_every_run(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_of_one_dataset_has_its_runs_alone(tmp_path: Path) -> None:
+    study = tables(tmp_path / "out")
+    study["datasets"]["more"] = study["datasets"]["sums"]
+    path = write(tmp_path / "study.toml", study)
+    _, _, *runs, rest, _ = plan_lines(open_study(path), ["sftkey"], "0:1", ["more"])
+    assert [run.split()[:4] for run in runs] == [["more", "0", "claim", arm] for arm in ("stage1", "sftkey")]
+    assert rest.startswith("2 runs: 0 done, ")
+
+
 def test_a_plan_knows_what_is_done_begun_and_of_other_settings(tmp_path: Path) -> None:
     study = tables(tmp_path / "out")
     path = write(tmp_path / "study.toml", study)

@@ -142,6 +142,7 @@ def test_parts_with_the_same_examples_are_refused(data_dir: Path, tmp_path: Path
     ("arguments", "said"),
     [
         (["--only", "sftkye"], "--only sftkye: not in the study (did you mean 'sftkey'?)"),
+        (["--dataset", "sum"], "--dataset sum: not in the study (did you mean 'sums'?)"),
         (["--seeds", "1-3"], "--seeds '1-3': expected A:B"),
         (["--seeds", "1:7"], "--seeds 1:7: no seed of the study is in it; there are 0, 7"),
     ],

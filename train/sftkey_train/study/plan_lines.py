@@ -18,7 +18,9 @@ from sftkey_train.study.study_sets import SETS, make_sets
 _ROW = "{:<14} {:>6} {:<7} {:<20} {:<7} {:>7} {:>12} {:>12} {:>10}"
 
 
-def plan_lines(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = None) -> Iterator[str]:
+def plan_lines(
+    opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = None, datasets: Sequence[str] = ()
+) -> Iterator[str]:
     """What `run_study` would do; nothing is trained, and nothing is written to the study's folder.
 
     Generated sets that are not there yet are built elsewhere for it, and dropped.
@@ -31,7 +33,7 @@ def plan_lines(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = 
         folder = study.out / SETS
         if not folder.is_dir():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sftkey-study-")))
-        runs = narrowed(plan_runs(study, opened.arms, make_sets(study, folder)), only, chosen)
+        runs = narrowed(plan_runs(study, opened.arms, make_sets(study, folder)), only, chosen, datasets)
         costs = _costs(opened, runs)
     done = {run.folder for run in runs if read_result(run) is not None}
     yield f"study {study.name}, out {study.out}"
@@ -59,7 +61,7 @@ def plan_lines(opened: OpenStudy, only: Sequence[str] = (), seeds: str | None = 
     if unsampled := [one for one in samplings(runs) if one.folder not in sampled]:
         num = sum(_num_sampled(one) for one in unsampled)
         yield f"to sample: {num:,} completions; what trains on them is estimated as if they were the gold ones"
-    if others := _others(opened, runs if not only and seeds is None else None):
+    if others := _others(opened, runs if not only and not datasets and seeds is None else None):
         yield f"runs of other settings that lie beside these, left as they are: {others}"
 
 

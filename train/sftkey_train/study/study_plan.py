@@ -117,9 +117,12 @@ def plan_runs(study: Study, arms: dict[str, Arm], sets: dict[str, StudyData]) ->
     return runs
 
 
-def narrowed(runs: Sequence[PlannedRun], only: Sequence[str], seeds: Sequence[int]) -> list[PlannedRun]:
-    """The runs of some arms (none named: all) and seeds, and the stage 1 that they need."""
-    kept = [run for run in runs if run.seed in seeds and (not only or run.arm.name in only)]
+def narrowed(
+    runs: Sequence[PlannedRun], only: Sequence[str], seeds: Sequence[int], datasets: Sequence[str] = ()
+) -> list[PlannedRun]:
+    """The runs of some arms and datasets (none named: all) and seeds, and the stage 1 that they need."""
+    there = [run for run in runs if run.seed in seeds and (not datasets or run.dataset.name in datasets)]
+    kept = [run for run in there if not only or run.arm.name in only]
     needed = {run.folder for run in kept} | {run.parent.folder for run in kept if run.parent is not None}
     return [run for run in runs if run.folder in needed]
 

@@ -40,15 +40,16 @@ class OpenStudy:
     arms: dict[str, Arm]
 
 
-def open_study(path: Path, only: Sequence[str] = ()) -> OpenStudy:
+def open_study(path: Path, only: Sequence[str] = (), datasets: Sequence[str] = ()) -> OpenStudy:
     """Read and check a study file.
 
     Raises:
-        SFTKeyError: One line that names the file and the key, or an arm of `only` that it does not have.
+        SFTKeyError: One line that names the file and the key, or an arm or dataset that it does not have.
     """
     study = load_study(path)
     arms = study_arms(study, str(path))
     check_known("--only", only, list(arms))
+    check_known("--dataset", datasets, list(study.datasets))
     check_sets(study, str(path))
     refuse_other_folder(study.out)
     return OpenStudy(path, study, arms)
@@ -60,6 +61,7 @@ def run_study(
     seeds: str | None = None,
     workers: int | None = 1,
     engine: str = "local",
+    datasets: Sequence[str] = (),
 ) -> Iterator[Result]:
     """Take the runs of a study to their ends and give each result; those that are finished come at once.
 
@@ -72,6 +74,7 @@ def run_study(
         workers: Processes, each with the study's number of threads; the figures are the same for any number. None:
             as many as there are cores for, and one where the study trains on a GPU.
         engine: `local`, or `ray`: as many runs at once as the cluster has room for, with the same figures.
+        datasets: Datasets whose runs are wanted; empty: all.
 
     Raises:
         SFTKeyError: What a run refuses; what is finished is kept.
@@ -82,7 +85,9 @@ def run_study(
     with _own_folder(study.out), _stopping(study.out):
         runs = plan_runs(study, opened.arms, make_sets(study, study.out / SETS))
         # Every stage 1, then what starts from them, then what waits for a sampling too: processes wait least.
-        wanted = sorted(narrowed(runs, only, chosen), key=lambda run: (run.parent is not None, run.own is not None))
+        wanted = sorted(
+            narrowed(runs, only, chosen, datasets), key=lambda run: (run.parent is not None, run.own is not None)
+        )
         there = ((run.folder, read_result(run) or read_missing(run)) for run in runs)
         outcomes: Outcomes = {folder: outcome for folder, outcome in there if outcome is not None}
         _write_record(study, runs, outcomes)

@@ -2,15 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from processes import final_weights, kill_at, metric_rows, run_together, start, train
+from processes import PATIENCE_SECONDS, final_weights, kill_at, metric_rows, run_together, start, train
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
@@ -39,11 +41,15 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
+def _command(num: int, recipe: Path, out: Path) -> list[str]:
+    """The command as torchrun starts it."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num)]
+    return [*torchrun, "-m", "sftkey_train.cli", "run", str(recipe), "--set", f"out={out}"]
+
+
 def _torchrun(num: int, recipe: Path, out: Path) -> list[Any]:
-    """What the command prints when torchrun starts it."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num)]
-    command += ["-m", "sftkey_train.cli", "run", str(recipe), "--set", f"out={out}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """What it prints."""
+    done = subprocess.run(_command(num, recipe, out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -113,6 +119,31 @@ def test_ranks_that_are_killed_resume_to_the_same_bits(tables: dict[str, Any], w
     assert metric_rows(out) == metric_rows(whole)
     weights = final_weights(whole)
     assert [name for name, weight in final_weights(out).items() if not torch.equal(weight, weights[name])] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_a_stop_of_torchrun_saves_the_step_of_all_ranks(
+    number: int, tables: dict[str, Any], write_recipe: Write
+) -> None:
+    """Ranks have sessions of their own, so Ctrl-C reaches torchrun alone, which hands either signal on to each."""
+    slow = {"batch_size": 60, "micro_batch_size": 1}  # the signal comes in the middle of a step
+    tables["stage"][0] |= {"epochs": 1000, "generate_every": 0, "gradient_share_every": 0, "save_every": 0} | slow
+    recipe, out = write_recipe(tables), Path(tables["out"]) / "stopped"
+    process = subprocess.Popen(
+        _command(2, recipe, out), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline, metrics = time.monotonic() + PATIENCE_SECONDS, out / "metrics.jsonl"
+    while time.monotonic() < deadline and not (metrics.exists() and '"step": 3' in metrics.read_text()):
+        time.sleep(0.01)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    (saved,) = (out / "full").glob("checkpoint-*")
+    assert f"stage 'full' is saved after step {saved.name.removeprefix('checkpoint-')}, the same command" in errors
+    assert process.returncode != 0
 
 
 def _add_gradients() -> None:

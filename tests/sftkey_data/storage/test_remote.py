@@ -283,15 +283,17 @@ def test_a_build_from_and_to_a_server_is_the_local_build(
         for method in ("GET", "PUT", "HEAD", "DELETE"):
             proxy.rules += [Rule(kind, method, "/bucket/", times=2) for kind in ("error", "refuse")]
         proxy.rules.append(Rule("cut", "GET", "rows.jsonl", times=1))
-    build(BuildConfig(inputs=("s3://bucket/raw/rows.jsonl",), **values), "s3://bucket/out", machinery=Machinery(2))
+    config = BuildConfig(inputs=("s3://bucket/raw/rows.jsonl",), **values)
+    built = build(config, "s3://bucket/out", machinery=Machinery(2))
     local = build(BuildConfig(inputs=(str(tmp_path / "rows.jsonl"),), **values), tmp_path / "local")
     Folder("s3://bucket/out").fetch(tmp_path / "fetched")
     check(tmp_path / "fetched", full=True)
     for shard in local.shards:
         assert (tmp_path / "fetched" / shard.file).read_bytes() == (tmp_path / "local" / shard.file).read_bytes()
     assert Folder("s3://bucket/out.partial").names() == []
+    assert build(config, "s3://bucket/out") == built  # it is there already
     with pytest.raises(SFTKeyError, match="is not empty"):
-        build(BuildConfig(inputs=("s3://bucket/raw/rows.jsonl",), **values), "s3://bucket/out")
+        build(BuildConfig(inputs=("s3://bucket/raw/rows.jsonl",), **values | {"shard_rows": 60}), "s3://bucket/out")
 
 
 def test_an_upload_that_keeps_failing_leaves_no_manifest_and_goes_on_later(

@@ -80,3 +80,12 @@ def figures(out: Path) -> dict[str, Any]:
         run.pop("seconds")
         run.get("own", {}).pop("seconds", None)
     return record
+
+
+def in_work(out: Path, num: int, process: "subprocess.Popen[str]") -> None:
+    """Waits until so many runs have logged a step."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if sum('"train"' in path.read_text() for path in out.glob("runs/**/metrics.jsonl")) >= num:
+            return
+        time.sleep(0.01)

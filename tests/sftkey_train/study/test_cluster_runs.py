@@ -1,10 +1,13 @@
 """A study as tasks of a Ray cluster: the figures of one process, and one line where the cluster does not fit."""
 
 import importlib.util
+import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
-from studies import begin, figures, finished, tables, write
+from studies import begin, figures, finished, in_work, tables, write
 from typer.testing import CliRunner
 
 from sftkey_data.errors import SFTKeyError
@@ -42,7 +45,9 @@ def test_tasks_of_a_cluster_give_the_figures_of_one_process(tmp_path: Path) -> N
     process = begin(write(tmp_path / "ray.toml", studies["ray"]), "--engine", "ray")
     said, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
-    assert len(said.splitlines()) == len(figures(outs["local"])["runs"])
+    *_, report = said.splitlines()
+    assert len(said.splitlines()) == len(figures(outs["local"])["runs"]) + 1
+    assert "report" in json.loads(report)
     assert figures(outs["ray"]) == figures(outs["local"])
 
 
@@ -64,6 +69,33 @@ def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
             list(run_on_cluster(print, runs[:2], elsewhere, threads=1, gpus=0))
     finally:
         ray.shutdown()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_tasks_of_a_cluster_that_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from ray.cluster_utils import Cluster
+
+    out, long = tmp_path / "out", {"steps": 100_000, "batch_size": 8, "lr": 5e-3, "save_every": 2}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        process = begin(write(tmp_path / "study.toml", tables(out) | {"stage1": long}), "--engine", "ray")
+        in_work(out, 2, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        kept = "what those in work have saved is kept, the same command goes on from there"
+        assert (process.returncode, errors.splitlines()[-1]) == (
+            130,
+            f"interrupted: 0 of 6 runs are finished; {kept}",
+        )
+        time.sleep(2)
+        logs = {path: path.read_bytes() for path in out.glob("runs/**/metrics.jsonl")}
+        time.sleep(2)
+        assert {path: path.read_bytes() for path in logs} == logs
+        assert len(logs) == 2
+    finally:
+        cluster.shutdown()
 
 
 def test_without_ray_one_line_says_what_to_install(tmp_path: Path) -> None:

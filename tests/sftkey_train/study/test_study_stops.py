@@ -1,22 +1,11 @@
 """Ctrl-C and SIGTERM in a study: every run in work saves its step, in each process, and the line says what is kept."""
 
 import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import PATIENCE_SECONDS, begin, tables, write
-
-
-def _in_work(out: Path, num: int, process: "subprocess.Popen[str]") -> None:
-    """Waits until so many runs have logged a step."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if sum('"train"' in path.read_text() for path in out.glob("runs/**/metrics.jsonl")) >= num:
-            return
-        time.sleep(0.01)
+from studies import PATIENCE_SECONDS, begin, in_work, tables, write
 
 
 @pytest.mark.slow
@@ -26,7 +15,7 @@ def test_every_run_in_work_saves_its_step(jobs: int, number: int, code: int, tmp
     out = tmp_path / "out"
     long: dict[str, Any] = {"stage1": {"steps": 100_000, "batch_size": 8, "lr": 5e-3, "save_every": 0}}
     process = begin(write(tmp_path / "study.toml", tables(out) | long), "--workers", str(jobs))
-    _in_work(out, jobs, process)
+    in_work(out, jobs, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     saved = [int(path.name.removeprefix("checkpoint-")) for path in out.glob("runs/**/checkpoint-*")]

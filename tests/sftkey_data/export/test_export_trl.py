@@ -1,4 +1,4 @@
-"""An export as TRL's own trainer takes it; needs the extra `bench`."""
+"""An export as TRL's own trainer takes it; needs the extra `trl`."""
 
 from pathlib import Path
 from typing import Any

@@ -46,7 +46,7 @@ OURS = """
 from pathlib import Path
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 append = MetricsLog.append
 def timed(log, row):
     append(log, row)
@@ -151,8 +151,8 @@ def parse() -> argparse.Namespace:
 
 def prepare(options: argparse.Namespace, scratch: Path) -> list[int]:
     """Shards, exports, a model of random weights and our recipes; the lengths of the examples."""
-    from sftkey_data.build.build import build
-    from sftkey_data.build.build_config import BuildConfig
+    from sftkey_data.building.build import build
+    from sftkey_data.building.build_config import BuildConfig
     from sftkey_data.export.formats import export
     from sftkey_data.prepared.shards import open_shards
 

@@ -17,8 +17,8 @@ import torch
 import xxhash
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.prepared.manifest import MANIFEST
 from sftkey_data.storage.appearing import appearing_folder, make_folder, write_bytes
 

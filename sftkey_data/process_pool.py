@@ -1,14 +1,17 @@
 """A pool of processes: results in order, a bounded number of pieces in flight, and an end to its own processes only."""
 
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from sftkey_data.errors import Interrupted
@@ -20,6 +23,26 @@ _Result = TypeVar("_Result")
 # of it. `spawn` is for a process that has threads (of pyarrow, of the symbolic rule's watch): a lock that one of them
 # holds during a fork is never released in the child.
 Start = Literal["fork", "spawn"]
+
+
+class _Worker(multiprocessing.context.SpawnProcess):
+    """A new process that does not run the caller's script: it would begin all over where that has no `__main__` guard.
+
+    Tasks are of modules that can be imported, never of a script.
+    """
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:  # noqa: N802 - what multiprocessing calls
+        script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            return multiprocessing.context.SpawnProcess._Popen(process)
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Spawn(multiprocessing.context.SpawnContext):
+    Process = _Worker
+
 
 AHEAD = 2  # pieces handed out per worker, one in work and one waiting: busy workers, bounded memory
 PARENT_POLL_SECONDS = 0.5
@@ -54,7 +77,7 @@ def run_processes(
     Raises:
         Interrupted: A worker died (killed, or out of memory).
     """
-    context = multiprocessing.get_context(start)
+    context = _Spawn() if start == "spawn" else multiprocessing.get_context(start)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), task))
     try:
         yield from _flow(pool, pieces, AHEAD * workers)

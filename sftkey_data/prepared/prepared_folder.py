@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,7 +21,7 @@ from sftkey_data.prepared.manifest import (
     manifest_bytes,
     parse_manifest,
 )
-from sftkey_data.prepared.shards import open_shard
+from sftkey_data.prepared.shards import open_shard, open_shards, select_columns
 from sftkey_data.storage.file_bytes import COPY_BYTES, exists, open_read
 from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
@@ -109,6 +109,16 @@ class Prepared:
                 yield table.slice(0, left)
             left -= shard.rows
 
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows as one table: of a local folder memory-mapped, of a remote one read into memory.
+
+        Raises:
+            SFTKeyError: A shard is missing, damaged or changed, or a column does not exist.
+        """
+        if (local := self.local) is not None:
+            return open_shards(local, columns, verify=True)
+        return pa.concat_tables(_in_memory(select_columns(table, columns, self.name)) for table in self.tables())
+
     @contextlib.contextmanager
     def tokenizer_folder(self) -> Iterator[Path]:
         """The folder of the tokenizer's copy, on this machine's disk, with the files that the build wrote.
@@ -176,6 +186,14 @@ def open_prepared(directory: Path | str, scratch: str | None = None) -> Prepared
     """
     raw = manifest_bytes(directory)
     return Prepared(str(directory), parse_manifest(raw, in_folder(directory, MANIFEST)), raw, scratch)
+
+
+def _in_memory(table: pa.Table) -> pa.Table:
+    """A copy that outlives the file whose pages the table is made of."""
+    written = pa.BufferOutputStream()
+    with pa.ipc.new_stream(written, table.schema) as stream:
+        stream.write_table(table)
+    return pa.ipc.open_stream(written.getvalue()).read_all()
 
 
 def _copy(source: IO[bytes], copy: Path, name: str) -> None:

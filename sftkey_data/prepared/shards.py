@@ -27,7 +27,7 @@ def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify
             raise SFTKeyError(f"{directory / shard.file}: holds {table.num_rows} rows, the manifest says {shard.rows}")
         if verify:
             check_hash(directory / shard.file, shard.sha256, str(directory / shard.file))
-        tables.append(_select(table, columns, directory))
+        tables.append(select_columns(table, columns, directory))
     return pa.concat_tables(tables)
 
 
@@ -43,7 +43,8 @@ def open_shard(path: Path, name: str | None = None) -> pa.Table:
         raise SFTKeyError(f"shard {name} is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
-def _select(table: pa.Table, columns: Sequence[str] | None, directory: Path) -> pa.Table:
+def select_columns(table: pa.Table, columns: Sequence[str] | None, directory: Path | str) -> pa.Table:
+    """Only these columns, or all for None; one that is not there is refused by the nearest name."""
     if columns is None:
         return table
     for column in columns:

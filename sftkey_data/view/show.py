@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.plan import make_plan
-from sftkey_data.build.preview import preview
+from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.plan import make_plan
+from sftkey_data.building.preview import preview
 from sftkey_data.console import visible
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepared.left_out import left_out_of

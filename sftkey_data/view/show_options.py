@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from sftkey_data.build.build_config import Chat, ChatArguments, DatasetOptions, Inputs, Split, System, TemplateName
+from sftkey_data.building.build_config import Chat, ChatArguments, DatasetOptions, Inputs, Split, System, TemplateName
 from sftkey_data.options import Option, Panel
 
 

@@ -42,7 +42,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     comparison = compare_runs(before, now, allowed)
     summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
     make_folder(out)
-    tables = _tables(comparison, summaries)
+    tables = comparison_tables(comparison, summaries)
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")
     drawn = report_plots.write_plots(report_plots.forest_figure(values["forest"]), out / "plots")
@@ -71,7 +71,8 @@ def comparison_line(comparison: Comparison, out: Path) -> str:
     return json.dumps({"report": str(out / "compare.html"), **rates})
 
 
-def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
+def comparison_tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
+    """Every table of a comparison, in reading order."""
     runs = [comparison.first, comparison.second]
     numbers = RunNumbers(runs=runs, summaries=summaries, breakdowns=breakdowns(runs), seconds=opinions(runs))
     first, *others = run_tables(numbers)

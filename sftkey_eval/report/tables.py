@@ -66,11 +66,17 @@ def csv_text(table: Table) -> str:
     """
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(_header(table))
-    kinds = _kinds(table)
-    for row in table.rows:
-        writer.writerow([part for value, kind in zip(row, kinds, strict=True) for part in _parts(value, kind)])
+    header, rows = spread(table)
+    writer.writerow(header)
+    writer.writerows([_no_formula(value) for value in row] for row in rows)
     return lines.getvalue()
+
+
+def spread(table: Table) -> tuple[list[str], list[list[str | int | float | None]]]:
+    """The names and the rows of a table with one number or text a cell, as its CSV file has them."""
+    kinds = _kinds(table)
+    rows = [[part for cell, kind in zip(row, kinds, strict=True) for part in _parts(cell, kind)] for row in table.rows]
+    return _header(table), rows
 
 
 def latex(table: Table) -> str:
@@ -156,9 +162,12 @@ def _parts(value: Cell, kind: Cell) -> list[str | int | float | None]:
             return [value.difference, value.low, value.high]
         case Estimate():
             return [value.value, value.low, value.high]
-        case str():
-            return [f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _number(value) else value]
     return [value]
+
+
+def _no_formula(value: str | float | None) -> str | float | None:
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _number(value)
+    return f"'{value}" if is_formula else value
 
 
 def _number(text: str) -> bool:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.plan import make_plan
-from sftkey_data.build.preview import preview
-from sftkey_data.build.work import BATCH_ROWS
+from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.plan import make_plan
+from sftkey_data.building.preview import preview
+from sftkey_data.building.work import BATCH_ROWS
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.format.template import Template, load_template

@@ -31,7 +31,7 @@ EVAL = (
     *("sftkey_eval.scoring.answer_pairs", "sftkey_eval.logs.import_logs"),
 )
 PRELOADED = {
-    "data": ("-torch", *TERMINAL, *PLOTS, "transformers.models.auto", "datasets", "sftkey_data.build.build"),
+    "data": ("-torch", *TERMINAL, *PLOTS, "transformers.models.auto", "datasets", "sftkey_data.building.build"),
     "eval": (*TERMINAL, *PLOTS, *MODELS, *EVAL),
     "train": (*TERMINAL, *PLOTS, *MODELS, *EVAL, "peft", "sftkey_train.study.study_runner"),
 }

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\u202egnp \"'&amp; <!--"
 DATASET = """\"\"\"Mixed.\"\"\"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Reject
 from sftkey_data.prepared.manifest import read_manifest

@@ -62,8 +62,8 @@ def write_model(folder: Path, *, seed: int = 0) -> None:
 
 def write_data(folder: Path, tokenizer: Path | None, *, num: int = 24) -> Path:
     """Prepared arithmetic."""
-    from sftkey_data.build.build import build
-    from sftkey_data.build.build_config import BuildConfig
+    from sftkey_data.building.build import build
+    from sftkey_data.building.build_config import BuildConfig
 
     name = str(tokenizer) if tokenizer else None
     build(BuildConfig(source="arithmetic", split="test", tokenizer=name, options={"num": num}), folder)

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 180
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sftkey_train.run"])
+    context.set_forkserver_preload(["sftkey_train.recipe_run"])
     return context
 
 
@@ -53,7 +53,7 @@ def run_together(num: int, target: Callable[..., None], *arguments: Any) -> list
 def train(recipe: Path, overrides: Sequence[str]) -> None:
     """What each rank does in a training run."""
     from sftkey_train.recipe_file import load_recipe
-    from sftkey_train.run import run_recipe
+    from sftkey_train.recipe_run import run_recipe
 
     list(run_recipe(load_recipe(recipe, overrides)))
 

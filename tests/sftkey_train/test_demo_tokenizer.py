@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer
 

@@ -15,7 +15,7 @@ from sftkey_train.cli import main
 from sftkey_train.dry_run import SUPERVISED, SUPERVISED_KEY, token_styles
 from sftkey_train.recipe import LOSS_ON_WEIGHTS
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import dry_run
+from sftkey_train.recipe_run import dry_run
 
 Write = Callable[[dict[str, Any]], Path]
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train" / "recipes").glob("*.toml"))

@@ -16,13 +16,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.measure.generated_match import _complete, read_prompts
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ':\n' + message['content'] + '<turn>\n' }}{% endfor %}"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.prepared.shards import open_shards
 from sftkey_train.batches.batch import collate
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
@@ -17,7 +17,7 @@ from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.model.model import initial_model, model_config
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, ModelSource
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 SMALL = {"model_type": "qwen2", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
 SMALL |= {"num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": True}

@@ -19,7 +19,7 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.model.model import load_model
 from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 Run = Callable[..., list[dict[str, Any]]]

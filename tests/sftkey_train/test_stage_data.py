@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.checkpoint.checkpoint import save_checkpoint
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import dry_run, run_recipe
+from sftkey_train.recipe_run import dry_run, run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_train.cli import main
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 Fail = Callable[..., str]

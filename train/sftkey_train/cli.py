@@ -72,7 +72,7 @@ def run(
     require("run", "train", "torch", "matplotlib")
     # Here, as they load torch and transformers: seconds that `--help` does not have.
     from sftkey_train.recipe_file import load_recipe
-    from sftkey_train.run import dry_run, run_recipe
+    from sftkey_train.recipe_run import dry_run, run_recipe
 
     loaded = load_recipe(recipe, settings or [])
     if only_show:

@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     tables = load_toml(path, "recipe")
     for override in overrides:
         _apply(tables, override)
+    return _checked(tables, str(path))
+
+
+def recipe_of(tables: Mapping[str, Any] | Path, settings: Mapping[str, Any]) -> Recipe:
+    """A recipe of values: of a file or of its tables as a mapping, with keys changed as `{"stage.0.lr": 1e-4}`.
+
+    Raises:
+        SFTKeyError: As of `load_recipe`.
+    """
+    where = str(tables) if isinstance(tables, Path) else "recipe"
+    own = load_toml(tables, "recipe") if isinstance(tables, Path) else deepcopy(dict(tables))
+    for key, value in settings.items():
+        _set(own, key, value, f"setting {key!r}")
+    return _checked(own, where)
+
+
+def _checked(tables: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
-        raise SFTKeyError(f"{path}: {_first_fault(error, tables)}") from None
+        raise SFTKeyError(f"{where}: {_first_fault(error, tables)}") from None
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -94,24 +112,29 @@ def _apply(tables: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", key.strip()):
         raise SFTKeyError(f"--set {override!r}: expected KEY=VALUE, for example stage.0.lr=1e-4")
-    *path, last = key.strip().split(".")
+    _set(tables, key.strip(), _value(text), f"--set {override!r}")
+
+
+def _set(tables: dict[str, Any], key: str, value: Any, said: str) -> None:
+    """Change one key; `said` is what messages call it."""
+    *path, last = key.split(".")
     table: Any = tables
     for part in path:
-        table = _step_into(table, part, override)
+        table = _step_into(table, part, said)
     if not isinstance(table, dict):
-        raise SFTKeyError(f"--set {override!r}: {'.'.join(path)!r} is not a table")
-    table[last] = _value(text)
+        raise SFTKeyError(f"{said}: {'.'.join(path)!r} is not a table")
+    table[last] = value
 
 
-def _step_into(table: Any, part: str, override: str) -> Any:
+def _step_into(table: Any, part: str, said: str) -> Any:
     if isinstance(table, dict):
         return table.setdefault(part, {})
     if not isinstance(table, list):
-        raise SFTKeyError(f"--set {override!r}: nothing lies below a value")
+        raise SFTKeyError(f"{said}: nothing lies below a value")
     by_name = {str(i): t for i, t in enumerate(table)}
     by_name = {str(t["name"]): t for t in table if isinstance(t, dict) and "name" in t} | by_name
     if part not in by_name:
-        raise SFTKeyError(f"--set {override!r}: no stage {part!r}{nearest(part, by_name)}; known: {', '.join(by_name)}")
+        raise SFTKeyError(f"{said}: no stage {part!r}{nearest(part, by_name)}; known: {', '.join(by_name)}")
     return by_name[part]
 
 

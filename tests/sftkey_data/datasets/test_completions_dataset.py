@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards

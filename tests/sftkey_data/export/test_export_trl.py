@@ -1,4 +1,4 @@
-"""An export as TRL's own trainer takes it; needs the extra `bench`."""
+"""An export as TRL's own trainer takes it; needs the extra `trl`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from datasets import Dataset, load_from_disk
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.export.formats import export
 from sftkey_data.prepared.labels import IGNORED
 

@@ -12,8 +12,8 @@ from datasets import load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import SOURCE_MANIFEST, export
 from sftkey_data.prepared.labels import IGNORED, LOSS_ON_REGIONS, label_column, parse_loss_on

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.extract import Reject
 from sftkey_data.extract.cells import number_text, text_or_number
 from sftkey_data.prepared.shards import open_shards

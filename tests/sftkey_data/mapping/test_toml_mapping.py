@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Parts, Reject
 from sftkey_data.mapping.toml_mapping import read_mapping

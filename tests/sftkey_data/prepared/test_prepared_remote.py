@@ -8,8 +8,8 @@ import pytest
 from flaky_proxy import FlakyProxy, Rule
 from page_samples import prepared_folder
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import export
 from sftkey_data.prepared.prepared_folder import open_prepared

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from wrong_samples import GOOD, NUM_GOOD, PLACE, as_csv, as_list, as_parquet, built, lines, rejects, sftkey_data
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources import source as sources
 from sftkey_data.verify.check import check

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import export
 from sftkey_data.storage.own_output import OUR_MARKER, held, own_file, own_folder

@@ -23,8 +23,8 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 import fsspec
 from flaky_proxy import FlakyProxy, Rule
 
-from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.storage import filesystems
 from sftkey_data.storage.file_bytes import exists, file_size, open_read, read_range
@@ -320,7 +320,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, sh
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
-        "from pathlib import Path; from sftkey_data.build.build import BuildConfig, build\n"
+        "from pathlib import Path; from sftkey_data.building.build import BuildConfig, build\n"
         "from sftkey_data.errors import Interrupted\n"
         f"try: build({config}, {str(tmp_path / 'out')!r})\n"
         "except Interrupted as error: print(error)"

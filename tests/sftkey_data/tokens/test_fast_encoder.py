@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.work import REFERENCE_ONLY
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.work import REFERENCE_ONLY
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import Unit, prepare
@@ -273,7 +273,7 @@ def test_a_mismatch_brings_back_the_reference_from_the_first_shard(
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = BuildConfig(source="gsm8k", inputs=(str(tmp_path / "rows.jsonl"),), tokenizer=path, shard_rows=1000)
     build(config, tmp_path / "right")
-    monkeypatch.setattr("sftkey_data.build.plan.find_fast_encoder", lambda _: wrong(path, "rare"))
+    monkeypatch.setattr("sftkey_data.building.plan.find_fast_encoder", lambda _: wrong(path, "rare"))
     build(config, tmp_path / "out")
     assert open_shards(tmp_path / "out").equals(open_shards(tmp_path / "right"))
     assert (tmp_path / "out" / REJECTS).read_bytes() == b""

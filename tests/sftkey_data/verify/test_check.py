@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from shard_edits import edit_manifest, write_rows
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.prepared.shards import open_shard, open_shards

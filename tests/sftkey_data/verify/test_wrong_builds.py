@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from page_samples import prepared_folder
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
@@ -94,7 +94,7 @@ def test_a_build_with_a_wrong_bit_for_the_prompt_alone_does_not_pass_the_full_ch
         return replace(found, straddle=found.straddle ^ 8)
 
     replace_everywhere(monkeypatch, with_prompt_bit, wrong)
-    monkeypatch.setattr("sftkey_data.build.build.proven", lambda plan: (plan.recipe, ""))  # no fast encoder
+    monkeypatch.setattr("sftkey_data.building.build.proven", lambda plan: (plan.recipe, ""))  # no fast encoder
     folder = fixture_build(tmp_path / "out", shared_data / "tokenizers" / tokenizer)
     with pytest.raises(SFTKeyError, match=r"data-00000\.arrow row 0 .* straddle is"):
         check(folder, full=True)

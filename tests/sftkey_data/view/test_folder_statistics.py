@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from page_samples import ROWS, prepared_folder
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards

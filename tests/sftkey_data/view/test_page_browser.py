@@ -9,8 +9,8 @@ import pytest
 from opened_page import CONTRAST, OpenedPage
 from page_samples import HOSTILE, prepared_folder
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.view.examples_page import write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

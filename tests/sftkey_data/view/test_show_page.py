@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from page_samples import HOSTILE, REJECTED, ROWS, prepared_folder
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.prepared_folder import open_prepared

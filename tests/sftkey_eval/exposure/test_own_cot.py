@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from eval_samples import AFTER, CUT, RIGHT, completion
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepared.manifest import read_manifest

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from eval_samples import END, TURN, write_tokenizer
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import TOKENIZER_FOLDER
 from sftkey_eval.generation.backends import open_backend

@@ -14,8 +14,8 @@ import pytest
 from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completion, teach, write_model, write_tokenizer
 from typer.testing import CliRunner
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import Parts
 from sftkey_data.prepared.shards import open_shards

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from sftkey_train import run as run_module
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 LIMIT_BYTES = 40_000  # more than metrics and plot need, less than the weights

@@ -12,7 +12,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train import run as run_module
 from sftkey_train.cli import main
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 MEND = "move or delete it, or start anew with --overwrite"

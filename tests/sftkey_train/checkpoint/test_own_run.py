@@ -13,7 +13,7 @@ from sftkey_train.checkpoint.checkpoint import StageFolder, drop_checkpoints
 from sftkey_train.checkpoint.earlier_run import delete_run, refuse_other_run
 from sftkey_train.checkpoint.origin import ORIGIN, Origin
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 OURS = ("checkpoint-2", "checkpoint-4", "best-2", "final", ".checkpoint-6.12-0123abcd.partial")

@@ -15,7 +15,7 @@ from sftkey_train import loop
 from sftkey_train import run as run_module
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 from sftkey_train.signals import StopSignals
 
 Write = Callable[[dict[str, Any]], Path]

@@ -18,7 +18,7 @@ from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.measure.metrics_log import MetricsLog, MetricsRow
 from sftkey_train.recipe import Stage
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Make = Callable[..., PreTrainedModel]
 STAGE = Stage(name="a", weights={"key": 1, "eos": 1}, anchor=2.0, steps=3, batch_size=4, lr=1e-3)

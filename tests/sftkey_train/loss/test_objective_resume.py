@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 SCHEDULED: dict[str, Any] = {

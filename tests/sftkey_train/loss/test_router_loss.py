@@ -19,7 +19,7 @@ from sftkey_train.loss.router_loss import check_router_loss, check_router_option
 from sftkey_train.model.model import initial_model, model_config
 from sftkey_train.recipe import Stage
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import dry_run, run_recipe
+from sftkey_train.recipe_run import dry_run, run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 

@@ -14,7 +14,7 @@ from sftkey_train.loss import shortcuts
 from sftkey_train.loss.shortcuts import check_shortcuts, extremes
 from sftkey_train.recipe import Stage
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import dry_run, run_recipe
+from sftkey_train.recipe_run import dry_run, run_recipe
 
 Make = Callable[..., PreTrainedModel]
 Write = Callable[[dict[str, Any]], Any]

@@ -15,7 +15,7 @@ from sftkey_train.measure import generated_match
 from sftkey_train.measure.generated_match import _complete, _outcome, generate_and_read, read_prompts
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Make = Callable[..., PreTrainedModel]
 

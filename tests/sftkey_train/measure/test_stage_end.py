@@ -19,7 +19,7 @@ from sftkey_train.checkpoint.stage_outputs import RECIPE
 from sftkey_train.cli import main
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 

@@ -17,7 +17,7 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.recipe import EarlyStopping
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 

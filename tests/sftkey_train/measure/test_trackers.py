@@ -11,7 +11,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.trackers import check_trackers
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 

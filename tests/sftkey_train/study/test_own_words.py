@@ -11,8 +11,8 @@ import pytest
 from studies import begin, figures, finished, kill_when, tables, write
 from transformers import AutoConfig
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards

@@ -14,7 +14,7 @@ from studies import begin, tables, write
 from sftkey_train.cli import main
 from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_file import load_recipe
-from sftkey_train.run import dry_run
+from sftkey_train.recipe_run import dry_run
 from sftkey_train.study.recommended import Recommendation, write_recommended
 from sftkey_train.study.study_file import load_study
 from sftkey_train.study.study_runner import open_study

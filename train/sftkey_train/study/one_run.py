@@ -13,7 +13,7 @@ from sftkey_train.checkpoint.checkpoint import StageFolder, drop_weights
 from sftkey_train.checkpoint.earlier_run import METRICS
 from sftkey_train.checkpoint.origin import ORIGIN, Origin, model_hash
 from sftkey_train.measure.metrics_log import MetricsLog
-from sftkey_train.run import run_recipe
+from sftkey_train.recipe_run import run_recipe
 from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
 from sftkey_train.study.named_arms import STAGE1
 from sftkey_train.study.own_words import make_own_examples

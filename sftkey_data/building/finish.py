@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 import sftkey_data
-from sftkey_data.build.build_config import config_json
-from sftkey_data.build.dataset_card import dataset_card
-from sftkey_data.build.plan import Plan
-from sftkey_data.build.preview import first_example
-from sftkey_data.build.work import PLAN, REFERENCE_ONLY, hashes_name
+from sftkey_data.building.build_config import config_json
+from sftkey_data.building.dataset_card import dataset_card
+from sftkey_data.building.plan import Plan
+from sftkey_data.building.preview import first_example
+from sftkey_data.building.work import PLAN, REFERENCE_ONLY, hashes_name
 from sftkey_data.errors import Interrupted, NothingLeft, SFTKeyError
 from sftkey_data.prepared.manifest import (
     LEFT_OUT,

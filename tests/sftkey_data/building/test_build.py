@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
@@ -189,7 +189,7 @@ def test_a_text_that_the_tokenizer_loses_is_rejected(tmp_path: Path, shared_data
 def test_questions_that_repeat_another_are_counted_over_all_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_hashes: int
 ) -> None:
-    monkeypatch.setattr("sftkey_data.build.finish.SLICE_HASHES", slice_hashes)
+    monkeypatch.setattr("sftkey_data.building.finish.SLICE_HASHES", slice_hashes)
     rows = [good(n) for n in (0, 1, 2, 0, 3, 1, 0, 4)]  # 8 rows, 5 questions
     path = write_rows(tmp_path / "rows.jsonl", rows)
     manifest = build(config(inputs=(path,), shard_rows=3), tmp_path / "out")
@@ -251,7 +251,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(tmp_path: Path, gpt2: str, kil
     values = {"inputs": (path,), "tokenizer": gpt2, "shard_rows": 500}
     build(config(**values), tmp_path / "whole")
     call = f"build(BuildConfig(source='gsm8k', **{values!r}), Path({str(tmp_path / 'out')!r}))"
-    code = f"from pathlib import Path; from sftkey_data.build.build import BuildConfig, build; {call}"
+    code = f"from pathlib import Path; from sftkey_data.building.build import BuildConfig, build; {call}"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     partial = tmp_path / "out.partial"
     while not partial.exists() or len(list(partial.glob("unit-*.json"))) < kill_after_units:

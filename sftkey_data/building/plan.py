@@ -10,8 +10,8 @@ from itertools import chain, islice
 from pydantic import BaseModel
 
 import sftkey_data
-from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
-from sftkey_data.build.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.chat_format import ChatFormat

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sftkey_data.build.work import PLAN
+from sftkey_data.building.work import PLAN
 from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.verify.check import check
@@ -51,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, plan: dict[str, Any]) -> dic
 
 def start(plan: dict[str, Any], out: Path, machinery: str) -> "subprocess.Popen[bytes]":
     code = (
-        "from pathlib import Path\nfrom sftkey_data.build.build import BuildConfig, Machinery, build\n"
+        "from pathlib import Path\nfrom sftkey_data.building.build import BuildConfig, Machinery, build\n"
         f"build(BuildConfig(**{plan!r}), Path({str(out)!r}), machinery={machinery})"
     )
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
@@ -69,7 +69,7 @@ def test_many_workers_write_what_one_writes(
 def test_a_worker_that_dies_is_said_and_the_build_goes_on(
     tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sftkey_data.build import work
+    from sftkey_data.building import work
 
     def die(path: Path) -> str:
         if "00011" in path.name:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import Manifest, read_manifest
 from sftkey_data.prepared.shards import open_shards
@@ -138,7 +138,7 @@ def test_ray_writes_the_same_two_folders(tmp_path: Path, monkeypatch: pytest.Mon
     for engine in ("local", "ray"):
         (tmp_path / engine).mkdir()
         code = (
-            "from sftkey_data.build.build import BuildConfig, Machinery, build\n"
+            "from sftkey_data.building.build import BuildConfig, Machinery, build\n"
             f"build({config(path)!r}, {str(tmp_path / engine / 'out')!r}, machinery=Machinery(2, {engine!r}))"
         )
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -262,8 +262,8 @@ def test_a_share_that_leaves_a_side_empty_is_refused(tmp_path: Path, options: di
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.storage import output_folder
 from sftkey_data.storage.output_folder import Folder
 left = int(sys.argv[3])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from shard_edits import edit_manifest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import export
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, TokenizerInfo, file_sha256, read_manifest

@@ -4,11 +4,11 @@ import pytest
 from huggingface_hub import DatasetCard
 from page_samples import prepared_folder
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.dataset_card import dataset_card, origin
-from sftkey_data.build.plan import make_plan
-from sftkey_data.build.preview import first_example
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.dataset_card import dataset_card, origin
+from sftkey_data.building.plan import make_plan
+from sftkey_data.building.preview import first_example
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import builtin_names

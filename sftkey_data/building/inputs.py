@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 from pydantic import BaseModel
 
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.cli import app
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sftkey_data.build.plan import Plan
+from sftkey_data.building.plan import Plan
 from sftkey_data.prepare.unit import Unit, prepare
 
 EXAMPLE_TRIES = 100  # rows among which an example is looked for: a source may begin with rows that are rejected

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import build
-from sftkey_data.build.build_config import BuildConfig
-from sftkey_data.build.plan import make_plan
+from sftkey_data.building.build import build
+from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.plan import make_plan
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards

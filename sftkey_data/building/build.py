@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftkey_data import engine
-from sftkey_data.build.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
-from sftkey_data.build.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
-from sftkey_data.build.outputs import BuildOutputs, outputs_of, refuse_outputs
-from sftkey_data.build.plan import Plan, make_plan, make_recipe, proven
-from sftkey_data.build.work import REFERENCE_ONLY, hash_questions, place_questions, tally_name, work_piece
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
+from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
+from sftkey_data.building.plan import Plan, make_plan, make_recipe, proven
+from sftkey_data.building.work import REFERENCE_ONLY, hash_questions, place_questions, tally_name, work_piece
 from sftkey_data.console import progress, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build_config import BuildConfig, checked, config_json
-from sftkey_data.build.plan import make_plan
+from sftkey_data.building.build_config import BuildConfig, checked, config_json
+from sftkey_data.building.plan import make_plan
 from sftkey_data.errors import SFTKeyError
 
 

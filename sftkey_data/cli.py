@@ -287,12 +287,17 @@ def export(
     console.tell(f"{out}/README.md says how to train on it", err=True)
 
 
-def main() -> None:
-    """Console script. Torch is hidden from this process: transformers would load it, and nothing here needs it."""
+def without_torch() -> None:
+    """Hide torch from this process: transformers would load it, and nothing here needs it."""
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are processes; see --workers
     os.environ.setdefault("RAYON_NUM_THREADS", "1")  # the same for fastokens
+
+
+def main() -> None:
+    """The console script."""
+    without_torch()
     console.run_program(app)
 
 

@@ -29,7 +29,7 @@ def main(
     """Train a small byte-level BPE tokenizer on the prompts and completions of DATA."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SFTKeyError(f"{out} is not an empty directory, expected a new one for the tokenizer")
-    from sftkey_train.study.small_tokenizer import train_tokenizer
+    from sftkey_data.build.small_tokenizer import train_tokenizer
 
     train_tokenizer(data, vocab_size, out)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from sftkey_data.build.build import build
 from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.build.small_tokenizer import train_tokenizer
 from sftkey_data.config import validate
 from sftkey_data.datasets.arithmetic import Options
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest, read_manifest
 from sftkey_data.storage.appearing import make_folder
-from sftkey_train.study.small_tokenizer import train_tokenizer
 from sftkey_train.study.study_file import PARTS, Part, Study, StudySet
 
 SETS = "sets"

@@ -12,7 +12,7 @@ from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer
 
-SCRIPT = Path(__file__).parents[2] / "train" / "recipes" / "demo_tokenizer.py"
+SCRIPT = Path(__file__).parents[3] / "train" / "recipes" / "demo_tokenizer.py"
 OPTIONS = {"num": 300, "kind": "mixed", "regime": "choice"}
 
 

@@ -21,10 +21,7 @@ from sftkey_data.options import Panel
 from sftkey_data.view.show_options import SourceOptions
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from sftkey_data.prepared.manifest import Manifest
-    from sftkey_data.registry import Dataset
 
 app = make_program("sftkey-data", __doc__)
 
@@ -40,36 +37,10 @@ def list_datasets(as_json: Json = False) -> None:
 
     Example: `sftkey-data list`
     """
-    from sftkey_data.registry import builtin_names, load_dataset
+    from sftkey_data.view.dataset_list import dataset_json, dataset_lines, datasets
 
-    for name in builtin_names():
-        dataset = load_dataset(name)
-        if as_json:
-            facts: dict[str, object] = {
-                "name": name,
-                "description": dataset.description,
-                "input": dataset.default_input,
-            }
-            options = {option: field.description for option, field in _fields(dataset).items()}
-            facts |= {
-                "input": dataset.default_input,
-                "columns": dataset.columns,
-                "expected_rejects": sorted(dataset.expected_rejects),
-            }
-            console.tell(json.dumps({**facts, "options": options}))
-            continue
-        console.tell(f"{name}\t{dataset.description}")
-        if dataset.generate is None:
-            named = f"{dataset.default_input or '(name one with --input)'}"
-            console.tell(f"\tinput {named}; columns {', '.join(dataset.columns) or '(named by the options)'}")
-        if dataset.expected_rejects:
-            console.tell(f"\trejects by design: {', '.join(sorted(dataset.expected_rejects))}")
-        for option, field in _fields(dataset).items():
-            console.tell(f"\t--set {option}={field.default}\t{field.description}")
-
-
-def _fields(dataset: "Dataset") -> "dict[str, FieldInfo]":
-    return dataset.options.model_fields if dataset.options else {}
+    for name, dataset in datasets():
+        console.tell(dataset_json(name, dataset) if as_json else dataset_lines(name, dataset))
 
 
 @verb_of(app)

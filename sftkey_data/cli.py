@@ -13,6 +13,7 @@ import typer
 
 from sftkey_data import console
 from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.build.tokenizer_options import TokenizerOptions
 from sftkey_data.command_line.program import make_program, verb_of
 from sftkey_data.command_line.usual_options import Engine, OutFolder, Overwrite, Workers
 from sftkey_data.errors import SFTKeyError
@@ -171,6 +172,34 @@ def map_(
     console.tell(proposal_text(proposal))
     console.tell(f"{rows}: {proposal.num_read} of {proposal.num_rows} rows are read", err=True)
     console.next_command("sftkey-data", "show", "./mine.toml", "--input", rows)
+
+
+@verb_of(app)
+@takes_options
+def tokenizer(
+    options: TokenizerOptions,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or an empty one.", rich_help_panel=Panel.OUT)],
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a small byte-level BPE tokenizer on the examples of a dataset, for a model from scratch.
+
+    Digits stand alone, and tags and line breaks join nothing around them, so that no token straddles a Key. The same
+    rows give the same files. A pretrained model has a tokenizer of its own, which `build --tokenizer` takes.
+
+    Example: `sftkey-data tokenizer --train arithmetic --set kind=sums --out tokenizer`
+    """
+    from sftkey_data.build.small_tokenizer import train_small_tokenizer
+
+    made = train_small_tokenizer(options, out, overwrite=overwrite)
+    console.tell(f"{out}: {made.vocab_size} tokens, of {made.num_examples} examples", err=True)
+    for reason, num in made.rejects.items():
+        console.tell(f"  rejected {reason}: {num}", err=True)
+    counts = {"vocab_size": made.vocab_size, "examples": made.num_examples, "rejects": made.rejects}
+    console.tell(json.dumps({"out": str(out), **counts}))
+    source = options.source if not Path(options.source).is_dir() else "SOURCE"
+    inputs = [word for name in options.inputs for word in ("--input", name)]
+    settings = [word for name, value in options.options.items() for word in ("--set", f"{name}={value}")]
+    console.next_command("sftkey-data", "build", source, *inputs, *settings, "--tokenizer", out, "--out", f"{out}-data")
 
 
 @verb_of(app)

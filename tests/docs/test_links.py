@@ -36,7 +36,7 @@ OF_OTHERS = {
     "--record",  # the suite of faults
 }
 VERBS = {
-    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map"),
+    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer"),
     "sftkey-train": ("run", "study"),
     "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
 }

@@ -1,15 +1,18 @@
-"""`sftkey`: the three programs under one name, as `sftkey data build`."""
+"""`sftkey`: the three programs under one name, as `sftkey data build`, and the demo."""
 
 import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long to import
 
 # isort: split
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from sftkey_data import console
-from sftkey_data.command_line.program import make_program
+from sftkey_data.command_line.program import make_program, verb_of
+from sftkey_data.command_line.usual_options import Workers
+from sftkey_data.extras import require
+from sftkey_data.options import Panel
 
 PROGRAMS = {
     "data": "Raw datasets in, prepared folders with exact Key spans out; as `sftkey-data`.",
@@ -49,6 +52,33 @@ def _program(name: str) -> typer.Typer:
 
 
 app = make_program("sftkey", "Data, training and evaluation for answer-focused fine-tuning.", group=Programs)
+
+
+@verb_of(app)
+def demo(
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="A minute: one seed, few steps; the path and no result.", rich_help_panel=Panel.SPEED
+        ),
+    ] = False,
+    workers: Workers = None,
+) -> None:
+    """Run a small study on generated data, below ./demo: data, trainings, scores, report.
+
+    A model of 0.1 million parameters learns sums from scratch; from its stage 1 start the paper's stage 2, the
+    equal-budget control, and a weight on the Key that falls. The same command goes on after a stop.
+
+    Writes demo/study/study.html (with --quick demo/quick/study.html), and links to what the documentation goes on
+    with: demo/tokenizer, demo/train, demo/test, demo/models/ARM. The study file is one of the ready recipes.
+
+    Example: `sftkey demo --quick`
+    """
+    require("demo", "train", "torch", "matplotlib")
+    require("demo", "eval", "lm_eval", "scipy", "jinja2")
+    from sftkey.demo import run_demo
+
+    run_demo(quick=quick, workers=workers)
 
 
 def main() -> None:

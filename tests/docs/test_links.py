@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from stand_in import environment
 
+from sftkey.cli import PROGRAMS
 from sftkey_data.command_line.verb import RENAMED
 from sftkey_data.registry import builtin_names
 from sftkey_data.schema import REGIONS, shard_schema
@@ -31,11 +32,13 @@ OF_OTHERS = {
     *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),  # torchrun
     *("--include_path", "--tasks", "--model_args", "--gen_kwargs", "--metadata", "--log_samples", "--output_path"),
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy
-    *("--version", "--help-all", "--install-completion"),  # of every program
+    *("--version", "--help-all", "--install-completion", "--show-completion"),  # of every program
+    "--from",  # uvx
     *RENAMED,  # the changelog names them
     "--record",  # the suite of faults
 }
 VERBS = {
+    "sftkey": ("demo",),
     "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer"),
     "sftkey-train": ("run", "study"),
     "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
@@ -126,7 +129,7 @@ def test_the_verbs_of_the_documentation_are_those_of_the_programs() -> None:
     for program, verbs in VERBS.items():
         done = subprocess.run([program, "--help"], env=environment(ROOT), capture_output=True, text=True, check=True)
         shown = re.findall(r"^[│ ] +([a-z]+)  ", done.stdout.split("Commands")[1], re.M)
-        assert sorted(shown) == sorted(verbs)
+        assert sorted(shown) == sorted([*verbs, *(PROGRAMS if program == "sftkey" else ())])
 
 
 def test_the_readme_is_short() -> None:

@@ -40,7 +40,7 @@ OF_OTHERS = {
 VERBS = {
     "sftkey": ("demo",),
     "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer"),
-    "sftkey-train": ("run", "study"),
+    "sftkey-train": ("run", "study", "recipe"),
     "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
 }
 

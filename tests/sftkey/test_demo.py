@@ -82,6 +82,8 @@ def test_the_quick_demo_runs_from_an_empty_folder_with_the_wheel_alone(wheel: Pa
     again = called("sftkey", "demo", "--quick")
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
+    recipes = called("sftkey", "train", "recipe", "--path").stdout.strip()
+    assert Path(recipes) == packages / "sftkey_train" / "recipes"
 
 
 @pytest.mark.parametrize("name", ["train", "models/sftkey"])

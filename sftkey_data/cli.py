@@ -13,6 +13,7 @@ import typer
 
 from sftkey_data import console
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.command_line.program import make_program, verb_of
 from sftkey_data.command_line.usual_options import Engine, OutFolder, Overwrite, Workers
 from sftkey_data.errors import SFTKeyError
@@ -21,10 +22,7 @@ from sftkey_data.options import Panel
 from sftkey_data.view.show_options import SourceOptions
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from sftkey_data.prepared.manifest import Manifest
-    from sftkey_data.registry import Dataset
 
 app = make_program("sftkey-data", __doc__)
 
@@ -40,36 +38,10 @@ def list_datasets(as_json: Json = False) -> None:
 
     Example: `sftkey-data list`
     """
-    from sftkey_data.registry import builtin_names, load_dataset
+    from sftkey_data.view.dataset_list import dataset_json, dataset_lines, datasets
 
-    for name in builtin_names():
-        dataset = load_dataset(name)
-        if as_json:
-            facts: dict[str, object] = {
-                "name": name,
-                "description": dataset.description,
-                "input": dataset.default_input,
-            }
-            options = {option: field.description for option, field in _fields(dataset).items()}
-            facts |= {
-                "input": dataset.default_input,
-                "columns": dataset.columns,
-                "expected_rejects": sorted(dataset.expected_rejects),
-            }
-            console.tell(json.dumps({**facts, "options": options}))
-            continue
-        console.tell(f"{name}\t{dataset.description}")
-        if dataset.generate is None:
-            named = f"{dataset.default_input or '(name one with --input)'}"
-            console.tell(f"\tinput {named}; columns {', '.join(dataset.columns) or '(named by the options)'}")
-        if dataset.expected_rejects:
-            console.tell(f"\trejects by design: {', '.join(sorted(dataset.expected_rejects))}")
-        for option, field in _fields(dataset).items():
-            console.tell(f"\t--set {option}={field.default}\t{field.description}")
-
-
-def _fields(dataset: "Dataset") -> "dict[str, FieldInfo]":
-    return dataset.options.model_fields if dataset.options else {}
+    for name, dataset in datasets():
+        console.tell(dataset_json(name, dataset) if as_json else dataset_lines(name, dataset))
 
 
 @verb_of(app)
@@ -203,6 +175,34 @@ def map_(
 
 
 @verb_of(app)
+@takes_options
+def tokenizer(
+    options: TokenizerOptions,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or an empty one.", rich_help_panel=Panel.OUT)],
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a small byte-level BPE tokenizer on the examples of a dataset, for a model from scratch.
+
+    Digits stand alone, and tags and line breaks join nothing around them, so that no token straddles a Key. The same
+    rows give the same files. A pretrained model has a tokenizer of its own, which `build --tokenizer` takes.
+
+    Example: `sftkey-data tokenizer --train arithmetic --set kind=sums --out tokenizer`
+    """
+    from sftkey_data.building.small_tokenizer import train_small_tokenizer
+
+    made = train_small_tokenizer(options, out, overwrite=overwrite)
+    console.tell(f"{out}: {made.vocab_size} tokens, of {made.num_examples} examples", err=True)
+    for reason, num in made.rejects.items():
+        console.tell(f"  rejected {reason}: {num}", err=True)
+    counts = {"vocab_size": made.vocab_size, "examples": made.num_examples, "rejects": made.rejects}
+    console.tell(json.dumps({"out": str(out), **counts}))
+    source = options.source if not Path(options.source).is_dir() else "SOURCE"
+    inputs = [word for name in options.inputs for word in ("--input", name)]
+    settings = [word for name, value in options.options.items() for word in ("--set", f"{name}={value}")]
+    console.next_command("sftkey-data", "build", source, *inputs, *settings, "--tokenizer", out, "--out", f"{out}-data")
+
+
+@verb_of(app)
 def stats(
     directory: FolderArgument,
     plot: Annotated[
@@ -287,12 +287,17 @@ def export(
     console.tell(f"{out}/README.md says how to train on it", err=True)
 
 
-def main() -> None:
-    """Console script. Torch is hidden from this process: transformers would load it, and nothing here needs it."""
+def without_torch() -> None:
+    """Hide torch from this process: transformers would load it, and nothing here needs it."""
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are processes; see --workers
     os.environ.setdefault("RAYON_NUM_THREADS", "1")  # the same for fastokens
+
+
+def main() -> None:
+    """The console script."""
+    without_torch()
     console.run_program(app)
 
 

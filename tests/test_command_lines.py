@@ -1,4 +1,4 @@
-"""What the three programs have in common at the terminal: short help in panels, one name for one thing, exit codes."""
+"""What the programs have in common at the terminal: short help in panels, one name for one thing, exit codes."""
 
 import os
 import subprocess
@@ -11,18 +11,21 @@ import typer
 from typer.testing import CliRunner
 
 import sftkey_data
+from sftkey.cli import app as all_programs
 from sftkey_data.cli import app as data
+from sftkey_data.command_line.verb import Verb
 from sftkey_data.options import Panel
 from sftkey_eval.cli import app as evaluation
 from sftkey_train.cli import app as train
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = {"sftkey-data": data, "sftkey-train": train, "sftkey-eval": evaluation}
-MODULES = {"sftkey-data": "sftkey_data.cli", "sftkey-train": "sftkey_train.cli", "sftkey-eval": "sftkey_eval.cli"}
+PROGRAMS = {"sftkey": all_programs, "sftkey-data": data, "sftkey-train": train, "sftkey-eval": evaluation}
+MODULES = {"sftkey": "sftkey.cli"} | {f"sftkey-{name}": f"sftkey_{name}.cli" for name in ("data", "train", "eval")}
 COMMANDS: dict[tuple[str, str], Any] = {
     (program, name): command
     for program, app in PROGRAMS.items()
     for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    if isinstance(command, Verb)
 }
 EVERY_VERB = pytest.mark.parametrize(("program", "verb"), COMMANDS, ids=map(" ".join, COMMANDS))
 MAX_LINES, WIDTH = 40, 100
@@ -108,8 +111,10 @@ def test_every_program_says_its_version(program: str) -> None:
             "sftkey-data export: No such option: --no-overwrite is now --overwrite (it is off where it is not given)",
         ),
         ("sftkey-eval", ["scroe"], "sftkey-eval: No such command 'scroe'. Did you mean 'score'?"),
+        ("sftkey", ["dta"], "sftkey: No such command 'dta'. Did you mean 'data'?"),
+        ("sftkey", ["data", "bild"], "sftkey data: No such command 'bild'. Did you mean 'build'?"),
     ],
-    ids=["misspelt", "a flag now", "misspelt verb"],
+    ids=["misspelt", "a flag now", "misspelt verb", "misspelt program", "misspelt verb of one"],
 )
 def test_wrong_usage_is_one_line_that_names_the_nearest_and_exit_2(
     program: str, arguments: list[str], expected: str, tmp_path: Path
@@ -126,3 +131,39 @@ def test_a_former_name_may_be_a_value(tmp_path: Path) -> None:
 
 def test_the_shell_completes_verbs_and_options(tmp_path: Path) -> None:
     assert "_SFTKEY_DATA_COMPLETE" in called("sftkey-data", "--show-completion", "bash", cwd=tmp_path).stdout
+
+
+@EVERY_VERB
+def test_the_programs_under_one_name_have_the_same_help(program: str, verb: str) -> None:
+    under_one_name = said("sftkey", *program.split("-")[1:], verb, "--help").splitlines()
+    assert under_one_name[0].strip() == said(program, verb, "--help").splitlines()[0].strip().replace("-", " ", 1)
+    assert under_one_name[1:] == said(program, verb, "--help").splitlines()[1:]
+
+
+def test_the_help_of_all_programs_imports_none_of_them(tmp_path: Path) -> None:
+    code = "import sys; from sftkey.cli import main; sys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'train'}"},
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "eval" in done.stdout
+    heavy = {"sftkey_train", "sftkey_eval", "torch", "transformers", "pyarrow", "pydantic", "numpy"}
+    assert heavy & {*done.stderr.split()} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("sftkey da", "data"), ("sftkey data chec", "check"), ("sftkey train study --sel", "--select")],
+)
+def test_the_shell_completes_all_programs_under_one_name(
+    words: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    monkeypatch.setenv("_SFTKEY_COMPLETE", "complete_bash")
+    assert called("sftkey", cwd=tmp_path).stdout.split() == [expected]

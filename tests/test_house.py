@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = (ROOT / "sftkey_data", ROOT / "sftkey_eval", ROOT / "train" / "sftkey_train")
+PACKAGES = (ROOT / "sftkey", ROOT / "sftkey_data", ROOT / "sftkey_eval", ROOT / "train" / "sftkey_train")
 ONE_FILE_A_DATASET = ROOT / "sftkey_data" / "datasets"
 MAX_FILES = 15
 MAX_LINES = 320

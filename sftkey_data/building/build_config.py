@@ -44,6 +44,7 @@ ChatArguments = Annotated[
 DatasetOptions = Annotated[
     dict[str, Any], Option(flag="--set", help="Option of the dataset, see `list`; repeatable.", panel=Panel.IN)
 ]
+Limit = Annotated[int | None, Option(help="Only the first rows.", min=1, range_shown=True, panel=Panel.IN)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class BuildConfig:
         Literal["reject", "shorten-cot"],
         Option(help="Over --max-tokens: the CoT's middle may be cut.", panel=Panel.FORMAT),
     ] = "reject"
-    limit: Annotated[int | None, Option(help="Only the first rows.", min=1, range_shown=True, panel=Panel.IN)] = None
+    limit: Limit = None
     decontaminate: Annotated[
         tuple[str, ...],
         Option(metavar="SET", help="Drop questions of this file, folder or hub id; repeatable.", panel=Panel.SAFETY),

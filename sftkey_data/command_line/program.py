@@ -4,21 +4,24 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sftkey_data import __version__
 from sftkey_data.command_line.verb import Verb
 from sftkey_data.console import tell
 
 
-def make_program(name: str, says: str) -> typer.Typer:
+def make_program(name: str, says: str, *, group: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """A program without verbs yet; give it some with `verb_of`.
 
     Args:
         name: As it is called at the terminal.
         says: What its help begins with.
+        group: What finds its verbs.
     """
     app = typer.Typer(
         name=name,
+        cls=group,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",

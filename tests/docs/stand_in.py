@@ -77,13 +77,9 @@ def _make_data(folder: Path, shared: Path) -> None:
         options = [*TASK, "--set", f"num={num}", "--split", split, "--workers", "1", *more]
         _call(["sftkey-data", "build", "arithmetic", *options, "--out", f"demo/{name}"], folder, shared)
 
-    build("text", 300, "train")
+    texts = [*TASK, "--set=num=300", "--out=demo/tokenizer"]
+    _call(["sftkey-data", "tokenizer", "--train=arithmetic", *texts], folder, shared)
     tokenizer = ["--tokenizer", "demo/tokenizer"]
-    _call(
-        ["python", f"{ROOT}/train/recipes/demo_tokenizer.py", "--data=demo/text", "--out=demo/tokenizer"],
-        folder,
-        shared,
-    )
     build("train", 300, "train", *tokenizer)
     build("test", 40, "test", *tokenizer)
 

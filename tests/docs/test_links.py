@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from stand_in import environment
 
+from sftkey.cli import PROGRAMS
 from sftkey_data.command_line.verb import RENAMED
 from sftkey_data.registry import builtin_names
 from sftkey_data.schema import REGIONS, shard_schema
@@ -32,13 +33,15 @@ OF_OTHERS = {
     *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),  # torchrun
     *("--include_path", "--tasks", "--model_args", "--gen_kwargs", "--metadata", "--log_samples", "--output_path"),
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy
-    *("--version", "--help-all", "--install-completion"),  # of every program
+    *("--version", "--help-all", "--install-completion", "--show-completion"),  # of every program
+    "--from",  # uvx
     *RENAMED,  # the changelog names them
     "--record",  # the suite of faults
 }
 VERBS = {
-    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map"),
-    "sftkey-train": ("run", "study"),
+    "sftkey": ("demo",),
+    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer"),
+    "sftkey-train": ("run", "study", "recipe"),
     "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
 }
 
@@ -135,7 +138,7 @@ def test_the_verbs_of_the_documentation_are_those_of_the_programs() -> None:
     for program, verbs in VERBS.items():
         done = subprocess.run([program, "--help"], env=environment(ROOT), capture_output=True, text=True, check=True)
         shown = re.findall(r"^[│ ] +([a-z]+)  ", done.stdout.split("Commands")[1], re.M)
-        assert sorted(shown) == sorted(verbs)
+        assert sorted(shown) == sorted([*verbs, *(PROGRAMS if program == "sftkey" else ())])
 
 
 def test_the_readme_is_short() -> None:

@@ -178,6 +178,52 @@ def study(
         console.next_command("sftkey-train", "study", file, "--select")
 
 
+@verb_of(app)
+def recipe(
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="Pretrained model.", rich_help_panel=Panel.IN)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Prepared folder, of the model's tokenizer.", rich_help_panel=Panel.IN),
+    ] = None,
+    heldout: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="To measure on [default: what `build --holdout` left]", rich_help_panel=Panel.IN
+        ),
+    ] = None,
+    path: Annotated[
+        bool,
+        typer.Option("--path", help="Instead: the folder of the ready recipes.", rich_help_panel=Panel.OUT),
+    ] = False,
+) -> None:
+    """Propose a commented recipe for a model, a prepared folder and this machine, on stdout.
+
+    Lengths are those of the folder; the tokens of a forward pass are those that fit in this machine's memory, with
+    LoRA where training all weights does not; epochs become steps where they would take longer than a day here.
+
+    Example: `sftkey-train recipe --model Qwen/Qwen2.5-0.5B --data data/gsm8k > mine.toml`
+    """
+    if path:
+        from sftkey_train.recipe_file import READY_RECIPES
+
+        console.tell(str(READY_RECIPES))
+        return
+    if model is None or data is None:
+        raise typer.BadParameter("expected --model and --data, or --path")
+    require("recipe", "train", "torch", "matplotlib")
+    from sftkey_train.proposal.machine import this_machine
+    from sftkey_train.proposal.proposed_recipe import propose_recipe
+    from sftkey_train.proposal.recipe_comments import commented_recipe, remarks
+
+    proposed = propose_recipe(model, data, heldout, this_machine())
+    console.tell(commented_recipe(proposed))
+    for line in remarks(proposed):
+        console.tell(line, err=True)
+    console.next_command("sftkey-train", "run", "mine.toml", "--dry-run")
+
+
 def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:
     """Either a study is run, whole where something is chosen from it, or a report is written and nothing else."""
     if select and partly:

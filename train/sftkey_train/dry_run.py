@@ -114,7 +114,7 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     pad_token_id = data.tokenizer.pad_token_id or 0
     whole = router_coefficient(model.config) > 0
     passes = forward_passes(chosen, weights, stage, pad_token_id, packed=False, whole=whole)
-    largest = _largest_pass(data, stage, pad_token_id, whole=whole)
+    largest = largest_pass(data, stage, pad_token_id, whole=whole)
     epochs = order.num_seen / order.num_examples
     yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
     yield _line("steps", f"{order.num_steps:,} of {stage.batch_size} examples, {epochs:.3g} epochs")
@@ -123,13 +123,13 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     yield _line("tokens", _tokens(data, weights, epochs))
     yield _line("passes", f"{len(passes)} a step; first batch: {', '.join(_shapes(p, vocab_size) for p in passes[:4])}")
     yield _line("largest", _shapes(largest, vocab_size))
-    yield _line("memory", _memory(_estimate(recipe, stage, model.config, largest)))
+    yield _line("memory", _memory(estimate_stage(recipe, stage, model.config, largest)))
     yield _line("compute", _compute(model, stage, chosen, passes))
     yield _line("generate", _generated(stage, plan.prompts))
     yield from _first_batch(data, passes[0], len(chosen))
 
 
-def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int, *, whole: bool) -> Batch:
+def largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int, *, whole: bool) -> Batch:
     """The longest examples together, or those that fill a budget of tokens most: no forward pass is larger."""
     lengths = data.examples.num_tokens
     longest_first = np.argsort(-lengths, kind="stable")
@@ -145,7 +145,8 @@ def _largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int, *, whole: 
     return collate([data.examples[int(i)] for i in chosen], selected_regions(stage), pad_token_id, whole=whole)
 
 
-def _estimate(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest: Batch) -> MemoryEstimate:
+def estimate_stage(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", largest: Batch) -> MemoryEstimate:
+    """What the largest pass of a stage needs, see `estimate_memory`."""
     return estimate_memory(
         config,
         largest,
@@ -171,11 +172,12 @@ def _shapes(batch: Batch, vocab_size: int) -> str:
 
 
 def _memory(estimate: MemoryEstimate) -> str:
-    parts = ", ".join(f"{name} {_bytes(size)}" for name, size in estimate.parts().items())
-    return f"about {_bytes(estimate.total)} for the largest pass: {parts}"
+    parts = ", ".join(f"{name} {size_text(size)}" for name, size in estimate.parts().items())
+    return f"about {size_text(estimate.total)} for the largest pass: {parts}"
 
 
-def _bytes(size: int) -> str:
+def size_text(size: int) -> str:
+    """Bytes as `1.50 GiB` or `20.0 MiB`."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 

@@ -15,6 +15,9 @@ from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_train.recipe import EarlyStopping, Lora, ModelSource, Recipe, RecipeTable, Stage, Weights
 
+READY_RECIPES = Path(__file__).parent / "recipes"
+"""The recipes and studies that come with the package."""
+
 # What other trainers call our keys, so that the hint finds them.
 SYNONYMS = {
     "learning_rate": "lr",

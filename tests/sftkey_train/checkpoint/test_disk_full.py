@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sftkey_train import run as run_module
+from sftkey_train import recipe_run as run_module
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe
 

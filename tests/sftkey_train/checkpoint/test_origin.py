@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train import run as run_module
+from sftkey_train import recipe_run as run_module
 from sftkey_train.cli import main
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe

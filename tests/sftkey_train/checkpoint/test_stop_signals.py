@@ -12,7 +12,7 @@ from processes import final_weights, metric_rows, run_together
 
 from sftkey_data.errors import Stopped
 from sftkey_train import loop
-from sftkey_train import run as run_module
+from sftkey_train import recipe_run as run_module
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from sftkey_train import loop
-from sftkey_train import run as run_module
+from sftkey_train import recipe_run as run_module
 from sftkey_train.checkpoint.origin import ORIGIN
 from sftkey_train.checkpoint.stage_outputs import RECIPE
 from sftkey_train.cli import main

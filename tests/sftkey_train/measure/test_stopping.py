@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sftkey_train import run as run_module
+from sftkey_train import recipe_run as run_module
 from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.measure.heldout import heldout_batches, measure_heldout
 from sftkey_train.measure.metrics_log import MetricsLog

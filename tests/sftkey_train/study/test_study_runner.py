@@ -18,7 +18,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
-from sftkey_train import run as run_module
+from sftkey_train import recipe_run as run_module
 from sftkey_train.study import study_runner as runner_module
 from sftkey_train.study.named_arms import NAMED_ARMS
 from sftkey_train.study.study_file import load_study

@@ -9,17 +9,17 @@ from typing import Any
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.small_tokenizer import train_small_tokenizer
+from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.config import validate
 from sftkey_data.datasets.arithmetic import Options
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest, read_manifest
 from sftkey_data.storage.appearing import make_folder
-from sftkey_train.study.small_tokenizer import train_tokenizer
 from sftkey_train.study.study_file import PARTS, Part, Study, StudySet
 
 SETS = "sets"
 _TEXTS = 2000  # of the training part, for the tokenizer
-_VOCABULARY = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,16 @@ def _generate(table: StudySet, tokenizer: str | None, folder: Path) -> dict[Part
 
 
 def _tokenizer(options: Mapping[str, Any], num: int, template: str, folder: Path) -> Path:
-    texts, tokenizer = folder / "text", folder / "tokenizer"
+    tokenizer = folder / "tokenizer"
     if not tokenizer.exists():
-        _build({**options, "num": min(_TEXTS, num)}, "train", template, texts, None)
-        train_tokenizer(texts, _VOCABULARY, tokenizer)
+        texts = {**options, "num": min(_TEXTS, num)}
+        train_small_tokenizer(
+            TokenizerOptions(source="arithmetic", split="train", template=template, options=texts), tokenizer
+        )
     return tokenizer
 
 
-def _build(options: Mapping[str, Any], split: str, template: str, out: Path, tokenizer: str | None) -> None:
+def _build(options: Mapping[str, Any], split: str, template: str, out: Path, tokenizer: str) -> None:
     if (out / MANIFEST).exists():
         return
     build(

@@ -1,0 +1,1 @@
+"""The three programs under one name, and the demo."""

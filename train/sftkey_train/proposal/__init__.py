@@ -1,0 +1,1 @@
+"""A recipe proposed for a model, a prepared folder and this machine."""

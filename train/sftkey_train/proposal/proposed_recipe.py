@@ -1,0 +1,221 @@
+"""A recipe with what a newcomer cannot know: lengths of the data, passes and LoRA by the memory, steps by the speed."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from sftkey_data.arrays import Ints
+from sftkey_data.prepared.manifest import MANIFEST, read_manifest
+from sftkey_train.batches.packing import forward_passes
+from sftkey_train.batches.training_set import TrainingSet, read_training_set
+from sftkey_train.dry_run import estimate_stage, largest_pass
+from sftkey_train.loss.router_loss import router_coefficient
+from sftkey_train.measure.flops import flop_count
+from sftkey_train.measure.memory_estimate import MemoryEstimate, skeleton
+from sftkey_train.model.model import check_fit, check_tokenizer, model_config
+from sftkey_train.proposal.machine import TrainingMachine
+from sftkey_train.recipe import ModelSource, Recipe
+from sftkey_train.recipe_run import dry_run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+STAGE1, STAGE2, CONTROL = "stage1", "sftkey", "continued"
+ROOM = 0.8  # of the machine's memory: the estimate leaves out the program, fragmentation and single operations
+EFFICIENCY = 0.3  # share of a matrix product's speed that training reaches
+RECOMPUTED = 4 / 3  # forward and backward are three thirds, and the forward pass comes once more
+MAX_HOURS = 24.0  # of stage 1; what would take longer is given fewer steps
+_EPOCHS = {STAGE1: 3, STAGE2: 1, CONTROL: 1}
+_BATCH_SIZES = (32, 16, 8, 4)
+_MIN_STEPS = 100  # of stage 1, for the warm-up and the decay of the rate to be more than a few steps
+_MAX_PASS_TOKENS = 2**17
+_COUNTED_EXAMPLES = 64  # over which the operations of a token are averaged
+# Parameters up to which a learning rate of stage 1 is customary: what is smaller bears more.
+_RATES = {300e6: 1e-4, 1e9: 2e-5, math.inf: 1e-5}
+_LORA_RATE = 2e-4
+_LORA = {"r": 16, "alpha": 32, "dropout": 0.05}
+# From what trains best to what needs least memory.
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "all weights": {},
+    "all weights, activations recomputed": {"gradient_checkpointing": True},
+    "LoRA": {"lora": _LORA},
+    "LoRA, activations recomputed": {"lora": _LORA, "gradient_checkpointing": True},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposedRecipe:
+    """The recipe, and what it was made of.
+
+    `way` is a name in `WAYS`, `others` what those before it would need in bytes; `hours` are those of stage 1 with all
+    its epochs, of which `num_steps` is the number of steps.
+    """
+
+    recipe: Recipe
+    machine: TrainingMachine
+    lengths: Ints
+    num_parameters: int
+    way: str
+    memory: MemoryEstimate
+    others: Mapping[str, int]
+    num_steps: int
+    hours: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the memory is enough."""
+        return self.memory.total <= ROOM * self.machine.memory
+
+
+def propose_recipe(model: str, data: Path, heldout: Path | None, machine: TrainingMachine) -> ProposedRecipe:
+    """A stage 1, the paper's stage 2 and its control, for a pretrained model on a prepared folder.
+
+    Args:
+        model: Folder or hub name.
+        data: To train on.
+        heldout: To measure on; None: what a build with `--holdout` has left beside `data`, if it has.
+        machine: Where it is to run.
+
+    Raises:
+        SFTKeyError: What a run refuses: a folder without tokens, another tokenizer, an example longer than the context.
+    """
+    source, training = ModelSource.model_validate({"path": model}), read_training_set(data)
+    config = model_config(source, training.tokenizer)
+    check_tokenizer(source, training)
+    check_fit(config, training)
+    lengths, num_parameters = training.examples.num_tokens, _num_parameters(config)
+    batch_size = _batch_size(len(lengths))
+    tables = {
+        **_named(model, data),
+        "data": data,
+        "heldout": heldout or _own_holdout(data),
+        "precision": machine.precision,
+        "model": source,
+    }
+
+    def recipe(way: str, tokens: int, hours: float = 0.0) -> Recipe:
+        rate = _LORA_RATE if "lora" in WAYS[way] else next(r for most, r in _RATES.items() if num_parameters <= most)
+        stages = _stages(len(lengths), batch_size, rate, tokens, hours)
+        return Recipe.model_validate({**tables, **WAYS[way], "stage": stages})
+
+    others: dict[str, int] = {}
+    for way in WAYS:
+        tokens, memory = _largest_budget(
+            lambda tokens, way=way: recipe(way, tokens),  # type: ignore[misc]
+            training,
+            config,
+            ROOM * machine.memory,
+        )
+        if memory.total <= ROOM * machine.memory:
+            break
+        others[way] = memory.total
+    others.pop(way, None)
+    hours = _hours(recipe(way, tokens), training, config, machine)
+    proposed = recipe(way, tokens, hours)
+    dry_run(proposed)  # for what it refuses; its lines are not asked for
+    return ProposedRecipe(
+        recipe=proposed,
+        machine=machine,
+        lengths=lengths,
+        num_parameters=num_parameters,
+        way=way,
+        memory=memory,
+        others=others,
+        num_steps=_num_steps(STAGE1, len(lengths), batch_size),
+        hours=hours,
+    )
+
+
+def _named(model: str, data: Path) -> dict[str, str]:
+    """A name after both, and the first folder of that name that is not there yet."""
+    titles = (Path(model).name, data.resolve().name)
+    name = "-".join(re.sub(r"[^\w.-]+", "-", title).strip("-.") or "mine" for title in titles)
+    outs = (f"runs/{name}{n}" for n in ("", *(f"-{n}" for n in range(2, 1000))))
+    return {"name": name, "out": next(out for out in outs if not Path(out).exists())}
+
+
+def _own_holdout(data: Path) -> Path | None:
+    beside = data.resolve().with_name(f"{data.resolve().name}-holdout")
+    if not (beside / MANIFEST).is_file():
+        return None
+    of = read_manifest(beside).holdout
+    return data.with_name(beside.name) if of is not None and of.part == "holdout" else None
+
+
+def _batch_size(num_examples: int) -> int:
+    """The largest with enough steps."""
+    return next((s for s in _BATCH_SIZES if _num_steps(STAGE1, num_examples, s) >= _MIN_STEPS), _BATCH_SIZES[-1])
+
+
+def _num_steps(stage: str, num_examples: int, batch_size: int) -> int:
+    return math.ceil(num_examples * _EPOCHS[stage] / batch_size)
+
+
+def _stages(num_examples: int, batch_size: int, rate: float, tokens: int, hours: float) -> list[dict[str, Any]]:
+    """The tables of the stages; those of a stage 1 that would take longer than a day have steps and not epochs."""
+    stages = []
+    for name, epochs in _EPOCHS.items():
+        num_steps = _num_steps(name, num_examples, batch_size)
+        share = min(1.0, MAX_HOURS / hours) if hours else 1.0
+        done = max(1, int(num_steps * share))
+        later = {} if name == STAGE1 else {"init_from": STAGE1}
+        stages.append(
+            {
+                "name": name,
+                **later,
+                "loss_on": "answer" if name == STAGE2 else "completion",
+                **({"epochs": epochs} if share == 1 else {"steps": done}),
+                "batch_size": batch_size,
+                "max_tokens": tokens,
+                "lr": rate if name == STAGE1 else rate / 2,
+                "warmup_ratio": 0.05,
+                "eval_every": max(1, done // 5),
+            }
+        )
+    return stages
+
+
+def _largest_budget(
+    recipe: Callable[[int], Recipe], training: TrainingSet, config: "PreTrainedConfig", room: float
+) -> tuple[int, MemoryEstimate]:
+    """The tokens of a forward pass, one long example or 2, 4, … of them, whose estimate is within `room`; else one."""
+
+    def estimate(tokens: int) -> MemoryEstimate:
+        asked = recipe(tokens)
+        whole, pad = router_coefficient(config) > 0, training.tokenizer.pad_token_id or 0
+        return estimate_stage(asked, asked.stages[0], config, largest_pass(training, asked.stages[0], pad, whole=whole))
+
+    tokens = longest = int(training.examples.num_tokens.max())
+    most = max(longest, min(longest * recipe(longest).stages[0].batch_size, _MAX_PASS_TOKENS))
+    memory = estimate(tokens)
+    while memory.total <= room and tokens < most:
+        larger = min(2 * tokens, most)
+        if (needed := estimate(larger)).total > room:
+            break
+        tokens, memory = larger, needed
+    return tokens, memory
+
+
+def _hours(recipe: Recipe, training: TrainingSet, config: "PreTrainedConfig", machine: TrainingMachine) -> float:
+    """Of stage 1, by its operations and the machine's speed: right in its order of magnitude."""
+    stage, pad = recipe.stages[0], training.tokenizer.pad_token_id or 0
+    some = np.linspace(0, len(training.examples) - 1, min(len(training.examples), _COUNTED_EXAMPLES)).astype(int)
+    chosen = [training.examples[int(index)] for index in some]
+    with FakeTensorMode() as mode:
+        count = flop_count(skeleton(config, mode, recipe.lora))
+    flops = count.of(forward_passes(chosen, stage.region_weights, stage, pad, packed=False))
+    num_seen = training.examples.num_tokens.sum() * _EPOCHS[STAGE1]
+    total = flops * num_seen / sum(len(example.input_ids) for example in chosen)
+    total *= RECOMPUTED if recipe.gradient_checkpointing else 1
+    return float(total / (EFFICIENCY * machine.flops) / 3600)
+
+
+def _num_parameters(config: "PreTrainedConfig") -> int:
+    with FakeTensorMode() as mode:
+        return sum(parameter.numel() for parameter in skeleton(config, mode).parameters())

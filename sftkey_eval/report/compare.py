@@ -14,13 +14,13 @@ from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Com
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import paired_examples
-from sftkey_eval.report.further_tables import ratios_table
+from sftkey_eval.report.further_tables import RunNumbers, ratios_table
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report import common_values, comparison_json
 from sftkey_eval.report.report_tables import flipped_table, paired_table, run_tables
-from sftkey_eval.report.run_numbers import RunNumbers
-from sftkey_eval.report.tables import Table, write_tables
+from sftkey_eval.report.tables import Table
 
 SHOWN_FLIPPED = 200
 """Flipped items listed in the page and the Markdown; the table's file and the browser have them all."""

@@ -19,8 +19,16 @@ from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import CLASS_LABELS, single_examples
-from sftkey_eval.report.further_tables import ARM_PAIRS_CAPTION, ARMS_CAPTION, arm_pairs_table, arms_table, ratios_table
+from sftkey_eval.report.further_tables import (
+    ARM_PAIRS_CAPTION,
+    ARMS_CAPTION,
+    RunNumbers,
+    arm_pairs_table,
+    arms_table,
+    ratios_table,
+)
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, format_statement, shown_from
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report_tables import (
@@ -30,8 +38,7 @@ from sftkey_eval.report.report_tables import (
     paired_table,
     run_tables,
 )
-from sftkey_eval.report.run_numbers import RunNumbers
-from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
+from sftkey_eval.report.tables import Table, markdown_table, shown_cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,9 @@ from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
-from sftkey_eval.report.further_tables import levels_table, mendable_table, samples_table
+from sftkey_eval.report.further_tables import RunNumbers, levels_table, mendable_table, samples_table
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
-from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.item_means import Estimate
 

@@ -12,9 +12,10 @@ from sftkey_eval.analysis.summary import rate
 from sftkey_eval.report import report_tables
 from sftkey_eval.report.compare import compare
 from sftkey_eval.report.embed import LONGEST, SHORTEST, abridge, packed, segment_limit, unpacked
+from sftkey_eval.report.further_tables import RunNumbers
+from sftkey_eval.report.paper.latex_table import latex
 from sftkey_eval.report.report import report
-from sftkey_eval.report.run_numbers import RunNumbers
-from sftkey_eval.report.tables import Table, csv_text, latex, markdown_table
+from sftkey_eval.report.tables import Table, csv_text, markdown_table
 
 HOSTILE = "</script><img src=x onerror=1>\x00\u202e\ud800 & 50% $x_1$ #~^\\{}|`"
 

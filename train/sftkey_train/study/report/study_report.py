@@ -11,10 +11,11 @@ from markupsafe import Markup, escape
 import sftkey_data
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.printed import percent, points
 from sftkey_eval.report.render import markdown, page_of_numbers
 from sftkey_eval.report.report_plots import write_plots
-from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
+from sftkey_eval.report.tables import Table, markdown_table, shown_cell
 from sftkey_eval.report.terminal import aligned
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
 from sftkey_train.study.report.first_sentence import first_sentences

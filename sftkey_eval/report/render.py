@@ -41,9 +41,10 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
     return _environment(TEMPLATES, html=True).get_template(template).render(**values, **found, **_frame(script))
 
 
-def page_of_numbers(template: Path, **values: Any) -> str:
+def page_of_numbers(template: Path, *, scripts: tuple[str, ...] = (), **values: Any) -> str:
     """The same without examples, from a template of any folder; it may extend and import those of `templates/`."""
-    found = {"example_data": None, **_frame()}
+    script = _joined(scripts)
+    found = {"example_data": None, "script": _safe(script), **_frame(*([script] if script else []))}
     return _environment(template.parent, html=True).get_template(template.name).render(**values, **found)
 
 

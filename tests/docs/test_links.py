@@ -38,7 +38,7 @@ OF_OTHERS = {
 VERBS = {
     "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map"),
     "sftkey-train": ("run", "study"),
-    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
+    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "index", "tasks", "import"),
 }
 
 

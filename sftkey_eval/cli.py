@@ -200,6 +200,34 @@ def compare(
 
 
 @verb_of(app)
+def index(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Looked through for scored runs.", rich_help_panel=Panel.IN),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="index.html, .json and .csv [default: FOLDER/index]",
+            show_default=False,
+            rich_help_panel=Panel.OUT,
+        ),
+    ] = None,
+) -> None:
+    """One page over all scored runs below a folder: model, data, format, accuracy, date, links.
+
+    Example: `sftkey-eval index runs`
+    """
+    require("index", "eval", "scipy", "jinja2")
+    from sftkey_eval.report.run_index.index import index_line, write_index
+
+    out = out or folder / "index"
+    console.tell(index_line(write_index(folder, out), out))
+    _look_at(out / "index.html")
+
+
+@verb_of(app)
 def tasks(
     path: Annotated[
         bool,

@@ -14,13 +14,14 @@ from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Com
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import paired_examples
-from sftkey_eval.report.further_tables import ratios_table
+from sftkey_eval.report.further_tables import RunNumbers, ratios_table
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.opening import opening
+from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report import common_values, comparison_json
 from sftkey_eval.report.report_tables import flipped_table, paired_table, run_tables
-from sftkey_eval.report.run_numbers import RunNumbers
-from sftkey_eval.report.tables import Table, write_tables
+from sftkey_eval.report.tables import Table
 
 SHOWN_FLIPPED = 200
 """Flipped items listed in the page and the Markdown; the table's file and the browser have them all."""
@@ -56,6 +57,7 @@ def compare_json(comparison: Comparison, summaries: dict[str, Summary]) -> dict[
     """Every number of a comparison, and the ids of the flipped items."""
     return {
         "schema_version": 1,
+        "found": opening(summaries, [comparison]),
         **comparison_json(comparison),
         "runs": [{"label": label, **summary_json(summary)} for label, summary in summaries.items()],
         "flipped": flipped(comparison),
@@ -101,6 +103,7 @@ def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, 
         "title": f"{comparison.second.label} against {comparison.first.label}",
         "subtitle": f"{num_items:,} items, paired · policy and golds are the same",
         "warnings": [*accepted, *common["warnings"]],
+        "found": opening(summaries, [comparison]),
         "first": comparison.first.label,
         "second": comparison.second.label,
         "num_items": num_items,

@@ -23,6 +23,38 @@ CLASS_LABELS = {
     "unscored": "unscored",
 }
 
+# Whatever is known of a completion or its item, as groups.js reads it.
+_GROUP_COLUMNS = {
+    "run": "run",
+    "change": "change",
+    "class": "class",
+    "code": "format error",
+    "verdict": "verdict",
+    "rule": "rule that decided",
+    "gold": "gold",
+    "predicted": "predicted",
+    "lenient": "lenient answer",
+    "source": "lenient answer found by",
+    "cot_value": "CoT ends at",
+    "dataset": "dataset",
+    "split": "split",
+    "type": "answer type",
+    "item": "item",
+    "sample": "sample",
+    "finish": "finish reason",
+    "length": "length, characters",
+    "lucky": "lucky",
+    "tolerant": "format, read tolerantly",
+    "present": "both parts present",
+    "second": "second grader",
+}
+
+
+def group_columns(paired: bool, several_runs: bool) -> dict[str, str]:
+    """Columns to group the examples by, with their titles; a page with one run has fewer."""
+    left_out = {"run"} if paired else set() if several_runs else {"run", "change"}
+    return {name: title for name, title in _GROUP_COLUMNS.items() if name not in left_out}
+
 
 def segments(template: Template, verdict: Verdict) -> list[Segment]:
     """A completion cut at its region borders; joined, the texts are the completion."""
@@ -92,11 +124,14 @@ def _browser(runs: Sequence[Run], cards: Iterable[tuple[list[tuple[int, Verdict]
     entries = []
     for outcomes, changed in cards:
         first = outcomes[0][1]
-        item = (first.id, first.prompt, first.gold, first.choices, first.dataset, first.answer_type)
+        item = (
+            *(first.id, first.item_id, first.prompt, first.gold, first.choices),
+            *(first.dataset, first.split, first.answer_type),
+        )
         index = items.setdefault(item, len(items))
         shown = [_outcome(run, verdict, templates[run], limit) for run, verdict in outcomes]
         entries.append({"item": index, "changes": changed, "outcomes": shown})
-    names = ("id", "prompt", "gold", "choices", "dataset", "type")
+    names = ("id", "item_id", "prompt", "gold", "choices", "dataset", "split", "type")
     return {
         "runs": [run.label for run in runs],
         "classes": CLASS_LABELS,
@@ -121,6 +156,10 @@ def _outcome(run: int, verdict: Verdict, template: Template, limit: int) -> dict
         "rule": verdict.rule,
         "finish": verdict.finish_reason,
         "lucky": verdict.lucky,
+        "tolerant": verdict.format_tolerant,
+        "present": verdict.format_present,
+        "sample": verdict.sample,
+        "length": len(verdict.completion or ""),
         "segments": abridge(segments(template, verdict), limit),
     }
     if verdict.second_verdict:

@@ -1,12 +1,15 @@
 """Tables of what is measured beside the rates of a run: format levels, samples, ratios, arms over their seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates
+from sftkey_eval.analysis.disagreements import Opinions
+from sftkey_eval.analysis.groups import Breakdown
+from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import Comparison, PairedEstimate
-from sftkey_eval.analysis.summary import rate
+from sftkey_eval.analysis.summary import Summary, rate
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
-from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
 from sftkey_eval.statistics.item_means import Estimate
@@ -16,6 +19,16 @@ ARM_PAIRS_CAPTION = (
     "Arms against the first, differences in points with 95 % intervals over items and seeds: Newcombe's over the items "
     "and Welch's over the seeds, by square-and-add; and the smallest difference found with 80 % power."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunNumbers:
+    """What is known of each run by itself, by its label: what a table of a report is made of."""
+
+    runs: Sequence[Run]
+    summaries: Mapping[str, Summary]
+    breakdowns: Sequence[Breakdown]
+    seconds: Mapping[str, Opinions]
 
 
 def levels_table(numbers: RunNumbers) -> Table:

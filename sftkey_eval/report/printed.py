@@ -53,14 +53,22 @@ def shown_from(detectable: float | None) -> str:
 
 
 def format_statement(comparison: Comparison) -> str:
-    """What the non-inferiority test of the format says, in a sentence."""
+    """What became of the format, in a sentence that reads forwards; whether it is kept is the non-inferiority test."""
+    rate, first, second = comparison.rates["format"], comparison.first.label, comparison.second.label
     margin = f"{100 * FORMAT_MARGIN:.0f} point"
-    said = "is shown" if comparison.format_non_inferior else "is not shown"
-    rate = comparison.rates["format"]
+    by = f"{abs(100 * rate.difference):.1f} points"
+    said = f"95 % {points(rate.low)} to {points(rate.high)}"
+    if rate.shown and rate.difference > 0:
+        return f"Format: better; {second} has {by} more valid completions than {first} ({said})."
+    if rate.shown:
+        within = f", though by less than the margin of {margin}" if comparison.format_non_inferior else ""
+        return f"Format: worse{within}; {second} has {by} fewer valid completions than {first} ({said})."
+    tested = f"{points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}"
+    if comparison.format_non_inferior:
+        return f"Format: kept; {second} loses less than {margin} to {first} ({tested}; margin fixed beforehand)."
     return (
-        f"Format: {comparison.second.label} {said} to be less than {margin} worse than {comparison.first.label} "
-        f"(difference {points(rate.difference)} points, one-sided p {p_value(comparison.format_p_non_inferior)}; "
-        "margin fixed beforehand)."
+        f"Format: open; no change is shown, but a loss of {margin} or more from {first} to {second} is not ruled out "
+        f"({tested}; margin fixed beforehand)."
     )
 
 

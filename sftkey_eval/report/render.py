@@ -11,13 +11,15 @@ import jinja2
 from markupsafe import Markup
 
 from sftkey_eval.report.embed import packed
+from sftkey_eval.report.example_browser import group_columns
+from sftkey_eval.report.maths.katex_files import has_maths, katex_packed, katex_script
 from sftkey_eval.report.printed import cell, counts, interval, p_value, percent, points, printed_size, visible_value
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE_SHEETS = ("base.css", "charts.css", "browser.css")
 THEME = ("theme.js",)
 # One script in the page, in this order: a later file uses what an earlier one defines.
-SCRIPTS = ("data.js", "card.js", "browser.js", "keys.js")
+SCRIPTS = ("data.js", "maths.js", "card.js", "groups.js", "browser.js", "keys.js")
 
 
 def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
@@ -29,6 +31,7 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
         **values: What else the template names; one that it names and is not given is an error.
     """
     script, data = _joined(SCRIPTS), packed(examples)
+    maths = [katex_script()] if has_maths(examples) else []
     found = {
         "script": _safe(script),
         "example_data": _safe(data),
@@ -37,13 +40,16 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
         "limit": examples["limit"],
         "num_abridged": _num_abridged(examples),
         "filters": _filters(examples),
+        "katex": _safe(katex_packed()) if maths else None,
+        "group_columns": group_columns,
     }
-    return _environment(TEMPLATES, html=True).get_template(template).render(**values, **found, **_frame(script))
+    return _environment(TEMPLATES, html=True).get_template(template).render(**values, **found, **_frame(script, *maths))
 
 
-def page_of_numbers(template: Path, **values: Any) -> str:
+def page_of_numbers(template: Path, *, scripts: tuple[str, ...] = (), **values: Any) -> str:
     """The same without examples, from a template of any folder; it may extend and import those of `templates/`."""
-    found = {"example_data": None, **_frame()}
+    script = _joined(scripts)
+    found = {"example_data": None, "katex": None, "script": _safe(script), **_frame(*([script] if script else []))}
     return _environment(template.parent, html=True).get_template(template.name).render(**values, **found)
 
 

@@ -19,8 +19,17 @@ from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import CLASS_LABELS, single_examples
-from sftkey_eval.report.further_tables import ARM_PAIRS_CAPTION, ARMS_CAPTION, arm_pairs_table, arms_table, ratios_table
+from sftkey_eval.report.further_tables import (
+    ARM_PAIRS_CAPTION,
+    ARMS_CAPTION,
+    RunNumbers,
+    arm_pairs_table,
+    arms_table,
+    ratios_table,
+)
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.opening import opening
+from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, format_statement, shown_from
 from sftkey_eval.report.render import markdown, page
 from sftkey_eval.report.report_tables import (
@@ -30,8 +39,7 @@ from sftkey_eval.report.report_tables import (
     paired_table,
     run_tables,
 )
-from sftkey_eval.report.run_numbers import RunNumbers
-from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
+from sftkey_eval.report.tables import Table, markdown_table, shown_cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,11 @@ class Report:
     arms: list[ArmComparison]
     arm_rates: list[ArmRates]
     not_paired: list[str]
+
+    @property
+    def found(self) -> str:
+        """What it says, in one sentence."""
+        return opening(self.summaries, self.comparisons, self.arm_rates, self.arms)
 
     @property
     def tables(self) -> list[Table]:
@@ -109,6 +122,7 @@ def report_json(made: Report) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "code_version": sftkey_data.__version__,
+        "found": made.found,
         **arms_json(made),
         "runs": [
             {"label": run.label, **summary_json(made.summaries[run.label]), "provenance": provenance_json(run)}
@@ -168,7 +182,8 @@ def report_line(made: Report, out: Path) -> str:
         for label, summary in made.summaries.items()
     }
     found = arms_json(made) if made.arm_rates else {}
-    return json.dumps({"report": str(out / "report.html"), **found, "runs": runs})
+    said = {"report": str(out / "report.html"), "found": made.found}
+    return json.dumps({**said, **found, "runs": runs}, ensure_ascii=False)
 
 
 def common_values(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> dict[str, Any]:
@@ -201,6 +216,7 @@ def _values(made: Report) -> dict[str, Any]:
         **common_values(made.runs, made.summaries),
         "title": "Evaluation report",
         "subtitle": _subtitle(made),
+        "found": made.found,
         "arms": made.arms,
         "arm_rates": made.arm_rates,
         "arms_caption": ARMS_CAPTION,

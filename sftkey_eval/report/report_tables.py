@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
-from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, Summary
+from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, PAPER_WEIGHT, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
-from sftkey_eval.report.further_tables import levels_table, mendable_table, samples_table
+from sftkey_eval.report.further_tables import RunNumbers, levels_table, mendable_table, samples_table
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
-from sftkey_eval.report.run_numbers import RunNumbers
 from sftkey_eval.report.tables import Cell, Table
 from sftkey_eval.statistics.item_means import Estimate
 
@@ -44,15 +43,20 @@ def headline_table(numbers: RunNumbers) -> Table:
             (
                 label,
                 *summary.headline.values(),
-                summary.composite,
+                _at_paper_weight(summary),
                 summary.undecided,
                 summary.unscored,
-                summary.strict_if_wrong,
-                summary.strict_if_right,
+                Estimate(summary.strict_if_wrong, None, None),
+                Estimate(summary.strict_if_right, None, None),
             )
             for label, summary in summaries.items()
         ),
     )
+
+
+def _at_paper_weight(summary: Summary) -> Estimate:
+    point = next(point for point in summary.composite_curve if point.weight == PAPER_WEIGHT)
+    return Estimate(summary.composite, point.low, point.high)
 
 
 def classes_table(numbers: RunNumbers) -> Table:

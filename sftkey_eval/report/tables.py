@@ -1,4 +1,4 @@
-r"""The tables of a report as values, and as CSV, LaTeX and Markdown.
+"""The tables of a report as values, and as CSV and Markdown.
 
 A cell keeps its numbers: CSV spreads a rate or a difference over columns, the other forms print it for people.
 """
@@ -7,36 +7,13 @@ import csv
 import io
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from sftkey_data.console import visible
-from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_eval.analysis.paired_comparison import PairedEstimate, PairedRate
 from sftkey_eval.analysis.summary import Rate
 from sftkey_eval.report.printed import cell, counts, interval, percent, points
 from sftkey_eval.statistics.item_means import Estimate
 
 Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    "\u2212": "$-$",
-    "\u2013": "--",
-    "\u2026": r"\dots{}",
-    "\u202f": r"\,",
-    "\u27e8": r"$\langle$",
-    "\u27e9": r"$\rangle$",
-    **{mark: f"\\{mark}" for mark in "&%$#_"},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +26,6 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     has_section: bool = False
     """A section of the page and of the Markdown shows what it says; the others stand together near the end."""
-
-
-def write_tables(tables: list[Table], folder: Path) -> None:
-    """Write `NAME.csv` and `NAME.tex` of every table."""
-    make_folder(folder)
-    for table in tables:
-        write_text(folder / f"{table.name}.csv", csv_text(table))
-        write_text(folder / f"{table.name}.tex", latex(table))
 
 
 def csv_text(table: Table) -> str:
@@ -77,23 +46,6 @@ def spread(table: Table) -> tuple[list[str], list[list[str | int | float | None]
     kinds = _kinds(table)
     rows = [[part for cell, kind in zip(row, kinds, strict=True) for part in _parts(cell, kind)] for row in table.rows]
     return _header(table), rows
-
-
-def latex(table: Table) -> str:
-    r"""A `tabular` for `\usepackage{booktabs}`, its caption as a comment."""
-    first = table.rows[0] if table.rows else ("",) * len(table.columns)
-    aligned = "".join("l" if isinstance(value, str) else "r" for value in first)
-    lines = [
-        f"% {_one_line(table.caption)} Needs \\usepackage{{booktabs}}.",
-        f"\\begin{{tabular}}{{{aligned}}}",
-        r"\toprule",
-        " & ".join(map(_escaped, table.columns)) + r" \\",
-        r"\midrule",
-        *(" & ".join(_escaped(shown_cell(value)) for value in row) + r" \\" for row in table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def markdown_table(table: Table) -> str:
@@ -172,11 +124,3 @@ def _no_formula(value: str | float | None) -> str | float | None:
 
 def _number(text: str) -> bool:
     return re.fullmatch(r"[+-]?[\d.,]+", text) is not None
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(visible(text).replace("\u202f", "\0").split()).replace("\0", "\u202f")

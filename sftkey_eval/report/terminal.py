@@ -13,10 +13,11 @@ SHOWN_PAIRED = ("format", "strict")
 
 
 def report_text(made: Report) -> str:
-    """Arms, then their seeds; or runs, then their differences from the first; and what could not be paired."""
-    parts = [arms_text(made.arm_rates)] if made.arm_rates else []
+    """What was found; arms, then their seeds, or runs, then their differences; and what could not be paired."""
+    parts = [aligned([[made.found]])]
+    parts += [arms_text(made.arm_rates)] if made.arm_rates else []
     parts += [arm_pairs_text(made.arms)] if made.arms else []
-    parts += [f"seed by seed\n{headline_text(made.summaries)}" if parts else headline_text(made.summaries)]
+    parts += [f"seed by seed\n{headline_text(made.summaries)}" if made.arm_rates else headline_text(made.summaries)]
     parts += [paired_text(made.comparisons)] if made.comparisons and not made.arm_rates else []
     parts += [f"Not paired: {reason}." for reason in made.not_paired]
     if len(made.summaries) == 1:

@@ -42,7 +42,7 @@ VERBS = {
     "sftkey": ("demo",),
     "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer"),
     "sftkey-train": ("run", "study", "recipe"),
-    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
+    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "index", "tasks", "import"),
 }
 
 

@@ -1,13 +1,11 @@
 // Filters, search and pages of the list of examples.
 const PAGE = 20;
-const root = document.getElementById("examples");
 const list = root.querySelector(".examples");
 const controls = Object.fromEntries([...root.querySelectorAll("[data-filter]")].map((c) => [c.dataset.filter, c]));
 let shown = [];
 let page = 0;
 
 const wanted = (name) => (controls[name] ? controls[name].value : "");
-const plural = (n) => n.toLocaleString("en");
 
 function isOfClass(outcome, kind) {
   if (kind === "") return true;
@@ -30,6 +28,7 @@ function filter() {
   data.entries.forEach((entry, index) => {
     const item = data.items[entry.item];
     const matches =
+      (chosen.item === null || item.id === chosen.item) &&
       (dataset === "" || item.dataset === dataset) &&
       (type === "" || item.type === type) &&
       isOfChange(entry.changes, change) &&
@@ -37,6 +36,7 @@ function filter() {
       (words === "" || searchable(index).includes(words));
     if (matches) shown.push(index);
   });
+  shown = ordered(grouped(shown));
   page = 0;
   render();
 }
@@ -48,7 +48,9 @@ function render() {
   list.replaceChildren(...cards);
   root.querySelector(".empty").hidden = cards.length > 0;
   const range = cards.length ? `${plural(first + 1)}\u2013${plural(first + cards.length)} of ${plural(shown.length)}` : "0";
-  root.querySelector("output").textContent = `Showing ${range} (${plural(data.entries.length)} in all)`;
+  const only = [...(chosen.item === null ? [] : [`item ${chosen.item}`]), ...(chosen.group === null ? [] : [`group ${chosen.group}`])];
+  const among = only.length ? `, only ${only.join(", ")}` : "";
+  root.querySelector("output").replaceChildren(...visible(`Showing ${range} (${plural(data.entries.length)} in all)${among}`));
   for (const button of root.querySelectorAll("[data-step]")) {
     const target = page + Number(button.dataset.step);
     const last = target < 0 || target >= pages;
@@ -81,8 +83,9 @@ function move(step) {
   next.scrollIntoView({ block: "start" });
 }
 
-function clearFilters(values = {}) {
+function clearFilters(values = {}, item = null) {
   for (const [name, control] of Object.entries(controls)) control.value = values[name] || "";
+  Object.assign(chosen, { group: null, item });
   filter();
 }
 
@@ -97,8 +100,24 @@ function debounced(call, ms) {
 for (const [name, control] of Object.entries(controls)) {
   control.addEventListener("input", name === "search" ? debounced(filter, 120) : filter);
 }
+views.group.addEventListener("input", () => {
+  chosen.group = null;
+  filter();
+});
+views.order.addEventListener("input", filter);
+window.addEventListener("hashchange", openLinked);
+for (const button of root.querySelectorAll("[data-maths]")) {
+  button.addEventListener("click", () => {
+    sourceShown = !sourceShown;
+    button.setAttribute("aria-pressed", String(sourceShown));
+    render();
+  });
+}
 for (const button of root.querySelectorAll("[data-step]")) button.addEventListener("click", () => turn(Number(button.dataset.step)));
-root.querySelector("[data-clear]").addEventListener("click", () => clearFilters());
+root.querySelector("[data-clear]").addEventListener("click", () => {
+  if (location.hash.startsWith("#item=")) history.replaceState(null, "", "#examples");
+  clearFilters();
+});
 for (const button of document.querySelectorAll("button.jump")) {
   button.addEventListener("click", () => {
     clearFilters(button.dataset);
@@ -106,6 +125,7 @@ for (const button of document.querySelectorAll("button.jump")) {
     controls.search.focus({ preventScroll: true });
   });
 }
+await loadMaths();
 root.querySelector(".loading").remove();
-filter();
+if (!openLinked()) filter();
 prepareSearch();

@@ -19,14 +19,14 @@ function visible(text) {
 function element(tag, className, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;
-  if (text !== undefined) node.append(...visible(text));
+  if (text !== undefined) node.append(...(typeof text === "string" ? visible(text) : text));
   return node;
 }
 
 function answer(label, value, className, fallback = "none") {
   const box = element("div", className);
   const missing = value === null || value === undefined || value === "";
-  box.append(element("dt", "", label), missing ? element("dd", "none", fallback) : element("dd", value.length > 160 ? "clip" : "", value));
+  box.append(element("dt", "", label), missing ? element("dd", "none", fallback) : element("dd", value.length > 160 ? "clip" : "", answerNodes(value)));
   return box;
 }
 
@@ -49,7 +49,7 @@ function completion(outcome) {
   const pre = element("pre", "text completion");
   if (outcome.segments.length === 0) pre.append(element("span", "none", "(empty completion)"));
   for (const [region, text] of outcome.segments) {
-    const part = element("span", "g-" + region, text);
+    const part = element("span", "g-" + region, region === "key" ? answerNodes(text) : withMaths(text));
     if (region !== "text") part.dataset.region = region;
     pre.append(part);
   }
@@ -96,15 +96,20 @@ function card(entry) {
   const node = element("li", "example");
   node.tabIndex = -1;
   const header = element("header");
-  header.append(element("h3", "", item.id));
+  const title = element("h3");
+  const link = element("a", "", item.id);
+  link.href = linkTo(item);
+  link.title = "Link to this item";
+  title.append(link);
+  header.append(title);
   if (item.dataset) header.append(element("span", "pill", item.dataset));
   header.append(element("span", "pill", item.type));
   for (const change of entry.changes) header.append(element("span", "pill p-" + change, data.changes[change]));
   const prompt = item.prompt || "";
-  node.append(header, ...folding(element("pre", "text prompt", prompt.trimEnd() || "(the file has no prompts)")));
+  node.append(header, ...folding(element("pre", "text prompt", withMaths(prompt.trimEnd() || "(the file has no prompts)"))));
   if (item.choices && !item.choices.every((choice) => prompt.includes(choice))) {
     const named = item.choices.map((choice, i) => `(${String.fromCharCode(65 + i)}) ${choice}`).join("  ");
-    node.append(element("p", "note", "Choices: " + named));
+    node.append(element("p", "note", withMaths("Choices: " + named)));
   }
   const outcomes = element("div", "outcomes");
   outcomes.append(...entry.outcomes.map((outcome) => outcomeView(item, outcome)));

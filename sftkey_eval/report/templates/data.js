@@ -6,6 +6,8 @@ async function unpack(id) {
   return JSON.parse(await new Response(stream).text());
 }
 
+const root = document.getElementById("examples");
+const plural = (n) => n.toLocaleString("en");
 const data = await unpack("example-data");
 const texts = new Array(data.entries.length);
 

@@ -6,6 +6,7 @@ const actions = {
   k: () => move(-1),
   n: () => { if (!root.querySelector("[data-step='1']").disabled) turn(1); },
   p: () => { if (!root.querySelector("[data-step='-1']").disabled) turn(-1); },
+  m: () => root.querySelector("[data-maths]")?.click(),
   t: () => document.getElementById("theme").click(),
   "?": () => help.showModal(),
 };

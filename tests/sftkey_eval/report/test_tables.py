@@ -12,9 +12,10 @@ from sftkey_eval.analysis.summary import rate
 from sftkey_eval.report import report_tables
 from sftkey_eval.report.compare import compare
 from sftkey_eval.report.embed import LONGEST, SHORTEST, abridge, packed, segment_limit, unpacked
+from sftkey_eval.report.further_tables import RunNumbers
+from sftkey_eval.report.paper.latex_table import latex
 from sftkey_eval.report.report import report
-from sftkey_eval.report.run_numbers import RunNumbers
-from sftkey_eval.report.tables import Table, csv_text, latex, markdown_table
+from sftkey_eval.report.tables import Table, csv_text, markdown_table
 
 HOSTILE = "</script><img src=x onerror=1>\x00\u202e\ud800 & 50% $x_1$ #~^\\{}|`"
 
@@ -102,14 +103,18 @@ def test_groups_in_the_csv_add_up_to_all_items(written: Path) -> None:
 
 def test_latex_is_a_booktabs_tabular_with_a_cell_per_column(written: Path) -> None:
     lines = (written / "tables" / "headline.tex").read_text().splitlines()
-    assert lines[1] == r"\begin{tabular}{lrrrrrrrrr}"
+    assert lines[3] == r"\begin{tabular}{@{}lrr@{}}"
     assert [line for line in lines if line.startswith(("\\top", "\\mid", "\\bottom"))] == [
         r"\toprule",
         r"\midrule",
         r"\bottomrule",
     ]
-    assert {line.count(" & ") for line in lines if line.endswith(r"\\")} == {9}
-    assert r"first & 70.0\,\% (39.7 -- 89.2; 7/10)" in lines[5]
+    rows = lines[lines.index(r"\toprule") : lines.index(r"\bottomrule")]
+    assert {line.count(" & ") for line in rows if r"\\" in line} == {2}
+    assert rows[3:5] == [
+        r"Format rate & 70.0 & 80.0 \\[-1.5pt]",
+        r" & {\scriptsize 39.7--89.2} & {\scriptsize 49.0--94.3} \\",
+    ]
 
 
 def hostile() -> Table:
@@ -118,12 +123,16 @@ def hostile() -> Table:
 
 def test_text_in_latex_is_no_command() -> None:
     text = latex(hostile())
-    assert "onerror" in text
-    assert text.count("\n") == 8  # the caption's line break does not end its comment
-    bare = text.replace(r"\%", "").replace(r"\&", "").replace(r"\$", "").replace(r"\_", "").replace(r"\#", "")
-    body = bare.splitlines()[5]
+    assert "onerror" in text.replace("\\\\[-1.5pt]\n", "")
+    caption, note, *lines = text.splitlines()
+    assert caption.startswith("% Of </script>")  # its line break does not end its comment
+    assert note.startswith("% Percent")
+    bare = "\n".join(lines)
+    for mark in ("%", "&", "$", "_", "#"):
+        bare = bare.replace(f"\\{mark}", "")
+    body = bare[bare.index("midrule") : bare.index("bottomrule")]
     assert "%" not in body
-    assert body.count("&") == 1
+    assert {line.count("&") for line in body.splitlines()[1:-1]} == {1}
     assert body.count("$") == 12  # three invisible characters, their codes between two angle brackets each
     assert not set(text) & {"\x00", "\u202e"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from study_records import FakeArm, fake_record, scores, written
 
-from sftkey_train.study.report.first_sentence import first_sentences
+from sftkey_train.study.report.first_sentence import first_sentences, in_short
 from sftkey_train.study.report.study_numbers import study_numbers
 from sftkey_train.study.report.study_results import ITEM_MARKS, read_results
 
@@ -120,3 +120,22 @@ def test_a_study_whose_tuning_seeds_alone_are_finished(tmp_path: Path) -> None:
 def test_several_datasets_have_a_sentence_each_in_the_order_of_the_study(tmp_path: Path) -> None:
     found = said(tmp_path, fake_record(ARMS, datasets=["steps", "copies"]))
     assert [sentence.split(",")[0] for sentence in found] == ["On `steps`", "On `copies`"]
+
+
+def test_several_datasets_are_summed_up_by_what_test_shows_of_the_arm_validation_chose(tmp_path: Path) -> None:
+    good, bad = fake_record(ARMS, datasets=("first", "second")), FakeArm(correct=0.2, validation=0.8)
+    harmful = fake_record(ARMS | {"weighted": bad}, datasets=("third",))
+    none = fake_record(without("weighted"), datasets=("fourth",))
+    every = (good, harmful, none)
+    record = good | {"runs": [run for each in every for run in each["runs"]]}
+    record["study"]["datasets"] = {name: {} for each in every for name in each["study"]["datasets"]}
+    record["num_runs"] = record["num_finished"] = len(record["runs"])
+    (sentence,) = in_short(study_numbers(read_results(written(record, tmp_path / "study.json"))))
+    assert sentence == (
+        "The way of training on that validation chose is shown to beat plain training on 2 of 4 datasets (`first`, "
+        "`second`), and to lose to it on 1 (`third`); on the other 1 nothing is shown."
+    )
+
+
+def test_one_dataset_needs_no_summary(tmp_path: Path) -> None:
+    assert in_short(study_numbers(read_results(written(fake_record(ARMS), tmp_path / "study.json")))) == []

@@ -23,6 +23,29 @@ def first_sentences(numbers: StudyNumbers) -> list[str]:
     ]
 
 
+def in_short(numbers: StudyNumbers) -> list[str]:
+    """One sentence over all datasets, where there are several; it counts what validation chose and test has shown."""
+    if len(numbers.datasets) < 2 or not numbers.num_finished:
+        return []
+    gains = {d.name: d.on_test(d.chosen.second) for d in numbers.datasets if d.chosen and d.chosen.rate.difference > 0}
+    shown = {name: gain.rate.difference > 0 for name, gain in gains.items() if gain and gain.rate.shown}
+    helps, harms = ([f"`{name}`" for name, better in shown.items() if better is wanted] for wanted in (True, False))
+    finished = sum(dataset.chosen is not None for dataset in numbers.datasets)
+    so_far = "" if numbers.is_whole else "So far, "
+    control = "plain training" if all(d.control == CONTROL for d in numbers.datasets) else "its control"
+    said = [
+        _upper(f"{so_far}the way of training on that validation chose is shown to beat {control} on "),
+        f"{len(helps)} of {finished} datasets{_named(helps)}",
+        f", and to lose to it on {len(harms)}{_named(harms)}" if harms else "",
+        f"; on the other {finished - len(shown)} nothing is shown" if shown and finished > len(shown) else "",
+    ]
+    return ["".join([*said, "."])]
+
+
+def _named(names: list[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
+
+
 def _found(numbers: DatasetNumbers) -> str:
     parts = [_chosen(numbers)]
     chosen = numbers.chosen.second if numbers.chosen else None

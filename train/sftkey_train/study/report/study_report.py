@@ -11,13 +11,14 @@ from markupsafe import Markup, escape
 import sftkey_data
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.report.glossary import terms
+from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.printed import percent, points
 from sftkey_eval.report.render import markdown, page_of_numbers
 from sftkey_eval.report.report_plots import write_plots
-from sftkey_eval.report.tables import Table, markdown_table, shown_cell, write_tables
+from sftkey_eval.report.tables import Table, markdown_table, shown_cell
 from sftkey_eval.report.terminal import aligned
 from sftkey_eval.statistics.arm_seeds import SeedEstimate
-from sftkey_train.study.report.first_sentence import first_sentences
+from sftkey_train.study.report.first_sentence import first_sentences, in_short
 from sftkey_train.study.report.study_charts import colours, curve_panels, gains_forest, setting_panels, slip_panels
 from sftkey_train.study.report.study_numbers import DatasetNumbers, Headroom, StudyNumbers, study_numbers
 from sftkey_train.study.report.study_plots import study_figures
@@ -61,6 +62,7 @@ def report_facts(numbers: StudyNumbers) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "code_version": sftkey_data.__version__,
+        "in_short": in_short(numbers),
         "found": first_sentences(numbers),
         **asdict(numbers),
         "datasets": [_facts(dataset) for dataset in numbers.datasets],
@@ -74,7 +76,7 @@ def _facts(dataset: DatasetNumbers) -> dict[str, Any]:
 def study_text(numbers: StudyNumbers) -> str:
     """What was found, and the arms of each dataset in a short table, as plain text for a terminal."""
     tables = [_short_table(dataset) for dataset in numbers.datasets if finished_arms(dataset)]
-    return "\n\n".join(["\n".join(first_sentences(numbers)), *tables])
+    return "\n\n".join([*in_short(numbers), "\n".join(first_sentences(numbers)), *tables])
 
 
 def study_line(numbers: StudyNumbers, out: Path) -> str:
@@ -100,6 +102,7 @@ def _values(numbers: StudyNumbers) -> dict[str, Any]:
         "version": sftkey_data.__version__,
         "title": f"Study {numbers.name}",
         "subtitle": _subtitle(numbers),
+        "in_short": in_short(numbers),
         "sentences": first_sentences(numbers),
         "choice_note": _choice_note(numbers),
         "numbers": numbers,

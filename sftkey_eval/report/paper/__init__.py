@@ -1,0 +1,1 @@
+"""Tables as files, for a paper: CSV, and LaTeX."""

@@ -1,0 +1,1 @@
+"""One page over all scored runs below a folder."""

@@ -8,11 +8,11 @@ is written. The same runs give the same bytes. `sftkey-train study --report` rea
 
 import argparse
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.storage.appearing import write_bytes
+from sftkey_data.storage.sealed_json import read_sealed, sealed_line
 
 Identity = tuple[str, int, str]
 
@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("record", type=Path)
     options = parser.parse_args()
-    new = json.loads(options.study.read_bytes())
-    old = json.loads(gzip.decompress(options.record.read_bytes())) if options.record.exists() else {"runs": []}
+    new = read_sealed(options.study, "`sftkey-train study` writes it anew from its runs")
+    there = gzip.decompress(options.record.read_bytes()) if options.record.exists() else b'{"runs": []}'
+    old = read_sealed(options.record, "take the committed one", there)
     merged = merge(new, old)
-    write_bytes(options.record, gzip.compress(json.dumps(merged).encode(), mtime=0))
+    write_bytes(options.record, gzip.compress(sealed_line(merged), mtime=0))
     print(f"{options.record}: {len(old['runs'])} runs before, {len(merged['runs'])} of {merged['num_runs']} now")
 
 

@@ -19,8 +19,17 @@ from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, check
 from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
 from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.building.plan import Plan, make_plan, make_recipe, proven
-from sftkey_data.building.work import REFERENCE_ONLY, hash_questions, place_questions, tally_name, work_piece
-from sftkey_data.console import progress, tell
+from sftkey_data.building.work import (
+    REFERENCE_ONLY,
+    TALLIES,
+    hash_questions,
+    is_intact,
+    place_questions,
+    read_tally,
+    tally_name,
+    work_piece,
+)
+from sftkey_data.console import progress, say, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
@@ -117,7 +126,7 @@ def _publishable(plan: Plan, outputs: BuildOutputs) -> Manifest | None:
     if (held := outputs.held.manifest(plan.fingerprint)) is not None:
         drop_leftovers(held, outputs.held.half)
         return manifest
-    if not outputs.held.is_begun(plan.fingerprint):
+    if not outputs.held.is_begun(plan.fingerprint) or not outputs.held.has_intact_pieces():
         return None
     _finish_held(plan, manifest, outputs)
     return manifest
@@ -175,8 +184,7 @@ def _finish_held(plan: Plan, manifest: Manifest, outputs: BuildOutputs) -> None:
 
 
 def _tallies(half: Folder) -> list[UnitTally]:
-    names = [name for name in half.names() if name.startswith("unit-")]
-    return [UnitTally.model_validate_json(half.read_bytes(name)) for name in names]
+    return [read_tally(half, name) for name in half.names() if name.startswith(TALLIES)]
 
 
 def _work(plan: Plan, outputs: BuildOutputs, machinery: Machinery) -> list[UnitTally]:
@@ -202,7 +210,7 @@ def _run(
     plan: Plan, recipe: Preparation, outputs: BuildOutputs, machinery: Machinery, pieces: Iterator[Piece]
 ) -> list[UnitTally]:
     half, held = outputs.main.half, outputs.held.half if outputs.held is not None else None
-    done = {name for name in half.names() if name.startswith("unit-")}
+    done = {name for name in half.names() if name.startswith(TALLIES)}
     tallies: dict[str, UnitTally] = {}
     encoder = f" ({recipe.fast.name})" if recipe.fast is not None else ""
     with progress(f"building {plan.recipe.dataset.name}{encoder}", plan.num_rows()) as bar:
@@ -210,10 +218,13 @@ def _run(
         def left() -> Iterator[Piece]:
             for piece in pieces:
                 name = tally_name(piece.number)
+                if name in done and not all(is_intact(side, name) for side in (half, held) if side):
+                    say(f"{half.url}: piece {piece.number} is not as it was written; it is done again")
+                    done.remove(name)
                 if name not in done:
                     yield piece
                     continue
-                tallies[name] = UnitTally.model_validate_json(half.read_bytes(name))
+                tallies[name] = read_tally(half, name)
                 bar.advance(bar.task_ids[0], piece.num_rows)
 
         fast = recipe.fast is not None

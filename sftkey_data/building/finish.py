@@ -13,7 +13,7 @@ from sftkey_data.building.build_config import config_json
 from sftkey_data.building.dataset_card import dataset_card
 from sftkey_data.building.plan import Plan
 from sftkey_data.building.preview import first_example
-from sftkey_data.building.work import PLAN, REFERENCE_ONLY, hashes_name
+from sftkey_data.building.work import PLAN, REFERENCE_ONLY, TALLIES, hashes_name
 from sftkey_data.errors import Interrupted, NothingLeft, SFTKeyError
 from sftkey_data.prepared.manifest import (
     LEFT_OUT,
@@ -31,7 +31,7 @@ from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.tokens.tokenizer_copy import save_tokenizer
 
-OF_PIECES = ("unit-", "rejects-", "left-out-", "questions-", ".data-")
+OF_PIECES = (TALLIES, "rejects-", "left-out-", "questions-", ".data-")
 SLICE_HASHES = 2**22  # 32 MB of hashes are sorted at a time
 TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 

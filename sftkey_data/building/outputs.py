@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sftkey_data.building.work import PLAN
+from sftkey_data.building.work import PLAN, TALLIES, have_hashes, is_intact
 from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepared.manifest import MANIFEST, Manifest
+from sftkey_data.prepared.manifest import MANIFEST, Manifest, in_folder, parse_manifest
 from sftkey_data.storage.output_folder import Folder
 
 SETTLED_BY_PLAN = ("template", "options")
@@ -43,10 +43,17 @@ class Output:
     def manifest(self, fingerprint: str) -> Manifest | None:
         """The manifest of the folder, if it is whole, published or not, and of the same command over the same files.
 
-        What lies half done decides, not what it will replace.
+        What lies half done decides, not what it will replace, and has to be as it was written.
         """
-        found = _manifest_of(self.half if self.half.exists() else self.final)
-        return found if found is not None and found.fingerprint == fingerprint else None
+        found = _manifest_of(half := self.half if self.half.exists() else self.final)
+        if found is None or found.fingerprint != fingerprint:
+            return None
+        hashes = {shard.file: shard.sha256 for shard in found.shards} | found.files
+        return found if half is self.final or have_hashes(half, hashes) else None
+
+    def has_intact_pieces(self) -> bool:
+        """Whether all pieces that are done are as they were written."""
+        return all(is_intact(self.half, name) for name in self.half.names() if name.startswith(TALLIES))
 
     def published(self) -> Manifest | None:
         """The manifest of the folder under its final name, if nothing lies half done and no shard is missing."""
@@ -115,8 +122,8 @@ def _manifest_of(folder: Folder) -> Manifest | None:
     if not folder.exists() or MANIFEST not in folder.names():
         return None
     try:
-        return Manifest.model_validate_json(folder.read_bytes(MANIFEST))
-    except ValueError:  # broken: it is built anew
+        return parse_manifest(folder.read_bytes(MANIFEST), in_folder(folder.url, MANIFEST))
+    except SFTKeyError:  # broken or changed: it is built anew
         return None
 
 

@@ -1,9 +1,10 @@
 """One piece in, one shard out: what every worker does, in this process, in another, or on another machine."""
 
 import gc
+import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -23,9 +24,11 @@ from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.schema import shard_schema
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.storage.output_folder import Folder
+from sftkey_data.storage.sealed_json import read_sealed, sealed_line
 
 BATCH_ROWS = 2_000  # enough for arithmetic on whole columns, little enough that memory does not grow with the shard
 PLAN = "plan.sha256"  # of the plan that the pieces in a partial folder belong to
+TALLIES = "unit-"
 REFERENCE_ONLY = "reference-only"  # there once the fast encoder was found wrong: no resumption tries it again
 
 
@@ -36,7 +39,7 @@ def shard_name(number: int) -> str:
 
 def tally_name(number: int) -> str:
     """Name of the file whose presence says that a piece is done; written last."""
-    return f"unit-{number:05d}.json"
+    return f"{TALLIES}{number:05d}.json"
 
 
 def rejects_name(number: int) -> str:
@@ -77,13 +80,45 @@ class Side:
         shortened = int(unit.shortened[rows].sum())
         self.tally.add(table, unit.lengths[rows], left_out=left_out, shortened=shortened, **counted)
 
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file that the tally holds the hash of."""
+        self.folder.write_bytes(name, content)
+        self.tally.files[name] = hashlib.sha256(content).hexdigest()
+
     def close(self, number: int) -> None:
         """Write what was left out, the hashes, and then the tally, which says that this side is done."""
         if self.left_out:
-            self.folder.write_bytes(left_out_name(number), b"".join(self.left_out))
+            self.put(left_out_name(number), b"".join(self.left_out))
         # sorted: counting duplicates cuts slices out of it by bisection
-        self.folder.write_bytes(hashes_name(number), np.sort(np.concatenate(self.hashes)).tobytes())
-        self.folder.write_bytes(tally_name(number), self.tally.model_dump_json().encode())
+        self.put(hashes_name(number), np.sort(np.concatenate(self.hashes)).tobytes())
+        self.folder.write_bytes(tally_name(number), sealed_line(self.tally.model_dump(mode="json")))
+
+
+def read_tally(folder: Folder, name: str) -> UnitTally:
+    """The tally of a piece that is done.
+
+    Raises:
+        SFTKeyError: It is not as it was written.
+    """
+    values = read_sealed(Path(name), "the same command does its piece again", folder.read_bytes(name))
+    return UnitTally.model_validate(values)
+
+
+def is_intact(folder: Folder, name: str) -> bool:
+    """Whether all that was written for a piece of this tally is as it was written."""
+    try:
+        tally = read_tally(folder, name)
+    except (SFTKeyError, ValueError):
+        return False
+    return have_hashes(folder, {tally.file: tally.sha256, **tally.files})
+
+
+def have_hashes(folder: Folder, files: Mapping[str, str]) -> bool:
+    """Whether files, by name, are there and hash to the SHA-256 beside it."""
+    try:
+        return all(folder.sha256(name) == sha256 for name, sha256 in files.items())
+    except SFTKeyError:
+        return False
 
 
 def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder | None = None) -> UnitTally:
@@ -106,7 +141,7 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder |
             rejects = _write_piece(piece, recipe, sides)
     finally:
         gc.enable()
-    folder.write_bytes(rejects_name(piece.number), rejects)
+    sides[0].put(rejects_name(piece.number), rejects)
     for side in reversed(sides):
         side.close(piece.number)
     return sides[0].tally

@@ -46,10 +46,11 @@ EXPECTED_REJECTS = (
     *("missing_key", "empty_key", "unclosed_key", "repeated_key"),
     *("text_before_cot", "text_before_key", "text_after_key"),
 )
-METADATA_KEY = b"sftkey"  # of the provenance, as sftkey_eval writes it
+METADATA_KEY, DIGEST_KEY = b"sftkey", b"sftkey_digest"  # of the provenance and the digest, as sftkey_eval writes them
 AUTO = "auto"
 CLASS_OF = {"correct": "correct", "slips": "slip"}
 ROWS = 4_096  # read at a time
+CHANGED = "changed since it was written, score the completions again"
 
 
 class Options(BaseModel):
@@ -86,7 +87,10 @@ class Options(BaseModel):
         for column in READ_COLUMNS:
             if column not in schema.names:
                 raise SFTKeyError(f"{self.verdicts}: column {column!r} is missing{nearest(column, schema.names)}")
-        found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        try:
+            found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        except ValueError as error:
+            raise SFTKeyError(f"{self.verdicts}: {CHANGED}: its provenance is no JSON: {error}") from None
         if not {"template", "source", "sha256"} <= set(found):
             raise SFTKeyError(f"{self.verdicts}: no provenance in it: write the file with `sftkey-eval score`")
         provenance: dict[str, Any] = found
@@ -119,13 +123,16 @@ class Options(BaseModel):
 
 
 def settle(options: Options, _: Sequence[Row]) -> tuple[Options, str]:
-    """The options with the template's name, after checking that the verdicts are of the completions beside them.
+    """The options with the template's name, after checking that the verdicts are as they were written, and of the
+    completions beside them.
 
     Raises:
-        SFTKeyError: They are of others; the file is missing or no verdicts file; its template is not known.
+        SFTKeyError: They are not; the file is missing or no verdicts file; its template is not known.
     """
+    source = options.provenance["source"]
+    _refuse_changed(options.verdicts)
     name, template = options.reader
-    completions = Path(options.verdicts).parent / options.provenance["source"]
+    completions = Path(options.verdicts).parent / source
     if completions.is_file() and completions.resolve() != Path(options.verdicts).resolve():
         with completions.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -188,12 +195,26 @@ def _chosen(row: dict[str, Any], template: Template, options: Options, taken: di
     return cot
 
 
-def _rows(path: str) -> Iterator[dict[str, Any]]:
+def _refuse_changed(path: str) -> None:
+    """Refuse verdicts whose digest differs; those of a version before have none."""
+    with _opened(path) as file:
+        recorded, total = (
+            file.metadata.metadata.get(DIGEST_KEY),
+            hashlib.sha256(file.schema_arrow.metadata[METADATA_KEY]),
+        )
+    for row in _rows(path, None):
+        total.update(json.dumps(list(row.values())).encode())
+    if recorded not in (None, total.hexdigest().encode()):
+        raise SFTKeyError(f"{path}: {CHANGED}: the digest in it differs")
+
+
+def _rows(path: str, columns: Sequence[str] | None = READ_COLUMNS) -> Iterator[dict[str, Any]]:
+    """The rows of a file; no columns: all, as they lie in it."""
     with _opened(path) as file:
         try:
-            for batch in file.iter_batches(ROWS, columns=list(READ_COLUMNS)):
+            for batch in file.iter_batches(ROWS, columns=None if columns is None else list(columns)):
                 yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:  # of a page whose checksum differs
+        except (pa.ArrowException, OSError, ValueError) as error:  # of a page whose checksum differs, or of no text
             raise SFTKeyError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,8 +117,7 @@ class Manifest(_Record):
     @property
     def digest(self) -> str:
         """SHA-256 over the values, however the file is laid out."""
-        content = self.model_dump(mode="json", exclude={"digest"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+        return _digest(self.model_dump(mode="json", exclude={"digest"}))
 
     @model_validator(mode="before")
     @classmethod
@@ -147,7 +147,7 @@ def read_manifest(directory: Path | str) -> Manifest:
     """The manifest of a prepared folder, local or by URL.
 
     Raises:
-        SFTKeyError: No manifest, a broken one, or another schema version.
+        SFTKeyError: No manifest, a broken or changed one, or another schema version.
     """
     return parse_manifest(manifest_bytes(directory), in_folder(directory, MANIFEST))
 
@@ -155,8 +155,10 @@ def read_manifest(directory: Path | str) -> Manifest:
 def parse_manifest(content: bytes, path: str) -> Manifest:
     """The manifest that a file holds; `path` is for the message."""
     # Another version has other fields, so it comes before the check of these.
-    if (version := _version(content)) != SCHEMA_VERSION:
+    values = _values(content)
+    if (version := _version(values)) != SCHEMA_VERSION:
         raise SFTKeyError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+    _refuse_changed(values, path)
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
@@ -167,14 +169,32 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
         raise SFTKeyError(f"{path}: {place}: {fault['msg']}{mend}") from None
 
 
-def _version(content: bytes) -> int:
-    """The schema version that a file states; ours where it states none or is broken, which the full check names."""
+def _values(content: bytes) -> dict[str, Any]:
+    """What a file states; nothing where it is broken, which the full check names."""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
-        return SCHEMA_VERSION
-    stated = values.get("schema_version") if isinstance(values, dict) else None
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _version(values: Mapping[str, Any]) -> int:
+    """The schema version that a file states; ours where it states none."""
+    stated = values.get("schema_version")
     return stated if isinstance(stated, int) else SCHEMA_VERSION
+
+
+def _refuse_changed(values: Mapping[str, Any], path: str) -> None:
+    recorded, found = values.get("digest"), _digest({k: v for k, v in values.items() if k != "digest"})
+    if "digest" in values and recorded != found:
+        raise SFTKeyError(
+            f"{path}: changed since the build: it has digest {str(recorded)[:12]}…, its content {found[:12]}…; "
+            "build it again"
+        )
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

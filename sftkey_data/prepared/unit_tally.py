@@ -25,12 +25,14 @@ MAX_QUOTED = 80  # characters of a text in a message
 class UnitTally(BaseModel):
     """Counts of one unit, or of a sum of units.
 
-    The three `lengths` map a length to how many examples have it, so that quantiles over all units are exact.
+    The three `lengths` map a length to how many examples have it, so that quantiles over all units are exact. `files`
+    are the hashes of what a resumption reads beside the shard, none in tallies of a version before.
     """
 
     file: str = ""
     sha256: str = ""
     bytes: int = 0
+    files: dict[str, str] = Field(default_factory=dict)
     read: int = 0
     written: int = 0
     rejected: int = 0

@@ -7,7 +7,6 @@ power cut may leave a name with no content, without the second no name. A failur
 
 import errno
 import glob
-import json
 import os
 import re
 import secrets
@@ -92,11 +91,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, as `write_bytes` does; half a surrogate pair becomes a question mark."""
     write_bytes(path, text.encode("utf-8", "replace"))
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write readable JSON, as `write_text` does."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def make_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A folder to write, local or by fsspec URL: no file is seen half-written, and none arrives short without an error."""
 
 import contextlib
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -85,6 +86,14 @@ class Folder:
         """The content of a file."""
         with open_read(self._at(name)) as file:
             return file.read()
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 of a file, which is read piece by piece."""
+        total = hashlib.sha256()
+        with open_read(self._at(name)) as file:
+            while block := file.read(COPY_BYTES):
+                total.update(block)
+        return total.hexdigest()
 
     def local_copy(self, name: str, scratch: Path) -> Path:
         """A path to read: the file itself, or a copy in `scratch` of a remote one."""

@@ -1,6 +1,5 @@
 """The exposure gap: what a model gives the gold Key behind its own CoT, less what it gives it behind the gold CoT."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -9,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.sealed_json import read_sealed_lines
 from sftkey_eval.statistics.item_means import Array, Estimate, mean_of_items
 from sftkey_eval.statistics.item_shares import difference, item_share
 from sftkey_eval.statistics.proportions import QUANTILE
 
 FORCED_FILE = "teacher_forced.jsonl"
+MEND = "delete it, and --teacher-forced measures it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +119,15 @@ def read_key_lines(path: Path) -> list[KeyLine]:
     """The lines of a `teacher_forced.jsonl`.
 
     Raises:
-        SFTKeyError: A line that is none, or no lines.
+        SFTKeyError: A line that is none, or not as it was written, or no lines.
     """
     lines = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                lines.append(KeyLine(**json.loads(line)))
-            except (ValueError, TypeError):
-                expected = ", ".join(field.name for field in fields(KeyLine))
-                raise SFTKeyError(f"{path} line {number}: expected a JSON object with {expected}") from None
+    for number, row in enumerate(read_sealed_lines(path, MEND), start=1):
+        try:
+            lines.append(KeyLine(**row))
+        except TypeError:
+            expected = ", ".join(field.name for field in fields(KeyLine))
+            raise SFTKeyError(f"{path} line {number}: expected a JSON object with {expected}") from None
     if not lines:
         raise SFTKeyError(f"{path}: no lines")
     return lines

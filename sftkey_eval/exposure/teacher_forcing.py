@@ -5,7 +5,6 @@ alone: an own pre-hook of the output layer picks them, so any causal language mo
 """
 
 import gc
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.model_loading import refuse_unsafe
 from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
-from sftkey_data.storage.appearing import write_json
+from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
 from sftkey_eval.exposure.forced_inputs import Forced, ForcedItem, Shown, in_batches, load_forced, within
@@ -89,11 +88,12 @@ def teacher_force(
         loaded = load_generator(model, device=device, dtype=dtype)
         context = context_length(loaded, tokenizer)
         items = [within(item, context) for item in items]
-        with Journal(out / FORCED_FILE, [sample.id for item in items for sample in item.samples]) as journal:
+        ids = [sample.id for item in items for sample in item.samples]
+        with Journal(out / FORCED_FILE, ids, keeps_digests=True) as journal:
             _measure(loaded, items, journal, of_what)
             journal.finish()
     exposure = summarize_exposure(read_key_lines(out / FORCED_FILE))
-    write_json(out / SUMMARY_FILE, {**asdict(exposure), "of": of_what})
+    write_sealed(out / SUMMARY_FILE, {**asdict(exposure), "of": of_what})
     (out / OPEN_FILE).unlink(missing_ok=True)
     return exposure
 
@@ -108,9 +108,10 @@ def _settle(out: Path, of_what: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """What a file of ours says; None where it is not there or damaged, as then all is measured again."""
     try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        content = read_sealed(path, "it is measured again")
+    except (FileNotFoundError, SFTKeyError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -132,7 +133,7 @@ def _measure(
                 texts = list(dict.fromkeys(shown for item in batch for shown in item.shown))
                 scores = dict(zip(texts, key_scores(model, texts), strict=True))
                 lines = [asdict(line) for item in batch for line in _lines(item, scores)]
-                write_json(journal.path.parent / OPEN_FILE, of_what)  # before the first line that it is about
+                write_sealed(journal.path.parent / OPEN_FILE, of_what)  # before the first line that it is about
                 journal.append(lines)
             bar.advance(bar.task_ids[0], len(batch))
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.model_loading import refuse_unsafe
 from sftkey_data.options import recorded
@@ -108,9 +109,9 @@ def _generate(options: GenerateOptions, out: Path) -> GenerateResult:
             if journal.missing:
                 backend = open_backend(options, tokenizer, encoded, ends)
                 speed = _complete(options, backend, requests, encoded, journal, cache, record)
+            record = record.model_copy(update={"completions_sha256": journal.sha256()})
+            write_record(record, out.parent / RECORD_FILE)  # first: no moment has completions without a digest
             journal.finish()
-        record = record.model_copy(update={"completions_sha256": file_sha256(out)})
-        write_record(record, out.parent / RECORD_FILE)
     elif (recorded := read_record(out.parent / RECORD_FILE).completions_sha256) is not None:
         refuse_other_completions(out, file_sha256(out), recorded)
     reasons = Counter(json.loads(line)["finish_reason"] or "unknown" for line in out.read_bytes().splitlines())
@@ -249,6 +250,8 @@ def _recall(cache: Cache, requests: Sequence[Request], journal: Journal, record:
     """Write what the cache knows of what the journal lacks; returns how many."""
     missing = set(journal.missing)
     known = cache.find(request for request in requests if request.id in missing)
+    if cache.num_damaged:
+        say(f"cache: {cache.num_damaged} entries are not as they were written; they are generated again")
     if known:
         _write_record(record, journal)
         journal.append(request.row(generated) for request, generated in known)

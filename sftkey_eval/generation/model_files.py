@@ -1,12 +1,12 @@
 """The files of a model: where they are and what they hash to."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.storage.sealed_json import read_sealed
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 DESCRIPTION = ("config.json", "generation_config.json", "*.index.json")
@@ -22,10 +22,14 @@ class ModelFiles:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The resolved training recipe beside the weights, or an empty mapping."""
+        """The resolved training recipe beside the weights, or an empty mapping where none can be read.
+
+        Raises:
+            SFTKeyError: It is not as it was written.
+        """
         try:
-            recipe = json.loads((self.directory / "recipe.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            recipe = read_sealed(self.directory / "recipe.json", "without it no training seed is recorded")
+        except OSError:
             return {}
         return recipe if isinstance(recipe, dict) else {}
 

@@ -10,6 +10,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_data.storage.appearing import appearing
 from sftkey_data.storage.own_output import own_file, refuse_no_file
+from sftkey_data.storage.sealed_json import sealed_line
 from sftkey_eval.logs.inspect_logs import read_eval_log, read_json_log
 from sftkey_eval.logs.lm_eval_logs import read_samples
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine
@@ -37,7 +38,7 @@ def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None)
             raise SFTKeyError(f"log not found: {path}")
         if out.exists() and out.samefile(path):
             raise SFTKeyError(f"{out}: the completions would replace a log, name another file")
-    with own_file(out, "completions"), appearing(out, "w") as file:
+    with own_file(out, "completions"), appearing(out) as file:
         for path in paths:
             count.files += 1
             for line in _read(path, count, golds):
@@ -46,7 +47,7 @@ def import_logs(paths: Sequence[Path], out: Path, *, dataset: str | None = None)
                 ids[line["id"]] = path
                 count.completions += 1
                 known = {name: value for name, value in line.items() if value is not None or name in ALWAYS}
-                file.write(json.dumps(known) + "\n")
+                file.write(sealed_line(known))
         if not ids:
             raise SFTKeyError(f"{', '.join(map(str, paths))}: no samples")
     return count

@@ -25,6 +25,7 @@ from sftkey_data.sources.readers import (
     refuse_other_content,
 )
 from sftkey_data.sources.row_bounds import bounded_lines, read_bounded
+from sftkey_data.storage.sealed_json import CHANGED_LINE, may_be_sealed, unsealed
 
 MISSING: Any = object()
 """What `lookup` gives where a row has no such field."""
@@ -95,7 +96,11 @@ def kind_name(value: object) -> str:
 def _lines(file: IO[bytes], path: Path, number: type[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     for position, line in enumerate(bounded_lines(file, str(path)), start=1):
         if line.strip():
-            yield (where := f"{path} line {position}"), _object(_parse(line.rstrip(b"\r\n"), where, number), where)
+            where = f"{path} line {position}"
+            row = _object(_parse(line.rstrip(b"\r\n"), where, number), where)
+            if may_be_sealed(row):  # over the numbers as they were written
+                row = {name: row[name] for name in unsealed(json.loads(line), where, CHANGED_LINE)}
+            yield where, row
 
 
 def _list(content: bytes, path: Path, number: type[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:

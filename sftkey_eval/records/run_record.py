@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.storage.appearing import write_json
+from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 
 RECORD_FILE = "run.json"
+MEND = "generate again, to another --out; to score the completions as they are, move it away from them"
 
 
 class _Part(BaseModel):
@@ -94,10 +95,10 @@ def read_record(path: Path) -> RunRecord:
     """Read a `run.json`.
 
     Raises:
-        SFTKeyError: It is not there or is not a run record.
+        SFTKeyError: It is not there, is not a run record, or not as it was written.
     """
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return RunRecord.model_validate(read_sealed(path, MEND))
     except FileNotFoundError:
         raise SFTKeyError(f"run record not found: {path}") from None
     except ValidationError as error:
@@ -106,8 +107,8 @@ def read_record(path: Path) -> RunRecord:
 
 
 def write_record(record: RunRecord, path: Path) -> None:
-    """Write a `run.json`, complete or not at all."""
-    write_json(path, record.model_dump())
+    """Write a `run.json` with its digest, complete or not at all."""
+    write_sealed(path, record.model_dump())
 
 
 def refuse_other_completions(path: Path, found: str, recorded: object) -> None:

@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sftkey_data.storage.appearing import make_folder, write_json, write_text
+from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
@@ -47,7 +48,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")
     drawn = report_plots.write_plots(report_plots.forest_figure(values["forest"]), out / "plots")
-    write_json(out / "compare.json", compare_json(comparison, summaries))
+    write_sealed(out / "compare.json", compare_json(comparison, summaries))
     write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
     write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
     return comparison

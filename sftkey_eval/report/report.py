@@ -8,7 +8,8 @@ from typing import Any
 
 import sftkey_data
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.storage.appearing import make_folder, write_json, write_text
+from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates, arm_rates, arms, compare_arms
 from sftkey_eval.analysis.disagreements import Opinions, opinions
@@ -91,7 +92,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
     figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
     drawn = report_plots.write_plots(figures, out / "plots")
     write_tables(made.tables, out / "tables")
-    write_json(out / "report.json", report_json(made))
+    write_sealed(out / "report.json", report_json(made))
     write_text(out / "report.md", markdown("report.md.j2", **values, drawn=drawn))
     write_text(out / "report.html", page("report.html.j2", single_examples(made.runs, made.comparisons), **values))
     return made

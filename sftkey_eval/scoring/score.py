@@ -1,6 +1,5 @@
 """Completions in, verdicts out: the format from the raw text, then the Key, then the reason for the error."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.storage.appearing import appearing
 from sftkey_data.storage.own_output import own_file, refuse_no_file
+from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
@@ -30,7 +30,7 @@ from sftkey_eval.logs.known_logs import log_program
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.records.completion_rows import Completion, Survey, read_completions, survey_completions
-from sftkey_eval.records.run_record import refuse_other_completions
+from sftkey_eval.records.run_record import MEND, RECORD_FILE, refuse_other_completions
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
@@ -40,7 +40,6 @@ from sftkey_eval.scoring.second_grader import check_second_grader, disagreement,
 from sftkey_eval.scoring.template_survey import readable_by
 
 DEFAULT_TEMPLATE = "sftkey"
-RUN_FILE = "run.json"
 
 
 def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> ScoreTally:
@@ -65,7 +64,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     run = _read_run(path, options.template)
     survey = _survey(path, fields)
     refuse_other_completions(path, survey.sha256, (run or {}).get("completions_sha256"))
-    used = _template(options.template, run, path.parent / RUN_FILE)
+    used = _template(options.template, run, path.parent / RECORD_FILE)
     _refuse_unusable(out, path)
     job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS), marks)
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
@@ -251,13 +250,11 @@ def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:
 
 def _read_run(path: Path, template: str | None) -> dict[str, Any] | None:
     """The record beside the completions, if it is of these: a folder has one, and may hold other completions."""
-    run_file = path.parent / RUN_FILE
+    run_file = path.parent / RECORD_FILE
     try:
-        run = json.loads(run_file.read_text(encoding="utf-8"))
+        run = read_sealed(run_file, MEND)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise SFTKeyError(f"{run_file}: broken JSON: {error}") from None
     if not isinstance(run, dict):
         return None
     if (described := run.get("completions", path.name)) == path.name:

@@ -1,11 +1,11 @@
 """What the programs print: nothing that comes with data, labels or file names steers the terminal."""
 
 import ast
-import json
 from pathlib import Path
 
 import pytest
 from rich.text import Text
+from shard_edits import edit_manifest
 from typer.testing import CliRunner
 
 from sftkey_data.cli import app
@@ -42,8 +42,7 @@ def test_a_hostile_manifest_steers_no_terminal(tmp_path: Path) -> None:
     command = ["build", "gsm8k", "--input", str(tmp_path / "rows.jsonl"), "--out", str(out), "--workers", "1"]
     command += ["--max-reject-rate", "1"]
     assert CliRunner().invoke(app, command).exit_code == 0
-    manifest = json.loads((out / "manifest.json").read_text())
-    (out / "manifest.json").write_text(json.dumps(manifest | {"rejects": {f"missing_key{HOSTILE}": 1}}))
+    edit_manifest(out, lambda manifest: manifest.update(rejects={f"missing_key{HOSTILE}": 1}))
     printed = CliRunner().invoke(app, ["stats", str(out)])
     assert printed.exit_code == 0
     assert f"missing_key{SHOWN}" in printed.output

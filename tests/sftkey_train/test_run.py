@@ -1,6 +1,5 @@
 """Whole runs on a small task: stages, forks, what they write, and what a second invocation does."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.region_weights import region_weights
 from sftkey_train.batches.training_set import read_training_set
@@ -72,7 +72,7 @@ def test_both_stages_leave_models_that_load_by_themselves(run: Run, out: Path) -
 
 def test_the_resolved_recipe_lies_beside_the_model(run: Run, out: Path, tables: dict[str, Any]) -> None:
     run("stage.answer.lr=1e-4")
-    resolved = Recipe.model_validate(json.loads((out / "answer" / "final" / "recipe.json").read_text()))
+    resolved = Recipe.model_validate(read_sealed(out / "answer" / "final" / "recipe.json", ""))
     assert resolved.stages[1].lr == 1e-4
     assert resolved.stages[0].betas == (0.9, 0.95)
 

@@ -29,6 +29,7 @@ def copied(tables: dict[str, Any], tmp_path: Path) -> Path:
 
 def _edit_manifest(folder: Path, **changes: Any) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["digest"]
     (folder / "manifest.json").write_text(json.dumps(manifest | changes))
 
 

@@ -13,7 +13,7 @@ import transformers
 from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
-from sftkey_data.storage.appearing import write_text
+from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_train import ranks
 from sftkey_train.batches.batch import ExampleOrder
 from sftkey_train.batches.packing import check_budget
@@ -30,7 +30,7 @@ from sftkey_train.checkpoint.earlier_run import (
     stopping,
 )
 from sftkey_train.checkpoint.origin import Origin
-from sftkey_train.checkpoint.stage_outputs import Outputs, as_json, finish_stage, keep_best
+from sftkey_train.checkpoint.stage_outputs import Outputs, finish_stage, keep_best
 from sftkey_train.checkpoint.stage_start import (
     StageStart,
     check_handed_on,
@@ -278,7 +278,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals
 
 def _prepare_out(run: _Run, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
-    write_text(run.recipe.out / RUN, as_json(run.record()))
+    write_sealed(run.recipe.out / RUN, run.record())
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, run.folder(stage).latest_step)
 

@@ -1,12 +1,16 @@
 """A model's own completions as training data: the prompts as they were, its CoT, the gold Key; what is left out."""
 
 import json
+import tempfile
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from flipped_bits import refused_or_same
 
 from sftkey_data.building.build import Machinery, build
 from sftkey_data.building.build_config import BuildConfig
@@ -199,6 +203,26 @@ def test_the_manifest_holds_the_hash_of_the_verdicts(verdicts: str, tmp_path: Pa
     manifest = read_manifest(_build(verdicts, tmp_path / "out"))
     (entry,) = manifest.inputs
     assert (entry.name, entry.sha256, entry.rows) == (verdicts, file_sha256(Path(verdicts)), len(SAMPLES))
+
+
+def test_a_flipped_bit_in_the_verdicts_is_refused_or_changes_no_row(verdicts: str, tmp_path: Path) -> None:
+    def rows() -> list[dict[str, Any]]:
+        return list(open_shards(_build(verdicts, Path(tempfile.mkdtemp(dir=tmp_path)) / "out")).to_pylist())
+
+    assert refused_or_same(Path(verdicts), rows, 15) > 5
+
+
+def test_verdicts_changed_since_they_were_written_are_refused(verdicts: str, tmp_path: Path) -> None:
+    table, recorded = pq.read_table(verdicts), pq.read_metadata(verdicts).metadata[b"sftkey_digest"]
+    at = table.column_names.index("gold")
+    changed = table.set_column(at, table.schema.field(at), pa.array(["8"] * table.num_rows))
+    with pq.ParquetWriter(verdicts, table.schema) as writer:
+        writer.write_table(changed)
+        writer.add_key_value_metadata({b"sftkey_digest": recorded})
+    with pytest.raises(SFTKeyError, match=r"verdicts\.parquet: changed since .* the digest in it differs"):
+        _build(verdicts, tmp_path / "out")
+    pq.write_table(changed, verdicts)  # without a digest, as a version before wrote them
+    assert set(open_shards(_build(verdicts, tmp_path / "out", {"keep": "all"}))["gold"].to_pylist()) == {"8"}
 
 
 def test_workers_change_nothing(verdicts: str, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def rewrite(prepared: Path, out: Path, **columns: list[int]) -> Path:
         writer.write_table(table)
     manifest = json.loads((out / MANIFEST).read_text())
     manifest["shards"][0]["sha256"] = file_sha256(path)
+    del manifest["digest"]
     (out / MANIFEST).write_text(json.dumps(manifest))
     return out
 

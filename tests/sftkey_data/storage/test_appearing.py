@@ -19,7 +19,6 @@ from sftkey_data.storage.appearing import (
     make_folder,
     replace_folder,
     write_bytes,
-    write_json,
     write_text,
 )
 from sftkey_data.storage.output_folder import Folder
@@ -59,7 +58,7 @@ def shown(calls: list[tuple[str, str]], root: Path) -> list[str]:
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_after(
     tmp_path: Path, calls: list[tuple[str, str]]
 ) -> None:
-    for write in (lambda p: write_bytes(p, b"1"), lambda p: write_text(p, "1"), lambda p: write_json(p, 1)):
+    for write in (lambda p: write_bytes(p, b"1"), lambda p: write_text(p, "1")):
         calls.clear()
         write(tmp_path / "file")
         assert shown(calls, tmp_path) == ["sync half", "name file", "sync ."]

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flipped_bits import refused_or_same
 from page_samples import prepared_folder
 from shard_edits import edit_manifest
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.verify.check import check
 
 TOKENIZER_FILE = "tokenizer/tokenizer_config.json"
@@ -102,6 +104,12 @@ def test_a_manifest_edited_by_hand_is_found(folder: Path, edit: str) -> None:
     edit_manifest(folder, EDITS[edit], digest=False)
     with pytest.raises(SFTKeyError, match=r"manifest\.json: changed since the build: it has (no digest|digest)"):
         check(folder)
+
+
+def test_a_flipped_bit_in_a_manifest_is_seen_by_whoever_reads_it(folder: Path) -> None:
+    assert refused_or_same(folder / "manifest.json", lambda: read_manifest(folder), 120) == 120
+    edit_manifest(folder, lambda manifest: manifest.pop("digest"), digest=False)
+    assert read_manifest(folder).counts.written == 5  # one without a digest is read as it is
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.flags import takes_options
 from sftkey_data.options import Option
 from sftkey_data.prepared.manifest import read_manifest
+from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_eval.cli import app as program
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import DATA, MODEL, GenerateOptions
@@ -135,7 +136,7 @@ def test_an_option_of_model_or_data_is_recorded_and_compared_too(
 def test_a_run_record_has_the_keys_it_always_had(tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
     values = few(tiny_model, prepared)
     generate(GenerateOptions(**values), tmp_path / "c.jsonl")
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = read_sealed(tmp_path / "run.json", "")
     known = {"name", "completions", "completions_sha256", "model", "data", "template", "sampling", "versions"}
     assert set(record) == known
     found = {"path", "fingerprint", "tokenizer_fingerprint", "end_token_ids", "recipe", "seed"}

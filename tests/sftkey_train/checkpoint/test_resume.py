@@ -175,7 +175,7 @@ def test_what_an_interrupted_save_has_left_is_not_taken_for_a_checkpoint(
     for name in (".checkpoint-5.12-0123abcd.partial", ".final.12-0123abcd.partial"):
         (recipe.out / "full" / name).mkdir(parents=True)
         (recipe.out / "full" / name / "model.safetensors").write_bytes(b"half")
-    (recipe.out / "run.json").write_text((reference / "run.json").read_text().replace(str(reference), str(recipe.out)))
+    (recipe.out / "run.json").write_bytes((reference / "run.json").read_bytes())
     list(run_recipe(recipe))
     _assert_same(recipe.out, reference)
     assert sorted(path.name for path in (recipe.out / "full").iterdir()) == ["final"]

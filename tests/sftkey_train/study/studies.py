@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train.study.study_runner import open_study, run_study
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,7 +75,7 @@ def kill_when(process: "subprocess.Popen[str]", there: Callable[[], bool]) -> bo
 
 def figures(out: Path) -> dict[str, Any]:
     """study.json without what a clock has measured and where it lies."""
-    record: dict[str, Any] = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = read_sealed(out / "study.json", "")
     record["study"].pop("out")
     for run in record["runs"]:
         run.pop("seconds")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import random
 import shutil
 import time
@@ -10,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flipped_bits import refused_or_same
 from processes import another_process
 from safetensors.torch import load_file
 from studies import begin, figures, finished, kill_when, tables, write
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_train import recipe_run as run_module
 from sftkey_train.study import study_runner as runner_module
-from sftkey_train.study.named_arms import NAMED_ARMS
+from sftkey_train.study.named_arms import NAMED_ARMS, study_arms
+from sftkey_train.study.one_run import read_missing, read_result
+from sftkey_train.study.report.study_results import read_results
 from sftkey_train.study.study_file import load_study
 from sftkey_train.study.study_plan import plan_runs
 from sftkey_train.study.study_runner import open_study
@@ -246,6 +251,22 @@ def test_a_result_that_was_changed_is_refused(done: Path, tmp_path: Path) -> Non
     (folder / "test.jsonl.gz").write_bytes(b"")
     with pytest.raises(SFTKeyError, match=r"test\.jsonl\.gz is not as it was written; delete"):
         finished(write(tmp_path / "study.toml", tables(out)))
+
+
+def test_a_flipped_bit_in_what_a_study_has_written(done: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(done, tmp_path / "out")
+    study = load_study(write(tmp_path / "study.toml", tables(out)))
+    runs = plan_runs(study, study_arms(study, "study"), make_sets(study, out / "sets"))
+    run = next(run for run in runs if (run.folder / "result.json").exists())
+    assert refused_or_same(run.folder / "result.json", lambda: read_result(run), 60) == 60
+    assert refused_or_same(out / "study.json", lambda: figures(out), 60) == 60
+    assert refused_or_same(out / "study.json", lambda: pickle.dumps(read_results(out / "study.json")), 60) == 60
+    (run.folder / "result.json").write_text(json.dumps(read_result(run)))  # as a version before wrote it
+    assert read_result(run) == only(done, seed=run.seed, arm=run.arm.name) | {"seconds": read_result(run)["seconds"]}
+    write_sealed(
+        run.folder / "missing.json", dict.fromkeys(("dataset", "role", "arm", "key", "why"), "x") | {"seed": 3}
+    )
+    assert refused_or_same(run.folder / "missing.json", lambda: read_missing(run), 60) == 60
 
 
 def test_a_study_that_runs_is_not_run_twice(done: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.storage.appearing import is_own_partial
 from sftkey_data.storage.own_output import OUR_MARKER, own_folder
+from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train import ranks
 from sftkey_train.checkpoint.checkpoint import (
     StageFolder,
@@ -91,10 +92,10 @@ def record_sha256(record: Mapping[str, Any]) -> str:
 
 def _earlier(path: Path) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_sealed(path, "")
         if all(re.fullmatch(STAGE_NAME, stage["name"]) for stage in record["recipe"]["stage"]):
             return record
-    except (ValueError, KeyError, TypeError):
+    except (SFTKeyError, KeyError, TypeError):
         pass
     raise SFTKeyError(f"{path} is damaged, so what lies beside it cannot be told; name another out")
 

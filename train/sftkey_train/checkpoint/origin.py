@@ -9,6 +9,7 @@ import xxhash
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.filesystems import naming
+from sftkey_data.storage.sealed_json import read_sealed, sealed_file
 
 ORIGIN, ADAPTER_CONFIG = "origin.json", "adapter_config.json"
 # What decides which model a folder is, beside the tokenizer, which is compared with that of the data.
@@ -29,7 +30,7 @@ def write_origin(folder: Path, origin: Origin) -> None:
     """Record, beside all other files of a folder, whose they are and what is in them."""
     files = {str(path.relative_to(folder)): _hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     record = {"run": origin.run, "stage": origin.stage, "files": files}
-    (folder / ORIGIN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / ORIGIN).write_bytes(sealed_file(record))
 
 
 def has_origin(folder: Path) -> bool:
@@ -43,7 +44,7 @@ def check_origin(folder: Path, origin: Origin, *, files: bool) -> None:
     Raises:
         SFTKeyError: Says what was found, and what the user can do.
     """
-    recorded = _read(folder, MEND)
+    recorded = read_origin(folder, MEND)
     if (stage := recorded.get("stage")) != origin.stage:
         raise SFTKeyError(f"{folder} is of stage {stage!r}, expected one of stage {origin.stage!r}; {MEND}")
     if recorded.get("run") != origin.run:
@@ -66,7 +67,7 @@ def model_hash(folder: Path) -> str:
     paths = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     found = {path.name: _hash(path) for path in paths}
     if (folder / ORIGIN).exists():
-        recorded = _read(folder, CHANGED_ON_PURPOSE)["files"].items()
+        recorded = read_origin(folder, CHANGED_ON_PURPOSE)["files"].items()
         beside = {k: v for k, v in recorded if "/" not in k and any(map(Path(k).match, MODEL_FILES))}
         _refuse_changed(folder, beside, found, CHANGED_ON_PURPOSE)
     return xxhash.xxh3_128_hexdigest(json.dumps(found, sort_keys=True).encode())
@@ -80,13 +81,18 @@ def _refuse_changed(folder: Path, recorded: dict[str, str], found: dict[str, str
             raise SFTKeyError(f"{folder} is damaged: {name} is not as it was written; {mend}")
 
 
-def _read(folder: Path, mend: str) -> dict[str, Any]:
+def read_origin(folder: Path, mend: str) -> dict[str, Any]:
+    """What `write_origin` has recorded; `mend` says what the user can do where that is damaged.
+
+    Raises:
+        SFTKeyError: It is damaged, or there is none.
+    """
     try:
-        recorded: dict[str, Any] = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        recorded: dict[str, Any] = read_sealed(folder / ORIGIN, mend)
         _ = recorded["files"].items()
     except FileNotFoundError:
         raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; move it away") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, SFTKeyError, KeyError, TypeError, AttributeError):
         raise SFTKeyError(f"{folder} is damaged: {ORIGIN} cannot be read; {mend}") from None
     return recorded
 

@@ -1,9 +1,9 @@
 """The models a stage leaves: `final`, and the best so far; each loads by itself."""
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sftkey_data.storage.sealed_json import sealed_file
 from sftkey_train import ranks
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, drop_checkpoints, drop_weights, saving
 from sftkey_train.checkpoint.origin import write_origin
@@ -57,7 +57,7 @@ def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> 
         else:
             model.save_pretrained(partial, state_dict=state)
         outputs.tokenizer.save_pretrained(str(partial))
-        (partial / RECIPE).write_text(as_json(outputs.recipe), encoding="utf-8")
+        (partial / RECIPE).write_bytes(sealed_file(outputs.recipe))
         write_origin(partial, outputs.folder.origin)
 
 
@@ -66,8 +66,3 @@ def _save_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", a
     tokenizer.save_pretrained(str(adapter))
     if model.generation_config is not None:
         model.generation_config.save_pretrained(str(adapter))
-
-
-def as_json(value: Any) -> str:
-    """Readable JSON with an end of line."""
-    return json.dumps(value, indent=2) + "\n"

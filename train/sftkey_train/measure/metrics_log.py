@@ -1,14 +1,14 @@
 """metrics.jsonl: one JSON object per logged step or held-out measurement, appended as the run goes."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import Interrupted
-from sftkey_data.storage.appearing import write_text
+from sftkey_data.storage.appearing import write_bytes
 from sftkey_data.storage.filesystems import naming
+from sftkey_data.storage.sealed_json import read_sealed_lines, sealed_line
 from sftkey_train import ranks
 
 MetricsRow = Mapping[str, Any]
@@ -30,17 +30,20 @@ class MetricsLog:
         if not ranks.is_main():
             return
         # Opened for each row, so that a killed run has lost none, at worst the end of the last line.
-        with naming(self.path, "written", Interrupted), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        with naming(self.path, "written", Interrupted), self.path.open("ab") as file:
+            file.write(sealed_line(row, allow_nan=False))
         if self.also is not None:
             self.also(row)
 
     def rows(self) -> list[MetricsRow]:
-        """All whole rows; a last line that a killed run left unfinished is no row."""
+        """All whole rows; a last line that a killed run left unfinished is no row.
+
+        Raises:
+            SFTKeyError: One is not as it was written.
+        """
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return list(read_sealed_lines(self.path, f"delete {self.path.parent} to run it again"))
 
     def rewind(self, finished: Iterable[str], stage: str, step: int) -> None:
         """Forget what will be measured again: all rows but those of finished stages, and of `stage` up to `step`.
@@ -51,4 +54,4 @@ class MetricsLog:
         kept = [
             r for r in self.rows() if r["stage"] in finished or (r["stage"] == stage and r["step"] <= step and step)
         ]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_bytes(self.path, b"".join(map(sealed_line, kept)))

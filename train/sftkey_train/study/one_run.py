@@ -1,17 +1,17 @@
 """One run from wherever it was left to its result: trained, generated for, scored, and said in one file."""
 
 import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.storage.appearing import make_folder, write_json
+from sftkey_data.storage.appearing import make_folder
+from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_train.checkpoint.checkpoint import StageFolder, drop_weights
 from sftkey_train.checkpoint.earlier_run import METRICS
-from sftkey_train.checkpoint.origin import ORIGIN, Origin, model_hash
+from sftkey_train.checkpoint.origin import Origin, model_hash, read_origin
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_run import run_recipe
 from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
@@ -41,10 +41,10 @@ def read_missing(run: PlannedRun) -> Missing | None:
     """Why a run will have no result; None where it has one, or may come to one."""
     path = run.folder / MISSING
     try:
-        return Missing(**json.loads(path.read_text(encoding="utf-8")))
+        return Missing(**read_sealed(path, ""))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except (SFTKeyError, TypeError):
         raise SFTKeyError(f"{path} is not as it was written; delete {run.folder} to run it again") from None
 
 
@@ -56,7 +56,7 @@ def read_result(run: PlannedRun) -> Result | None:
     """
     path = run.folder / RESULT
     try:
-        result: Result = json.loads(path.read_text(encoding="utf-8"))
+        result: Result = read_sealed(path, "")
         names = [(scores["completions"], scores["sha256"]) for scores in result["scores"].values()]
         damaged = next((name for name, sha256 in names if _sha256(run.folder / name) != sha256), None)
         of_items = all("items" in scores for scores in result["scores"].values())
@@ -94,7 +94,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         examples = make_own_examples(run, run.own)
         if isinstance(examples, str):
             missing = Missing(run.dataset.name, run.seed, run.role, run.arm.name, run.key, examples)
-            write_json(run.folder / MISSING, asdict(missing))
+            write_sealed(run.folder / MISSING, asdict(missing))
             return missing
         own = {"own": examples}
     log = MetricsLog(run.recipe.out / METRICS)
@@ -110,7 +110,7 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         part: {**found.counts, "new_tokens": found.num_tokens, "completions": _file(part), "sha256": found.sha256}
         for part, found in scores.items()
     }
-    write_json(run.folder / RESULT, result)
+    write_sealed(run.folder / RESULT, result)
     tidy_run(run, keep_model=keep_model)
     return result
 
@@ -177,7 +177,7 @@ def _facts(run: PlannedRun) -> Result:
 
 
 def _weights(run: PlannedRun) -> dict[str, str]:
-    recorded = json.loads((run.final / ORIGIN).read_text(encoding="utf-8"))["files"]
+    recorded = read_origin(run.final, f"delete {run.folder} to run it again")["files"]
     return {name: digest for name, digest in sorted(recorded.items()) if name.endswith(".safetensors")}
 
 

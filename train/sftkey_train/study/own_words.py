@@ -18,7 +18,8 @@ from sftkey_data.format.template import BUILTIN, Template
 from sftkey_data.model_loading import load_config
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
-from sftkey_data.storage.appearing import make_folder, write_json, write_text
+from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
@@ -49,12 +50,12 @@ def read_sampled(sampling: PlannedSampling) -> Sampled | None:
         return None
     damaged = SAMPLED
     try:
-        sampled: Sampled = json.loads(path.read_text(encoding="utf-8"))
+        sampled: Sampled = read_sealed(path, "")
         if sampled["key"] == sampling.key:
             damaged = VERDICTS
             if file_sha256(verdicts) == sampled["verdicts_sha256"]:
                 return sampled
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, SFTKeyError, KeyError, TypeError):
         pass
     raise SFTKeyError(f"{sampling.folder / damaged} is not as it was written; delete {sampling.folder} to sample again")
 
@@ -96,7 +97,7 @@ def finish_sampling(sampling: PlannedSampling) -> Sampled:
         "verdicts_sha256": file_sha256(sampling.folder / VERDICTS),
         "seconds": {"sampling": (written_at - started) / share if share else None, "scoring": scored_at - written_at},
     }
-    write_json(sampling.folder / SAMPLED, sampled)
+    write_sealed(sampling.folder / SAMPLED, sampled)
     generated.path.unlink()
     return sampled
 

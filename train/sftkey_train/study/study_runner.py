@@ -1,7 +1,6 @@
 """A whole study: every run that is not finished, one after the other or in several processes, and study.json."""
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -14,8 +13,9 @@ import torch
 from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.process_pool import cores, run_processes
-from sftkey_data.storage.appearing import is_own_partial, write_json
+from sftkey_data.storage.appearing import is_own_partial
 from sftkey_data.storage.own_output import OUR_MARKER, own_folder
+from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_train.signals import StopSignals
 from sftkey_train.study.cluster_runs import run_on_cluster
 from sftkey_train.study.named_arms import Arm, study_arms
@@ -199,7 +199,7 @@ def _write_record(study: Study, runs: Sequence[PlannedRun], outcomes: Outcomes) 
         "runs": results,
         "missing": [asdict(outcome) for outcome in there if isinstance(outcome, Missing)],
     }
-    write_json(study.out / RECORD, record)
+    write_sealed(study.out / RECORD, record)
 
 
 def refuse_other_folder(out: Path) -> None:
@@ -232,7 +232,7 @@ def _stopping(out: Path) -> Iterator[None]:
 def _progress_of(out: Path) -> str:
     if not (out / RECORD).exists():
         return "no run is begun"
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    record = read_sealed(out / RECORD, "the same command writes it anew")
     return f"{record['num_finished']} of {record['num_runs']} runs are finished"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 import sftkey_data
-from sftkey_data.storage.appearing import make_folder, write_json, write_text
+from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.paper.table_files import write_tables
 from sftkey_eval.report.printed import percent, points
@@ -51,7 +52,7 @@ def report_study(record: Path, out: Path) -> StudyNumbers:
     make_folder(out)
     drawn = write_plots(study_figures(numbers), out / "plots", ("png", "svg", "pdf"))
     write_tables(list(values["tables"].values()), out / "tables")
-    write_json(out / "report.json", report_facts(numbers))
+    write_sealed(out / "report.json", report_facts(numbers))
     write_text(out / "study.md", markdown("study.md.j2", _TEMPLATES, **values, drawn=drawn))
     write_text(out / "study.html", page_of_numbers(_TEMPLATES / "study.html.j2", **values))
     return numbers

@@ -4,7 +4,6 @@ It reads the record alone, and of it only what it needs, so that a record of an 
 """
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from pydantic import BaseModel, ConfigDict
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1
 from sftkey_train.study.study_file import Part
 
+MEND = "`sftkey-train study` writes it anew from its runs"
 Marked = NDArray[np.bool_]
 Purpose = Literal["claim", "tuning"]
 ItemMark = Literal["correct", "format_valid", "lenient_correct", "slip"]
@@ -215,10 +216,10 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        found = json.loads(text)
+        found = read_sealed(path, MEND, text)
     except FileNotFoundError:
         raise SFTKeyError(f"a study's record is not there: {path}") from None
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SFTKeyError(f"{path}: not a readable record of a study: {error}") from None
     if not isinstance(found, dict):
         raise SFTKeyError(f"{path}: expected the record of a study, found a {type(found).__name__}")

@@ -34,6 +34,7 @@ from sftkey_data.extract import Parts, Reject, Row, text
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
+from sftkey_data.memory_bound import bounded_memory, bounded_steps
 
 COLUMNS = ()  # they are checked when the file is opened
 READ_COLUMNS = (
@@ -86,11 +87,14 @@ class Options(BaseModel):
         for column in READ_COLUMNS:
             if column not in schema.names:
                 raise SFTKeyError(f"{self.verdicts}: column {column!r} is missing{nearest(column, schema.names)}")
-        found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
-        if not {"template", "source", "sha256"} <= set(found):
+        try:
+            found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        except (ValueError, RecursionError):
+            found = None
+        kinds = {"template": dict, "source": str, "sha256": str}
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
             raise SFTKeyError(f"{self.verdicts}: no provenance in it: write the file with `sftkey-eval score`")
-        provenance: dict[str, Any] = found
-        return provenance
+        return found
 
     @cached_property
     def reader(self) -> tuple[str, Template]:
@@ -191,16 +195,18 @@ def _chosen(row: dict[str, Any], template: Template, options: Options, taken: di
 def _rows(path: str) -> Iterator[dict[str, Any]]:
     with _opened(path) as file:
         try:
-            for batch in file.iter_batches(ROWS, columns=list(READ_COLUMNS)):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:  # of a page whose checksum differs
+            batches = file.iter_batches(ROWS, columns=list(READ_COLUMNS))
+            for rows in bounded_steps((batch.to_pylist() for batch in batches), path, Path(path).stat().st_size):
+                yield from rows
+        except (pa.ArrowException, OSError, ValueError) as error:  # of a page whose checksum differs, of no text
             raise SFTKeyError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
 
 
 def _opened(path: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        with bounded_memory(path, Path(path).stat().st_size):
+            return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # of a name that is no text
         raise SFTKeyError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None

@@ -17,7 +17,6 @@ Source: your own runs. Licence: that of the data and of the model's output.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -35,6 +34,7 @@ from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
 from sftkey_data.memory_bound import bounded_memory, bounded_steps
+from sftkey_data.regular_file import parse_json, regular
 
 COLUMNS = ()  # they are checked when the file is opened
 READ_COLUMNS = (
@@ -88,8 +88,8 @@ class Options(BaseModel):
             if column not in schema.names:
                 raise SFTKeyError(f"{self.verdicts}: column {column!r} is missing{nearest(column, schema.names)}")
         try:
-            found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
-        except (ValueError, RecursionError):
+            found = parse_json((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        except ValueError:
             found = None
         kinds = {"template": dict, "source": str, "sha256": str}
         if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
@@ -129,7 +129,7 @@ def settle(options: Options, _: Sequence[Row]) -> tuple[Options, str]:
         SFTKeyError: They are of others; the file is missing or no verdicts file; its template is not known.
     """
     name, template = options.reader
-    completions = Path(options.verdicts).parent / options.provenance["source"]
+    completions = Path(options.verdicts).parent / Path(options.provenance["source"]).name
     if completions.is_file() and completions.resolve() != Path(options.verdicts).resolve():
         with completions.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -205,7 +205,7 @@ def _rows(path: str) -> Iterator[dict[str, Any]]:
 def _opened(path: str) -> pq.ParquetFile:
     try:
         with bounded_memory(path, Path(path).stat().st_size):
-            return pq.ParquetFile(path, page_checksum_verification=True)
+            return pq.ParquetFile(regular(Path(path)), page_checksum_verification=True)
     except FileNotFoundError:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
     except (pa.ArrowException, OSError, ValueError) as error:  # of a name that is no text

@@ -8,8 +8,9 @@ import pyarrow as pa
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.memory_bound import bounded_memory
 from sftkey_data.prepared.manifest import check_hash, read_manifest
+from sftkey_data.proven_columns import refuse_unproven
+from sftkey_data.regular_file import regular
 from sftkey_data.schema import shard_schema
-from sftkey_data.sources.arrow_rows import refuse_unproven
 
 
 def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify: bool = False) -> pa.Table:
@@ -43,7 +44,7 @@ def open_shard(path: Path, name: str | None = None) -> pa.Table:
     """
     name = name or str(path)
     try:
-        with bounded_memory(f"shard {name}", path.stat().st_size), pa.memory_map(str(path)) as source:
+        with bounded_memory(f"shard {name}", path.stat().st_size), pa.memory_map(str(regular(path))) as source:
             table = pa.ipc.open_file(source).read_all()
         _refuse_other_types(table, name)  # first: a column of another type can unpack to anything when it is proven
         refuse_unproven(table)

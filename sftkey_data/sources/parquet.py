@@ -41,7 +41,7 @@ def read_parquet(file: IO[bytes], name: str) -> Iterator[Record]:
 
 def _rows_at_once(footer: pq.FileMetaData) -> int:
     groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-    row_bytes = sum(group.total_byte_size for group in groups) // max(1, footer.num_rows)
+    row_bytes: int = sum(group.total_byte_size for group in groups) // max(1, footer.num_rows)
     return max(1, min(ROWS_AT_ONCE, STEP_BYTES // max(1, row_bytes)))
 
 

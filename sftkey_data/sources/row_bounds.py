@@ -1,13 +1,15 @@
 """How long a row of text may be, so that a small packed file cannot fill the memory."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import IO, AnyStr
 
 import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.memory_bound import bounded_memory
 
 MAX_ROW_BYTES = 128 * 2**20
 """Of one line; characters in a csv or tsv. The longest rows of real data have a hundredth of it."""
@@ -18,6 +20,12 @@ over `MAX_PACKING` times its size; what is not packed is as large as it looks.""
 
 MAX_PACKING = 100
 """Times its size on disk, to which a large row group of Parquet may unpack; text packs far less well."""
+
+LONG_LINE_BYTES = 2**20
+"""From here on it is watched how much memory a line takes to be read: `[],[],…` is twenty times as much as a value."""
+
+MAX_CELLS = 10_000_000
+"""Of a line of a csv or tsv."""
 
 MAX_REPEATING = 1_000
 """Times its size on disk, to which the rows of a table may unpack in all; gzip packs no better either."""
@@ -70,6 +78,27 @@ def bounded_lines(file: IO[AnyStr], name: str, first: int = 1) -> Iterator[AnySt
         refuse_long(len(line), f"{name} line {number}")
         yield line
         number += 1
+
+
+def parsing(length: int, where: str) -> AbstractContextManager[None]:
+    """Bounds the memory that a text of so many bytes may take to be parsed, where it is long.
+
+    Raises:
+        SFTKeyError: On leaving it, where it took more.
+    """
+    return bounded_memory(where, length // 2) if length > LONG_LINE_BYTES else nullcontext()
+
+
+def refuse_cells(lines: Iterable[str], delimiter: str, name: str) -> Iterator[str]:
+    """The same lines, none of them with more cells than a table can have.
+
+    Raises:
+        SFTKeyError: One has more.
+    """
+    for line in lines:
+        if len(line) > LONG_LINE_BYTES and (found := line.count(delimiter)) > MAX_CELLS:
+            raise SFTKeyError(f"{name}: a line of {found + 1} cells, expected at most {MAX_CELLS}")
+        yield line
 
 
 def refuse_long(length: int, where: str) -> None:

@@ -1,6 +1,5 @@
 """The exposure gap: what a model gives the gold Key behind its own CoT, less what it gives it behind the gold CoT."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import parse_json, regular
 from sftkey_eval.statistics.item_means import Array, Estimate, mean_of_items
 from sftkey_eval.statistics.item_shares import difference, item_share
 from sftkey_eval.statistics.proportions import QUANTILE
@@ -121,10 +121,10 @@ def read_key_lines(path: Path) -> list[KeyLine]:
         SFTKeyError: A line that is none, or no lines.
     """
     lines = []
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                lines.append(KeyLine(**json.loads(line)))
+                lines.append(KeyLine(**parse_json(line)))
             except (ValueError, TypeError):
                 expected = ", ".join(field.name for field in fields(KeyLine))
                 raise SFTKeyError(f"{path} line {number}: expected a JSON object with {expected}") from None

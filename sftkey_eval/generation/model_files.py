@@ -1,12 +1,12 @@
 """The files of a model: where they are and what they hash to."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.regular_file import read_json, regular
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 DESCRIPTION = ("config.json", "generation_config.json", "*.index.json")
@@ -24,7 +24,7 @@ class ModelFiles:
     def recipe(self) -> dict[str, Any]:
         """The resolved training recipe beside the weights, or an empty mapping."""
         try:
-            recipe = json.loads((self.directory / "recipe.json").read_text(encoding="utf-8"))
+            recipe = read_json(self.directory / "recipe.json")
         except (OSError, ValueError):
             return {}
         return recipe if isinstance(recipe, dict) else {}
@@ -67,7 +67,7 @@ def _hash_directory(directory: Path) -> str:
     described = {path for pattern in DESCRIPTION for path in directory.glob(pattern)}
     total = hashlib.sha256()
     for path in sorted(weights | described):
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import regular
 from sftkey_data.storage.appearing import write_json
 
 RECORD_FILE = "run.json"
@@ -97,7 +98,7 @@ def read_record(path: Path) -> RunRecord:
         SFTKeyError: It is not there or is not a run record.
     """
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return RunRecord.model_validate_json(regular(path).read_bytes())
     except FileNotFoundError:
         raise SFTKeyError(f"run record not found: {path}") from None
     except ValidationError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.regular_file import parse_json, regular
 from sftkey_data.storage.appearing import appearing
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
     try:
         with (
             bounded_memory(str(path), path.stat().st_size),
-            pq.ParquetFile(path, page_checksum_verification=True) as file,
+            pq.ParquetFile(regular(path), page_checksum_verification=True) as file,
         ):
             table, sealed = file.read(), file.metadata.metadata or {}
     except FileNotFoundError:
@@ -194,7 +195,7 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
             rows = table.select(VERDICT_COLUMNS).to_pylist()
         digest = hashlib.sha256(metadata[METADATA_KEY])
         _add_rows(digest, rows)
-        provenance = json.loads(metadata[METADATA_KEY])
+        provenance = parse_json(metadata[METADATA_KEY])
     except (ValueError, TypeError) as error:  # bytes where text was, or a byte that is no text
         raise SFTKeyError(f"{path}: {CHANGED}: {error}") from None
     if sealed.get(DIGEST_KEY, digest.hexdigest().encode()) != digest.hexdigest().encode():

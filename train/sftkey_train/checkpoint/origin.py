@@ -8,6 +8,7 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import read_json, regular
 from sftkey_data.storage.filesystems import naming
 
 ORIGIN, ADAPTER_CONFIG = "origin.json", "adapter_config.json"
@@ -82,7 +83,7 @@ def _refuse_changed(folder: Path, recorded: dict[str, str], found: dict[str, str
 
 def _read(folder: Path, mend: str) -> dict[str, Any]:
     try:
-        recorded: dict[str, Any] = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        recorded: dict[str, Any] = read_json(folder / ORIGIN)
         _ = recorded["files"].items()
     except FileNotFoundError:
         raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; move it away") from None
@@ -94,7 +95,7 @@ def _read(folder: Path, mend: str) -> dict[str, Any]:
 def _hash(path: Path) -> str:
     """Against damage, not against malice; as fast as the disk."""
     digest = xxhash.xxh3_128()
-    with naming(path, "read", SFTKeyError), path.open("rb") as file:
+    with naming(path, "read", SFTKeyError), regular(path).open("rb") as file:
         while chunk := file.read(1 << 24):
             digest.update(chunk)
     return digest.hexdigest()

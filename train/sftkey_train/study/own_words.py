@@ -18,6 +18,7 @@ from sftkey_data.format.template import BUILTIN, Template
 from sftkey_data.model_loading import load_config
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
+from sftkey_data.regular_file import read_json
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generation.generate import generate
@@ -49,7 +50,7 @@ def read_sampled(sampling: PlannedSampling) -> Sampled | None:
         return None
     damaged = SAMPLED
     try:
-        sampled: Sampled = json.loads(path.read_text(encoding="utf-8"))
+        sampled: Sampled = read_json(path)
         if sampled["key"] == sampling.key:
             damaged = VERDICTS
             if file_sha256(verdicts) == sampled["verdicts_sha256"]:

@@ -1,7 +1,6 @@
 """A whole study: every run that is not finished, one after the other or in several processes, and study.json."""
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ import torch
 from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_data.process_pool import cores, run_processes
+from sftkey_data.regular_file import read_json
 from sftkey_data.storage.appearing import is_own_partial, write_json
 from sftkey_data.storage.own_output import OUR_MARKER, own_folder
 from sftkey_train.signals import StopSignals
@@ -227,7 +227,7 @@ def _stopping(out: Path) -> Iterator[None]:
 def _progress_of(out: Path) -> str:
     if not (out / RECORD).exists():
         return "no run is begun"
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    record = read_json(out / RECORD)
     return f"{record['num_finished']} of {record['num_runs']} runs are finished"
 
 

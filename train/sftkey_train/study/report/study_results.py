@@ -4,12 +4,11 @@ It reads the record alone, and of it only what it needs, so that a record of an 
 """
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import parse_json, regular
+from sftkey_data.sources.row_bounds import read_bounded
 from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1
 from sftkey_train.study.study_file import Part
 
@@ -213,9 +214,9 @@ def read_results(path: Path) -> StudyResults:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
-        text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        found = json.loads(text)
+        with regular(path).open("rb") as raw:
+            zipped = raw.peek(2).startswith(b"\x1f\x8b")
+            found = parse_json(read_bounded(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw, str(path)))
     except FileNotFoundError:
         raise SFTKeyError(f"a study's record is not there: {path}") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:

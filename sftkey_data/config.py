@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.regular_file import regular
 
 T = TypeVar("T")
 
@@ -17,10 +18,10 @@ T = TypeVar("T")
 def load_toml(path: Path, what: str) -> dict[str, Any]:
     """The tables of a TOML file; an `SFTKeyError` where it is missing or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SFTKeyError(f"{what} file not found: {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise SFTKeyError(f"{path}: not a readable TOML file: {error}") from None
 
 

@@ -34,6 +34,8 @@ from sftkey_data.extract import Parts, Reject, Row, text
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
+from sftkey_data.memory_bound import bounded_memory, bounded_steps
+from sftkey_data.regular_file import parse_json, regular
 
 COLUMNS = ()  # they are checked when the file is opened
 READ_COLUMNS = (
@@ -88,13 +90,13 @@ class Options(BaseModel):
             if column not in schema.names:
                 raise SFTKeyError(f"{self.verdicts}: column {column!r} is missing{nearest(column, schema.names)}")
         try:
-            found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+            found = parse_json((schema.metadata or {}).get(METADATA_KEY, b"{}"))
         except ValueError as error:
             raise SFTKeyError(f"{self.verdicts}: {CHANGED}: its provenance is no JSON: {error}") from None
-        if not {"template", "source", "sha256"} <= set(found):
+        kinds = {"template": dict, "source": str, "sha256": str}
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
             raise SFTKeyError(f"{self.verdicts}: no provenance in it: write the file with `sftkey-eval score`")
-        provenance: dict[str, Any] = found
-        return provenance
+        return found
 
     @cached_property
     def reader(self) -> tuple[str, Template]:
@@ -132,7 +134,7 @@ def settle(options: Options, _: Sequence[Row]) -> tuple[Options, str]:
     source = options.provenance["source"]
     _refuse_changed(options.verdicts)
     name, template = options.reader
-    completions = Path(options.verdicts).parent / source
+    completions = Path(options.verdicts).parent / Path(source).name
     if completions.is_file() and completions.resolve() != Path(options.verdicts).resolve():
         with completions.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -212,16 +214,18 @@ def _rows(path: str, columns: Sequence[str] | None = READ_COLUMNS) -> Iterator[d
     """The rows of a file; no columns: all, as they lie in it."""
     with _opened(path) as file:
         try:
-            for batch in file.iter_batches(ROWS, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
+            batches = file.iter_batches(ROWS, columns=None if columns is None else list(columns))
+            for rows in bounded_steps((batch.to_pylist() for batch in batches), path, Path(path).stat().st_size):
+                yield from rows
         except (pa.ArrowException, OSError, ValueError) as error:  # of a page whose checksum differs, or of no text
             raise SFTKeyError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
 
 
 def _opened(path: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        with bounded_memory(path, Path(path).stat().st_size):
+            return pq.ParquetFile(regular(Path(path)), page_checksum_verification=True)
     except FileNotFoundError:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # of a name that is no text
         raise SFTKeyError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
+from sftkey_data.regular_file import parse_json, regular
 from sftkey_data.schema import SCHEMA_VERSION
 from sftkey_data.storage.file_bytes import exists, open_read
 from sftkey_data.storage.filesystems import is_url
@@ -48,10 +49,21 @@ class InputInfo(_Record):
     rows: int
 
 
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("expected the name of a file inside the folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+"""Of a file beside the manifest, or below it: a folder made elsewhere may not point out of itself."""
+
+
 class ShardInfo(_Record):
     """One shard file."""
 
-    file: str
+    file: FileName
     rows: int
     sha256: str
 
@@ -98,7 +110,7 @@ class Manifest(_Record):
     counts: Counts
     rejects: dict[str, int]
     shards: list[ShardInfo]
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[FileName, str] = Field(default_factory=dict)
     statistics: dict[str, Any]
     first_row: int = Field(default=0, exclude_if=lambda number: number == 0)
     holdout: HoldoutInfo | None = Field(default=None, exclude_if=lambda info: info is None)
@@ -172,8 +184,8 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
 def _values(content: bytes) -> dict[str, Any]:
     """What a file states; nothing where it is broken, which the full check names."""
     try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
+        values = parse_json(content)
+    except ValueError:
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -199,7 +211,7 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

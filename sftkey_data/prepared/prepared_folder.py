@@ -21,7 +21,7 @@ from sftkey_data.prepared.manifest import (
     manifest_bytes,
     parse_manifest,
 )
-from sftkey_data.prepared.shards import open_shard, open_shards, select_columns
+from sftkey_data.prepared.shards import open_shard, open_shards, refuse_no_text, select_columns
 from sftkey_data.storage.file_bytes import COPY_BYTES, exists, open_read
 from sftkey_data.storage.filesystems import is_url
 from sftkey_data.storage.output_folder import Folder
@@ -95,6 +95,7 @@ class Prepared:
         with self.on_disk(shard.file) as path:
             table = open_shard(path, name)
             check_hash(path, shard.sha256, name)
+            refuse_no_text(table, name)
             if table.num_rows != shard.rows:
                 raise SFTKeyError(f"{name}: holds {table.num_rows} rows, the manifest says {shard.rows}")
             yield table

@@ -1,6 +1,7 @@
 """Rows of Arrow's columns as Python values: narrow floats as they read, no pictures or sounds decoded."""
 
 import io
+import os
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -8,31 +9,53 @@ import numpy as np
 import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.memory_bound import bounded_steps
+from sftkey_data.proven_columns import refuse_unproven
 from sftkey_data.sources.readers import BrokenRow, Record
-from sftkey_data.sources.row_bounds import read_bounded
+from sftkey_data.sources.row_bounds import Unpacking, read_bounded
 
+ROWS_AT_ONCE = 4_096  # converted to Python's objects
 FILE_START = b"ARROW1"  # of an IPC file; a stream, as `datasets` writes it, has none
 NARROW = {pa.float16(): np.float16, pa.float32(): np.float32}
 
 
 def read_arrow(file: IO[bytes], name: str) -> Iterator[Record]:
     """Rows of an Arrow IPC file or stream that can be sought."""
+    disk_bytes = end_of(file)
     try:
-        is_file = file.read(len(FILE_START)) == FILE_START
-        file.seek(0)
         number = 0
-        for batch in _file_batches(file) if is_file else pa.ipc.open_stream(file):
-            refuse_twice(batch.schema.names, name)
-            for row in batch_rows(batch):
+        proven = _proven_batches(file, name, disk_bytes)
+        steps = ((batch.schema, batch_rows(batch)) for batch in proven)
+        for schema, rows in bounded_steps(steps, name, disk_bytes):
+            for row in rows:
                 number += 1
-                yield Record(name, number, _without_media(row, batch.schema))
-    except (pa.ArrowException, OSError) as error:
+                yield Record(name, number, _without_media(row, schema))
+    except (pa.ArrowException, OSError, ValueError) as error:  # a ValueError where a count is negative
         raise SFTKeyError(f"{name}: not a readable Arrow file: {_said(error)}") from None
+
+
+def _proven_batches(file: IO[bytes], name: str, disk_bytes: int) -> Iterator[pa.RecordBatch]:
+    unpacking = Unpacking(name, disk_bytes)
+    is_file = file.read(len(FILE_START)) == FILE_START
+    file.seek(0)
+    for batch in _file_batches(file) if is_file else pa.ipc.open_stream(file):
+        refuse_twice(batch.schema.names, name)
+        refuse_unproven(batch)
+        Unpacking(name, disk_bytes).add(batch.num_rows, 0)
+        for first in range(0, batch.num_rows, ROWS_AT_ONCE):
+            yield unpacking.count(decoded(batch.slice(first, ROWS_AT_ONCE)))
 
 
 def _file_batches(file: IO[bytes]) -> Iterator[pa.RecordBatch]:
     content = pa.ipc.open_file(file)
     return (content.get_batch(index) for index in range(content.num_record_batches))
+
+
+def end_of(file: IO[bytes]) -> int:
+    """How many bytes a file has that can be sought; it is at its begin afterwards."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return length
 
 
 def _said(error: Exception) -> str:
@@ -61,8 +84,10 @@ def media_columns(schema: Any) -> list[str]:
 
 
 def _without_media(row: Any, schema: pa.Schema) -> Any:
-    paths = {column: row[column] and {"path": row[column]["path"]} for column in media_columns(schema)}
-    return {**row, **paths} if paths and isinstance(row, dict) else row
+    if not isinstance(row, dict):
+        return row
+    media = {column: row[column] for column in media_columns(schema)}
+    return row | {column: {"path": value["path"]} for column, value in media.items() if isinstance(value, dict)}
 
 
 def batch_rows(batch: pa.RecordBatch) -> list[Any]:
@@ -142,6 +167,14 @@ def _replaced(kind: pa.DataType, by: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _replaced(kind.value_type, by)
     return kind  # what else holds one is not cast: the values differ from the type, and Arrow says so
+
+
+def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch with what its dictionaries hold in the place of the indices, which is quicker to read."""
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_dictionary(field.type):
+            batch = batch.set_column(index, field.name, batch.column(index).dictionary_decode())
+    return batch
 
 
 def _rows(batch: pa.RecordBatch) -> list[Any]:

@@ -1,6 +1,5 @@
 """Rows through the `datasets` library: folders in the hub's layout, and hub ids."""
 
-import json
 import sys
 import zlib
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.regular_file import read_json
 from sftkey_data.sources.arrow_rows import as_written, media_columns, narrow_columns
 from sftkey_data.sources.readers import Record
 
@@ -52,7 +52,7 @@ def is_saved(name: str) -> bool:
 def saved_split(name: str) -> str | None:
     """The split that a saved `Dataset` was made of; None where its folder does not say, or is none."""
     try:
-        state = json.loads((Path(name) / SAVED).read_text(encoding="utf-8"))
+        state = read_json(Path(name) / SAVED)
     except (OSError, ValueError):
         return None
     split = state.get("_split") if isinstance(state, dict) else None

@@ -9,7 +9,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import chain
@@ -19,7 +19,14 @@ import msgspec
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
-from sftkey_data.sources.row_bounds import MAX_ROW_BYTES, bounded_lines, read_bounded
+from sftkey_data.sources.row_bounds import (
+    LONG_LINE_BYTES,
+    MAX_ROW_BYTES,
+    bounded_lines,
+    parsing,
+    read_bounded,
+    refuse_cells,
+)
 
 MAX_ROW_DEPTH = 100  # of a row that travels to its worker: pickling one takes more stack than reading it
 MAX_INTEGER_DIGITS = 4_300  # beyond, Python refuses to read or write it (sys.int_info.default_max_str_digits)
@@ -90,11 +97,19 @@ def read_jsonl(file: IO[bytes], name: str, first: int = 1) -> Iterator[Record]:
     decode = msgspec.json.Decoder(float_hook=exact_float).decode
     for number, line in enumerate(bounded_lines(file, name, first), start=first):
         if line.strip():
-            try:
-                row = decode(line)
-            except (msgspec.MsgspecError, ValueError, RecursionError):  # NaN, a lone surrogate, a BOM, or broken
-                row = _parse_line(line)
+            if len(line) > LONG_LINE_BYTES:
+                with parsing(len(line), f"{name} line {number}"):
+                    row = _decoded(line, decode)
+            else:
+                row = _decoded(line, decode)
             yield Record(name, number, row)
+
+
+def _decoded(line: bytes, decode: Callable[[bytes], Any]) -> Any:
+    try:
+        return decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # NaN, a lone surrogate, a BOM, or broken
+        return _parse_line(line)
 
 
 def _parse_line(line: bytes) -> Any:
@@ -155,7 +170,8 @@ def _read_list(content: bytes, name: str) -> Iterator[Record]:
     except UnicodeDecodeError as error:  # a byte that is none becomes a lone surrogate, which only its row holds
         text, damage = content.decode("utf-8-sig", "surrogateescape"), error
     try:
-        rows = _parse_json(text)
+        with parsing(len(content), name):
+            rows = _parse_json(text)
     except json.JSONDecodeError as error:
         raise SFTKeyError(f"{name} line {error.lineno}: broken JSON: {_fault(error, error.colno)}") from None
     except RecursionError:
@@ -177,7 +193,8 @@ def _refuse_one_object(content: bytes, name: str) -> None:
     if not isinstance(_parse_line(first), BrokenRow):
         return
     try:
-        found = json.loads(content.decode("utf-8-sig"), parse_int=_integer)
+        with parsing(len(content), name):
+            found = json.loads(content.decode("utf-8-sig"), parse_int=_integer)
     except (ValueError, RecursionError):
         return
     kind = f"one object with the keys {', '.join(map(repr, list(found)[:9]))}" if isinstance(found, dict) else "a value"
@@ -215,7 +232,7 @@ def read_csv(file: IO[bytes], name: str, suffix: str, fields: Sequence[str] | No
     num_blank, top = _skip_blank(lines, name)
     delimiter = "\t" if suffix == ".tsv" else _delimiter(top)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if fields and delimiter == "\t" else csv.QUOTE_MINIMAL
-    bounded = chain([top], bounded_lines(lines, name, num_blank + 2))
+    bounded = refuse_cells(chain([top], bounded_lines(lines, name, num_blank + 2)), delimiter, name)
     reader = csv.reader(bounded, delimiter=delimiter, strict=True, quoting=quoting)
     start = 1
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.regular_file import regular
 from sftkey_data.storage.filesystems import DISK_FULL, HTTP, ShortError, filesystem, local_path, may_pass, naming, tried
 
 COPY_BYTES = 8 * 2**20
@@ -25,7 +26,7 @@ def open_read(name: str) -> IO[bytes]:
     """
     if (local := local_path(name)) is not None:
         with naming(local, "opened", SFTKeyError):
-            return local.open("rb")
+            return regular(local).open("rb")
     copy = _copy(name, os.getpid())
     length = file_size(name) if copy is None else os.fstat(copy.fileno()).st_size
     return io.BufferedReader(_Ranges(name, length or 0), COPY_BYTES)

@@ -12,6 +12,7 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import parse_json, regular
 from sftkey_data.storage.appearing import write_bytes
 
 DIGEST = "sftkey_digest"
@@ -77,8 +78,8 @@ def read_sealed(path: Path, mend: str, content: bytes | None = None) -> Any:
         SFTKeyError: It is no JSON, or not as it was written.
     """
     try:
-        value = json.loads(path.read_bytes() if content is None else content)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(regular(path).read_bytes() if content is None else content)
+    except ValueError as error:
         raise SFTKeyError(f"{path}: broken JSON: {error}; {mend}") from None
     return unsealed(value, str(path), mend)
 
@@ -92,7 +93,7 @@ def read_sealed_lines(path: Path, mend: str, content: bytes | None = None) -> It
         OSError: It cannot be read.
         SFTKeyError: A line is no JSON object, or not as it was written.
     """
-    lines = (path.read_bytes() if content is None else content).split(b"\n")
+    lines = (regular(path).read_bytes() if content is None else content).split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):
         yield _object(line, f"{path} line {number}", mend)
     if _is_whole(lines[-1][:-1]):  # whole but for its end, which no kill can have changed
@@ -106,8 +107,8 @@ def may_be_sealed(value: Mapping[str, Any]) -> bool:
 
 def _object(line: bytes, where: str, mend: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line)
+    except ValueError as error:
         raise SFTKeyError(f"{where}: broken JSON: {error}; {mend}") from None
     found: Any = unsealed(value, where, mend)
     if not isinstance(found, dict):
@@ -118,9 +119,9 @@ def _object(line: bytes, where: str, mend: str) -> dict[str, Any]:
 def _is_whole(line: bytes) -> bool:
     """Whether these bytes are an object with a digest, and as it was written."""
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         return isinstance(value, dict) and value.get(DIGEST) == sealed(value)[DIGEST]
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from sftkey_data.regular_file import regular
+
 
 @cache
 def prefetch(directory: str) -> "Future[Any]":
@@ -18,7 +20,7 @@ def prefetch(directory: str) -> "Future[Any]":
         try:
             import fastokens
 
-            content = (Path(directory) / "tokenizer.json").read_text(encoding="utf-8")
+            content = regular(Path(directory) / "tokenizer.json").read_text(encoding="utf-8")
             loaded.set_result(fastokens.Tokenizer.from_json_str(content))
         except Exception as error:  # noqa: BLE001 - raised where the result is asked for
             loaded.set_exception(error)

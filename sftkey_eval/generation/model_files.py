@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.regular_file import regular
 from sftkey_data.storage.sealed_json import read_sealed
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
@@ -71,7 +72,7 @@ def _hash_directory(directory: Path) -> str:
     described = {path for pattern in DESCRIPTION for path in directory.glob(pattern)}
     total = hashlib.sha256()
     for path in sorted(weights | described):
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 

@@ -1,13 +1,15 @@
 """Logs of lm-eval and Inspect in, one file of completions out; everything that is not a line of it is counted."""
 
-import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.memory_bound import bounded_memory
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
+from sftkey_data.regular_file import parse_json
+from sftkey_data.sources.row_bounds import MAX_ROW_BYTES
 from sftkey_data.storage.appearing import appearing
 from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_data.storage.sealed_json import sealed_line
@@ -70,18 +72,19 @@ def _read(path: Path, count: ImportCount, golds: Dataset | None) -> Iterator[Log
 
 def _whole(path: Path) -> dict[str, Any] | None:
     """The file's one JSON object where it is none of sample lines; a first line with `resps` decides."""
-    with path.open("rb") as file:
-        first = file.readline()
+    size = path.stat().st_size
+    with path.open("rb") as file, bounded_memory(str(path), size):
+        first = file.readline(MAX_ROW_BYTES)
         try:
-            row = json.loads(first)
-        except (ValueError, RecursionError):
+            row = parse_json(first)
+        except ValueError:
             row = None  # an object over several lines, or no JSON
         if isinstance(row, dict) and "samples" not in row:
             return None
         file.seek(0)
         try:
-            log = json.load(file)
-        except (ValueError, RecursionError) as error:
+            log = parse_json(file.read())
+        except ValueError as error:
             fault = " ".join(str(error).split())
             raise SFTKeyError(f"{path}: neither lm-eval's samples nor a log of Inspect's: {fault}") from None
     if not isinstance(log, dict):

@@ -4,7 +4,7 @@ The raw text is that of the first choice's message. Inspect takes a model's `<th
 a part of its own: here it is put back, in front.
 """
 
-import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,6 +15,8 @@ from pydantic import BaseModel, Field
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.regular_file import parse_json
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine, sample_id
 
 FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "unknown": None}
@@ -25,6 +27,9 @@ ZSTD = 93
 
 MAX_ENTRY_BYTES = 128 * 2**20
 """Of one unpacked entry of the zip: one sample. Parsed it takes several times as much."""
+
+ZIP_FAULTS = (zipfile.BadZipFile, struct.error, zlib.error, EOFError, OSError, RuntimeError, ValueError)
+"""What Python says of a zip that it cannot take apart: damaged, encrypted, packed otherwise, names that are no text."""
 
 ATTACHMENT = "attachment://"
 
@@ -77,15 +82,15 @@ def read_eval_log(path: Path, count: ImportCount) -> Iterator[LoggedLine]:
             if not isinstance(log.get("eval"), dict):
                 raise SFTKeyError(f"{path}: {header.filename}: no 'eval', expected a .eval log of Inspect's")
             yield from _lines(path, log["eval"], samples, count)
-    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, OSError) as error:
+    except ZIP_FAULTS as error:
         raise SFTKeyError(f"{path}: not a readable .eval log: {error}") from None
 
 
 def _entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> dict[str, Any]:
-    content = _unpacked(path, archive, entry)
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        with bounded_memory(f"{path}: {entry.filename}"):
+            value = parse_json(_unpacked(path, archive, entry))
+    except ValueError as error:
         raise SFTKeyError(f"{path}: {entry.filename}: broken JSON: {error}") from None
     if not isinstance(value, dict):
         raise SFTKeyError(f"{path}: {entry.filename}: expected a JSON object")

@@ -24,7 +24,7 @@ from sftkey_data.sources.readers import (
     read_csv,
     refuse_other_content,
 )
-from sftkey_data.sources.row_bounds import bounded_lines, read_bounded
+from sftkey_data.sources.row_bounds import bounded_lines, parsing, read_bounded
 from sftkey_data.storage.sealed_json import CHANGED_LINE, may_be_sealed, unsealed
 
 MISSING: Any = object()
@@ -111,7 +111,8 @@ def _list(content: bytes, path: Path, number: type[str] | None) -> Iterator[tupl
 def _parse(content: bytes, where: str, number: type[str] | None) -> Any:
     try:
         # A byte order mark, as editors on Windows write it, is no part of the row.
-        return json.loads(content.decode("utf-8-sig"), parse_int=number, parse_float=number, parse_constant=number)
+        with parsing(len(content), where):
+            return json.loads(content.decode("utf-8-sig"), parse_int=number, parse_float=number, parse_constant=number)
     except UnicodeDecodeError as error:
         raise SFTKeyError(f"{where}: not UTF-8 at byte {error.start}") from None
     except RecursionError:

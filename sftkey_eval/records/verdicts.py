@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.regular_file import parse_json, regular
 from sftkey_data.storage.appearing import appearing
 
 if TYPE_CHECKING:
@@ -168,7 +170,10 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with (
+            bounded_memory(str(path), path.stat().st_size),
+            pq.ParquetFile(regular(path), page_checksum_verification=True) as file,
+        ):
             table, sealed = file.read(), file.metadata.metadata or {}
     except FileNotFoundError:
         raise SFTKeyError(f"verdicts file not found: {path}") from None
@@ -178,16 +183,19 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
         if column not in table.column_names:
             found = nearest(column, table.column_names)
             raise SFTKeyError(f"{path}: column {column!r} is missing{found}; write the file with `sftkey-eval score`")
+        if (kind := table.schema.field(column).type) != (expected := verdict_schema().field(column).type):
+            raise SFTKeyError(f"{path}: column {column!r} is of {kind}, expected {expected}")
     metadata = table.schema.metadata or {}
     if METADATA_KEY not in metadata:
         raise SFTKeyError(f"{path}: no provenance in the parquet metadata; write the file with `sftkey-eval score`")
     if table.num_rows == 0:
         raise SFTKeyError(f"{path}: no verdicts")
     try:
-        rows = table.select(VERDICT_COLUMNS).to_pylist()
+        with bounded_memory(str(path), path.stat().st_size):
+            rows = table.select(VERDICT_COLUMNS).to_pylist()
         digest = hashlib.sha256(metadata[METADATA_KEY])
         _add_rows(digest, rows)
-        provenance = json.loads(metadata[METADATA_KEY])
+        provenance = parse_json(metadata[METADATA_KEY])
     except (ValueError, TypeError) as error:  # bytes where text was, or a byte that is no text
         raise SFTKeyError(f"{path}: {CHANGED}: {error}") from None
     if sealed.get(DIGEST_KEY, digest.hexdigest().encode()) != digest.hexdigest().encode():

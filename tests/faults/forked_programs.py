@@ -43,6 +43,7 @@ class Ended:
 
     code: int | None
     said: str
+    peak_bytes: int = 0  # of memory, at once
 
     @property
     def last_line(self) -> str:
@@ -65,6 +66,7 @@ class Order:
     ranks: int = 1
     largest_file: int | None = None  # bytes
     clock_shift: int = 0  # seconds
+    stdin: str = os.devnull
 
 
 class Programs:
@@ -172,6 +174,7 @@ def _start(order: Order, environment: Mapping[str, str]) -> dict[str, Any]:
         "environment": dict(environment),
         "largest_file": order.largest_file,
         "clock_shift": order.clock_shift,
+        "stdin": order.stdin,
     }
 
 

@@ -36,7 +36,7 @@ def _wait(pid: int, seconds: float) -> dict[str, Any]:
     pipe, text = running[pid]
     deadline = time.monotonic() + seconds
     while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
+        done, status, used = os.wait4(pid, os.WNOHANG)
         if done or time.monotonic() > deadline:
             break
         _read(pipe, text, 0.01)
@@ -48,7 +48,8 @@ def _wait(pid: int, seconds: float) -> dict[str, Any]:
             break
     os.close(pipe)
     del running[pid]
-    return {"code": os.waitstatus_to_exitcode(status), "said": text.decode("utf-8", "replace")}
+    said, peak = text.decode("utf-8", "replace"), used.ru_maxrss * 1024
+    return {"code": os.waitstatus_to_exitcode(status), "said": said, "peak_bytes": peak}
 
 
 def _group_niceness(niceness: str | None = None) -> str | None:
@@ -68,8 +69,8 @@ def _become(order: dict[str, Any], pipe: int) -> None:
     niceness = _group_niceness()
     os.setsid()
     _group_niceness(niceness)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (pipe, 1), (pipe, 2)):
+    given = os.open(order["stdin"], os.O_RDONLY)
+    for source, target in ((given, 0), (pipe, 1), (pipe, 2)):
         os.dup2(source, target)
     os.closerange(3, 256)
     os.environ |= order["environment"]

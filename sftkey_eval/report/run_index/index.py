@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 import sftkey_data
-from sftkey_data.storage.appearing import write_json, write_text
+from sftkey_data.storage.appearing import write_text
 from sftkey_data.storage.own_output import own_folder
+from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.report.printed import percent
 from sftkey_eval.report.render import TEMPLATES, page_of_numbers
 from sftkey_eval.report.run_index.found_runs import FoundRun, RunFolder, find_runs
@@ -28,7 +29,7 @@ def write_index(folder: Path, out: Path) -> RunFolder:
     """
     found = find_runs(folder)
     with own_folder(out):
-        write_json(out / "index.json", index_json(found, folder))
+        write_sealed(out / "index.json", index_json(found, folder))
         write_text(out / "index.csv", csv_text(_table(found)))
         values = _values(found, folder, out)
         write_text(out / "index.html", page_of_numbers(TEMPLATES / "index.html.j2", scripts=("index.js",), **values))

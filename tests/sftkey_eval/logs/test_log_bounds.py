@@ -1,6 +1,7 @@
 """Logs whose entries unpack to more than a sample can hold are refused before they fill the memory."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,32 @@ def bomb(path: Path, num_bytes: int) -> Path:
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("samples/2_epoch_1.json", b" " * num_bytes + b"{}")
     return path
+
+
+def no_text(content: bytes) -> bytes:
+    """A name that is said to be UTF-8 and is not."""
+    return content.replace("samples/é_epoch_1.json".encode(), "samples/é".encode() + b"\xff" * 13)
+
+
+def encrypted(content: bytes) -> bytes:
+    """A flag of every entry, in both of its headers."""
+    local, central = b"PK\x03\x04\x14\x00", b"PK\x01\x02\x14\x03\x14\x00"
+    flags = {head + b"\x00": head + b"\x01" for head in (local, central)}
+    for plain, flagged in flags.items():
+        content = content.replace(plain, flagged)
+    return content
+
+
+@pytest.mark.parametrize("damage", [no_text, encrypted])
+def test_a_zip_that_python_cannot_take_apart_is_one_line(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "log.eval"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", "{}")
+        archive.writestr("samples/é_epoch_1.json", "{}")
+    assert damage(path.read_bytes()) != path.read_bytes()
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(SFTKeyError, match=r"log\.eval: not a readable \.eval log: "):
+        import_logs([path], tmp_path / "out.jsonl")
 
 
 def test_an_entry_that_unpacks_to_very_much_is_refused_by_its_size(

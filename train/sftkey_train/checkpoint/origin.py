@@ -8,6 +8,7 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import regular
 from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.sealed_json import read_sealed, sealed_file
 
@@ -100,7 +101,7 @@ def read_origin(folder: Path, mend: str) -> dict[str, Any]:
 def _hash(path: Path) -> str:
     """Against damage, not against malice; as fast as the disk."""
     digest = xxhash.xxh3_128()
-    with naming(path, "read", SFTKeyError), path.open("rb") as file:
+    with naming(path, "read", SFTKeyError), regular(path).open("rb") as file:
         while chunk := file.read(1 << 24):
             digest.update(chunk)
     return digest.hexdigest()

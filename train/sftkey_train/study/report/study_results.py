@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.regular_file import regular
+from sftkey_data.sources.row_bounds import read_bounded
 from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1
 from sftkey_train.study.study_file import Part
@@ -214,8 +216,9 @@ def read_results(path: Path) -> StudyResults:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
-        text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        with regular(path).open("rb") as raw:
+            zipped = raw.peek(2).startswith(b"\x1f\x8b")
+            text = read_bounded(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw, str(path))
         found = read_sealed(path, MEND, text)
     except FileNotFoundError:
         raise SFTKeyError(f"a study's record is not there: {path}") from None

@@ -9,6 +9,7 @@ from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.exposure.exposure_gap import Exposure
 from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.generation.generate import GenerateResult, generate
+from sftkey_eval.judge.judge_options import check_judge
 from sftkey_eval.records.run_record import RECORD_FILE, read_record
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.run_options import RunOptions
@@ -53,6 +54,7 @@ def run(options: RunOptions, out: Path) -> RunResult:
         SFTKeyError: What `generate`, `score_file`, `teacher_force` and `report` refuse.
     """
     check_second_grader(options.second_grader)
+    check_judge(options.judge, options.second_grader)
     answer_marks(options.answer_marks)  # a wrong file is refused before the model is loaded
     with own_folder(out, _is_run):
         return _run(options, out)
@@ -66,7 +68,11 @@ def _is_run(out: Path) -> bool:
 def _run(options: RunOptions, out: Path) -> RunResult:
     generated = generate(options, out / COMPLETIONS_FILE)
     scoring = ScoreOptions(
-        workers=options.workers, second_grader=options.second_grader, answer_marks=options.answer_marks
+        workers=options.workers,
+        second_grader=options.second_grader,
+        judge=options.judge,
+        concurrency=options.concurrency,
+        answer_marks=options.answer_marks,
     )
     tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None

@@ -1,10 +1,11 @@
 """How to run a whole evaluation: the options of `generate` and, of the other steps, those that `run` has too."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from sftkey_data.options import Option, Panel
 from sftkey_eval.generation.generate_options import GenerateOptions
+from sftkey_eval.judge.judge_options import JudgeOptions
 from sftkey_eval.scoring.score_options import AnswerMarksFile, Processes, SecondGrader
 
 
@@ -14,6 +15,7 @@ class RunOptions(GenerateOptions):
 
     workers: Processes = None
     second_grader: SecondGrader = None
+    judge: JudgeOptions = field(default_factory=JudgeOptions)
     answer_marks: AnswerMarksFile = None
     teacher_forced: Annotated[
         bool,

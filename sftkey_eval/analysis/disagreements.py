@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.summary import Rate, Shares
+from sftkey_eval.analysis.summary import Rate, Shares, rate
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.scoring.second_grader import disagreement
 
@@ -16,19 +16,23 @@ class Opinions:
     Args:
         disagreement: Verdicts that differ, over the answers that both graded: Keys, and candidates of malformed ones.
         differing: Those verdicts.
+        unparsable: Times it was asked and gave no answer that can be read.
     """
 
     disagreement: Rate
     differing: tuple[Verdict, ...]
+    unparsable: int
 
 
 def opinions(runs: Sequence[Run]) -> dict[str, Opinions]:
     """By run label, of the runs that a second grader saw."""
     found = {}
     for run in runs:
-        graded = [verdict for verdict in run.verdicts if verdict.second_verdict]
-        if graded:
+        asked = [verdict for verdict in run.verdicts if verdict.second_rule]
+        if asked:
+            graded = [verdict for verdict in asked if verdict.second_verdict]
             differs = [disagreement(verdict) for verdict in graded]
             differing = tuple(verdict for verdict, differ in zip(graded, differs, strict=True) if differ)
-            found[run.label] = Opinions(Shares(graded)(differs), differing)
+            share = Shares(graded)(differs) if graded else rate(0, 0)
+            found[run.label] = Opinions(share, differing, len(asked) - len(graded))
     return found

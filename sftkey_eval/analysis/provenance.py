@@ -20,6 +20,7 @@ def facts(run: Run) -> dict[str, str]:
         "Policy": f"{policy}; digest {_short(known['policy_digest'])}",
         "Answer marks": _answer_marks(known),
         "Completions": f"{known.get('source', '')}, sha256 {_short(known.get('sha256'))}",
+        "Second grader": _second_grader(known),
         "Scored by": f"sftkey {known.get('code_version', '')}",
         "Verdicts": str(run.path),
     }
@@ -30,6 +31,13 @@ def _answer_marks(known: Mapping[str, Any]) -> str:
     """Of marks that a user added; the built-in ones go without saying."""
     added = known.get("answer_marks_added")
     return f"added for {', '.join(added)}; digest {_short(known.get('answer_marks_digest'))}" if added else ""
+
+
+def _second_grader(known: Mapping[str, Any]) -> str:
+    judge = _section(known, "judge")
+    if not judge:
+        return str(known.get("second_grader") or "")
+    return f"{judge.get('model')} at {judge.get('url')}, prompt {_short(judge.get('prompt_sha256'))}"
 
 
 def _generation_facts(record: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,8 @@ from sftkey_eval.generation.sampling import SAMPLING, Sampling
 MODEL, DATA = "model", "data"
 """Parts of the run record: as what the model was loaded, and which rows of the data were asked for."""
 
+Concurrency = Annotated[int, Option(help="Requests to a server at once.", min=1, panel=Panel.SPEED)]
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -38,7 +40,7 @@ class AskedOptions:
             rare=True,
         ),
     ] = None  # recorded without what is secret
-    concurrency: Annotated[int, Option(help="Requests to a server at once.", min=1, panel=Panel.SPEED)] = 1
+    concurrency: Concurrency = 1
     batch_size: Annotated[int, Option(help="Prompts per forward pass.", min=1, panel=Panel.SPEED)] = 8
 
 

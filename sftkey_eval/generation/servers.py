@@ -12,13 +12,13 @@ from typing import Any
 import requests as http
 from lm_eval.models.api_models import JsonChatStr
 from lm_eval.models.openai_completions import LocalChatCompletion
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.generation.lm_eval_models import generation_arguments, make
 from sftkey_eval.generation.sample_requests import Generated, Request
 from sftkey_eval.generation.sampling import Sampling
+from sftkey_eval.server_faults import patiently, said_of
 
 REASONS = {"eos": "stop", "stop_sequence": "stop", "end_turn": "stop", "max_tokens": "length"}
 """Finish reasons in others' words."""
@@ -89,16 +89,12 @@ class ServerBackend:
 
     def _complete(self, request: Request, sampling: Sampling) -> Generated:
         arguments = generation_arguments(sampling) | self._stops | ({"seed": request.seed} if self._seeded else {})
-        retrying = Retrying(
-            stop=stop_after_attempt(self._lm.max_retries),
-            wait=wait_exponential(multiplier=0.5, max=10),  # seconds: 0.5, 1, 2, 4, 8, 10, 10, …
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
         try:
-            answer = retrying(self._lm.model_call, [self._message(request)], generate=True, gen_kwargs=arguments)
+            answer = patiently(self._lm.max_retries)(
+                self._lm.model_call, [self._message(request)], generate=True, gen_kwargs=arguments
+            )
         except http.RequestException as error:
-            raise SFTKeyError(f"{self._address}: {_reason(error)}") from None
+            raise SFTKeyError(f"{self._address}: {said_of(error)}") from None
         return self._generated(request, answer)
 
     def _message(self, request: Request) -> Any:
@@ -150,19 +146,6 @@ def _as_asked(found: Any) -> Any:
 
     Raw.__name__ = found.__name__
     return Raw
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, http.HTTPError) and error.response is not None:
-        # Of the client's faults these two pass: a request that took too long, and too many of them.
-        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
-    return isinstance(error, http.ConnectionError | http.Timeout)
-
-
-def _reason(error: http.RequestException) -> str:
-    if error.response is not None:
-        return f"status {error.response.status_code}: {' '.join(error.response.text.split())[:300]}"
-    return f"no answer ({type(error).__name__}); is the server running?"
 
 
 def _finish_reason(answer: Any) -> str | None:

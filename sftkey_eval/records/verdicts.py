@@ -39,6 +39,10 @@ ERROR_CLASSES: tuple[ErrorClass, ...] = (
 """Each verdict is in one. `undecided`: the grader could not tell; `unscored`: the gold is empty or unusable."""
 
 
+UNPARSABLE = "unparsable"
+"""In the place of a second grader's rule: it was asked, and its answer cannot be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One scored completion: a row of `verdicts.parquet`.
@@ -70,8 +74,9 @@ class Verdict:
         completion: Raw text; None where the row has none.
         choices: Option texts in the order A, B, C, …
         finish_reason: `stop`, `length` or unknown.
-        second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `lenient_predicted`; None if not asked.
-        second_rule: The rule of the second grader; None when not asked.
+        second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `lenient_predicted`; None where it
+            was not asked, or gave no answer that can be read.
+        second_rule: The rule of the second grader, or `UNPARSABLE`; None where it was not asked.
     """
 
     id: str

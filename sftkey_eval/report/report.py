@@ -172,6 +172,7 @@ def second_json(seconds: Mapping[str, Opinions]) -> dict[str, Any]:
     """The second grader's disagreements by run, with the ids."""
     return {
         label: {**asdict(second.disagreement), "ids": [verdict.id for verdict in second.differing]}
+        | {"unparsable": second.unparsable}
         for label, second in seconds.items()
     }
 

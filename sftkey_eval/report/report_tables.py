@@ -139,8 +139,8 @@ def second_table(numbers: RunNumbers) -> Table:
         has_section=True,
         caption="Answers that a second grader sees otherwise, over those that both graded: Keys, and the best "
         "candidates of malformed completions.",
-        columns=("Run", "Disagreement"),
-        rows=tuple((label, second.disagreement) for label, second in numbers.seconds.items()),
+        columns=("Run", "Disagreement", "Unparsable"),
+        rows=tuple((label, second.disagreement, second.unparsable) for label, second in numbers.seconds.items()),
     )
 
 

@@ -13,6 +13,7 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
+from sftkey_data.options import check_values
 from sftkey_data.storage.appearing import appearing
 from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_data.storage.sealed_json import read_sealed
@@ -25,6 +26,8 @@ from sftkey_eval.extraction.answer_marks import AnswerMarks, answer_marks
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
 from sftkey_eval.extraction.cot_value import find_cot_value
 from sftkey_eval.grading.ladder import compare_answers
+from sftkey_eval.judge.judge_options import check_judge
+from sftkey_eval.judge.judged_verdicts import JUDGE, judge_record, open_judge
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.logs.known_logs import log_program
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
@@ -48,12 +51,12 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     Args:
         path: See `read_row_file`.
         out: Parquet file; it appears under its name when it is complete. With a second grader,
-            `disagreements_path(out)` lists where the two differ.
+            `disagreements_path(out)` lists where the two differ; a judge's answers are kept in `replies_path(out)`.
         options: Template, columns, policy and workers; the file is the same for any number of these.
 
     Raises:
-        SFTKeyError: What `survey_completions`, `check_policy` and `answer_marks` refuse, an unknown template or answer
-            type, an unusable `out`.
+        SFTKeyError: What `survey_completions`, `check_policy`, `check_judge` and `answer_marks` refuse, an unknown
+            template or answer type, an unusable `out`; a judge that gives no answer.
     """
     options = options or ScoreOptions()
     fields, second_grader = options.fields, options.second_grader
@@ -61,22 +64,28 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     marks = answer_marks(options.answer_marks)
     forced = None if options.answer_type is None else find_kind(options.answer_type).name
     check_second_grader(second_grader)
+    check_values(options)
+    check_judge(options.judge, second_grader)
     run = _read_run(path, options.template)
     survey = _survey(path, fields)
     refuse_other_completions(path, survey.sha256, (run or {}).get("completions_sha256"))
     used = _template(options.template, run, path.parent / RECORD_FILE)
     _refuse_unusable(out, path)
     job = _Job(used, forced, options.policy, second_grader is not None, dict(KINDS), marks)
-    provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_grader}
+    judge = judge_record(options.judge)
+    second_name = JUDGE if judge else second_grader
+    provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_name}
     tally = ScoreTally()
     with (
         own_file(out, "verdicts"),
-        open_verdicts(out, provenance | {"run": run}) as writer,
-        _open_disagreements(out, second_grader) as differing,
+        open_judge(options.judge, options.concurrency, out) as judging,
+        open_verdicts(out, provenance | {"judge": judge, "run": run}) as writer,
+        _open_disagreements(out, second_name) as differing,
         progress("scoring", survey.num_rows) as bar,
         closing(in_order(job, _batches(read_completions(path, fields, KINDS)), options.workers)) as batches,
     ):
-        for verdicts in batches:
+        for batch in batches:
+            verdicts = judging.with_opinions(batch) if judging else batch
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)

@@ -7,6 +7,8 @@ from typing import Annotated
 from sftkey_data.command_line.usual_options import ALL_CORES
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.options import Option, Panel
+from sftkey_eval.generation.generate_options import Concurrency
+from sftkey_eval.judge.judge_options import JudgeOptions
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.completion_fields import Fields
 
@@ -47,6 +49,8 @@ class ScoreOptions:
     fields: Fields = field(default_factory=Fields)
     workers: Processes = None
     second_grader: SecondGrader = None
+    judge: JudgeOptions = field(default_factory=JudgeOptions)
+    concurrency: Concurrency = 1
     answer_marks: AnswerMarksFile = None
     policy: Policy = field(default_factory=Policy)
 

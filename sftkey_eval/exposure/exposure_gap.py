@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import parse_json, regular
+from sftkey_data.guards.regular_file import parse_json, regular
 from sftkey_eval.statistics.item_means import Array, Estimate, mean_of_items
 from sftkey_eval.statistics.item_shares import difference, item_share
 from sftkey_eval.statistics.proportions import QUANTILE

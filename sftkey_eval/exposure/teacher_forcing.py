@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.model_loading import refuse_unsafe
 from sftkey_data.prepared.manifest import MANIFEST, file_sha256, read_manifest
-from sftkey_data.regular_file import read_json
 from sftkey_data.storage.appearing import write_json
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.exposure.exposure_gap import FORCED_FILE, Exposure, KeyLine, read_key_lines, summarize_exposure
@@ -109,7 +109,7 @@ def _settle(out: Path, of_what: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = read_json(path)
+        content = read_json_file(path)
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None

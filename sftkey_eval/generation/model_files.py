@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.regular_file import read_json, regular
+from sftkey_data.guards.regular_file import read_json_file, regular
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 DESCRIPTION = ("config.json", "generation_config.json", "*.index.json")
@@ -24,7 +24,7 @@ class ModelFiles:
     def recipe(self) -> dict[str, Any]:
         """The resolved training recipe beside the weights, or an empty mapping."""
         try:
-            recipe = read_json(self.directory / "recipe.json")
+            recipe = read_json_file(self.directory / "recipe.json")
         except (OSError, ValueError):
             return {}
         return recipe if isinstance(recipe, dict) else {}

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 from sftkey_data.storage.appearing import write_json
 
 RECORD_FILE = "run.json"

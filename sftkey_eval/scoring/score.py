@@ -13,7 +13,7 @@ from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template, load_template
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.storage.appearing import appearing
 from sftkey_data.storage.own_output import own_file, refuse_no_file
 from sftkey_eval.answers.answer import Answer
@@ -253,7 +253,7 @@ def _read_run(path: Path, template: str | None) -> dict[str, Any] | None:
     """The record beside the completions, if it is of these: a folder has one, and may hold other completions."""
     run_file = path.parent / RUN_FILE
     try:
-        run = read_json(run_file)
+        run = read_json_file(run_file)
     except FileNotFoundError:
         return None
     except ValueError as error:

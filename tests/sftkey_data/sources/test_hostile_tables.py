@@ -63,7 +63,7 @@ def test_a_picture_that_cannot_be_read_is_no_picture(tmp_path: Path) -> None:
 IN_ITS_OWN_PROCESS = """
 import re, sys
 from pathlib import Path
-from sftkey_data import memory_bound
+from sftkey_data.guards import memory_bound
 from sftkey_data.sources.source import Source, read_source
 
 memory_bound.SPARE_BYTES = 64 * 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, Stopped
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.storage.appearing import is_own_partial
 from sftkey_data.storage.own_output import OUR_MARKER, own_folder
 from sftkey_train import ranks
@@ -92,7 +92,7 @@ def record_sha256(record: Mapping[str, Any]) -> str:
 
 def _earlier(path: Path) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = read_json(path)
+        record: dict[str, Any] = read_json_file(path)
         if all(re.fullmatch(STAGE_NAME, stage["name"]) for stage in record["recipe"]["stage"]):
             return record
     except (ValueError, KeyError, TypeError):

@@ -8,7 +8,7 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import read_json, regular
+from sftkey_data.guards.regular_file import read_json_file, regular
 from sftkey_data.storage.filesystems import naming
 
 ORIGIN, ADAPTER_CONFIG = "origin.json", "adapter_config.json"
@@ -83,7 +83,7 @@ def _refuse_changed(folder: Path, recorded: dict[str, str], found: dict[str, str
 
 def _read(folder: Path, mend: str) -> dict[str, Any]:
     try:
-        recorded: dict[str, Any] = read_json(folder / ORIGIN)
+        recorded: dict[str, Any] = read_json_file(folder / ORIGIN)
         _ = recorded["files"].items()
     except FileNotFoundError:
         raise SFTKeyError(f"{folder} has no {ORIGIN}, so it is of no run that can be told; move it away") from None

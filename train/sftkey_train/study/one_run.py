@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.storage.appearing import make_folder, write_json
 from sftkey_train.checkpoint.checkpoint import StageFolder, drop_weights
 from sftkey_train.checkpoint.earlier_run import METRICS
@@ -41,7 +41,7 @@ def read_missing(run: PlannedRun) -> Missing | None:
     """Why a run will have no result; None where it has one, or may come to one."""
     path = run.folder / MISSING
     try:
-        return Missing(**read_json(path))
+        return Missing(**read_json_file(path))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
@@ -56,7 +56,7 @@ def read_result(run: PlannedRun) -> Result | None:
     """
     path = run.folder / RESULT
     try:
-        result: Result = read_json(path)
+        result: Result = read_json_file(path)
         names = [(scores["completions"], scores["sha256"]) for scores in result["scores"].values()]
         damaged = next((name for name, sha256 in names if _sha256(run.folder / name) != sha256), None)
         of_items = all("items" in scores for scores in result["scores"].values())
@@ -177,7 +177,7 @@ def _facts(run: PlannedRun) -> Result:
 
 
 def _weights(run: PlannedRun) -> dict[str, str]:
-    recorded = read_json(run.final / ORIGIN)["files"]
+    recorded = read_json_file(run.final / ORIGIN)["files"]
     return {name: digest for name, digest in sorted(recorded.items()) if name.endswith(".safetensors")}
 
 

@@ -15,10 +15,10 @@ from sftkey_data.build.build import build
 from sftkey_data.build.build_config import BuildConfig
 from sftkey_data.errors import NothingLeft, SFTKeyError
 from sftkey_data.format.template import BUILTIN, Template
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.model_loading import load_config
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
-from sftkey_data.regular_file import read_json
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generation.generate import generate
@@ -50,7 +50,7 @@ def read_sampled(sampling: PlannedSampling) -> Sampled | None:
         return None
     damaged = SAMPLED
     try:
-        sampled: Sampled = read_json(path)
+        sampled: Sampled = read_json_file(path)
         if sampled["key"] == sampling.key:
             damaged = VERDICTS
             if file_sha256(verdicts) == sampled["verdicts_sha256"]:

@@ -12,8 +12,8 @@ import torch
 
 from sftkey_data.console import progress, say
 from sftkey_data.errors import SFTKeyError, Stopped
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.process_pool import cores, run_processes
-from sftkey_data.regular_file import read_json
 from sftkey_data.storage.appearing import is_own_partial, write_json
 from sftkey_data.storage.own_output import OUR_MARKER, own_folder
 from sftkey_train.signals import StopSignals
@@ -227,7 +227,7 @@ def _stopping(out: Path) -> Iterator[None]:
 def _progress_of(out: Path) -> str:
     if not (out / RECORD).exists():
         return "no run is begun"
-    record = read_json(out / RECORD)
+    record = read_json_file(out / RECORD)
     return f"{record['num_finished']} of {record['num_runs']} runs are finished"
 
 

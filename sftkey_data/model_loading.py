@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +125,7 @@ def _refuse_own_code(folder: Path, instead: str) -> None:
     from transformers import CONFIG_MAPPING
 
     path = folder / "config.json"
-    config = read_json(path) if path.is_file() else {}
+    config = read_json_file(path) if path.is_file() else {}
     if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
         raise SFTKeyError(
             f"model {str(folder)!r} comes with Python code of its own (model_type {config.get('model_type')!r}), which "
@@ -148,7 +148,7 @@ def _other_files_of_the_index(folder: Path) -> list[str]:
     """Files that an index of safetensors names and that are none, sorted."""
     indices = [*folder.glob("*.safetensors.index.json")] if folder.is_dir() else []
     with as_one_line(f"model {str(folder)!r} could not be loaded"):
-        maps = [read_json(path)["weight_map"] for path in indices]
+        maps = [read_json_file(path)["weight_map"] for path in indices]
         return sorted(
             {str(name) for names in maps for name in names.values() if not str(name).endswith(".safetensors")}
         )

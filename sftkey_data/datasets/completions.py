@@ -34,8 +34,8 @@ from sftkey_data.extract import Parts, Reject, Row, text
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
-from sftkey_data.memory_bound import bounded_memory, bounded_steps
-from sftkey_data.regular_file import parse_json, regular
+from sftkey_data.guards.memory_bound import bounded_memory, bounded_steps
+from sftkey_data.guards.regular_file import parse_json, regular
 
 COLUMNS = ()  # they are checked when the file is opened
 READ_COLUMNS = (

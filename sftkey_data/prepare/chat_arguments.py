@@ -32,12 +32,19 @@ def argument_names(template: str, special_names: Mapping[str, Any]) -> list[str]
     Args:
         template: In Jinja.
         special_names: The tokenizer's special tokens by name, such as `bos_token`, which are no arguments.
+
+    Raises:
+        SFTKeyError: It has a power, such as `9**9**9`, which is one step of Python's that no signal ends.
     """
     environment = Environment(extensions=["jinja2.ext.loopcontrols"])
     try:
         tree = environment.parse(_MARKS_OF_GENERATION.sub("", template))
     except TemplateSyntaxError:
         return []
+    if tree.find(nodes.Pow) is not None:
+        raise SFTKeyError(
+            "the chat template has a power (`**`), which may never end; expected what a conversation needs"
+        )
     free = meta.find_undeclared_variables(tree) - environment.globals.keys() - _GIVEN - special_names.keys()
     # A name that is set in a branch or a loop counts as free; an argument among these is asked for with `is defined`.
     set_within = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}

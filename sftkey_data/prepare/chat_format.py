@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import commonprefix
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts, Reject
 from sftkey_data.format.template import Template
+from sftkey_data.guards.memory_bound import bounded_memory
 from sftkey_data.prepare.chat_arguments import TODAY, argument_names, check_arguments, dated
 from sftkey_data.prepare.prompts import conversation, rendered_prompt
 from sftkey_data.prepare.render_limit import MAX_RENDER_SECONDS, EndlessRender, render_limit
@@ -89,7 +91,8 @@ class ChatFormat:
             written = tokenizer.get_chat_template()
         except ValueError as error:
             raise SFTKeyError(f"the chat template of {self._name!r}: {_first_line(error)}") from None
-        self._known = argument_names(written, tokenizer.special_tokens_map)
+        with self._limited():  # Jinja computes what is constant when it only looks at a template
+            self._known = argument_names(written, tokenizer.special_tokens_map)
         self._arguments = dict(arguments or {})
         check_arguments(self._arguments, self._known, self._name)
         day = self._arguments.pop(TODAY, None)
@@ -227,21 +230,27 @@ class ChatFormat:
         return self._render(messages, generation_prompt=True).removesuffix(self._output.before_cot)
 
     def _render(self, messages: Messages, *, generation_prompt: bool = False) -> str:
+        with self._limited():
+            rendered = self._tokenizer.apply_chat_template(
+                messages,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=generation_prompt,
+                **self._arguments,
+            )
+        return str(rendered)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Bounds the time and the memory of a template, which is a program."""
+        what = f"the chat template of {self._name!r}"
         try:
-            with render_limit():
-                rendered = self._tokenizer.apply_chat_template(
-                    messages,
-                    chat_template=self._template,
-                    tokenize=False,
-                    add_generation_prompt=generation_prompt,
-                    **self._arguments,
-                )
+            with render_limit(), bounded_memory(what):
+                yield
         except EndlessRender:
             raise SFTKeyError(
-                f"the chat template of {self._name!r} does not end: {MAX_RENDER_SECONDS:g} s of computing for one "
-                "conversation were not enough"
+                f"{what} does not end: {MAX_RENDER_SECONDS:g} s of computing for one conversation were not enough"
             ) from None
-        return str(rendered)
 
 
 def _written(template: Template, cot: str, key: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
-from sftkey_data.regular_file import parse_json, regular
+from sftkey_data.guards.regular_file import parse_json, regular
 from sftkey_data.schema import SCHEMA_VERSION
 from sftkey_data.storage.file_bytes import exists, open_read
 from sftkey_data.storage.filesystems import is_url

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.guards.memory_bound import bounded_memory
+from sftkey_data.guards.proven_columns import refuse_unproven
+from sftkey_data.guards.regular_file import regular
 from sftkey_data.prepared.manifest import check_hash, read_manifest
-from sftkey_data.proven_columns import refuse_unproven
-from sftkey_data.regular_file import regular
 from sftkey_data.schema import shard_schema
 
 

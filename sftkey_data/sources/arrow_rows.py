@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_steps
-from sftkey_data.proven_columns import refuse_unproven
+from sftkey_data.guards.memory_bound import bounded_steps
+from sftkey_data.guards.proven_columns import refuse_unproven
 from sftkey_data.sources.readers import BrokenRow, Record
 from sftkey_data.sources.row_bounds import Unpacking, read_bounded
 

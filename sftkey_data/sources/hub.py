@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.sources.arrow_rows import as_written, media_columns, narrow_columns
 from sftkey_data.sources.readers import Record
 
@@ -52,7 +52,7 @@ def is_saved(name: str) -> bool:
 def saved_split(name: str) -> str | None:
     """The split that a saved `Dataset` was made of; None where its folder does not say, or is none."""
     try:
-        state = read_json(Path(name) / SAVED)
+        state = read_json_file(Path(name) / SAVED)
     except (OSError, ValueError):
         return None
     split = state.get("_split") if isinstance(state, dict) else None

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_memory, bounded_steps
+from sftkey_data.guards.memory_bound import bounded_memory, bounded_steps
 from sftkey_data.sources.arrow_rows import ROWS_AT_ONCE, batch_rows, decoded, end_of, media_columns, refuse_twice
 from sftkey_data.sources.readers import Record
 from sftkey_data.sources.row_bounds import Unpacking, refuse_row_group

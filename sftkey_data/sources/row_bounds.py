@@ -9,7 +9,7 @@ from typing import IO, AnyStr
 import pyarrow as pa
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.guards.memory_bound import bounded_memory
 
 MAX_ROW_BYTES = 128 * 2**20
 """Of one line; characters in a csv or tsv. The longest rows of real data have a hundredth of it."""
@@ -24,10 +24,10 @@ MAX_PACKING = 100
 LONG_LINE_BYTES = 2**20
 """From here on it is watched how much memory a line takes to be read: `[],[],…` is twenty times as much as a value."""
 
-MAX_CELLS = 10_000_000
+MAX_LINE_CELLS = 10_000_000
 """Of a line of a csv or tsv."""
 
-MAX_REPEATING = 1_000
+MAX_TIMES_DISK = 1_000
 """Times its size on disk, to which the rows of a table may unpack in all; gzip packs no better either."""
 
 LEAST_ROW_BYTES = 8
@@ -55,10 +55,10 @@ class Unpacking:
             SFTKeyError: All together are more than such a file can mean.
         """
         self.num_bytes += max(num_bytes, LEAST_ROW_BYTES * num_rows)
-        if self.num_bytes > MAX_UNPACKED_LIST_BYTES and self.num_bytes > MAX_REPEATING * self.disk_bytes:
+        if self.num_bytes > MAX_UNPACKED_LIST_BYTES and self.num_bytes > MAX_TIMES_DISK * self.disk_bytes:
             raise SFTKeyError(
                 f"{self.name}: {self.disk_bytes} bytes unpack to {self.num_bytes} and more, expected at most "
-                f"{MAX_REPEATING} times as many"
+                f"{MAX_TIMES_DISK} times as many"
             )
 
     def count(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -96,8 +96,8 @@ def refuse_cells(lines: Iterable[str], delimiter: str, name: str) -> Iterator[st
         SFTKeyError: One has more.
     """
     for line in lines:
-        if len(line) > LONG_LINE_BYTES and (found := line.count(delimiter)) > MAX_CELLS:
-            raise SFTKeyError(f"{name}: a line of {found + 1} cells, expected at most {MAX_CELLS}")
+        if len(line) > LONG_LINE_BYTES and (found := line.count(delimiter)) > MAX_LINE_CELLS:
+            raise SFTKeyError(f"{name}: a line of {found + 1} cells, expected at most {MAX_LINE_CELLS}")
         yield line
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 from sftkey_data.storage.filesystems import DISK_FULL, HTTP, ShortError, filesystem, local_path, may_pass, naming, tried
 
 COPY_BYTES = 8 * 2**20

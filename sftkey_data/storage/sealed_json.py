@@ -12,7 +12,7 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import parse_json, regular
+from sftkey_data.guards.regular_file import parse_json, regular
 from sftkey_data.storage.appearing import write_bytes
 
 DIGEST = "sftkey_digest"

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 
 
 @cache

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.storage.file_bytes import exists, open_read
 from sftkey_data.tokens.tokenizer import FastTokenizer, load_tokenizer, tokenizer_fingerprint
 
@@ -84,6 +84,6 @@ def _name_eos(tokenizer: FastTokenizer, directory: Path, content: str) -> None:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = directory / name
         if path.is_file() or name == "tokenizer_config.json":
-            values = read_json(path) if path.is_file() else {}
+            values = read_json_file(path) if path.is_file() else {}
             text = json.dumps(values | {"eos_token": content}, indent=2, ensure_ascii=False)
             path.write_text(f"{text}\n", encoding="utf-8")

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 import sftkey_data
 from sftkey_data.errors import Interrupted
-from sftkey_data.regular_file import read_json
+from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.storage.appearing import make_folder, write_bytes
 from sftkey_data.tokens.tokenizer import FastTokenizer, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_copy import TOKENIZER_FILES
@@ -48,7 +48,7 @@ def open_tokenizer_file(name: str) -> TokenizerFile | None:
     """The tokenizer of a local folder; None where only transformers can say what it is."""
     directory = Path(name)
     try:
-        config = read_json(directory / "tokenizer_config.json")
+        config = read_json_file(directory / "tokenizer_config.json")
         eos = config["eos_token"]
         tokenizer = TokenizerFile(directory, eos["content"] if isinstance(eos, dict) else eos)
     except Exception:  # noqa: BLE001 - tokenizers raises bare ones; whatever is wrong, transformers words it

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 from sftkey_data.storage.sealed_json import read_sealed
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")

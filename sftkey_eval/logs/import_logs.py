@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_memory
+from sftkey_data.guards.memory_bound import bounded_memory
+from sftkey_data.guards.regular_file import parse_json
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
-from sftkey_data.regular_file import parse_json
 from sftkey_data.sources.row_bounds import MAX_ROW_BYTES
 from sftkey_data.storage.appearing import appearing
 from sftkey_data.storage.own_output import own_file, refuse_no_file

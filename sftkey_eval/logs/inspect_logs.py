@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_memory
-from sftkey_data.regular_file import parse_json
+from sftkey_data.guards.memory_bound import bounded_memory
+from sftkey_data.guards.regular_file import parse_json
 from sftkey_eval.logs.logged_sample import ImportCount, LoggedLine, sample_id
 
 FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "unknown": None}

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.memory_bound import bounded_memory
-from sftkey_data.regular_file import parse_json, regular
+from sftkey_data.guards.memory_bound import bounded_memory
+from sftkey_data.guards.regular_file import parse_json, regular
 from sftkey_data.storage.appearing import appearing
 
 if TYPE_CHECKING:

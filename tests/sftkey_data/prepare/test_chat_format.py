@@ -1,5 +1,6 @@
 """Prompts by a chat template that leaves completions alone."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,3 +252,15 @@ def test_a_chat_template_that_does_not_end_is_one_line(
     endless = with_template("m.content", f"{{% if {when} %}}{loops}{{% endif %}}{TURNS}")
     with pytest.raises(SFTKeyError, match=r"^the chat template of '.*qwen2.5' does not end: 20 s of computing for one"):
         ChatFormat(endless, SFTKEY).prompt(parts("How many dragons?"), COMPLETION)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on a process's data is Linux's")
+def test_a_chat_template_that_writes_very_much_is_one_line(with_template: Tokenizers) -> None:
+    large = with_template("m.content", f"{{{{ 'dragons' * 999999999 }}}}{TURNS}")  # computed when it is looked at
+    with pytest.raises(SFTKeyError, match=r"^the chat template of '.*qwen2.5': takes more than 1.5 GiB of memory"):
+        ChatFormat(large, SFTKEY).prompt(parts("How many dragons?"), COMPLETION)
+
+
+def test_a_chat_template_with_a_power_is_refused(with_template: Tokenizers) -> None:
+    with pytest.raises(SFTKeyError, match="the chat template has a power"):
+        ChatFormat(with_template("m.content", f"{{{{ 9**9**9 }}}}{TURNS}"), SFTKEY)

@@ -8,7 +8,7 @@ from typing import Any
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 from sftkey_data.storage.filesystems import naming
 from sftkey_data.storage.sealed_json import read_sealed, sealed_file
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.regular_file import regular
+from sftkey_data.guards.regular_file import regular
 from sftkey_data.sources.row_bounds import read_bounded
 from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1

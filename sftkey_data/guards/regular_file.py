@@ -25,7 +25,7 @@ def regular(path: Path) -> Path:
     return path
 
 
-def read_json(path: Path) -> Any:
+def read_json_file(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:

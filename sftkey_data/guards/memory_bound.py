@@ -46,7 +46,7 @@ def bounded_memory(name: str, disk_bytes: int = 0) -> Iterator[None]:
         yield
     except MemoryError:
         limit = f"{allowed / 2**30:.1f} GiB of memory"
-        raise SFTKeyError(f"{name}: takes more than {limit} to read, expected less of a file of its size") from None
+        raise SFTKeyError(f"{name}: takes more than {limit}, expected less of what has its size") from None
     finally:
         _close_window()
 

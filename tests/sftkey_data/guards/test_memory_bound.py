@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from sftkey_data import memory_bound
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.memory_bound import bounded_memory, bounded_steps
+from sftkey_data.guards import memory_bound
+from sftkey_data.guards.memory_bound import bounded_memory, bounded_steps
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit on a process's data is Linux's")
 MIB = 2**20
@@ -22,7 +22,7 @@ def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_takes_too_much_is_one_line_and_the_limit_is_given_back() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with (
-        pytest.raises(SFTKeyError, match=r"^a\.x: takes more than 0\.1 GiB of memory to read, expected less"),
+        pytest.raises(SFTKeyError, match=r"^a\.x: takes more than 0\.1 GiB of memory, expected less"),
         bounded_memory("a.x"),
     ):
         bytearray(128 * MIB)

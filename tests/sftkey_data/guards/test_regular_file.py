@@ -10,9 +10,9 @@ import pytest
 
 from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.guards.regular_file import read_json_file, regular
 from sftkey_data.prepared.manifest import manifest_bytes, parse_manifest
 from sftkey_data.prepared.shards import open_shard
-from sftkey_data.regular_file import read_json, regular
 from sftkey_eval.generation.model_files import ModelFiles
 from sftkey_eval.records.run_record import read_record
 from sftkey_eval.records.verdicts import read_verdicts
@@ -67,7 +67,7 @@ def test_what_is_nested_too_deeply_is_one_line(name: str, read: Callable[[Path],
         read(tmp_path / name)
     if not name.endswith(".toml"):
         with pytest.raises(ValueError, match="nested too deeply"):
-            read_json(tmp_path / name)
+            read_json_file(tmp_path / name)
 
 
 def test_a_packed_record_of_a_study_is_read_no_further_than_a_list_may_be_long(

@@ -86,6 +86,15 @@ class BuildConfig:
         Literal["reject", "shorten-cot"],
         Option(help="Over --max-tokens: the CoT's middle may be cut.", panel=Panel.FORMAT),
     ] = "reject"
+    where: Annotated[
+        tuple[str, ...],
+        Option(
+            flag="--where",
+            metavar="COLUMN=VALUE",
+            help="Only such rows; also `!=`, `<`, `<=`, `>`, `>=`, `~`; repeatable.",
+            panel=Panel.IN,
+        ),
+    ] = ()
     limit: Limit = None
     decontaminate: Annotated[
         tuple[str, ...],

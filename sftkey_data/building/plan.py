@@ -18,6 +18,7 @@ from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
 from sftkey_data.prepare.holdout import Holdout
 from sftkey_data.prepare.rendered_rows import Preparation
+from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
@@ -158,8 +159,9 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     template = load_template(config.template or USUAL_TEMPLATE)
     dataset = bind(dataset, options)
     split = label_of(inputs, config)
+    asked = tuple(parse_condition(text).column for text in config.where)
     for source in inputs:
-        sources.check_first_rows(source, (*dataset.columns, *dataset.nullable))
+        sources.check_first_rows(source, (*dataset.columns, *dataset.nullable, *asked))
     windows = find_windows(dataset, inputs, split, options, config.split)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
         fingerprints = pool.map(sources.source_fingerprint, inputs)
@@ -222,7 +224,8 @@ def make_recipe(
     if config.decontaminate:
         evaluation = load_evaluation_sets(config.decontaminate, dataset)
     recipe = Preparation(
-        dataset=dataset,
+        # not of the evaluation sets, which are whole
+        dataset=only_where(dataset, [parse_condition(text) for text in config.where]),
         split=split,
         template=template,
         encoder=encoder,

@@ -10,6 +10,7 @@ from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
 from sftkey_eval.analysis.loaded_runs import load_runs
+from sftkey_eval.analysis.own_metrics import own_metrics
 from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Comparison, changes, compare_runs
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
@@ -73,7 +74,14 @@ def comparison_line(comparison: Comparison, out: Path) -> str:
 
 def _tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
     runs = [comparison.first, comparison.second]
-    numbers = RunNumbers(runs=runs, summaries=summaries, breakdowns=breakdowns(runs), seconds=opinions(runs))
+    groups = breakdowns(runs)
+    numbers = RunNumbers(
+        runs=runs,
+        summaries=summaries,
+        breakdowns=groups,
+        seconds=opinions(runs),
+        metrics=own_metrics(runs, groups),
+    )
     first, *others = run_tables(numbers)
     paired = [paired_table([comparison], tuple(PAIRED_OUTCOMES)), ratios_table([comparison])]
     return [first, *paired, flipped_table(comparison), *others]

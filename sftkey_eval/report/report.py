@@ -14,6 +14,7 @@ from sftkey_eval.analysis.arms import ArmComparison, ArmRates, arm_rates, arms, 
 from sftkey_eval.analysis.disagreements import Opinions, opinions
 from sftkey_eval.analysis.groups import Breakdown, breakdowns
 from sftkey_eval.analysis.loaded_runs import Run, load_runs
+from sftkey_eval.analysis.own_metrics import OwnMetric, own_metrics
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, compare_runs
 from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
@@ -42,6 +43,7 @@ class Report:
     summaries: dict[str, Summary]
     breakdowns: list[Breakdown]
     seconds: dict[str, Opinions]
+    metrics: list[OwnMetric]
     comparisons: list[Comparison]
     arms: list[ArmComparison]
     arm_rates: list[ArmRates]
@@ -52,7 +54,13 @@ class Report:
         """Every table, in reading order."""
         found = [arms_table(self.arm_rates), arm_pairs_table(self.arms)]
         first, *others = run_tables(
-            RunNumbers(runs=self.runs, summaries=self.summaries, breakdowns=self.breakdowns, seconds=self.seconds)
+            RunNumbers(
+                runs=self.runs,
+                summaries=self.summaries,
+                breakdowns=self.breakdowns,
+                seconds=self.seconds,
+                metrics=self.metrics,
+            )
         )
         paired = [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), ratios_table(self.comparisons)]
         return [table for table in (*found, first, *paired, *others) if table.rows]
@@ -87,6 +95,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
 def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
     """The numbers of a report; runs that cannot be paired with the first are named with the reason."""
     comparisons, not_paired = [], []
+    groups = breakdowns(runs)
     for run in runs[1:]:
         try:
             comparisons.append(compare_runs(runs[0], run, allowed))
@@ -95,8 +104,9 @@ def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
     return Report(
         runs=runs,
         summaries={run.label: summarize(run.verdicts, run.policy) for run in runs},
-        breakdowns=breakdowns(runs),
+        breakdowns=groups,
         seconds=opinions(runs),
+        metrics=own_metrics(runs, groups),
         comparisons=comparisons,
         arms=[] if not_paired else compare_arms(runs, allowed),
         arm_rates=[] if not_paired else arm_rates(runs),
@@ -114,7 +124,8 @@ def report_json(made: Report) -> dict[str, Any]:
             {"label": run.label, **summary_json(made.summaries[run.label]), "provenance": provenance_json(run)}
             for run in made.runs
         ],
-        "breakdowns": [asdict(breakdown) for breakdown in made.breakdowns],
+        "breakdowns": [breakdown.to_json() for breakdown in made.breakdowns],
+        "metrics": [asdict(metric) for metric in made.metrics],
         "second_grader": second_json(made.seconds),
         "paired": [comparison_json(comparison) for comparison in made.comparisons],
         "not_paired": made.not_paired,

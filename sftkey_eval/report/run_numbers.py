@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sftkey_eval.analysis.disagreements import Opinions
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.loaded_runs import Run
+from sftkey_eval.analysis.own_metrics import OwnMetric
 from sftkey_eval.analysis.summary import Summary
 
 
@@ -17,3 +18,4 @@ class RunNumbers:
     summaries: Mapping[str, Summary]
     breakdowns: Sequence[Breakdown]
     seconds: Mapping[str, Opinions]
+    metrics: Sequence[OwnMetric]

@@ -27,6 +27,15 @@ SecondGrader = Annotated[
     Option(metavar="math-verify", help="Its opinion beside ours, and where they differ.", panel=Panel.GRADING),
 ]
 
+MetricFiles = Annotated[
+    tuple[Path, ...],
+    Option(
+        metavar="FILE.py",
+        help="Your own: functions of a verdict. Runs the file.",
+        panel=Panel.GRADING,
+    ),
+]
+
 TYPES = "|".join(ANSWER_TYPES)
 
 
@@ -52,6 +61,7 @@ class ScoreOptions:
     judge: JudgeOptions = field(default_factory=JudgeOptions)
     concurrency: Concurrency = 1
     answer_marks: AnswerMarksFile = None
+    metric: MetricFiles = ()
     policy: Policy = field(default_factory=Policy)
 
 

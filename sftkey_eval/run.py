@@ -76,10 +76,11 @@ def _run(options: RunOptions, out: Path) -> RunResult:
         concurrency=options.concurrency,
         answer_marks=options.answer_marks,
         metric=options.metric,
+        config=options.config,
     )
     tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
-    made = report([str(out)], out / REPORT_FOLDER)
+    made = report([str(out)], out / REPORT_FOLDER, config=options.config)
     return RunResult(generated, made, out, tally.headroom, exposure, tuple(tally.notices()))
 
 

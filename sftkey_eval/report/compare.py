@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
@@ -27,7 +28,9 @@ SHOWN_FLIPPED = 200
 """Flipped items listed in the page and the Markdown; the table's file and the browser have them all."""
 
 
-def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) -> Comparison:
+def compare(
+    first: str, second: str, out: Path, allowed: Allowed | None = None, config: Path | None = None
+) -> Comparison:
     """Write `compare.html`, `compare.md`, `compare.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
@@ -35,6 +38,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
         second: The run that is compared; differences are second less first.
         out: Folder; files of an earlier comparison in it are replaced.
         allowed: Differences to accept, and to name in the report.
+        config: The file that gave options, to be recorded.
 
     Raises:
         SFTKeyError: A run is not there, or the two cannot be paired.
@@ -47,7 +51,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")
     drawn = report_plots.write_plots(report_plots.forest_figure(values["forest"]), out / "plots")
-    write_json(out / "compare.json", compare_json(comparison, summaries))
+    write_json(out / "compare.json", compare_json(comparison, summaries) | {"config": config_record(config)})
     write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
     write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
     return comparison

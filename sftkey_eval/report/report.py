@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sftkey_data
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder, write_json, write_text
 from sftkey_eval.analysis.allowed_differences import Allowed
@@ -66,7 +67,7 @@ class Report:
         return [table for table in (*found, first, *paired, *others) if table.rows]
 
 
-def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> Report:
+def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None, config: Path | None = None) -> Report:
     """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
@@ -74,6 +75,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
             the seeds of an arm, which are compared together too.
         out: Folder; files of an earlier report in it are replaced.
         allowed: Differences accepted when runs are paired.
+        config: The file that gave options, to be recorded.
 
     Raises:
         SFTKeyError: A run is not there, is empty, or two share a label.
@@ -86,7 +88,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
     figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
     drawn = report_plots.write_plots(figures, out / "plots")
     write_tables(made.tables, out / "tables")
-    write_json(out / "report.json", report_json(made))
+    write_json(out / "report.json", report_json(made) | {"config": config_record(config)})
     write_text(out / "report.md", markdown("report.md.j2", **values, drawn=drawn))
     write_text(out / "report.html", page("report.html.j2", single_examples(made.runs, made.comparisons), **values))
     return made

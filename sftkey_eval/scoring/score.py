@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import sftkey_data
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.config import validate
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
@@ -79,6 +80,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     second_name = JUDGE if judge else second_grader
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_name}
     provenance |= {"judge": judge, "metrics": [metric.record() for metric in metrics]}
+    provenance |= {"config": config_record(options.config)}
     tally = ScoreTally(metrics=tuple(metric.name for metric in metrics))
     with (
         own_file(out, "verdicts"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from sftkey_data.command_line.usual_options import ALL_CORES
+from sftkey_data.command_line.usual_options import ALL_CORES, ConfigFile
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.options import Option, Panel
 from sftkey_eval.generation.generate_options import Concurrency
@@ -62,6 +62,7 @@ class ScoreOptions:
     concurrency: Concurrency = 1
     answer_marks: AnswerMarksFile = None
     metric: MetricFiles = ()
+    config: ConfigFile = None
     policy: Policy = field(default_factory=Policy)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from sftkey_data import console
 from sftkey_data.command_line.program import make_program, verb_of
+from sftkey_data.command_line.usual_options import Config
 from sftkey_data.extras import require
 from sftkey_data.flags import takes_options
 from sftkey_data.options import Panel
@@ -150,6 +151,7 @@ def report(
         typer.Option(metavar="DIR", help="report.html, .md and .json, tables and plots.", rich_help_panel=Panel.OUT),
     ],
     allowed: Allowed,
+    config: Config = None,
 ) -> None:
     """Report on one or several runs; those that answered the same items are paired with the first.
 
@@ -160,7 +162,7 @@ def report(
     from sftkey_eval.report.report import report_line
     from sftkey_eval.report.terminal import report_text
 
-    made = write_report(runs, out, allowed)
+    made = write_report(runs, out, allowed, config)
     console.tell(report_text(made), err=True)
     console.tell(report_line(made, out))
     _look_at(out / "report.html")
@@ -182,6 +184,7 @@ def compare(
         typer.Option(metavar="DIR", help="compare.html, .md and .json, tables and plots.", rich_help_panel=Panel.OUT),
     ],
     allowed: Allowed,
+    config: Config = None,
 ) -> None:
     """Compare two runs item by item; refused unless they answered the same items under the same policy.
 
@@ -193,7 +196,7 @@ def compare(
     from sftkey_eval.report.printed import format_statement
     from sftkey_eval.report.terminal import paired_text
 
-    comparison = write_comparison(run_a, run_b, out, allowed)
+    comparison = write_comparison(run_a, run_b, out, allowed, config)
     console.tell(f"{paired_text([comparison])}\n\n{format_statement(comparison)}", err=True)
     console.tell(comparison_line(comparison, out))
     _look_at(out / "compare.html")

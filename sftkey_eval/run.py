@@ -14,6 +14,7 @@ from sftkey_eval.records.run_record import RECORD_FILE, read_record
 from sftkey_eval.report.report import Report, report
 from sftkey_eval.run_options import RunOptions
 from sftkey_eval.scoring.headroom import MendableErrors
+from sftkey_eval.scoring.metric_files import load_metrics
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.second_grader import check_second_grader
@@ -56,6 +57,7 @@ def run(options: RunOptions, out: Path) -> RunResult:
     check_second_grader(options.second_grader)
     check_judge(options.judge, options.second_grader)
     answer_marks(options.answer_marks)  # a wrong file is refused before the model is loaded
+    load_metrics(options.metric)
     with own_folder(out, _is_run):
         return _run(options, out)
 
@@ -73,10 +75,12 @@ def _run(options: RunOptions, out: Path) -> RunResult:
         judge=options.judge,
         concurrency=options.concurrency,
         answer_marks=options.answer_marks,
+        metric=options.metric,
+        config=options.config,
     )
     tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
-    made = report([str(out)], out / REPORT_FOLDER)
+    made = report([str(out)], out / REPORT_FOLDER, config=options.config)
     return RunResult(generated, made, out, tally.headroom, exposure, tuple(tally.notices()))
 
 

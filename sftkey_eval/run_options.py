@@ -6,7 +6,7 @@ from typing import Annotated
 from sftkey_data.options import Option, Panel
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.judge.judge_options import JudgeOptions
-from sftkey_eval.scoring.score_options import AnswerMarksFile, Processes, SecondGrader
+from sftkey_eval.scoring.score_options import AnswerMarksFile, MetricFiles, Processes, SecondGrader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,7 @@ class RunOptions(GenerateOptions):
     second_grader: SecondGrader = None
     judge: JudgeOptions = field(default_factory=JudgeOptions)
     answer_marks: AnswerMarksFile = None
+    metric: MetricFiles = ()
     teacher_forced: Annotated[
         bool,
         Option(

@@ -1,10 +1,12 @@
 """Options that several verbs of several programs have: one name, one place, one default, one sentence."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sftkey_data.options import Panel
+from sftkey_data.command_line.option_file import CONFIG, CONFIG_HELP
+from sftkey_data.options import Option, Panel
 
 OutFolder = Annotated[
     str,
@@ -27,3 +29,6 @@ Engine = Annotated[
         rich_help_panel=Panel.SPEED,
     ),
 ]
+ConfigFile = Annotated[Path | None, Option(flag=CONFIG, metavar="FILE", help=CONFIG_HELP, panel=Panel.IN)]
+"""As the field of a verb's options; `Config` is the same as a parameter of a verb."""
+Config = Annotated[Path | None, typer.Option(CONFIG, metavar="FILE", help=CONFIG_HELP, rich_help_panel=Panel.IN)]

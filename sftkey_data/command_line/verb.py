@@ -5,10 +5,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
+from sftkey_data.errors import SFTKeyError
 from sftkey_data.options import Panel
 
 HELP_ALL = "--help-all"
@@ -22,7 +25,12 @@ class Verb(TyperCommand):
     """A verb of a program: `app.command(cls=Verb)`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As typer does it, but `--help-all` is answered, and an option of a former name is refused by its new one."""
+        """As typer does it, but `--help-all` is answered, an option of a former name is refused by its new one, and
+        `--config FILE` gives what the command line leaves open.
+
+        Raises:
+            SFTKeyError: What `options_of_file` refuses, or a value in that file that the option does not take.
+        """
         options = args[: args.index("--")] if "--" in args else args
         if HELP_ALL in options:
             ctx.meta[HELP_ALL] = True
@@ -31,7 +39,27 @@ class Verb(TyperCommand):
         for name in (option.partition("=")[0] for option in options):
             if name in RENAMED.keys() - known and RENAMED[name].split()[0] in known:
                 ctx.fail(f"No such option: {name} is now {RENAMED[name]}")
-        return super().parse_args(ctx, args)
+        if (path := self._config(ctx, args)) is None:
+            return super().parse_args(ctx, args)
+        from sftkey_data.command_line.option_file import options_of_file
+
+        ctx.default_map = options_of_file(path, self._params(ctx))
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            wrong = error.param.name if error.param is not None else None
+            if wrong in ctx.default_map and getattr(ctx.get_parameter_source(wrong), "name", "") == "DEFAULT_MAP":
+                raise SFTKeyError(f"{path}: {error.format_message()}, found {ctx.default_map[wrong]!r}") from None
+            raise
+
+    def _config(self, ctx: Any, args: list[str]) -> Path | None:
+        """The file of options that the command line names."""
+        param = next((param for param in self._params(ctx) if "--config" in param.opts), None)
+        if param is None or "--help" in args or "-h" in args:
+            return None
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        path = given.get(param.name)
+        return None if path is None else Path(path)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Usage, what the verb does, an example, and the panels that have options."""

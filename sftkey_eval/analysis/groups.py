@@ -1,9 +1,10 @@
 """Accuracy by group of items: by the length of the chain of thought, by answer type. Every item is in one group."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from statistics import quantiles
+from typing import Any
 
 from sftkey_data.format.marks import Malformed
 from sftkey_eval.analysis.loaded_runs import Run
@@ -23,6 +24,7 @@ class Breakdown:
         unit: What the names of the groups count, or empty.
         groups: Names of the groups in order.
         rates: Run label -> one rate per group, over that run's items in it.
+        placed: Of each run, the group of each of its verdicts.
     """
 
     name: str
@@ -30,6 +32,11 @@ class Breakdown:
     unit: str
     groups: tuple[str, ...]
     rates: dict[str, tuple[Rate, ...]]
+    placed: Sequence[Sequence[int]] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able values, without a number for every verdict."""
+        return {name: value for name, value in asdict(self).items() if name != "placed"}
 
 
 def breakdowns(runs: Sequence[Run]) -> list[Breakdown]:
@@ -44,7 +51,12 @@ def by_answer_type(runs: Sequence[Run]) -> Breakdown:
     labels = [[types.index(verdict.answer_type) for verdict in run.verdicts] for run in runs]
     names = tuple(types)
     return Breakdown(
-        name="answer_type", title="answer type", unit="", groups=names, rates=_rates(runs, labels, len(names))
+        name="answer_type",
+        title="answer type",
+        unit="",
+        groups=names,
+        rates=_rates(runs, labels, len(names)),
+        placed=labels,
     )
 
 
@@ -63,7 +75,12 @@ def by_cot_length(runs: Sequence[Run]) -> Breakdown:
     borders = [(low + 1, high) for low, high in pairwise([min(pooled) - 1, *cuts, max(pooled)])]
     names = tuple(f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in borders)
     return Breakdown(
-        name="cot_length", title="CoT length", unit="words", groups=names, rates=_rates(runs, placed, len(names))
+        name="cot_length",
+        title="CoT length",
+        unit="words",
+        groups=names,
+        rates=_rates(runs, placed, len(names)),
+        placed=placed,
     )
 
 

@@ -21,6 +21,9 @@ def facts(run: Run) -> dict[str, str]:
         "Answer marks": _answer_marks(known),
         "Completions": f"{known.get('source', '')}, sha256 {_short(known.get('sha256'))}",
         "Second grader": _second_grader(known),
+        "Metrics": ", ".join(
+            f"{m['name']} of {m['file']}, sha256 {_short(m['sha256'])}" for m in known.get("metrics") or ()
+        ),
         "Scored by": f"sftkey {known.get('code_version', '')}",
         "Verdicts": str(run.path),
     }
@@ -91,6 +94,11 @@ def warnings(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> list[str]
             items = "item has" if summary.unscored == 1 else "items have"
             unscored = f"{run.label}: {summary.unscored} {items} an empty or unusable gold"
             found.append(f"{unscored}: never correct, and in every denominator.")
+    found += [
+        f"The metric {name} is of different files, so its means do not compare."
+        for name in sorted({name for run in runs for name in _metric_files(run)})
+        if len({_metric_files(run)[name] for run in runs if name in _metric_files(run)}) > 1
+    ]
     if len({run.provenance["policy_digest"] for run in runs}) > 1:
         found.append("The runs were graded by different policies, so their accuracies do not compare.")
     if len({run.provenance.get("answer_marks_digest") for run in runs}) > 1:
@@ -98,6 +106,10 @@ def warnings(runs: Sequence[Run], summaries: Mapping[str, Summary]) -> list[str]
     if len({run.provenance["template_digest"] for run in runs}) > 1:
         found.append("The runs were read with different templates, so their format rates measure different things.")
     return found
+
+
+def _metric_files(run: Run) -> dict[str, str]:
+    return {metric["name"]: metric["sha256"] for metric in run.provenance.get("metrics") or ()}
 
 
 def _short(digest: object) -> str:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.console import say
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.model_loading import refuse_unsafe
@@ -194,6 +195,7 @@ def _record(
         template=asdict(manifest.template),
         sampling=parts[SAMPLING],
         versions={name: version(name) for name in ("sftkey", "lm_eval", "torch", "transformers")},
+        config=config_record(options.config),
     )
 
 

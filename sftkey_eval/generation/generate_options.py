@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from sftkey_data.command_line.usual_options import ConfigFile
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.options import Option, Panel, check_values
 from sftkey_eval.generation.sampling import SAMPLING, Sampling
@@ -73,6 +74,7 @@ class GenerateOptions(Sampling, AskedOptions):
     name: Annotated[
         str | None, Option(help="Of the run in reports [default: from the model's path]", panel=Panel.OUT)
     ] = None
+    config: ConfigFile = None
     overwrite: Annotated[
         bool, Option(flag="--overwrite", help="Discard what another run left at --out.", panel=Panel.SAFETY)
     ] = False

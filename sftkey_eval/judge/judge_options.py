@@ -25,12 +25,12 @@ class JudgeOptions:
         str | None,
         Option(
             metavar="URL",
-            help=f"A language model as second grader: its OpenAI-compatible server; key in ${KEY_VARIABLE}.",
+            help="A second grader's OpenAI-compatible server.",
             panel=Panel.GRADING,
         ),
     ] = None
     judge_model: Annotated[
-        str | None, Option(metavar="NAME", help="The judge's name on that server.", panel=Panel.GRADING)
+        str | None, Option(metavar="NAME", help="Of the second grader on that server.", panel=Panel.GRADING)
     ] = None
     judge_arg: Annotated[
         dict[str, Any],

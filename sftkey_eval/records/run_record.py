@@ -59,6 +59,8 @@ class RunRecord(BaseModel):
     sampling: dict[str, Any]
     """The options that decide the text, given model and prompt."""
     versions: dict[str, str]
+    config: dict[str, Any] | None = None
+    """The file that gave options, and what it says: for the reader too."""
     completions_sha256: str | None = None
     """Of the file of completions; None until that is whole, and in records from before there was one."""
 

@@ -6,7 +6,7 @@ alone.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,6 +77,7 @@ class Verdict:
         second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `lenient_predicted`; None where it
             was not asked, or gave no answer that can be read.
         second_rule: The rule of the second grader, or `UNPARSABLE`; None where it was not asked.
+        metrics: What a user's own metrics say, in the order of the provenance; each a column of its name in the file.
     """
 
     id: str
@@ -107,13 +108,14 @@ class Verdict:
     finish_reason: str | None
     second_verdict: str | None = None
     second_rule: str | None = None
+    metrics: tuple[float | None, ...] = ()
 
 
-VERDICT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
+VERDICT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict) if field.name != "metrics")
 
 
-def verdict_schema() -> "pa.Schema":
-    """Arrow schema of `verdicts.parquet`, without the provenance."""
+def verdict_schema(metrics: Sequence[str] = ()) -> "pa.Schema":
+    """Arrow schema of `verdicts.parquet` with these metrics, without the provenance."""
     import pyarrow as pa
 
     flags = {"format_valid", "format_tolerant", "format_present", "correct", "lenient_correct", "lucky"}
@@ -121,7 +123,7 @@ def verdict_schema() -> "pa.Schema":
         "sample": pa.int32(),
         "choices": pa.list_(pa.string()),
     }
-    return pa.schema([pa.field(name, types[name]) for name in VERDICT_COLUMNS])
+    return pa.schema([*((name, types[name]) for name in VERDICT_COLUMNS), *((name, pa.float64()) for name in metrics)])
 
 
 class VerdictWriter:
@@ -138,8 +140,10 @@ class VerdictWriter:
 
         rows = list(verdicts)
         columns = {name: [_storable(getattr(verdict, name)) for verdict in rows] for name in VERDICT_COLUMNS}
+        for at, name in enumerate(self._schema.names[len(VERDICT_COLUMNS) :]):
+            columns[name] = [verdict.metrics[at] for verdict in rows]
         batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
-        _add_rows(self._digest, batch.to_pylist())
+        _add_rows(self._digest, batch.to_pylist(), self._schema.names)
         self._writer.write_batch(batch)
 
     def seal(self) -> None:
@@ -153,11 +157,14 @@ def open_verdicts(path: Path, provenance: Mapping[str, Any]) -> Iterator[Verdict
 
     Args:
         path: Final path.
-        provenance: JSON-able: policy, template, source, run; stored under the parquet metadata key `sftkey`.
+        provenance: JSON-able: policy, template, source, run; stored under the parquet metadata key `sftkey`. `metrics`
+            names the columns that the verdicts have besides.
     """
     import pyarrow.parquet as pq
 
-    schema = verdict_schema().with_metadata({METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()})
+    schema = verdict_schema(_metric_names(provenance)).with_metadata(
+        {METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()}
+    )
     options = {"compression": "zstd", "write_page_checksum": True}
     with appearing(path) as file, pq.ParquetWriter(file, schema, **options) as writer:
         verdicts = VerdictWriter(writer, schema)
@@ -196,26 +203,33 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
     if table.num_rows == 0:
         raise SFTKeyError(f"{path}: no verdicts")
     try:
-        with bounded_memory(str(path), path.stat().st_size):
-            rows = table.select(VERDICT_COLUMNS).to_pylist()
-        digest = hashlib.sha256(metadata[METADATA_KEY])
-        _add_rows(digest, rows)
         provenance = parse_json(metadata[METADATA_KEY])
-    except (ValueError, TypeError) as error:  # bytes where text was, or a byte that is no text
+        metrics = _metric_names(provenance)
+        columns = [*VERDICT_COLUMNS, *metrics]
+        with bounded_memory(str(path), path.stat().st_size):
+            rows = table.select(columns).to_pylist()
+        digest = hashlib.sha256(metadata[METADATA_KEY])
+        _add_rows(digest, rows, columns)
+    except (ValueError, TypeError, KeyError) as error:  # bytes where text was, or a byte that is no text
         raise SFTKeyError(f"{path}: {CHANGED}: {error}") from None
     if sealed.get(DIGEST_KEY, digest.hexdigest().encode()) != digest.hexdigest().encode():
         raise SFTKeyError(f"{path}: {CHANGED}: the digest in it differs")
-    return [_verdict(row) for row in rows], provenance
+    return [_verdict(row, metrics) for row in rows], provenance
 
 
-def _add_rows(digest: "hashlib._Hash", rows: Iterable[Mapping[str, Any]]) -> None:
+def _metric_names(provenance: Mapping[str, Any]) -> list[str]:
+    return [metric["name"] for metric in provenance.get("metrics") or ()]
+
+
+def _add_rows(digest: "hashlib._Hash", rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     for row in rows:
-        digest.update(json.dumps([row[name] for name in VERDICT_COLUMNS]).encode())
+        digest.update(json.dumps([row[name] for name in columns]).encode())
 
 
-def _verdict(row: dict[str, Any]) -> Verdict:
+def _verdict(row: dict[str, Any], metrics: Sequence[str]) -> Verdict:
+    measured = tuple(row.pop(name) for name in metrics)
     choices = row["choices"]
-    return Verdict(**{**row, "choices": None if choices is None else tuple(choices)})
+    return Verdict(**{**row, "choices": None if choices is None else tuple(choices), "metrics": measured})
 
 
 def _storable(value: Any) -> Any:

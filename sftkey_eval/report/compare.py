@@ -5,12 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
 from sftkey_eval.analysis.loaded_runs import load_runs
+from sftkey_eval.analysis.own_metrics import own_metrics
 from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Comparison, changes, compare_runs
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
@@ -28,7 +30,9 @@ SHOWN_FLIPPED = 200
 """Flipped items listed in the page and the Markdown; the table's file and the browser have them all."""
 
 
-def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) -> Comparison:
+def compare(
+    first: str, second: str, out: Path, allowed: Allowed | None = None, config: Path | None = None
+) -> Comparison:
     """Write `compare.html`, `compare.md`, `compare.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
@@ -36,6 +40,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
         second: The run that is compared; differences are second less first.
         out: Folder; files of an earlier comparison in it are replaced.
         allowed: Differences to accept, and to name in the report.
+        config: The file that gave options, to be recorded.
 
     Raises:
         SFTKeyError: A run is not there, or the two cannot be paired.
@@ -48,7 +53,7 @@ def compare(first: str, second: str, out: Path, allowed: Allowed | None = None) 
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")
     drawn = report_plots.write_plots(report_plots.forest_figure(values["forest"]), out / "plots")
-    write_sealed(out / "compare.json", compare_json(comparison, summaries))
+    write_sealed(out / "compare.json", compare_json(comparison, summaries) | {"config": config_record(config)})
     write_text(out / "compare.md", markdown("compare.md.j2", **values, drawn=drawn))
     write_text(out / "compare.html", page("compare.html.j2", paired_examples(comparison), **values))
     return comparison
@@ -77,7 +82,14 @@ def comparison_line(comparison: Comparison, out: Path) -> str:
 def comparison_tables(comparison: Comparison, summaries: dict[str, Summary]) -> list[Table]:
     """Every table of a comparison, in reading order."""
     runs = [comparison.first, comparison.second]
-    numbers = RunNumbers(runs=runs, summaries=summaries, breakdowns=breakdowns(runs), seconds=opinions(runs))
+    groups = breakdowns(runs)
+    numbers = RunNumbers(
+        runs=runs,
+        summaries=summaries,
+        breakdowns=groups,
+        seconds=opinions(runs),
+        metrics=own_metrics(runs, groups),
+    )
     first, *others = run_tables(numbers)
     paired = [paired_table([comparison], tuple(PAIRED_OUTCOMES)), ratios_table([comparison])]
     return [first, *paired, flipped_table(comparison), *others]

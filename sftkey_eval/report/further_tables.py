@@ -7,6 +7,7 @@ from sftkey_eval.analysis.arms import ArmComparison, ArmRates
 from sftkey_eval.analysis.disagreements import Opinions
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.loaded_runs import Run
+from sftkey_eval.analysis.own_metrics import OwnMetric
 from sftkey_eval.analysis.paired_comparison import Comparison, PairedEstimate
 from sftkey_eval.analysis.summary import Summary, rate
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
@@ -29,6 +30,7 @@ class RunNumbers:
     summaries: Mapping[str, Summary]
     breakdowns: Sequence[Breakdown]
     seconds: Mapping[str, Opinions]
+    metrics: Sequence[OwnMetric]
 
 
 def levels_table(numbers: RunNumbers) -> Table:
@@ -73,6 +75,39 @@ def samples_table(numbers: RunNumbers) -> Table:
         "samples is correct, and whether the majority of all is.",
         columns=("Run", "Items", "Samples", *(f"pass@{k}" for k in sizes), "Majority"),
         rows=tuple(rows),
+    )
+
+
+def metrics_table(numbers: RunNumbers) -> Table:
+    """What a user's own metrics say of each run."""
+    metrics = numbers.metrics
+    said = "; ".join(f"{metric.name}: {metric.description or 'no description'}" for metric in metrics)
+    return Table(
+        name="metrics",
+        caption=f"Your own metrics, means over the items with their 95 % interval. {said}",
+        columns=("Run", *(metric.name for metric in metrics)),
+        rows=tuple((run.label, *(metric.values[run.label] for metric in metrics)) for run in numbers.runs if metrics),
+    )
+
+
+def metric_groups_table(numbers: RunNumbers, breakdown: Breakdown) -> Table:
+    """The same by group of items."""
+    metrics = numbers.metrics
+    unit = f", {breakdown.unit}" if breakdown.unit else ""
+    return Table(
+        name=f"metrics_by_{breakdown.name}",
+        caption=f"Your own metrics by {breakdown.title}.",
+        columns=(
+            f"{breakdown.title[0].upper()}{breakdown.title[1:]}{unit}",
+            "Run",
+            *(metric.name for metric in metrics),
+        ),
+        rows=tuple(
+            (group, run.label, *(metric.groups[breakdown.name][run.label][at] for metric in metrics))
+            for at, group in enumerate(breakdown.groups)
+            for run in numbers.runs
+            if metrics
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sftkey_data
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder, write_text
 from sftkey_data.storage.sealed_json import write_sealed
@@ -15,6 +16,7 @@ from sftkey_eval.analysis.arms import ArmComparison, ArmRates, arm_rates, arms, 
 from sftkey_eval.analysis.disagreements import Opinions, opinions
 from sftkey_eval.analysis.groups import Breakdown, breakdowns
 from sftkey_eval.analysis.loaded_runs import Run, load_runs
+from sftkey_eval.analysis.own_metrics import OwnMetric, own_metrics
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, compare_runs
 from sftkey_eval.analysis.provenance import facts, provenance_json, warnings
 from sftkey_eval.analysis.summary import HEADLINE, PAPER_WEIGHT, Summary, summarize, summary_json
@@ -51,6 +53,7 @@ class Report:
     summaries: dict[str, Summary]
     breakdowns: list[Breakdown]
     seconds: dict[str, Opinions]
+    metrics: list[OwnMetric]
     comparisons: list[Comparison]
     arms: list[ArmComparison]
     arm_rates: list[ArmRates]
@@ -66,13 +69,19 @@ class Report:
         """Every table, in reading order."""
         found = [arms_table(self.arm_rates), arm_pairs_table(self.arms)]
         first, *others = run_tables(
-            RunNumbers(runs=self.runs, summaries=self.summaries, breakdowns=self.breakdowns, seconds=self.seconds)
+            RunNumbers(
+                runs=self.runs,
+                summaries=self.summaries,
+                breakdowns=self.breakdowns,
+                seconds=self.seconds,
+                metrics=self.metrics,
+            )
         )
         paired = [paired_table(self.comparisons, tuple(OUTCOME_TITLES)), ratios_table(self.comparisons)]
         return [table for table in (*found, first, *paired, *others) if table.rows]
 
 
-def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> Report:
+def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None, config: Path | None = None) -> Report:
     """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
 
     Args:
@@ -80,6 +89,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
             the seeds of an arm, which are compared together too.
         out: Folder; files of an earlier report in it are replaced.
         allowed: Differences accepted when runs are paired.
+        config: The file that gave options, to be recorded.
 
     Raises:
         SFTKeyError: A run is not there, is empty, or two share a label.
@@ -92,7 +102,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
     figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
     drawn = report_plots.write_plots(figures, out / "plots")
     write_tables(made.tables, out / "tables")
-    write_sealed(out / "report.json", report_json(made))
+    write_sealed(out / "report.json", report_json(made) | {"config": config_record(config)})
     write_text(out / "report.md", markdown("report.md.j2", **values, drawn=drawn))
     write_text(out / "report.html", page("report.html.j2", single_examples(made.runs, made.comparisons), **values))
     return made
@@ -101,6 +111,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None) -> R
 def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
     """The numbers of a report; runs that cannot be paired with the first are named with the reason."""
     comparisons, not_paired = [], []
+    groups = breakdowns(runs)
     for run in runs[1:]:
         try:
             comparisons.append(compare_runs(runs[0], run, allowed))
@@ -109,8 +120,9 @@ def make_report(runs: list[Run], allowed: Allowed | None = None) -> Report:
     return Report(
         runs=runs,
         summaries={run.label: summarize(run.verdicts, run.policy) for run in runs},
-        breakdowns=breakdowns(runs),
+        breakdowns=groups,
         seconds=opinions(runs),
+        metrics=own_metrics(runs, groups),
         comparisons=comparisons,
         arms=[] if not_paired else compare_arms(runs, allowed),
         arm_rates=[] if not_paired else arm_rates(runs),
@@ -129,7 +141,8 @@ def report_json(made: Report) -> dict[str, Any]:
             {"label": run.label, **summary_json(made.summaries[run.label]), "provenance": provenance_json(run)}
             for run in made.runs
         ],
-        "breakdowns": [asdict(breakdown) for breakdown in made.breakdowns],
+        "breakdowns": [breakdown.to_json() for breakdown in made.breakdowns],
+        "metrics": [asdict(metric) for metric in made.metrics],
         "second_grader": second_json(made.seconds),
         "paired": [comparison_json(comparison) for comparison in made.comparisons],
         "not_paired": made.not_paired,

@@ -6,7 +6,14 @@ from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, PAPER_WEIGHT, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
-from sftkey_eval.report.further_tables import RunNumbers, levels_table, mendable_table, samples_table
+from sftkey_eval.report.further_tables import (
+    RunNumbers,
+    levels_table,
+    mendable_table,
+    metric_groups_table,
+    metrics_table,
+    samples_table,
+)
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.printed import OUTCOME_TITLES, finding, shown_from
 from sftkey_eval.report.tables import Cell, Table
@@ -19,7 +26,8 @@ RATES_CAPTION = (
 
 def run_tables(numbers: RunNumbers) -> list[Table]:
     """What is said of each run by itself, see `RUN_TABLES`; a table of nothing is left out."""
-    tables = [*(table(numbers) for table in RUN_TABLES), *map(breakdown_table, numbers.breakdowns)]
+    by_group = [metric_groups_table(numbers, breakdown) for breakdown in numbers.breakdowns]
+    tables = [*(table(numbers) for table in RUN_TABLES), *map(breakdown_table, numbers.breakdowns), *by_group]
     return [table for table in tables if table.rows]
 
 
@@ -217,6 +225,7 @@ RUN_TABLES: tuple[Callable[[RunNumbers], Table], ...] = (
     codes_table,
     composite_table,
     second_table,
+    metrics_table,
 )
 """The tables on runs by themselves, in reading order, the headline first. A new one is its function and its name here:
 files, page and Markdown show it."""

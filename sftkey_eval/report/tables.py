@@ -8,12 +8,13 @@ import io
 import re
 from dataclasses import dataclass
 
+from sftkey_eval.analysis.own_metrics import MetricMean
 from sftkey_eval.analysis.paired_comparison import PairedEstimate, PairedRate
 from sftkey_eval.analysis.summary import Rate
 from sftkey_eval.report.printed import cell, counts, interval, percent, points
 from sftkey_eval.statistics.item_means import Estimate
 
-Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate
+Cell = str | int | float | None | Rate | Estimate | PairedRate | PairedEstimate | MetricMean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,9 @@ def shown_cell(value: Cell) -> str:
             return f"{percent(value.value)} ({interval(value.low, value.high)}; {counts(value)})"
         case Estimate():
             return percent(value.value) + ("" if value.low is None else f" ({interval(value.low, value.high)})")
+        case MetricMean():
+            spread = "" if value.low is None else f"{value.low:.4g} – {value.high:.4g}; "
+            return f"{value.value:.4g} ({spread}n {value.n})"
         case PairedRate() | PairedEstimate():
             if value.difference is None:
                 return "–"
@@ -99,6 +103,8 @@ def _names(name: str, value: Cell) -> list[str]:
     match value:
         case Rate():
             return [f"{name}_k", f"{name}_n", name, f"{name}_low", f"{name}_high"]
+        case MetricMean():
+            return [f"{name}_n", name, f"{name}_low", f"{name}_high"]
         case PairedRate() | PairedEstimate() | Estimate():
             return [name, f"{name}_low", f"{name}_high"]
     return [name]
@@ -110,6 +116,8 @@ def _parts(value: Cell, kind: Cell) -> list[str | int | float | None]:
             return [None] * len(_names("", kind))
         case Rate():
             return [value.k, value.n, value.value, value.low, value.high]
+        case MetricMean():
+            return [value.n, value.value, value.low, value.high]
         case PairedRate() | PairedEstimate():
             return [value.difference, value.low, value.high]
         case Estimate():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import sftkey_data
+from sftkey_data.command_line.option_file import config_record
 from sftkey_data.config import validate
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
@@ -37,6 +38,7 @@ from sftkey_eval.records.run_record import MEND, RECORD_FILE, refuse_other_compl
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
+from sftkey_eval.scoring.metric_files import load_metrics, with_metrics
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.score_tally import ScoreTally
 from sftkey_eval.scoring.second_grader import check_second_grader, disagreement, disagreement_line, with_second_opinion
@@ -55,8 +57,8 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
         options: Template, columns, policy and workers; the file is the same for any number of these.
 
     Raises:
-        SFTKeyError: What `survey_completions`, `check_policy`, `check_judge` and `answer_marks` refuse, an unknown
-            template or answer type, an unusable `out`; a judge that gives no answer.
+        SFTKeyError: What `survey_completions`, `check_policy`, `check_judge`, `load_metrics` and `answer_marks`
+            refuse, an unknown template or answer type, an unusable `out`; a judge that gives no answer.
     """
     options = options or ScoreOptions()
     fields, second_grader = options.fields, options.second_grader
@@ -66,6 +68,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     check_second_grader(second_grader)
     check_values(options)
     check_judge(options.judge, second_grader)
+    metrics = load_metrics(options.metric)
     run = _read_run(path, options.template)
     survey = _survey(path, fields)
     refuse_other_completions(path, survey.sha256, (run or {}).get("completions_sha256"))
@@ -75,17 +78,20 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     judge = judge_record(options.judge)
     second_name = JUDGE if judge else second_grader
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_name}
-    tally = ScoreTally()
+    provenance |= {"judge": judge, "metrics": [metric.record() for metric in metrics]}
+    provenance |= {"config": config_record(options.config)}
+    tally = ScoreTally(metrics=tuple(metric.name for metric in metrics))
     with (
         own_file(out, "verdicts"),
         open_judge(options.judge, options.concurrency, out) as judging,
-        open_verdicts(out, provenance | {"judge": judge, "run": run}) as writer,
+        open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_name) as differing,
         progress("scoring", survey.num_rows) as bar,
         closing(in_order(job, _batches(read_completions(path, fields, KINDS)), options.workers)) as batches,
     ):
         for batch in batches:
-            verdicts = judging.with_opinions(batch) if judging else batch
+            judged = judging.with_opinions(batch) if judging else batch
+            verdicts = [with_metrics(verdict, metrics) for verdict in judged] if metrics else judged
             writer.write(verdicts)
             for verdict in verdicts:
                 tally.add(verdict)

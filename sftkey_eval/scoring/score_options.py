@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from sftkey_data.command_line.usual_options import ALL_CORES
+from sftkey_data.command_line.usual_options import ALL_CORES, ConfigFile
 from sftkey_data.extract.parts import ANSWER_TYPES
 from sftkey_data.options import Option, Panel
 from sftkey_eval.generation.generate_options import Concurrency
@@ -25,6 +25,15 @@ AnswerMarksFile = Annotated[
 SecondGrader = Annotated[
     str | None,
     Option(metavar="math-verify", help="Its opinion beside ours, and where they differ.", panel=Panel.GRADING),
+]
+
+MetricFiles = Annotated[
+    tuple[Path, ...],
+    Option(
+        metavar="FILE.py",
+        help="Your own: functions of a verdict. Runs the file.",
+        panel=Panel.GRADING,
+    ),
 ]
 
 TYPES = "|".join(ANSWER_TYPES)
@@ -52,6 +61,8 @@ class ScoreOptions:
     judge: JudgeOptions = field(default_factory=JudgeOptions)
     concurrency: Concurrency = 1
     answer_marks: AnswerMarksFile = None
+    metric: MetricFiles = ()
+    config: ConfigFile = None
     policy: Policy = field(default_factory=Policy)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.verdicts import ERROR_CLASSES, UNPARSABLE, Verdict
@@ -18,6 +19,9 @@ class ScoreTally:
     counts: Counter[str] = field(default_factory=Counter)
     format_errors: Counter[str] = field(default_factory=Counter)
     error_classes: Counter[str] = field(default_factory=Counter)
+    metrics: tuple[str, ...] = ()
+    """Names of a user's own."""
+    measured: dict[str, list[float]] = field(default_factory=dict)
     readable_by: dict[str, int] = field(default_factory=dict)
     """Of `readable_by`, where the template in use reads less than half; empty where it reads more."""
 
@@ -35,6 +39,9 @@ class ScoreTally:
         self.counts["second_unparsable"] += verdict.second_rule == UNPARSABLE
         self.counts["disagreements"] += disagreement(verdict)
         self.error_classes[verdict.error_class] += 1
+        for name, value in zip(self.metrics, verdict.metrics, strict=True):
+            if value is not None:
+                self.measured.setdefault(name, []).append(value)
         if verdict.format_error is not None:
             self.format_errors[verdict.format_error] += 1
 
@@ -61,6 +68,10 @@ class ScoreTally:
         }
         if self.counts["second_asked"]:
             summary |= {name: self.counts[name] for name in ("second_asked", "second_unparsable", "disagreements")}
+        if self.metrics:
+            summary["metrics"] = {
+                name: fmean(self.measured[name]) if name in self.measured else None for name in self.metrics
+            }
         if len(self.readable_by) > 1:
             summary["readable_by"] = self.readable_by
         return json.dumps(summary)

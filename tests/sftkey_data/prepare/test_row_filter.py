@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.build.build import Machinery, build
-from sftkey_data.build.build_config import BuildConfig
+from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
 from sftkey_data.prepare.row_filter import parse_condition

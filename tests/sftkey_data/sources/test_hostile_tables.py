@@ -76,6 +76,23 @@ except Exception as error:
 """What Arrow has once asked of the machine it keeps, and could use again in the tests' process."""
 
 
+def test_a_footer_that_arrow_cannot_take_apart_is_one_line() -> None:
+    """Asked for the sizes of its last column, Arrow ends the process: found by fuzzing."""
+    path = Path(__file__).parents[1] / "fixtures" / "wrong_histogram.parquet"
+    command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert f"SFTKeyError {path}: not a readable Parquet file: Definition level histogram" in done.stdout
+
+
+@pytest.mark.parametrize("cut", [b"\xff", b"\xe6"], ids=["no byte of UTF-8", "half a character"])
+def test_a_column_whose_name_is_no_text_is_one_line(cut: bytes, tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"question": ["q"]}), sink, store_schema=False)
+    (tmp_path / "a.parquet").write_bytes(sink.getvalue().replace(b"question", b"questio" + cut))
+    with pytest.raises(SFTKeyError, match=r"a\.parquet: not a readable Parquet file: 'utf-8' codec"):
+        rows_of(tmp_path / "a.parquet")
+
+
 @only_on_linux
 def test_a_packed_arrow_file_takes_no_more_memory_than_its_size_explains(tmp_path: Path) -> None:
     path = write_arrow(tmp_path / "a.arrow", pa.record_batch([pa.array(["x" * (1100 * MIB)])], ["question"]), "zstd")

@@ -68,18 +68,21 @@ def trainer_of(kind: str, model: PreTrainedModel, prepared: TrainingSet, out: Pa
     )
 
 
-def our_gradients(
+def our_step(
     model: PreTrainedModel, prepared: TrainingSet, loss: Mapping[str, Any], step: int
-) -> dict[str, torch.Tensor]:
-    """Those of one step of our own loop over the same examples."""
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients of one step of our own loop over the same examples."""
     stage = Stage.model_validate({"name": "s", "steps": STEPS, "batch_size": NUM, "lr": 1.0, **loss})
     examples = [prepared.examples[i] for i in range((step - 1) * NUM, step * NUM)]
     order = ExampleOrder(0, 0, len(prepared.examples), NUM, STEPS * NUM)
+    total = 0.0
     for batch in step_batches(stage, examples, step, order, 0):
-        batch_loss(token_costs(model, batch), batch, stage).backward()
+        share = batch_loss(token_costs(model, batch), batch, stage)
+        share.backward()
+        total += share.item()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
-    return found
+    return total, found
 
 
 def worst(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> float:
@@ -118,7 +121,7 @@ def test_gradients_of_each_step_are_ours(
     assert len(seen.steps) == STEPS
     plain = tiny_model("llama")
     for step, found in enumerate(seen.steps, start=1):
-        assert worst(found, our_gradients(plain, prepared, loss, step)) < TOLERANCE
+        assert worst(found, our_step(plain, prepared, loss, step)[1]) < TOLERANCE
 
 
 @KINDS
@@ -151,10 +154,7 @@ def test_the_logged_loss_is_the_weighted_mean_over_the_step(
     split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
     trainer = trainer_of(kind, tiny_model("llama"), prepared, tmp_path, {"weights": KEY40}, **split)
     trainer.train()
-    stage = Stage.model_validate({"name": "s", "steps": 1, "batch_size": NUM, "lr": 1.0, "weights": KEY40})
-    examples = [prepared.examples[i] for i in range(NUM)]
-    (batch,) = step_batches(stage, examples, 1, ExampleOrder(0, 0, NUM, NUM, NUM), 0)
-    expected = batch_loss(token_costs(tiny_model("llama"), batch), batch, stage).item()
+    expected, _ = our_step(tiny_model("llama"), prepared, {"weights": KEY40}, 1)
     logged = next(row["loss"] for row in trainer.state.log_history if "loss" in row)
     assert logged == pytest.approx(expected, rel=1e-3)
 
@@ -169,7 +169,7 @@ def test_examples_that_a_shuffle_or_a_filter_leaves_are_those_that_train(
     )
     trainer.add_callback(seen)
     trainer.train()
-    assert worst(seen.steps[0], our_gradients(tiny_model("llama"), prepared, {"loss_on": "key"}, 2)) < TOLERANCE
+    assert worst(seen.steps[0], our_step(tiny_model("llama"), prepared, {"loss_on": "key"}, 2)[1]) < TOLERANCE
 
 
 def test_outputs_that_are_asked_for_have_the_logits_of_all_tokens(

@@ -87,6 +87,23 @@ def own_folder(out: Path, is_ours: Callable[[Path], bool] = lambda _: False) -> 
 
 
 @contextmanager
+def shared_folder(out: Path) -> Iterator[None]:
+    """Hold a folder that a verb writes files into beside what else is in it; it is there while the block lasts.
+
+    Raises:
+        SFTKeyError: Something else than a folder is there or above, or another process writes it.
+    """
+    if (kind := kind_of(out.resolve())) not in (None, "a folder"):
+        raise SFTKeyError(f"out {out} is {kind}, expected a folder")
+    lock = out / ".sftkey-lock"  # in it: what is above may not be ours to write
+    with _made(out, f"out {out}"), _locked(lock, out):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
 def held(target: Path) -> Iterator[None]:
     """Keep other processes off a file or folder that is going to be replaced; the lock lies beside it meanwhile.
 

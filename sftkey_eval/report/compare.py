@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.command_line.option_file import config_record
-from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.appearing import write_text
+from sftkey_data.storage.own_output import shared_folder
 from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.disagreements import opinions
@@ -43,12 +44,16 @@ def compare(
         config: The file that gave options, to be recorded.
 
     Raises:
-        SFTKeyError: A run is not there, or the two cannot be paired.
+        SFTKeyError: A run is not there, the two cannot be paired, or `out` is no folder, or written by another process.
     """
+    with shared_folder(out):
+        return _compare(first, second, out, allowed, config)
+
+
+def _compare(first: str, second: str, out: Path, allowed: Allowed | None, config: Path | None) -> Comparison:
     before, now = load_runs([first, second])
     comparison = compare_runs(before, now, allowed)
     summaries = {run.label: summarize(run.verdicts, run.policy) for run in (before, now)}
-    make_folder(out)
     tables = comparison_tables(comparison, summaries)
     values = _values(comparison, summaries) | {"tables": {table.name: table for table in tables}}
     write_tables(tables, out / "tables")

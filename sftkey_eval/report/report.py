@@ -9,7 +9,8 @@ from typing import Any
 import sftkey_data
 from sftkey_data.command_line.option_file import config_record
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.appearing import write_text
+from sftkey_data.storage.own_output import shared_folder
 from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.arms import ArmComparison, ArmRates, arm_rates, arms, compare_arms
@@ -92,12 +93,17 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None, conf
         config: The file that gave options, to be recorded.
 
     Raises:
-        SFTKeyError: A run is not there, is empty, or two share a label.
+        SFTKeyError: A run is not there, is empty, or two share a label; `out` is no folder, or written by another
+            process.
     """
     if not specs:
         raise SFTKeyError("no runs given, expected at least one run directory or verdicts file")
+    with shared_folder(out):
+        return _report(specs, out, allowed, config)
+
+
+def _report(specs: Sequence[str], out: Path, allowed: Allowed | None, config: Path | None) -> Report:
     made = make_report(load_runs(specs), allowed)
-    make_folder(out)
     values = _values(made)
     figures = report_plots.run_figures(made.summaries, made.breakdowns, values["scatter"], values["forest"])
     drawn = report_plots.write_plots(figures, out / "plots")

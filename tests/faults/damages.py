@@ -15,21 +15,38 @@ DAMAGES = (
         for verb in ("data check", "data export", "data show --html", "eval generate", "train run")
     ),
     *(Damage("rejects", verb, f"{DATA}/rejects.jsonl") for verb in ("data check", "data show --html")),
-    Damage("journal of a build", "data build", "out.partial/**/*", moment="stopped"),
-    Damage("completions in work", "eval generate", "out/*", moment="stopped"),
+    *(
+        Damage(f"journal of a build: {kind}", "data build", f"out.partial/{files}", moment="stopped")
+        for kind, files in (("tallies", "unit-*"), ("shards", "*.arrow"), ("others", "[!du]*-*"))
+    ),
+    Damage("journal of a build: its holdout", "data build", "out-holdout.partial/*-*", moment="stopped"),
+    Damage("journal of completions", "eval generate", "out/*.partial", moment="stopped"),
+    Damage("run.json, in work", "eval generate", "out/run.json", moment="stopped"),
     Damage("completions, finished", "eval generate", "out/*", moment="finished"),
+    Damage("run.json, finished", "eval generate", "out/run.json", moment="finished"),
     Damage("cache of completions", "eval generate --cache", "cache/**/*", moment="finished", without="out"),
     Damage("completions", "eval score of our own", "given/run-a/completions.jsonl"),
     Damage("run.json", "eval score of our own", "given/run-a/run.json"),
-    Damage("run.json", "eval report of runs", "given/run-?/run.json"),
+    Damage("imported completions", "eval score of imported", "given/imported.jsonl"),
+    Damage("teacher-forced Keys", "eval report of runs", "given/run-?/teacher_forced.jsonl"),
     Damage("verdicts", "eval report of runs", "given/run-?/verdicts.parquet"),
     Damage("verdicts", "eval report", "given/*.parquet"),
     Damage("verdicts", "eval compare", "given/*.parquet"),
     Damage("a run's files, finished", "eval run", "out/*", moment="finished"),
-    Damage("checkpoint", "train run", "out/full/step-*/*", moment="stopped"),
-    Damage("run.json and metrics, in work", "train run", "out/*.json*", moment="stopped"),
+    *(
+        Damage(file, "eval run", f"out/{file}", moment="finished")
+        for file in ("run.json", "verdicts.parquet", "teacher_forced.jsonl", "teacher_forced.json")
+    ),
+    Damage("journal of teacher-forced Keys", "eval run", "out/teacher_forced*.*.*", moment="stopped"),
+    Damage("checkpoint", "train run", "out/full/checkpoint-*/*", moment="stopped"),
+    *(
+        Damage(f"{file}, {when}", "train run", f"out/{file}", moment=moment)
+        for file in ("run.json", "metrics.jsonl")
+        for moment, when in (("stopped", "in work"), ("finished", "finished"))
+    ),
+    Damage("origin.json", "train run", "out/full/final/origin.json", moment="stopped"),
     Damage("final of stage 1", "train run", "out/full/final/*", moment="stopped"),
-    Damage("checkpoint, LoRA", "train run, LoRA", "out/full/step-*/**/*", moment="stopped"),
+    Damage("checkpoint, LoRA", "train run, LoRA", "out/full/checkpoint-*/**/*", moment="stopped"),
     Damage("adapter of stage 1", "train run, LoRA", "out/full/final/adapter/*", moment="stopped"),
     Damage("a run's files, finished", "train run", "out/*/final/*", moment="finished"),
     Damage("study.json", "train study --report", "given/study/study.json"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from forked_programs import Order, Programs
 
 NUM_ROWS = 24
+LOG = "samples_gsm8k_2026-11-25T07-46-11.494235.jsonl"
 RECIPE = """name = "tiny"
 seed = 3
 data = "given/data"
@@ -77,7 +78,7 @@ def make_given(programs: Programs, folder: Path) -> None:
     _lines(given / "pairs.jsonl", 40, _pair)
     _lines(given / "theirs.jsonl", 40, _completion)
     _lines(given / "other.jsonl", 40, lambda index: _completion(index, wrong_every=3))
-    _lines(given / "samples_gsm8k_2026-11-25T07-46-11.494235.jsonl", 12, _logged)
+    _lines(given / LOG, 12, _logged)
     _write_tokenizer(given / "rows.jsonl", given / "tok")
     _write_model(given / "tok", given / "model")
     _write_model(given / "tok", folder / "others" / "model", seed=2)
@@ -92,8 +93,9 @@ def make_given(programs: Programs, folder: Path) -> None:
         ("data", "build", *data, "--seed", "2", "--out", "others/data"),
         ("eval", "score", "given/theirs.jsonl", "--out", "given/theirs.parquet"),
         ("eval", "score", "given/other.jsonl", "--out", "given/other.parquet"),
-        ("eval", "run", *asked, "--name", "a", "--out", "given/run-a"),
-        ("eval", "run", *asked, "--name", "b", "--temperature", "0.7", "--out", "given/run-b"),
+        ("eval", "import", f"given/{LOG}", "--out", "given/imported.jsonl"),
+        ("eval", "run", *asked, "--teacher-forced", "--name", "a", "--out", "given/run-a"),
+        ("eval", "run", *asked, "--teacher-forced", "--name", "b", "--temperature", "0.7", "--out", "given/run-b"),
         ("train", "study", "given/study.toml"),
     ):
         end = programs.run(Order(program, argv, room))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sftkey_data.storage.appearing import is_own_partial
+from sftkey_data.storage.sealed_json import DIGEST
 
 CLOCKED = ("seconds", "per_second")
-"""How the names of fields end that a clock has measured; all else of a JSON file is compared."""
+"""How the names of fields end that a clock has measured; all else of a JSON file is compared, but for its digest."""
 
 
 @dataclass(frozen=True)
@@ -93,5 +94,5 @@ def _compared(path: Path) -> bytes:
 
 def _unclocked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _unclocked(inner) for key, inner in value.items() if not key.endswith(CLOCKED)}
+        return {key: _unclocked(inner) for key, inner in value.items() if not key.endswith((*CLOCKED, DIGEST))}
     return [_unclocked(inner) for inner in value] if isinstance(value, list) else value

@@ -79,6 +79,13 @@ VERBS = (
         outputs=("out.parquet",),
         kills=10,
     ),
+    Verb(
+        "eval score of imported",
+        "eval",
+        ("score", "given/imported.jsonl", "--out", "out.parquet"),
+        outputs=("out.parquet",),
+        kills=6,
+    ),
     Verb("eval grade", "eval", ("grade", "given/pairs.jsonl", "--out", "out.jsonl"), outputs=("out.jsonl",), kills=18),
     Verb(
         "eval import",

@@ -62,7 +62,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_after(
         calls.clear()
         write(tmp_path / "file")
         assert shown(calls, tmp_path) == ["sync half", "name file", "sync ."]
-    assert (tmp_path / "file").read_text() == "1\n"
+    assert (tmp_path / "file").read_text() == "1"
 
 
 def test_a_folder_has_its_name_after_all_that_is_in_it(tmp_path: Path, calls: list[tuple[str, str]]) -> None:

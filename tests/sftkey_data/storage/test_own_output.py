@@ -14,7 +14,7 @@ from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.export.formats import export
-from sftkey_data.storage.own_output import OUR_MARKER, held, own_file, own_folder
+from sftkey_data.storage.own_output import OUR_MARKER, held, own_file, own_folder, shared_folder
 from sftkey_data.view.examples_page import write_page
 
 FEW = BuildConfig(source="arithmetic", options={"num": "20"})
@@ -141,14 +141,14 @@ def test_a_file_above_the_output_is_one_line(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from sftkey_data.storage.own_output import held, own_folder
-with {"held": held, "own_folder": own_folder}[sys.argv[1]](Path(sys.argv[2])):
+from sftkey_data.storage import own_output
+with getattr(own_output, sys.argv[1])(Path(sys.argv[2])):
     print("holds", flush=True)
     time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("hold", [held, own_folder], ids=lambda hold: hold.__name__)
+@pytest.mark.parametrize("hold", [held, own_folder, shared_folder], ids=lambda hold: hold.__name__)
 def test_a_second_process_is_refused_until_the_first_ends_however_it_ends(
     tmp_path: Path, hold: Callable[[Path], object]
 ) -> None:
@@ -162,6 +162,21 @@ def test_a_second_process_is_refused_until_the_first_ends_however_it_ends(
     with hold(tmp_path / "out"):  # type: ignore[attr-defined]
         pass
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_that_is_written_into_beside_other_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below" / "out"):
+        with pytest.raises(SFTKeyError, match=r"file is a file, expected a folder"), shared_folder(out):
+            pass
+    with shared_folder(tmp_path / "a" / "out"):
+        pass
+    assert files(tmp_path) == {"file": b"mine"}  # nothing has come, nothing stays
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis.tex").write_text("mine")
+    with shared_folder(tmp_path / "theirs"):
+        (tmp_path / "theirs" / "report.md").write_text("ours")
+    assert sorted(files(tmp_path / "theirs")) == ["report.md", "thesis.tex"]
 
 
 def test_two_builds_of_one_output_do_not_meet(tmp_path: Path) -> None:

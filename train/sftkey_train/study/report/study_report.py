@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 import sftkey_data
-from sftkey_data.storage.appearing import make_folder, write_text
+from sftkey_data.storage.appearing import write_text
+from sftkey_data.storage.own_output import shared_folder
 from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_eval.report.glossary import terms
 from sftkey_eval.report.paper.table_files import write_tables
@@ -45,11 +46,15 @@ def report_study(record: Path, out: Path) -> StudyNumbers:
         out: Folder; files of an earlier report in it are replaced.
 
     Raises:
-        SFTKeyError: It is no record of a study.
+        SFTKeyError: It is no record of a study; `out` is no folder, or written by another process.
     """
+    with shared_folder(out):
+        return _report_study(record, out)
+
+
+def _report_study(record: Path, out: Path) -> StudyNumbers:
     numbers = study_numbers(read_results(record))
     values = _values(numbers)
-    make_folder(out)
     drawn = write_plots(study_figures(numbers), out / "plots", ("png", "svg", "pdf"))
     write_tables(list(values["tables"].values()), out / "tables")
     write_sealed(out / "report.json", report_facts(numbers))

@@ -40,10 +40,11 @@ def test_a_report_has_a_page_markdown_numbers_tables_and_plots_in_three_formats(
     first = study_text(study_numbers(read_results(made / "study.json"))).splitlines()[0]
     assert first.startswith("The way of training on that validation chose is shown to beat plain training on 1 of 2")
     text = (made / "study.md").read_text(encoding="utf-8")
-    assert text.splitlines()[2] == first
+    assert text.splitlines()[2] == f"**{first}**"
     assert all(f"](plots/{name}.png)" in text for name in plots | {"gain_by_slips"})
     numbers = json.loads((made / "report.json").read_text(encoding="utf-8"))
-    assert numbers["found"][0] == first
+    assert numbers["in_short"] == [first]
+    assert numbers["found"][0].startswith("On `steps`, `weighted` gives +")
     assert numbers["datasets"][0]["claims"][0]["finding"] == "fails"
 
 

@@ -34,7 +34,7 @@ SHOWN_FLIPPED = 200
 def compare(
     first: str, second: str, out: Path, allowed: Allowed | None = None, config: Path | None = None
 ) -> Comparison:
-    """Write `compare.html`, `compare.md`, `compare.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
+    """Write `compare.html`, `.md` and `.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG, PDF) to a folder.
 
     Args:
         first: The run compared with, as `PATH` or `LABEL=PATH`.

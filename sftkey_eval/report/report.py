@@ -83,7 +83,7 @@ class Report:
 
 
 def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None, config: Path | None = None) -> Report:
-    """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG) to a folder.
+    """Write `report.html`, `report.md`, `report.json`, `tables/` (CSV, LaTeX) and `plots/` (PNG, SVG, PDF) to a folder.
 
     Args:
         specs: Runs as `PATH` or `LABEL=PATH`; the first is the one others are compared with. Runs under one label are

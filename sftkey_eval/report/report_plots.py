@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sftkey_data.console import visible
 from sftkey_data.storage.appearing import appearing, make_folder
@@ -31,6 +32,8 @@ CLASS_COLOURS = {
 }
 RUN_COLOURS = ("#1f5f8b", "#b35c00", "#9c2f4f", "#6d4ca3", "#5a5f66", "#0b7267")
 PlotFormat = Literal["png", "svg", "pdf"]
+FORMATS: tuple[PlotFormat, ...] = ("png", "svg", "pdf")
+COLUMN_INCHES = 3.03  # 7.7 cm, the column of a two-column article; a PDF is as wide, for a paper
 # No date and no version of matplotlib in the file, so that the same plot is the same bytes.
 _WITHOUT: Mapping[PlotFormat, Mapping[str, None]] = {
     "png": {"Software": None},
@@ -48,9 +51,22 @@ STYLE: Any = {
     "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "savefig.dpi": 160,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # TrueType: Type 3 fonts are refused by some publishers
     "svg.hashsalt": "sftkey",  # the same plot, the same bytes
 }
+# Of a column: letters of the size of a caption, thin lines, and less height for the same rows.
+NARROW_STYLE: Any = STYLE | {
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.handlelength": 1.4,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+}
+_NARROW_HEIGHT = 0.65
 
 
 def run_figures(
@@ -79,22 +95,47 @@ def forest_figure(forest: Forest) -> dict[str, tuple[str, "Draw"]]:
 
 
 def write_plots(
-    figures: Mapping[str, tuple[str, "Draw"]], folder: Path, formats: Sequence[PlotFormat] = ("png", "svg")
+    figures: Mapping[str, tuple[str, "Draw"]], folder: Path, formats: Sequence[PlotFormat] = FORMATS
 ) -> dict[str, str]:
-    """Write every figure as `NAME.png`, `NAME.svg` or whatever formats are asked for; returns what each shows."""
+    """Write every figure as `NAME.png`, `NAME.svg` and `NAME.pdf`, the last as wide as a column; what each shows."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     make_folder(folder)
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a label in a script that the font lacks
-        for name, (title, draw) in figures.items():
-            figure = Figure(layout="constrained")
-            draw(figure)
-            for kind in formats:
-                _save(figure, folder / f"{name}.{kind}", {**_WITHOUT[kind], "Title": title})
-                figure.set_layout_engine("none")  # the first format has laid it out, which takes half of the time
+    wide, narrow = ([kind for kind in formats if (kind == "pdf") is is_pdf] for is_pdf in (False, True))
+    for style, width, kinds in ((STYLE, 6.4, wide), (NARROW_STYLE, COLUMN_INCHES, narrow)):
+        if not kinds:
+            continue
+        with mpl.rc_context(style), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a label in a script that the font lacks
+            for name, (title, draw) in figures.items():
+                figure = Figure(figsize=(width, 1.0), layout="constrained")
+                draw(figure)
+                for kind in kinds:
+                    _save(figure, folder / f"{name}.{kind}", {**_WITHOUT[kind], "Title": title})
+                    figure.set_layout_engine("none")  # the first format has laid it out, which takes half of the time
     return {name: title for name, (title, _) in figures.items()}
+
+
+def is_narrow(figure: "Figure") -> bool:
+    """Whether it is drawn for a column of a paper."""
+    return float(figure.get_figwidth()) <= COLUMN_INCHES
+
+
+def set_size(figure: "Figure", width: float, height: float) -> None:
+    """Inches; one for a column keeps its width."""
+    if is_narrow(figure):
+        figure.set_size_inches(COLUMN_INCHES, _NARROW_HEIGHT * height)
+    else:
+        figure.set_size_inches(width, height)
+
+
+def _legend(figure: "Figure", **settings: Any) -> None:
+    """At the right; of a column above, in two columns where the labels are short."""
+    longest = max((len(text) for axes in figure.axes for text in axes.get_legend_handles_labels()[1]), default=0)
+    above = {"loc": "outside upper left", "ncols": 2 if longest <= LABEL_LENGTH / 2 else 1}
+    place: Any = above if is_narrow(figure) else {"loc": "outside right upper"}
+    figure.legend(**place, **settings, frameon=False, fontsize="small")
 
 
 def _save(figure: "Figure", path: Path, metadata: dict[str, Any]) -> None:
@@ -103,9 +144,10 @@ def _save(figure: "Figure", path: Path, metadata: dict[str, Any]) -> None:
 
 
 def _rates(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
-    figure.set_size_inches(8.0, 1.0 + 0.42 * len(summaries))
-    panels: Any = figure.subplots(1, len(HEADLINE), sharey=True)
-    for axes, (name, title) in zip(panels, HEADLINE.items(), strict=True):
+    set_size(figure, 8.0, 1.0 + 0.42 * len(summaries) * (2 if is_narrow(figure) else 1))
+    rows = 2 if is_narrow(figure) else 1
+    panels: Any = figure.subplots(rows, len(HEADLINE) // rows, sharey=True, sharex=True, squeeze=False)
+    for axes, (name, title) in zip(chain.from_iterable(panels), HEADLINE.items(), strict=True):
         for row, summary in enumerate(summaries.values()):
             rate = summary.headline[name]
             if rate.value is None or rate.low is None or rate.high is None:
@@ -114,14 +156,15 @@ def _rates(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
             axes.barh(row, width, left=100 * rate.low, color=RUN_COLOURS[0], alpha=0.35, height=0.28)
             axes.plot([100 * rate.value], [row], "|", color=RUN_COLOURS[0], ms=12, mew=2)
         axes.set(xlim=(0, 100), title=title.replace(" among", "\namong"))
-        axes.title.set_fontsize(9.5)
+        axes.title.set_fontsize("medium")
         axes.grid(axis="x", color=RULE, lw=0.6)
-    label_rows(panels[0], list(summaries))
-    figure.supxlabel("percent, with 95 % intervals", fontsize=9, color=MUTED)
+    for first, *_ in panels:
+        label_rows(first, list(summaries))
+    figure.supxlabel("percent, with 95 % intervals", fontsize="small", color=MUTED)
 
 
 def _classes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
-    figure.set_size_inches(8.0, 1.3 + 0.42 * len(summaries))
+    set_size(figure, 8.0, 1.3 + 0.42 * len(summaries))
     axes = figure.subplots()
     left = [0.0] * len(summaries)
     for name, label in CLASS_LABELS.items():
@@ -131,11 +174,13 @@ def _classes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
         left = [a + b for a, b in zip(left, shares, strict=True)]
     axes.set(xlim=(0, 100), xlabel="percent of all items")
     label_rows(axes, list(summaries))
-    figure.legend(loc="outside upper left", ncols=len(CLASS_LABELS), frameon=False, fontsize=9)
+    figure.legend(
+        loc="outside upper left", ncols=4 if is_narrow(figure) else len(CLASS_LABELS), frameon=False, fontsize="small"
+    )
 
 
 def _composite(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
-    figure.set_size_inches(6.4, 3.8)
+    set_size(figure, 6.4, 3.8)
     axes = figure.subplots()
     handles: list[Any] = []
     for line in curve(summaries):
@@ -148,11 +193,11 @@ def _composite(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
     axes.axvline(PAPER_WEIGHT, color=MUTED, lw=0.8, ls=":")
     axes.set(xlim=(0, 1), ylim=(0, 100), xlabel="weight of accuracy (the rest on format)", ylabel="composite, percent")
     axes.grid(color=RULE, lw=0.6)
-    axes.legend(handles, short_labels(list(summaries)), frameon=False, fontsize=9)
+    axes.legend(handles, short_labels(list(summaries)), frameon=False, fontsize="small")
 
 
 def _scatter(figure: "Figure", scatter: Scatter) -> None:
-    figure.set_size_inches(6.4, 4.4)
+    set_size(figure, 6.4, 4.4)
     axes = figure.subplots()
     for trail in scatter.trails:
         steps = [scatter.points[number - 1] for number in trail]
@@ -168,27 +213,28 @@ def _scatter(figure: "Figure", scatter: Scatter) -> None:
     axes.set(xlim=(scatter.x.low, scatter.x.high), ylim=(scatter.y.low, scatter.y.high))
     axes.set(xlabel="format rate, percent", ylabel="strict accuracy, percent")
     axes.grid(color=RULE, lw=0.6)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9, markerscale=0.6)
+    _legend(figure, markerscale=0.6)
 
 
 def draw_forest(figure: "Figure", forest: Forest, shown: str = "shown at 5 % (mid-p)") -> None:
     """Draw differences with their intervals; the marks are filled where they are `shown`, in words."""
     rows = [(title, row) for title, group in forest.groups.items() for row in group]
-    figure.set_size_inches(7.2, 0.9 + 0.36 * len(rows))
+    set_size(figure, 7.2, 0.9 + 0.36 * len(rows))
     axes = figure.subplots()
     for at, (_, row) in enumerate(rows):
         colour, span = RUN_COLOURS[row.colour], row.difference
         axes.plot([span.low, span.high], [at, at], color=colour, lw=2)
         axes.plot([span.value], [at], "s", color=colour, ms=6, mfc=colour if row.shown else "white")
     axes.axvline(0, color=MUTED, lw=0.8)
-    axes.set(xlim=(forest.axis.low, forest.axis.high), xlabel=f"difference in points; filled: {shown}")
+    axes.set(xlim=(forest.axis.low, forest.axis.high))
+    figure.supxlabel(f"difference in points; filled: {shown}", fontsize="small", color=MUTED)
     axes.grid(axis="x", color=RULE, lw=0.6)
     label_rows(axes, [f"{title}: {row.label}" for title, row in rows], 2 * LABEL_LENGTH)
 
 
 def _codes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
     codes = sorted({code for summary in summaries.values() for code in summary.format_errors})
-    figure.set_size_inches(7.2, 0.9 + 0.2 * len(codes) * (len(summaries) + 1))
+    set_size(figure, 7.2, 0.9 + 0.2 * len(codes) * (len(summaries) + 1))
     axes = figure.subplots()
     height = 0.8 / len(summaries)
     for index, (label, summary) in enumerate(zip(short_labels(list(summaries)), summaries.values(), strict=True)):
@@ -197,11 +243,11 @@ def _codes(figure: "Figure", summaries: Mapping[str, Summary]) -> None:
         axes.barh(at, counted, height=height * 0.9, color=RUN_COLOURS[index % len(RUN_COLOURS)], label=label)
     axes.set(xlabel="completions")
     label_rows(axes, codes)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    _legend(figure)
 
 
 def _breakdown(figure: "Figure", breakdown: Breakdown) -> None:
-    figure.set_size_inches(7.2, 3.4)
+    set_size(figure, 7.2, 3.4)
     axes = figure.subplots()
     width = 0.7 / len(breakdown.rates)
     for index, (label, rates) in enumerate(breakdown.rates.items()):
@@ -212,9 +258,12 @@ def _breakdown(figure: "Figure", breakdown: Breakdown) -> None:
         shown = [100 * (rate.value or 0.0) for _, rate in known]
         axes.plot([x for x, _ in known], shown, "o", color=colour, ms=5, label=short_labels([label])[0], clip_on=False)
     axes.set(ylim=(0, 100), ylabel="strict accuracy, percent", xlabel=breakdown.unit)
-    axes.set_xticks(range(len(breakdown.groups)), short_labels(list(breakdown.groups)))
+    names = short_labels(list(breakdown.groups))
+    if is_narrow(figure):
+        names = [name.replace("–", "–\n") for name in names]  # a range in two lines
+    axes.set_xticks(range(len(names)), names)
     axes.grid(axis="y", color=RULE, lw=0.6)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    _legend(figure)
 
 
 def _ends(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:
@@ -223,6 +272,7 @@ def _ends(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:
 
 def label_rows(axes: "Axes", labels: Sequence[str], length: int = LABEL_LENGTH) -> None:
     """Name the rows of a plot, the first on top."""
+    length = round(0.6 * length) if is_narrow(cast("Figure", axes.figure)) else length
     axes.set_yticks(range(len(labels)), short_labels(labels, length))
     axes.set_ylim(len(labels) - 0.5, -0.5)
 

@@ -1,6 +1,9 @@
 """What the plots show, and that every plot is a file in both forms."""
 
+import re
+import struct
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,10 @@ from sftkey_eval.analysis.loaded_runs import Run, load_runs
 from sftkey_eval.analysis.paired_comparison import compare_runs
 from sftkey_eval.analysis.summary import summarize
 from sftkey_eval.report.charts import curve, forest, round_axis, scatter
-from sftkey_eval.report.report import report
+from sftkey_eval.report.paper.latex_table import COLUMN_POINTS
+from sftkey_eval.report.printed import OUTCOME_TITLES
+from sftkey_eval.report.report import make_report, report
+from sftkey_eval.report.report_plots import COLUMN_INCHES, FORMATS, NARROW_STYLE, run_figures
 
 HOSTILE = "_$</text><script>alert(1)</script>\x00"
 
@@ -104,15 +110,42 @@ def test_one_length_is_one_group(tmp_path: Path) -> None:
     assert by_cot_length([run]).groups == ("5",)
 
 
-def test_every_plot_is_a_png_and_an_svg_with_a_title_and_nothing_foreign(runs: list[Run], tmp_path: Path) -> None:
+def test_every_plot_is_a_file_of_each_kind_with_a_title_and_nothing_foreign(runs: list[Run], tmp_path: Path) -> None:
     label = HOSTILE.replace("=", "")
     report([f"{label}={runs[0].path}", str(runs[1].path)], tmp_path)
     names = {"rates", "scatter", "error_classes", "composite", "paired", "format_errors", "by_cot_length"}
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {f"{n}.{e}" for n in names for e in ("png", "svg")}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {f"{n}.{e}" for n in names for e in FORMATS}
     for name in names:
-        assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        png, pdf = ((tmp_path / "plots" / f"{name}.{kind}").read_bytes() for kind in ("png", "pdf"))
+        assert png.startswith(b"\x89PNG")
+        dots_per_metre = struct.unpack(">I", png[png.index(b"pHYs") + 4 :][:4])[0]
+        assert round(dots_per_metre * 0.0254) == 300
+        width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", pdf)[1])
+        assert width <= COLUMN_POINTS
         tree = ET.parse(tmp_path / "plots" / f"{name}.svg")
         tags = {element.tag.split("}")[-1] for element in tree.iter()}
         assert "path" in tags
         assert "script" not in tags
         assert tree.find(".//{http://purl.org/dc/elements/1.1/}title") is not None
+
+
+def test_nothing_of_a_plot_as_wide_as_a_column_is_cut_off(runs: list[Run]) -> None:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = ("Qwen2.5-Math-7B-Instruct/stage 2 with a weight", "continued", "answer_only_with_a_long_name_of_its_own")
+    named = [replace(run, label=name) for run, name in zip(runs, names, strict=True)]
+    made = make_report(named)
+    plots = scatter(made.runs, made.summaries), forest(made.comparisons, tuple(OUTCOME_TITLES))
+    for name, (_, draw) in run_figures(made.summaries, made.breakdowns, *plots).items():
+        with mpl.rc_context(NARROW_STYLE):
+            figure = Figure(figsize=(COLUMN_INCHES, 1.0), layout="constrained")
+            draw(figure)
+            FigureCanvasAgg(figure).draw()  # lays it out
+            box = figure.get_tightbbox()
+        assert figure.get_figwidth() == COLUMN_INCHES
+        assert box.x0 >= -0.02, name
+        assert box.x1 <= COLUMN_INCHES + 0.02, name
+        assert box.y0 >= -0.02, name
+        assert box.y1 <= figure.get_figheight() + 0.02, name

@@ -4,7 +4,15 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sftkey_eval.report.report_plots import MUTED, RULE, RUN_COLOURS, draw_forest, short_labels
+from sftkey_eval.report.report_plots import (
+    MUTED,
+    RULE,
+    RUN_COLOURS,
+    draw_forest,
+    is_narrow,
+    set_size,
+    short_labels,
+)
 from sftkey_train.study.report.study_charts import (
     CurvePanel,
     CurvePanels,
@@ -51,8 +59,8 @@ def _curves(figure: "Figure", found: CurvePanels) -> None:
     for axes, panel in zip(_panels(figure, len(found.panels)), found.panels, strict=True):
         _curve(axes, panel)
         axes.set(xlim=(0, found.num_steps), ylim=(0, 100))
-    figure.supxlabel("steps after stage 1", fontsize=9, color=MUTED)
-    figure.supylabel("Keys given the gold CoT, percent", fontsize=9, color=MUTED)
+    figure.supxlabel("steps after stage 1", fontsize="small", color=MUTED)
+    figure.supylabel("Keys given the gold CoT, percent", fontsize="small", color=MUTED)
 
 
 def _curve(axes: "Axes", panel: CurvePanel) -> None:
@@ -62,7 +70,7 @@ def _curve(axes: "Axes", panel: CurvePanel) -> None:
     if panel.control:
         axes.plot(*zip(*panel.control, strict=True), color=MUTED, lw=1.2, ls=(0, (4, 3)))
     axes.plot(*zip(*panel.mean, strict=True), color=colour, lw=2)
-    axes.set_title(short_labels([panel.label])[0], fontsize=9.5, loc="left", color=colour)
+    axes.set_title(short_labels([panel.label])[0], fontsize="medium", loc="left", color=colour)
 
 
 def _slips(figure: "Figure", found: SlipPanels) -> None:
@@ -72,8 +80,8 @@ def _slips(figure: "Figure", found: SlipPanels) -> None:
         axes.set(xlim=(found.x.low, found.x.high), ylim=(found.y.low, found.y.high))
     names = {point.number: point.dataset for panel in found.panels for point in panel.points}
     legend = "   ".join(f"{number} {short_labels([name])[0]}" for number, name in sorted(names.items()))
-    figure.supxlabel(f"slips after stage 1, percent of items\n{legend}", fontsize=9, color=MUTED)
-    figure.supylabel("points over the control", fontsize=9, color=MUTED)
+    figure.supxlabel(f"slips after stage 1, percent of items\n{legend}", fontsize="small", color=MUTED)
+    figure.supylabel("points over the control", fontsize="small", color=MUTED)
 
 
 def _slip_panel(axes: "Axes", panel: SlipPanel) -> None:
@@ -85,7 +93,7 @@ def _slip_panel(axes: "Axes", panel: SlipPanel) -> None:
         axes.plot([x.value], [y.value], "o", color=colour, ms=10, mfc=colour if point.shown else "white")
         ink = "white" if point.shown else colour
         axes.text(x.value, y.value, str(point.number), color=ink, ha="center", va="center", fontsize=7)
-    axes.set_title(short_labels([panel.label])[0], fontsize=9.5, loc="left", color=colour)
+    axes.set_title(short_labels([panel.label])[0], fontsize="medium", loc="left", color=colour)
 
 
 def _settings(figure: "Figure", found: SettingPanels) -> None:
@@ -95,21 +103,21 @@ def _settings(figure: "Figure", found: SettingPanels) -> None:
         for _, lr, share in panel.points:
             axes.plot([lr, lr], [share.low, share.high], color=colour, lw=1.4, alpha=0.5)
         axes.set(xscale="log", xlim=(found.low / 1.3, found.high * 1.3), ylim=(0, 100))
-        axes.set_title(short_labels([panel.label])[0], fontsize=9.5, loc="left", color=colour)
-    figure.supxlabel("learning rate", fontsize=9, color=MUTED)
-    figure.supylabel("accuracy on validation, percent", fontsize=9, color=MUTED)
+        axes.set_title(short_labels([panel.label])[0], fontsize="medium", loc="left", color=colour)
+    figure.supxlabel("learning rate", fontsize="small", color=MUTED)
+    figure.supylabel("accuracy on validation, percent", fontsize="small", color=MUTED)
 
 
 def _panels(figure: "Figure", num: int) -> "list[Axes]":
     """So many panels with the same axes, row by row."""
-    columns = min(num, _COLUMNS)
+    columns = min(num, 2 if is_narrow(figure) else _COLUMNS)
     rows = -(-num // columns)
-    figure.set_size_inches(0.8 + _WIDTH * max(columns, 2), 0.8 + _HEIGHT * rows)
+    set_size(figure, 0.8 + _WIDTH * max(columns, 2), 0.8 + _HEIGHT * rows)
     grid: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     every: list[Axes] = list(chain.from_iterable(grid))
     for axes in every:
         axes.grid(color=RULE, lw=0.6)
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize="small")
     for axes in every[num - columns : num]:  # also those over a place that is left empty
         axes.tick_params(labelbottom=True)
     for axes in every[num:]:

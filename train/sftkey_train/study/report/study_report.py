@@ -55,7 +55,7 @@ def report_study(record: Path, out: Path) -> StudyNumbers:
 def _report_study(record: Path, out: Path) -> StudyNumbers:
     numbers = study_numbers(read_results(record))
     values = _values(numbers)
-    drawn = write_plots(study_figures(numbers), out / "plots", ("png", "svg", "pdf"))
+    drawn = write_plots(study_figures(numbers), out / "plots")
     write_tables(list(values["tables"].values()), out / "tables")
     write_sealed(out / "report.json", report_facts(numbers))
     write_text(out / "study.md", markdown("study.md.j2", _TEMPLATES, **values, drawn=drawn))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 import sftkey_data
@@ -157,6 +158,44 @@ def test_the_logged_loss_is_the_weighted_mean_over_the_step(
     expected, _ = our_step(tiny_model("llama"), prepared, {"weights": KEY40}, 1)
     logged = next(row["loss"] for row in trainer.state.log_history if "loss" in row)
     assert logged == pytest.approx(expected, rel=1e-3)
+
+
+@KINDS
+def test_gradients_of_an_adapter_are_ours(
+    kind: str, tiny_model: Callable[..., PreTrainedModel], prepared: TrainingSet, tmp_path: Path
+) -> None:
+    def adapted() -> Any:
+        model = tiny_model("llama")
+        return get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False))
+
+    seen, loss = Gradients(), {"weights": KEY40}
+    trainer = trainer_of(kind, adapted(), prepared, tmp_path, loss, max_steps=1)
+    trainer.add_callback(seen)
+    trainer.train()
+    assert all("lora" in name for name in seen.steps[0])
+    assert worst(seen.steps[0], our_step(adapted(), prepared, loss, 1)[1]) < TOLERANCE
+
+
+def test_a_class_below_a_trainer_keeps_what_is_its_own(
+    tiny_model: Callable[..., PreTrainedModel], prepared: TrainingSet, tmp_path: Path
+) -> None:
+    class Counting(Trainer):
+        def __init__(self, *args: Any, start: int, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.count = start
+
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            self.count += 1
+            return super().training_step(*args, **kwargs)
+
+    args = arguments("Trainer", tmp_path)
+    trainer = with_region_weights(Counting, loss_on="key")(
+        tiny_model("llama"), args, train_dataset=sftkey_data.load(prepared.path), start=10
+    )
+    trainer.train()
+    assert trainer.count == 10 + STEPS
+    with pytest.raises(SFTKeyError, match="7 arguments by their place, expected model, args"):
+        with_region_weights(Counting, loss_on="key")(None, args, None, None, None, None, None, start=0)
 
 
 def test_examples_that_a_shuffle_or_a_filter_leaves_are_those_that_train(

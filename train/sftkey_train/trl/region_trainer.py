@@ -34,6 +34,9 @@ _Trainer = TypeVar("_Trainer", bound=Trainer)
 WEIGHTS_KEY = "loss_weights"
 """Of a batch: fp32 (B, T), the factor of each token; over all batches of a step they add up to 1."""
 
+_BY_PLACE = ("model", "args", "data_collator", "train_dataset", "eval_dataset", "processing_class")
+"""The first arguments of both trainers; a class below them may hide them behind `*args`."""
+
 _SHAPE = {"name": "trl", "steps": 1, "batch_size": 1, "lr": 1.0}
 """What a stage has besides its loss, and the trainer's own arguments say here."""
 
@@ -93,8 +96,10 @@ class _RegionLoss:
     loss_is_scaled_for_ga = True  # the factors are of the whole step
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        given = inspect.signature(super().__init__).bind_partial(*arguments, **keywords).arguments
-        given |= given.pop("kwargs", {})
+        if len(arguments) > len(_BY_PLACE):
+            named = f"expected {', '.join(_BY_PLACE)}, others by name"
+            raise SFTKeyError(f"{len(arguments)} arguments by their place, {named}")
+        given = dict(zip(_BY_PLACE, arguments, strict=False)) | keywords
         _prepare(given, self.region_stage)
         super().__init__(**given)
         refuse_model(self.model)  # type: ignore[attr-defined]

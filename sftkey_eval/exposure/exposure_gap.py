@@ -14,7 +14,7 @@ from sftkey_eval.statistics.item_shares import difference, item_share
 from sftkey_eval.statistics.proportions import QUANTILE
 
 FORCED_FILE = "teacher_forced.jsonl"
-MEND = "delete it, and --teacher-forced measures it again"
+_MEND = "delete it, and --teacher-forced measures it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ def read_key_lines(path: Path) -> list[KeyLine]:
         SFTKeyError: A line that is none, or not as it was written, or no lines.
     """
     lines = []
-    for number, row in enumerate(read_sealed_lines(path, MEND), start=1):
+    for number, row in enumerate(read_sealed_lines(path, _MEND), start=1):
         try:
             lines.append(KeyLine(**row))
         except TypeError:

@@ -12,7 +12,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import PARTIAL, appearing, sync_folder
 from sftkey_data.storage.sealed_json import read_sealed_lines, sealed_line, unsealed_line
 
-MEND = "delete the line to have its item done again, or start anew with --overwrite"
+_MEND = "delete the line to have its item done again, or start anew with --overwrite"
 
 
 class Journal:
@@ -97,7 +97,7 @@ class Journal:
         whole = content.rfind(b"\n") + 1  # a line without its end was cut by a kill: drop it, its item is redone
         self._file.truncate(whole)
         known = set(self._ids)
-        for number, row in enumerate(read_sealed_lines(self.partial, MEND, content[:whole]), start=1):
+        for number, row in enumerate(read_sealed_lines(self.partial, _MEND, content[:whole]), start=1):
             id_ = row.get("id")
             if not isinstance(id_, str) or id_ not in known or id_ in self._lines:
                 raise SFTKeyError(

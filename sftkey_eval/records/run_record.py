@@ -10,7 +10,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 
 RECORD_FILE = "run.json"
-MEND = "generate again, to another --out; to score the completions as they are, move it away from them"
+RECORD_MEND = "generate again, to another --out; to score the completions as they are, move it away from them"
 
 
 class _Part(BaseModel):
@@ -100,7 +100,7 @@ def read_record(path: Path) -> RunRecord:
         SFTKeyError: It is not there, is not a run record, or not as it was written.
     """
     try:
-        return RunRecord.model_validate(read_sealed(path, MEND))
+        return RunRecord.model_validate(read_sealed(path, RECORD_MEND))
     except FileNotFoundError:
         raise SFTKeyError(f"run record not found: {path}") from None
     except ValidationError as error:

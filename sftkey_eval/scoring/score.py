@@ -34,7 +34,7 @@ from sftkey_eval.logs.known_logs import log_program
 from sftkey_eval.policy import DEFAULT_POLICY, Policy, check_policy
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.records.completion_rows import Completion, Survey, read_completions, survey_completions
-from sftkey_eval.records.run_record import MEND, RECORD_FILE, refuse_other_completions
+from sftkey_eval.records.run_record import RECORD_FILE, RECORD_MEND, refuse_other_completions
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
@@ -267,7 +267,7 @@ def _read_run(path: Path, template: str | None) -> dict[str, Any] | None:
     """The record beside the completions, if it is of these: a folder has one, and may hold other completions."""
     run_file = path.parent / RECORD_FILE
     try:
-        run = read_sealed(run_file, MEND)
+        run = read_sealed(run_file, RECORD_MEND)
     except FileNotFoundError:
         return None
     if not isinstance(run, dict):

@@ -22,7 +22,7 @@ from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1
 from sftkey_train.study.study_file import Part
 
-MEND = "`sftkey-train study` writes it anew from its runs"
+_MEND = "`sftkey-train study` writes it anew from its runs"
 Marked = NDArray[np.bool_]
 Purpose = Literal["claim", "tuning"]
 ItemMark = Literal["correct", "format_valid", "lenient_correct", "slip"]
@@ -219,7 +219,7 @@ def _json(path: Path) -> dict[str, Any]:
         with regular(path).open("rb") as raw:
             zipped = raw.peek(2).startswith(b"\x1f\x8b")
             text = read_bounded(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw, str(path))
-        found = read_sealed(path, MEND, text)
+        found = read_sealed(path, _MEND, text)
     except FileNotFoundError:
         raise SFTKeyError(f"a study's record is not there: {path}") from None
     except (OSError, EOFError, zlib.error) as error:

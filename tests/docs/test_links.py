@@ -34,7 +34,6 @@ OF_OTHERS = {
     *("--include_path", "--tasks", "--model_args", "--gen_kwargs", "--metadata", "--log_samples", "--output_path"),
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy
     *("--version", "--help-all", "--install-completion", "--show-completion"),  # of every program
-    "--from",  # uvx
     *RENAMED,  # the changelog names them
     "--record",  # the suite of faults
 }

@@ -81,13 +81,15 @@ def test_where_nothing_fits_the_smallest_is_proposed_and_both_say_so(model: Path
 
 
 def test_epochs_that_take_longer_than_a_day_become_the_steps_of_a_day(model: Path, data_dir: Path) -> None:
-    quick, slow = (propose_recipe(str(model), data_dir, None, machine(4e9, flops)) for flops in (1e12, 4e7))
+    quick, slow, slowest = (propose_recipe(str(model), data_dir, None, machine(4e9, f)) for f in (1e12, 4e7, 4e6))
     assert [stage.epochs for stage in quick.recipe.stages] == [3, 1, 1]
     assert slow.hours == pytest.approx(quick.hours * 25_000)
     steps = [stage.steps for stage in slow.recipe.stages]
     assert steps[0] == int(slow.num_steps * 24 / slow.hours)
     assert all(step is not None and 1 < step < slow.num_steps for step in steps)
     assert f"{steps[0]} steps, of {slow.num_steps}, are those of a day" in commented_recipe(slow)
+    assert [stage.epochs for stage in slowest.recipe.stages] == [3, 1, 1]
+    assert any(line.startswith("warning: stage 1") and "too slow a machine" in line for line in remarks(slowest))
 
 
 def test_the_command_prints_a_recipe_alone_that_a_dry_run_takes(

@@ -30,7 +30,8 @@ STAGE1, STAGE2, CONTROL = "stage1", "sftkey", "continued"
 ROOM = 0.8  # of the machine's memory: the estimate leaves out the program, fragmentation and single operations
 EFFICIENCY = 0.3  # share of a matrix product's speed that training reaches
 RECOMPUTED = 4 / 3  # forward and backward are three thirds, and the forward pass comes once more
-MAX_HOURS = 24.0  # of stage 1; what would take longer is given fewer steps
+MAX_HOURS = 24.0  # of stage 1; what would take longer is given fewer steps …
+LEAST_SHARE = 0.1  # … but not fewer than this share: so little teaches nothing, and the machine is the wrong one
 _EPOCHS = {STAGE1: 3, STAGE2: 1, CONTROL: 1}
 _BATCH_SIZES = (32, 16, 8, 4)
 _MIN_STEPS = 100  # of stage 1, for the warm-up and the decay of the rate to be more than a few steps
@@ -66,6 +67,11 @@ class ProposedRecipe:
     others: Mapping[str, int]
     num_steps: int
     hours: float
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether this machine is far too slow for it."""
+        return self.hours * LEAST_SHARE > MAX_HOURS
 
     @property
     def fits(self) -> bool:
@@ -158,11 +164,11 @@ def _num_steps(stage: str, num_examples: int, batch_size: int) -> int:
 
 
 def _stages(num_examples: int, batch_size: int, rate: float, tokens: int, hours: float) -> list[dict[str, Any]]:
-    """The tables of the stages; those of a stage 1 that would take longer than a day have steps and not epochs."""
-    stages = []
+    """The tables of the stages; where stage 1 would take longer than a day they have steps and not epochs."""
+    stages, day = [], MAX_HOURS / hours if hours else 1.0
+    share = day if LEAST_SHARE <= day < 1 else 1.0
     for name, epochs in _EPOCHS.items():
         num_steps = _num_steps(name, num_examples, batch_size)
-        share = min(1.0, MAX_HOURS / hours) if hours else 1.0
         done = max(1, int(num_steps * share))
         later = {} if name == STAGE1 else {"init_from": STAGE1}
         stages.append(

@@ -29,7 +29,7 @@ def remarks(proposed: ProposedRecipe) -> Iterator[str]:
         yield f"warning: too little memory even so: {mend}"
     if proposed.recipe.heldout is None:
         yield "note: no heldout set, so nothing is measured on the way: build with --holdout 0.1, or name --heldout"
-    yield _time(proposed)
+    yield f"{'warning: ' if proposed.is_slow else ''}{_time(proposed)}"
 
 
 def _heading(proposed: ProposedRecipe) -> Iterator[str]:
@@ -57,6 +57,8 @@ def _memory(proposed: ProposedRecipe) -> str:
 def _time(proposed: ProposedRecipe) -> str:
     hours, stage = proposed.hours, proposed.recipe.stages[0]
     whole = f"stage 1 of 3 epochs takes about {_duration(hours)} here, in its order of magnitude"
+    if proposed.is_slow:
+        return f"{whole}: too slow a machine for this model; its first steps: --set stage.stage1.steps=20"
     if stage.epochs is not None:
         return whole
     return f"{whole}; its {stage.steps:,} steps, of {proposed.num_steps:,}, are those of a day"

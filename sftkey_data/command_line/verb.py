@@ -47,7 +47,7 @@ class Verb(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            name = error.param.name if error.param is not None else None
+            name = str(error.param.name) if error.param is not None else ""
             if name in ctx.default_map and getattr(ctx.get_parameter_source(name), "name", "") == "DEFAULT_MAP":
                 raise SFTKeyError(f"{path}: {error.format_message()}, found {ctx.default_map[name]!r}") from None
             raise

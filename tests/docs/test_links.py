@@ -36,9 +36,9 @@ OF_OTHERS = {
     "--record",  # the suite of faults
 }
 VERBS = {
-    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map"),
-    "sftkey-train": ("run", "study"),
-    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import"),
+    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "push"),
+    "sftkey-train": ("run", "study", "push"),
+    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "tasks", "import", "push"),
 }
 
 

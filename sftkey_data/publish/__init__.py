@@ -1,1 +1,1 @@
-"""What of ours goes to a hub, and the verb `push` that puts it there."""
+"""What of ours goes to a hub or a tracker, and the verb `push`."""

@@ -19,10 +19,12 @@ from sftkey_data.command_line.usual_options import Engine, OutFolder, Overwrite,
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.flags import takes_options
 from sftkey_data.options import Panel
+from sftkey_data.publish.push_verb import add_push
 from sftkey_data.view.show_options import SourceOptions
 
 if TYPE_CHECKING:
     from sftkey_data.prepared.manifest import Manifest
+    from sftkey_data.publish.hub_push import Pushed
 
 app = make_program("sftkey-data", __doc__)
 
@@ -285,6 +287,15 @@ def export(
     counts = {"rows": done.rows, "files": len(done.files), "tokens": done.tokens, "target_tokens": done.target_tokens}
     console.tell(json.dumps({"out": out, "to": to, **counts, "loss_on": list(done.regions)}))
     console.tell(f"{out}/README.md says how to train on it", err=True)
+
+
+def _pushed(folder: Path) -> "Pushed":
+    from sftkey_data.publish.prepared_push import pushed_data
+
+    return pushed_data(folder)
+
+
+add_push(app, "Prepared folder", "data/gsm8k OWNER/gsm8k-key --private", _pushed)
 
 
 def without_torch() -> None:

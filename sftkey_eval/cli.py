@@ -7,7 +7,7 @@ import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long
 # isort: split
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,14 @@ from sftkey_data.command_line.usual_options import Config
 from sftkey_data.extras import require
 from sftkey_data.flags import takes_options
 from sftkey_data.options import Panel
+from sftkey_data.publish.push_verb import add_push
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.run_options import RunOptions
 from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
+
+if TYPE_CHECKING:
+    from sftkey_data.publish.hub_push import Pushed
 
 app = make_program("sftkey-eval", "Format validity and answer accuracy as two numbers, and where the errors come from.")
 
@@ -283,6 +287,16 @@ def import_(
 
     console.tell(import_logs(logs, out, dataset=dataset).to_json())
     console.next_command("sftkey-eval", "score", out, "--out", out.with_name("verdicts.parquet"))
+
+
+def _pushed(folder: Path) -> "Pushed":
+    require("push", "eval", *REPORT)
+    from sftkey_eval.run_push import pushed_run
+
+    return pushed_run(folder)
+
+
+add_push(app, "Folder of `run`, `report` or `compare`", "runs/eval/stage2 OWNER/stage2-eval --private", _pushed)
 
 
 def _look_at(page: Path) -> None:

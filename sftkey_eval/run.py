@@ -1,9 +1,13 @@
 """The whole evaluation of one model: generate, score, report, into one folder."""
 
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from sftkey_data.publish.trackers import Trackers, check_trackers
 from sftkey_data.storage.own_output import own_folder
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.exposure.exposure_gap import Exposure
@@ -58,6 +62,7 @@ def run(options: RunOptions, out: Path) -> RunResult:
     check_judge(options.judge, options.second_grader)
     answer_marks(options.answer_marks)  # a wrong file is refused before the model is loaded
     load_metrics(options.metric)
+    check_trackers(options.tracker, "train")
     with own_folder(out, _is_run):
         return _run(options, out)
 
@@ -81,7 +86,33 @@ def _run(options: RunOptions, out: Path) -> RunResult:
     tally = score_file(generated.path, out / VERDICTS_FILE, scoring)
     exposure = _teacher_force(options, generated.path) if options.teacher_forced else None
     made = report([str(out)], out / REPORT_FOLDER, config=options.config)
+    _track(options.tracker, made, exposure, out)
     return RunResult(generated, made, out, tally.headroom, exposure, tuple(tally.notices()))
+
+
+def _track(names: Sequence[str], made: Report, exposure: Exposure | None, out: Path) -> None:
+    """Send the numbers of a run to trackers, with its record as their settings; one that fails is left out."""
+    if not names:
+        return
+    record = read_record(out / RECORD_FILE)
+    trackers = Trackers(names, run_name=record.name, folder=out, settings=record.model_dump(), on_cpu=True)
+    with closing(trackers):
+        trackers.start()
+        trackers.log(_tracked(made, exposure), prefix="eval/", step=0)
+
+
+def _tracked(made: Report, exposure: Exposure | None) -> dict[str, Any]:
+    (summary,) = made.summaries.values()
+    return {
+        "items": summary.num_items,
+        **{name: rate.value for name, rate in summary.headline.items()},
+        "composite": summary.composite,
+        "undecided": summary.undecided,
+        "unscored": summary.unscored,
+        "error_classes": {name: rate.value for name, rate in summary.error_classes.items()},
+        "metrics": {metric.name: mean.value for metric in made.metrics for mean in metric.values.values() if mean},
+        **({} if exposure is None else {"teacher_forced": asdict(exposure)}),
+    }
 
 
 def _teacher_force(options: RunOptions, completions: Path) -> Exposure:

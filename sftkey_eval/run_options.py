@@ -18,6 +18,15 @@ class RunOptions(GenerateOptions):
     judge: JudgeOptions = field(default_factory=JudgeOptions)
     answer_marks: AnswerMarksFile = None
     metric: MetricFiles = ()
+    tracker: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="NAME",
+            help="The numbers to wandb, mlflow, tensorboard, … of accelerate's too; again for more.",
+            panel=Panel.OUT,
+            rare=True,
+        ),
+    ] = ()
     teacher_forced: Annotated[
         bool,
         Option(

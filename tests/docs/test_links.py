@@ -39,9 +39,9 @@ OF_OTHERS = {
 }
 VERBS = {
     "sftkey": ("demo",),
-    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer"),
-    "sftkey-train": ("run", "study", "recipe"),
-    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "index", "tasks", "import"),
+    "sftkey-data": ("list", "show", "build", "check", "stats", "export", "map", "tokenizer", "push"),
+    "sftkey-train": ("run", "study", "recipe", "push"),
+    "sftkey-eval": ("run", "generate", "score", "grade", "report", "compare", "index", "tasks", "import", "push"),
 }
 
 

@@ -15,8 +15,10 @@ from sftkey_data.command_line.usual_options import ALL_CORES, Engine
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import check_engine, require
 from sftkey_data.options import Panel
+from sftkey_data.publish.push_verb import add_push
 
 if TYPE_CHECKING:
+    from sftkey_data.publish.hub_push import Pushed
     from sftkey_train.study.study_runner import OpenStudy
 
 EPILOG = """Example: sftkey-train run train/recipes/gsm8k_qwen2.5-0.5b.toml --set stage.0.lr=1e-5 --set seed=1
@@ -258,6 +260,16 @@ def _recommend(opened: "OpenStudy") -> None:
         console.tell(recommendation.sentence, err=True)
         console.tell(recommendation.to_json())
         console.next_command("sftkey-train", "run", recommendation.path)
+
+
+def _pushed(folder: Path) -> "Pushed":
+    require("push", "train", "torch", "safetensors")
+    from sftkey_train.model_push import pushed_model
+
+    return pushed_model(folder)
+
+
+add_push(app, "`final` or `best-STEP` of a stage", "runs/a/stage2/final OWNER/stage2 --private", _pushed)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ from sftkey_train.measure.loss_plot import plot_loss
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stopping import Measurements
-from sftkey_train.measure.trackers import Trackers, check_trackers
+from sftkey_train.measure.trackers import StageTrackers, check_recipe_trackers
 from sftkey_train.model.model import (
     check_causal,
     check_compiler,
@@ -155,7 +155,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
         if overwrite and ranks.is_main():
             delete_run(recipe.out)
         ranks.wait()  # it is gone before any looks for a checkpoint in it
-        with closing(Trackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
+        with closing(StageTrackers(recipe if ranks.is_main() else None, run.steps_before())) as trackers:
             unfinished = [stage for stage in recipe.stages if not run.folder(stage).finished]
             for stage in recipe.stages:
                 if stage in unfinished:
@@ -198,7 +198,7 @@ def _open(recipe: Recipe) -> _Run:
     """Open what the recipe names and check that it fits together; nothing is written."""
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise SFTKeyError("device is 'cuda', but torch sees no GPU; expected 'auto' or 'cpu'")
-    check_trackers(recipe.trackers)
+    check_recipe_trackers(recipe)
     if recipe.compile:
         check_compiler(_device(recipe))
     if recipe.lora is not None:
@@ -228,7 +228,7 @@ def _open(recipe: Recipe) -> _Run:
     return run
 
 
-def _run_stage(run: _Run, stage: Stage, trackers: Trackers, signals: StopSignals) -> None:
+def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSignals) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
     model = starting_model(start := run.start(stage))
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self

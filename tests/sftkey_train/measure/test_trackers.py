@@ -8,8 +8,8 @@ import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.publish.trackers import check_trackers
 from sftkey_train.measure.metrics_log import MetricsLog
-from sftkey_train.measure.trackers import check_trackers
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe
 
@@ -78,7 +78,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
 
     failing = type("Failing", (_ListTracker,), {deed: fail, "seen": []})
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "lists", failing)
-    monkeypatch.setattr("sftkey_train.measure.trackers.say", lines.append)
+    monkeypatch.setattr("sftkey_data.publish.trackers.say", lines.append)
     tables |= {"trackers": ["lists"], "stage": [stage | {"steps": 2} for stage in tables["stage"]]}
     assert [summary["steps"] for summary in run_recipe(load_recipe(write_recipe(tables)))] == [2, 2]
     said = f"{type(error).__name__}: {str(error).splitlines()[0]}"
@@ -88,12 +88,12 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
 
 def test_an_unknown_tracker_is_refused() -> None:
     with pytest.raises(SFTKeyError, match=r"trackers: unknown 'tensorbord' \(did you mean 'tensorboard'\?\); known: "):
-        check_trackers(["tensorbord"])
+        check_trackers(["tensorbord"], "train")
 
 
 def test_a_tracker_that_is_not_installed_says_what_to_install() -> None:
     with pytest.raises(SFTKeyError) as caught:
-        check_trackers(["comet_ml"])
+        check_trackers(["comet_ml"], "train")
     assert str(caught.value) == "trackers: 'comet_ml' is not installed: pip install comet-ml"
 
 

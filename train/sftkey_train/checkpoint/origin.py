@@ -59,6 +59,18 @@ def check_origin(folder: Path, origin: Origin, *, files: bool) -> None:
         raise SFTKeyError(f"{folder} holds {ADAPTER_CONFIG}, which was not written with it; {MEND}")
 
 
+def written_files(folder: Path) -> list[str]:
+    """The names of all files that were written with a folder of weights, each of which is as it was.
+
+    Raises:
+        SFTKeyError: It is of no run, or one is missing or damaged.
+    """
+    recorded = _read(folder, CHANGED_ON_PURPOSE)["files"]
+    found = {name: _hash(folder / name) for name in recorded if (folder / name).is_file()}
+    _refuse_changed(folder, recorded, found, CHANGED_ON_PURPOSE)
+    return list(recorded)
+
+
 def model_hash(folder: Path) -> str:
     """Hash of the files that make a model, each read once; those that a run of ours has left must be as it wrote them.
 

@@ -1,0 +1,1 @@
+"""What of ours goes to a hub or a tracker, and the verb `push`."""

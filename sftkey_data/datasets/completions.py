@@ -42,6 +42,8 @@ READ_COLUMNS = (
     *("id", "item_id", "sample", "split", "prompt", "completion", "gold"),
     *("answer_type", "choices", "finish_reason", "error_class"),
 )
+OTHER_TYPES = {"sample": pa.int32(), "choices": pa.list_(pa.string())}
+"""Of the columns that are no text."""
 EXPECTED_REJECTS = (
     *("not_kept", "same_cot", "enough_of_item"),
     *("empty", "truncated", "wrong_order", "missing_cot", "empty_cot", "unclosed_cot", "repeated_cot"),
@@ -89,6 +91,9 @@ class Options(BaseModel):
         for column in READ_COLUMNS:
             if column not in schema.names:
                 raise SFTKeyError(f"{self.verdicts}: column {column!r} is missing{nearest(column, schema.names)}")
+            expected = OTHER_TYPES.get(column, pa.string())
+            if (kind := schema.field(column).type) != expected:
+                raise SFTKeyError(f"{self.verdicts}: column {column!r} is of {kind}, expected {expected}")
         try:
             found = parse_json((schema.metadata or {}).get(METADATA_KEY, b"{}"))
         except ValueError as error:

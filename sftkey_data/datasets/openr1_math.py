@@ -37,11 +37,15 @@ def extract(row: Row) -> Parts:
 
 
 def _correct_generation(row: Row) -> str:
-    generations = row["generations"]
-    if not isinstance(generations, Sequence) or isinstance(generations, str):
-        raise Reject("wrong_type", f"generations must be a list of strings, found {type(generations).__name__}")
-    for flags in [row.get(column) or () for column in FLAGS]:
+    generations = _listed(row["generations"], "generations", "strings")
+    for flags in [_listed(row.get(column) or (), column, "booleans") for column in FLAGS]:
         for generation, is_correct in zip(generations, flags, strict=False):
             if is_correct and isinstance(generation, str) and CLOSE in generation:
                 return generation
     raise Reject("no_correct_generation", f"no generation is both flagged correct and closes its {CLOSE}")
+
+
+def _listed(value: object, column: str, of_what: str) -> Sequence[object]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise Reject("wrong_type", f"{column} must be a list of {of_what}, found {type(value).__name__}")
+    return value

@@ -90,7 +90,7 @@ class Template:
         completion = f"{self.before_cot}{cot}{self.after_cot}{self.before_key}{key}{self.after_key}"
         cot_tag_end = cot_end + len(self.after_cot.rstrip())
         spans = Spans(cot_start, cot_end, cot_tag_end, key_start, key_start + len(key))
-        if cot and key and self._once_in_each([completion]) and self._plain_keys(key):
+        if cot and key and self._once_in_each([completion]) and self._plain_keys([key]):
             return completion, spans
         self._refuse_tags(cot, key)
         try:
@@ -124,13 +124,13 @@ class Template:
         spans[:, 2] = spans[:, 1] + len(self.after_cot.rstrip())
         spans[:, 3] = spans[:, 1] + len(middle)
         spans[:, 4] = np.fromiter(map(len, keys), np.int64, len(keys)) + spans[:, 3]
-        if self._once_in_each(completions) and self._plain_keys("\0".join(keys)):
+        if self._once_in_each(completions) and self._plain_keys(keys):
             unsure = np.flatnonzero((spans[:, 0] == spans[:, 1]) | (spans[:, 3] == spans[:, 4])).tolist()
         else:
             unsure = [
                 row
                 for row, (cot, key) in enumerate(zip(cots, keys, strict=True))
-                if not (cot and key and self._once_in_each(completions[row : row + 1]) and self._plain_keys(key))
+                if not (cot and key and self._once_in_each(completions[row : row + 1]) and self._plain_keys([key]))
             ]
         return completions, spans, unsure
 
@@ -140,13 +140,16 @@ class Template:
         joined = "\0".join(completions)
         return self._found_where_written and all(joined.count(tag) == len(completions) for tag in self.tags.values())
 
-    def _plain_keys(self, keys: str) -> bool:
-        """Whether none of the Keys in a text can be cut short or run on, whatever else they hold."""
+    def _plain_keys(self, keys: Sequence[str]) -> bool:
+        """Whether none of the Keys can be cut short or run on, whatever else they hold."""
         if self.balanced:
-            return not ("{" in keys or "}" in keys or "\\" in keys)
+            together = "\0".join(keys)
+            return not ("{" in together or "}" in together or "\\" in together)
         if self.to_end:
-            close = self.after_key.strip()
-            return "\n" not in keys and not (close and f"{close} " in keys)
+            # with what is written after it: that may be of two lines, or make `. ` of a Key's own full stop
+            close, tail = self.after_key.strip(), f"{self.after_key.rstrip()}\0"
+            written = tail.join([*keys, ""])
+            return "\n" not in written and not (close and f"{close} " in written)
         return True
 
     def read(self, completion: str, finish_reason: str | None = None) -> Reading:

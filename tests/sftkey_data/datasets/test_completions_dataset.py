@@ -14,6 +14,7 @@ from flipped_bits import refused_or_same
 
 from sftkey_data.building.build import Machinery, build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.datasets.completions import READ_COLUMNS, Options
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
@@ -298,3 +299,12 @@ def test_a_table_that_holds_no_verdicts_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "table.parquet")
     with pytest.raises(SFTKeyError, match=r"column 'item_id' is missing"):
         _build(str(tmp_path / "table.parquet"), tmp_path / "out")
+
+
+def test_verdicts_with_columns_of_other_types_are_refused(tmp_path: Path) -> None:
+    """They come from a file that was made elsewhere, where an id could be a list."""
+    types = {name: pa.string() for name in READ_COLUMNS} | {"item_id": pa.list_(pa.string())}
+    path = tmp_path / "v.parquet"
+    pq.write_table(pa.schema(types.items()).empty_table(), path)
+    with pytest.raises(SFTKeyError, match=r"v\.parquet: column 'item_id' is of list<element: string>, expected string"):
+        assert Options(verdicts=str(path)).provenance

@@ -135,6 +135,11 @@ def test_the_docstring_names_the_rejects_by_design(name: str) -> None:
         ("openr1_math", {"problem": "q", "answer": "proof", "generations": ["<think>x</think>"]}, "missing_key"),
         ("openr1_math", {"problem": "q", "answer": "1", "generations": "<think>x</think>"}, "wrong_type"),
         ("openr1_math", {"problem": "q", "answer": "1", "generations": ["<think>x</think>"]}, "no_correct_generation"),
+        (
+            "openr1_math",
+            {"problem": "q", "answer": "1", "generations": ["<think>x</think>"], "correctness_llama": 5},
+            "wrong_type",
+        ),
         ("cot_collection", {"source": "q", "target": None, "rationale": "r"}, "null_value"),
         ("numinamath_cot", {"problem": "q", "solution": "By induction."}, "missing_key"),
         ("metamathqa", {"query": "q", "response": "It is 4."}, "missing_key"),

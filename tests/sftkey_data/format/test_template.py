@@ -214,6 +214,14 @@ def test_only_rows_that_may_go_wrong_are_rendered_alone(pairs: list[tuple[str, s
     assert SFTKEY.render_batch([cot for cot, _ in pairs], [key for _, key in pairs])[2] == unsure
 
 
+@pytest.mark.parametrize(("after_key", "key"), [("<\n>", "4"), (" .", "4."), (" a a", "a a")])
+def test_what_is_written_after_a_key_may_not_run_on_either(after_key: str, key: str) -> None:
+    template = Template("own", before_key="Key: ", after_key=after_key, to_end=True)
+    with pytest.raises(Reject, match="not_read_back"):
+        template.render("x", key)
+    assert template.render_batch(["x"], [key])[2] == [0]
+
+
 def test_a_mark_that_is_found_a_character_early_is_rejected() -> None:
     with pytest.raises(Reject, match="not_read_back"):
         SHOUT.render("x #", "4")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sftkey_data.errors import SFTKeyError
+from sftkey_data.tokens.tokenizer import load_tokenizer
+
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "gsm8k.jsonl"
 
 
@@ -28,3 +31,14 @@ def test_yes_on_stdin_runs_no_code_of_a_tokenizer(shared_data: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: tokenizer '{folder}' could not be loaded: ")
+
+
+WRONG = {"deep": b'{"a":' * 100_000, "a list": b"[]", "numbers": b'{"model": 3, "added_tokens": 3}', "no text": b"\xff"}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_file_of_a_tokenizer_that_is_wrong_in_any_way_is_one_line(name: str, wrong: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(WRONG[wrong])
+    with pytest.raises(SFTKeyError, match=r"^tokenizer '.*' (could not be loaded|has no EOS token|is not a fast)"):
+        load_tokenizer(str(tmp_path))

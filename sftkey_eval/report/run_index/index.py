@@ -101,8 +101,11 @@ def _found(found: RunFolder) -> str:
         sets.setdefault((run.data, run.strict.n), []).append(run)
     (data, _), most = max(sets.items(), key=lambda each: len(each[1]))
     best = max(most, key=lambda run: run.strict.value or 0.0)
-    among = f"Of {len(most)} runs on {data or 'unnamed data'}" if len(most) > 1 else f"On {data or 'unnamed data'}"
-    return f"{among}, {best.name} gets most questions right: {percent(best.strict.value)} of {best.strict.n:,}."
+    on = f" on {data}" if data else ""
+    right = f"{percent(best.strict.value)} of {best.strict.n:,} questions"
+    if len(most) == 1:
+        return f"{best.name} gets {right}{on} right."
+    return f"Of {len(most)} runs{on}, {best.name} gets most right: {right}."
 
 
 def _short(path: str) -> str:

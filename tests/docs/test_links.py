@@ -36,6 +36,7 @@ OF_OTHERS = {
     *("--version", "--help-all", "--install-completion", "--show-completion"),  # of every program
     *RENAMED,  # the changelog names them
     "--record",  # the suite of faults
+    "--head",  # ray
 }
 VERBS = {
     "sftkey": ("demo",),

@@ -51,8 +51,8 @@ from sftkey_train.measure.heldout import heldout_batches
 from sftkey_train.measure.loss_plot import plot_loss
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
+from sftkey_train.measure.stage_trackers import StageTrackers, check_recipe_trackers
 from sftkey_train.measure.stopping import Measurements
-from sftkey_train.measure.trackers import StageTrackers, check_recipe_trackers
 from sftkey_train.model.model import (
     check_causal,
     check_compiler,

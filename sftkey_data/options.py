@@ -45,6 +45,8 @@ class Option:
     """The VALUE of NAME=VALUE is read as JSON where it is JSON; `True` and `False` are booleans too."""
     record: str | None = None
     """Part of a run's record, and so of its identity, that holds the value."""
+    flag_only: bool = False
+    """Of the command line alone; the Python interface has no keyword for it."""
 
 
 def options_of(kind: Any) -> Iterator[tuple[Field[Any], Any, Option | None]]:

@@ -29,6 +29,8 @@ Engine = Annotated[
         rich_help_panel=Panel.SPEED,
     ),
 ]
-ConfigFile = Annotated[Path | None, Option(flag=CONFIG, metavar="FILE", help=CONFIG_HELP, panel=Panel.IN)]
+ConfigFile = Annotated[
+    Path | None, Option(flag=CONFIG, metavar="FILE", help=CONFIG_HELP, panel=Panel.IN, flag_only=True)
+]
 """As the field of a verb's options; `Config` is the same as a parameter of a verb."""
 Config = Annotated[Path | None, typer.Option(CONFIG, metavar="FILE", help=CONFIG_HELP, rich_help_panel=Panel.IN)]

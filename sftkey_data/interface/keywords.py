@@ -62,7 +62,7 @@ def keywords_of(kind: Any) -> Iterator[Keyword]:
     for field, hint, option in options_of(kind):
         if is_dataclass(hint):
             yield from keywords_of(hint)
-        elif option is not None:
+        elif option is not None and not option.flag_only:
             place = BY_PLACE if option.argument else BY_NAME
             parameter = inspect.Parameter(_name(field, option), place, default=_default(field), annotation=hint)
             yield Keyword(field.name, option, parameter)

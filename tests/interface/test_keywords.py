@@ -97,3 +97,8 @@ def test_keywords_are_the_flags_of_the_verb_with_their_defaults(kind: Any, app: 
         assert flags[name].required == (default is inspect.Parameter.empty)
         if not flags[name].required and default not in ((), {}):
             assert flags[name].default == default, name
+
+
+def test_a_file_of_options_is_the_command_lines_alone() -> None:
+    """It would be recorded and not read."""
+    assert "config" not in {keyword.parameter.name for keyword in keywords_of(ScoreOptions)}

@@ -129,7 +129,8 @@ def test_a_former_name_may_be_a_value(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: --no-overwrite: ")
 
 
-def test_the_shell_completes_verbs_and_options(tmp_path: Path) -> None:
+def test_the_shell_completes_verbs_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # else it is the shell the tests run in
     assert "_SFTKEY_DATA_COMPLETE" in called("sftkey-data", "--show-completion", "bash", cwd=tmp_path).stdout
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from flipped_bits import refused_or_same
 from studies import begin, figures, finished, kill_when, tables, write
 from transformers import AutoConfig
 
@@ -21,10 +20,8 @@ from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
-from sftkey_train.study.named_arms import study_arms
-from sftkey_train.study.own_words import generate_options, make_own_examples, read_sampled
+from sftkey_train.study.own_words import generate_options, make_own_examples
 from sftkey_train.study.plan_lines import plan_lines
-from sftkey_train.study.study_file import load_study
 from sftkey_train.study.study_plan import PlannedRun, plan_runs
 from sftkey_train.study.study_runner import open_study
 from sftkey_train.study.study_sets import SETS, make_sets
@@ -186,14 +183,6 @@ def test_a_sampling_that_was_changed_is_refused(done: Path, tmp_path: Path) -> N
         result.unlink()
     with pytest.raises(SFTKeyError, match=r"verdicts\.parquet is not as it was written; delete .* to sample again"):
         finished(write(tmp_path / "study.toml", own_tables(out)))
-
-
-def test_a_flipped_bit_in_what_a_sampling_has_come_to(done: Path, tmp_path: Path) -> None:
-    out = shutil.copytree(done, tmp_path / "out")
-    study = load_study(write(tmp_path / "study.toml", own_tables(out)))
-    runs = plan_runs(study, study_arms(study, "study"), make_sets(study, out / "sets"))
-    sampling = next(run.own.sampling for run in runs if run.own is not None and run.own.sampling.folder.exists())
-    assert refused_or_same(sampling.folder / "sampled.json", lambda: read_sampled(sampling), 60) == 60
 
 
 MOMENTS: dict[str, Callable[[Path], bool]] = {

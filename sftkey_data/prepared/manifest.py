@@ -226,4 +226,4 @@ def check_hash(path: Path, sha256: str, name: str) -> None:
     except FileNotFoundError:
         raise SFTKeyError(f"{name} is missing") from None
     if found != sha256:
-        raise SFTKeyError(f"{name}: hash {found[:12]}… differs from the manifest's {sha256[:12]}…")
+        raise SFTKeyError(f"{name}: hash {found[:12]}… differs from the manifest's {sha256[:12]}…, so it is damaged")

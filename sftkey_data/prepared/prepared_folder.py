@@ -93,8 +93,8 @@ class Prepared:
         """
         name = self.at(shard.file)
         with self.on_disk(shard.file) as path:
+            check_hash(path, shard.sha256, name)  # first: what is damaged comes before no library
             table = open_shard(path, name)
-            check_hash(path, shard.sha256, name)
             refuse_no_text(table, name)
             if table.num_rows != shard.rows:
                 raise SFTKeyError(f"{name}: holds {table.num_rows} rows, the manifest says {shard.rows}")

@@ -26,11 +26,11 @@ def open_shards(directory: Path, columns: Sequence[str] | None = None, *, verify
     """
     tables = []
     for shard in read_manifest(directory).shards:
+        if verify:
+            check_hash(directory / shard.file, shard.sha256, str(directory / shard.file))
         table = open_shard(directory / shard.file)
         if table.num_rows != shard.rows:
             raise SFTKeyError(f"{directory / shard.file}: holds {table.num_rows} rows, the manifest says {shard.rows}")
-        if verify:
-            check_hash(directory / shard.file, shard.sha256, str(directory / shard.file))
         tables.append(select_columns(table, columns, directory))
         refuse_no_text(tables[-1], str(directory / shard.file))
     return pa.concat_tables(tables)

@@ -60,6 +60,7 @@ def test_a_manifest_that_points_out_of_its_folder_is_refused(folder: Path, tmp_p
     damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
     manifest = damaged / "manifest.json"
     content = json.loads(manifest.read_text())
+    del content["digest"]  # who changes it on purpose leaves that out
     for fault in ({"shards": [content["shards"][0] | {"file": name}]}, {"files": {name: "0" * 64}}):
         manifest.write_text(json.dumps(content | fault))
         with pytest.raises(SFTKeyError, match="expected the name of a file inside the folder"):

@@ -32,7 +32,7 @@ CLASS_COLOURS = {
 }
 RUN_COLOURS = ("#1f5f8b", "#b35c00", "#9c2f4f", "#6d4ca3", "#5a5f66", "#0b7267")
 PlotFormat = Literal["png", "svg", "pdf"]
-FORMATS: tuple[PlotFormat, ...] = ("png", "svg", "pdf")
+PLOT_FORMATS: tuple[PlotFormat, ...] = ("png", "svg", "pdf")
 COLUMN_INCHES = 3.03  # 7.7 cm, the column of a two-column article; a PDF is as wide, for a paper
 # No date and no version of matplotlib in the file, so that the same plot is the same bytes.
 _WITHOUT: Mapping[PlotFormat, Mapping[str, None]] = {
@@ -95,7 +95,7 @@ def forest_figure(forest: Forest) -> dict[str, tuple[str, "Draw"]]:
 
 
 def write_plots(
-    figures: Mapping[str, tuple[str, "Draw"]], folder: Path, formats: Sequence[PlotFormat] = FORMATS
+    figures: Mapping[str, tuple[str, "Draw"]], folder: Path, formats: Sequence[PlotFormat] = PLOT_FORMATS
 ) -> dict[str, str]:
     """Write every figure as `NAME.png`, `NAME.svg` and `NAME.pdf`, the last as wide as a column; what each shows."""
     import matplotlib as mpl

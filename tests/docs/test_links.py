@@ -30,6 +30,7 @@ PATH = re.compile(r"(?:sftkey_data|sftkey_eval|train|tests|benchmarks|docs)/[\w.
 MODULE = re.compile(r"sftkey_(?:data|eval|train)(?:\.\w+)+")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 OF_OTHERS = {
+    "--head",  # ray
     *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),  # torchrun
     *("--include_path", "--tasks", "--model_args", "--gen_kwargs", "--metadata", "--log_samples", "--output_path"),
     *("--apply_chat_template", "--constraint", "--editable", "--strict"),  # lm_eval, pip, mypy

@@ -18,7 +18,7 @@ from sftkey_eval.report.charts import curve, forest, round_axis, scatter
 from sftkey_eval.report.paper.latex_table import COLUMN_POINTS
 from sftkey_eval.report.printed import OUTCOME_TITLES
 from sftkey_eval.report.report import make_report, report
-from sftkey_eval.report.report_plots import COLUMN_INCHES, FORMATS, NARROW_STYLE, run_figures
+from sftkey_eval.report.report_plots import COLUMN_INCHES, NARROW_STYLE, PLOT_FORMATS, run_figures
 
 HOSTILE = "_$</text><script>alert(1)</script>\x00"
 
@@ -114,7 +114,7 @@ def test_every_plot_is_a_file_of_each_kind_with_a_title_and_nothing_foreign(runs
     label = HOSTILE.replace("=", "")
     report([f"{label}={runs[0].path}", str(runs[1].path)], tmp_path)
     names = {"rates", "scatter", "error_classes", "composite", "paired", "format_errors", "by_cot_length"}
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {f"{n}.{e}" for n in names for e in FORMATS}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {f"{n}.{e}" for n in names for e in PLOT_FORMATS}
     for name in names:
         png, pdf = ((tmp_path / "plots" / f"{name}.{kind}").read_bytes() for kind in ("png", "pdf"))
         assert png.startswith(b"\x89PNG")

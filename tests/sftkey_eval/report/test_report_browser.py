@@ -60,7 +60,14 @@ MOST_LINES = """() => Math.max(...[...document.querySelectorAll('th[scope=row]')
     return Math.round(range.getBoundingClientRect().height / (1.5 * parseFloat(getComputedStyle(e).fontSize))) }))"""
 
 
-def test_names_of_runs_and_codes_are_not_broken_into_pieces(browser: Any, tmp_path: Path) -> None:
+CUT_OFF = """() => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+  const wide = (e) => e.offsetParent && e.scrollWidth > e.clientWidth;
+  return [...document.querySelectorAll(".scroll")].filter(wide).map(e => e.getAttribute("aria-label"));
+}"""
+
+
+def test_no_name_is_broken_into_pieces_and_no_column_is_cut_off(browser: Any, tmp_path: Path) -> None:
     names = ("continued", "answer_only", "key40", "stage1")
     texts = [RIGHT] * 5 + [SLIP, CUT, AFTER, "no tags at all"]
     runs = [f"{name}={write_run(tmp_path / name, [{'completion': text} for text in texts])}" for name in names]
@@ -68,6 +75,7 @@ def test_names_of_runs_and_codes_are_not_broken_into_pieces(browser: Any, tmp_pa
     for width in (1280, 375):
         watched = Watched(browser, tmp_path / "report" / "report.html", width)
         assert watched.page.evaluate(MOST_LINES) == 1
+        assert watched.page.evaluate(CUT_OFF) == []
         watched.page.close()
 
 

@@ -17,6 +17,7 @@ from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.cli import app as data_program
 from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_eval.cli import app as eval_program
 from sftkey_train.cli import app as train_program
 
@@ -119,9 +120,9 @@ def test_what_the_hub_refuses_and_no_hub_are_one_line(hub: Hub, data: Path, monk
 def test_a_name_that_leads_out_of_the_folder_is_refused(hub: Hub, tmp_path: Path) -> None:
     final = trained(tmp_path / "key" / "final")
     (tmp_path / "key" / "secret.json").write_text("{}")
-    origin = json.loads((final / "origin.json").read_text())
+    origin = read_sealed(final / "origin.json", "")
     origin["files"]["../secret.json"] = origin["files"]["config.json"]  # of the same content
-    (final / "origin.json").write_text(json.dumps(origin))
+    write_sealed(final / "origin.json", origin)
     with pytest.raises(SFTKeyError, match=r"'\.\./secret\.json' leads out of the folder"):
         push(train_program, final, "me/model")
     assert hub.tokens == set()

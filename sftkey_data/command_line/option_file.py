@@ -11,8 +11,6 @@ from typer.core import TyperArgument, TyperOption
 from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError, nearest
 
-CONFIG = "--config"
-CONFIG_HELP = "TOML file with options; those given here win."
 RUNS_CODE = ("metric",)
 """Options that name a program of the user's to run: a file that somebody else wrote may not."""
 

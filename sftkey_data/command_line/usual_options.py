@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from sftkey_data.command_line.option_file import CONFIG, CONFIG_HELP
 from sftkey_data.options import Option, Panel
 
 OutFolder = Annotated[
@@ -29,6 +28,8 @@ Engine = Annotated[
         rich_help_panel=Panel.SPEED,
     ),
 ]
+CONFIG = "--config"
+CONFIG_HELP = "TOML file with options; those given here win."
 ConfigFile = Annotated[
     Path | None, Option(flag=CONFIG, metavar="FILE", help=CONFIG_HELP, panel=Panel.IN, flag_only=True)
 ]

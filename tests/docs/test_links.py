@@ -37,7 +37,6 @@ OF_OTHERS = {
     *("--version", "--help-all", "--install-completion", "--show-completion"),  # of every program
     *RENAMED,  # the changelog names them
     "--record",  # the suite of faults
-    "--head",  # ray
 }
 VERBS = {
     "sftkey": ("demo",),

@@ -55,7 +55,7 @@ def test_a_report_of_several_seeds_prints_the_arms_first(tmp_path: Path) -> None
     specs = [f"{arm}={sampled(tmp_path / f'{arm}{i}', items)}" for arm, items in arms.items() for i in range(2)]
     done = call("report", *specs, "--out", tmp_path / "report")
     printed = json.loads(done.stdout)
-    assert list(printed) == ["report", "arms", "arm_rates", "runs"]
+    assert list(printed) == ["report", "found", "arms", "arm_rates", "runs"]
     strict = {arm["second"]: arm["rates"]["strict"] for arm in printed["arms"]}
     assert (strict["b"]["finding"], strict["b"]["shown"], strict["c"]["finding"]) == ("higher", True, "higher")
     assert all(0 < rate["detectable"] < 1 for arm in printed["arms"] for rate in arm["rates"].values())
@@ -77,7 +77,7 @@ def test_an_arm_with_one_seed_says_that_nothing_can_be_shown(tmp_path: Path) -> 
     assert (rate["difference"], rate["low"], rate["detectable"], rate["shown"]) == (1.0, None, None, False)
     assert rate["finding"].startswith("nothing can be shown: an arm with one seed")
     alone = call("report", *specs[:2], "--out", tmp_path / "alone")
-    assert list(json.loads(alone.stdout)) == ["report", "arms", "arm_rates", "runs"]
+    assert list(json.loads(alone.stdout)) == ["report", "found", "arms", "arm_rates", "runs"]
     assert alone.stderr.splitlines()[1].startswith("a    2")
 
 

@@ -87,6 +87,9 @@ def test_samples_of_one_item_do_not_narrow_a_group_or_a_second_opinion(tmp_path:
     found, expected = by_cot_length([several]).rates["a"], by_cot_length([once]).rates["b"]
     for rate, alone in zip(found, expected, strict=True):
         assert (rate.low, rate.high) == pytest.approx((alone.low, alone.high))
-    differ = [replace(v, second_verdict="wrong" if v.correct else "correct") for v in several.verdicts[:48]]
+    differ = [
+        replace(v, second_rule="other", second_verdict="wrong" if v.correct else "correct")
+        for v in several.verdicts[:48]
+    ]
     graded = replace(several, verdicts=tuple(differ))
     assert opinions([graded])["a"].disagreement.low == pytest.approx(wilson(6, 6).low)

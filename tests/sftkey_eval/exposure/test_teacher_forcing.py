@@ -177,7 +177,8 @@ def test_completions_of_other_data_are_refused(tiny_model: Path, prepared: Path,
     assert not (tmp_path / FORCED_FILE).exists()
 
 
-def test_nothing_to_compare_is_said() -> None:
+def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
     with pytest.raises(SFTKeyError, match="no lines"):
-        read_key_lines(Path(os.devnull))
+        read_key_lines(tmp_path / "empty.jsonl")
     assert summarize_exposure([]).line() == "teacher-forced Key: nothing to compare (0 of 0 items)"

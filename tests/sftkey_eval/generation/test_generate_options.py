@@ -138,7 +138,7 @@ def test_a_run_record_has_the_keys_it_always_had(tiny_model: Path, prepared: Pat
     generate(GenerateOptions(**values), tmp_path / "c.jsonl")
     record = read_sealed(tmp_path / "run.json", "")
     known = {"name", "completions", "completions_sha256", "model", "data", "template", "sampling", "versions"}
-    assert set(record) == known
+    assert set(record) == {*known, "config"}
     found = {"path", "fingerprint", "tokenizer_fingerprint", "end_token_ids", "recipe", "seed"}
     assert set(record["model"]) == {*found, "dtype"}
     assert set(record["data"]) == {"path", "manifest_sha256", "split", "limit", "num_items"}

@@ -288,6 +288,7 @@ def run_killed(path: str, out: Path, num: int) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
 
 
+@pytest.mark.slow
 def test_a_build_killed_anywhere_goes_on_to_the_same_two_folders(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl")
     (tmp_path / "whole").mkdir()

@@ -78,6 +78,7 @@ def test_a_page_opens_without_errors_requests_or_sideways_scrolling(
     watched.page.close()
 
 
+@pytest.mark.slow
 def test_ten_thousand_examples_are_paged_by_keyboard(many: Watched) -> None:
     keyboard = many.page.keyboard
     assert many.shown() == "Showing 1–10 of 10,000"

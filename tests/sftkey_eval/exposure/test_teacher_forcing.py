@@ -133,6 +133,7 @@ def test_the_last_token_of_a_key_needs_no_place_in_the_context() -> None:
     assert within(item, None) == item
 
 
+@pytest.mark.slow
 def test_a_killed_measurement_goes_on_to_the_same_bytes(tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
     texts = {n: completion(f"it may be {n}", "9") for n in range(0, 24, 2)}
     whole = write_completions(tmp_path / "whole" / "completions.jsonl", prepared, texts)

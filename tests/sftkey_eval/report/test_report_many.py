@@ -47,6 +47,7 @@ def opened(browser: Any, many: Path) -> Iterator[Watched]:
     watched.page.close()
 
 
+@pytest.mark.slow
 def test_twenty_thousand_examples_are_filtered_and_searched(opened: Watched, many: Path) -> None:
     assert opened.shown() == "Showing 1–20 of 20,000 (20,000 in all)"
     opened.choose("dataset", "odd")

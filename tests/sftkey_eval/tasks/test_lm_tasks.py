@@ -61,6 +61,7 @@ def run_lm_eval(out: Path, model: Path, tasks: str, settings: dict[str, Any], to
     return json.loads(results.read_text(encoding="utf-8")), done.stderr
 
 
+@pytest.mark.slow
 def test_lm_evals_own_command_and_score_agree_on_the_same_outputs(tmp_path: Path) -> None:
     model = tmp_path / "model"
     write_tokenizer(model)

@@ -127,6 +127,7 @@ def test_the_same_command_again_changes_nothing(done: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_two_jobs_give_the_figures_of_one(done: Path, tmp_path: Path) -> None:
     process = begin(write(tmp_path / "study.toml", tables(tmp_path / "out")), "--workers", "2")
     said, errors = process.communicate(timeout=180)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hub_server import Hub
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from sftkey_data.building.build import build
@@ -31,6 +32,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     served = Hub()
     for name, value in (SAFE | {"HF_ENDPOINT": served.url, "HF_HOME": str(tmp_path / "hf")}).items():
         monkeypatch.setenv(name, value)
+    # Where another test has imported it, it has read its environment already.
+    for name, setting in {"HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False, "ENDPOINT": served.url}.items():
+        monkeypatch.setattr(constants, name, setting)
     yield served
     served.server.shutdown()
     served.server.server_close()

@@ -17,7 +17,6 @@ Source: your own runs. Licence: that of the data and of the model's output.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -36,6 +35,7 @@ from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
 from sftkey_data.guards.memory_bound import bounded_memory, bounded_steps
 from sftkey_data.guards.regular_file import parse_json, regular
+from sftkey_data.guards.row_digest import CHANGED, DIGEST_KEY, METADATA_KEY, add_rows
 
 COLUMNS = ()  # they are checked when the file is opened
 READ_COLUMNS = (
@@ -50,11 +50,9 @@ EXPECTED_REJECTS = (
     *("missing_key", "empty_key", "unclosed_key", "repeated_key"),
     *("text_before_cot", "text_before_key", "text_after_key"),
 )
-METADATA_KEY, DIGEST_KEY = b"sftkey", b"sftkey_digest"  # of the provenance and the digest, as sftkey_eval writes them
 AUTO = "auto"
 CLASS_OF = {"correct": "correct", "slips": "slip"}
 ROWS = 4_096  # read at a time
-CHANGED = "changed since it was written, score the completions again"
 
 
 class Options(BaseModel):
@@ -205,12 +203,9 @@ def _chosen(row: dict[str, Any], template: Template, options: Options, taken: di
 def _refuse_changed(path: str) -> None:
     """Refuse verdicts whose digest differs; those of a version before have none."""
     with _opened(path) as file:
-        recorded, total = (
-            file.metadata.metadata.get(DIGEST_KEY),
-            hashlib.sha256(file.schema_arrow.metadata[METADATA_KEY]),
-        )
-    for row in _rows(path, None):
-        total.update(json.dumps(list(row.values())).encode())
+        recorded = file.metadata.metadata.get(DIGEST_KEY)
+        total, columns = hashlib.sha256(file.schema_arrow.metadata[METADATA_KEY]), file.schema_arrow.names
+    add_rows(total, _rows(path, None), columns)
     if recorded not in (None, total.hexdigest().encode()):
         raise SFTKeyError(f"{path}: {CHANGED}: the digest in it differs")
 

@@ -15,16 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.guards.memory_bound import bounded_memory
 from sftkey_data.guards.regular_file import parse_json, regular
+from sftkey_data.guards.row_digest import CHANGED, DIGEST_KEY, METADATA_KEY, add_rows
 from sftkey_data.storage.appearing import appearing
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-METADATA_KEY = b"sftkey"
-DIGEST_KEY = b"sftkey_digest"
-"""Of the file's metadata: SHA-256 over the provenance and every row, in hex."""
-
-CHANGED = "changed since it was written, score the completions again"
 
 ErrorClass = Literal["correct", "format", "slip", "wrong_cot", "no_answer", "undecided", "unscored"]
 ERROR_CLASSES: tuple[ErrorClass, ...] = (
@@ -143,7 +138,7 @@ class VerdictWriter:
         for at, name in enumerate(self._schema.names[len(VERDICT_COLUMNS) :]):
             columns[name] = [verdict.metrics[at] for verdict in rows]
         batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
-        _add_rows(self._digest, batch.to_pylist(), self._schema.names)
+        add_rows(self._digest, batch.to_pylist(), self._schema.names)
         self._writer.write_batch(batch)
 
     def seal(self) -> None:
@@ -209,7 +204,7 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
         with bounded_memory(str(path), path.stat().st_size):
             rows = table.select(columns).to_pylist()
         digest = hashlib.sha256(metadata[METADATA_KEY])
-        _add_rows(digest, rows, columns)
+        add_rows(digest, rows, columns)
     except (ValueError, TypeError, KeyError) as error:  # bytes where text was, or a byte that is no text
         raise SFTKeyError(f"{path}: {CHANGED}: {error}") from None
     if sealed.get(DIGEST_KEY, digest.hexdigest().encode()) != digest.hexdigest().encode():
@@ -219,11 +214,6 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
 
 def _metric_names(provenance: Mapping[str, Any]) -> list[str]:
     return [metric["name"] for metric in provenance.get("metrics") or ()]
-
-
-def _add_rows(digest: "hashlib._Hash", rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    for row in rows:
-        digest.update(json.dumps([row[name] for name in columns]).encode())
 
 
 def _verdict(row: dict[str, Any], metrics: Sequence[str]) -> Verdict:

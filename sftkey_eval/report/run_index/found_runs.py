@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.guards.row_digest import METADATA_KEY
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE, load_runs
 from sftkey_eval.analysis.summary import Rate, Shares
-from sftkey_eval.records.verdicts import METADATA_KEY
 
 PAGES = ("report.html", "compare.html", "study.html")
 

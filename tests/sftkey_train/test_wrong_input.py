@@ -49,7 +49,7 @@ def test_a_shard_cut_short(fail: Fail, copied: Path, kept: int) -> None:
 
 def test_a_shard_that_is_gone(fail: Fail, copied: Path) -> None:
     (copied / SHARD).unlink()
-    assert fail() == f"shard {copied / SHARD} is missing"
+    assert fail() == f"{copied / SHARD} is missing"
 
 
 @pytest.mark.parametrize("column", ["input_ids", "key_token_end"])

@@ -1,5 +1,6 @@
 """What a run of the faults has found, as a record of counts and as the page docs/reliability.md."""
 
+import fcntl
 import json
 import re
 from collections import Counter
@@ -110,11 +111,13 @@ def read() -> Record:
 
 
 def write(fault: str, verb: str, found: Mapping[str, Any]) -> None:
-    """An entry in the place of an earlier one, and the page of all."""
-    record = {name: dict(verbs) for name, verbs in read().items()}
-    record.setdefault(fault, {})[verb] = dict(found)
-    RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(read()), encoding="utf-8")
+    """An entry in the place of an earlier one, and the page of all; several processes may write at a time."""
+    with RECORD.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = {name: dict(verbs) for name, verbs in read().items()}
+        record.setdefault(fault, {})[verb] = dict(found)
+        RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        PAGE.write_text(page(read()), encoding="utf-8")
 
 
 def _sums(entries: Iterable[Mapping[str, Any]]) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Try every fault on every verb and print what came of each: `python tests/faults/run_faults.py [--record]`.
 
-With --record, that is kept: benchmarks/results/reliability.json and docs/reliability.md are written too.
+With --record, that is kept: benchmarks/results/reliability.json and docs/reliability.md are written too. The tests try
+the same trials, two at a time on two cores: `RECORD_FAULTS=1 make test-all` keeps theirs.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +67,21 @@ def main() -> None:
         bench = Bench(programs, folder, Path(temporary) / "bench")
         for fault in asked.fault or FAULT_NAMES:
             for verb in [verb for verb in VERBS if verb.name in (asked.verb or VERB_NAMES)]:
-                found = _entry(bench, fault, verb, asked)
+                found = tried_entry(trials(bench, asked.seed, verb, fault, asked.share), asked.seed)
                 if asked.record and found["counts"]:
                     write(fault, verb.name, found)
 
 
-def _entry(bench: Bench, fault: str, verb: Verb, asked: argparse.Namespace) -> dict[str, Any]:
+def tried_entry(made: Iterable[Tried], seed: int) -> dict[str, Any]:
+    """What the record holds of one fault on one verb; each trial is printed as it ends."""
     began, tried = time.monotonic(), []
-    for one in trials(bench, asked.seed, verb, fault, asked.share):
+    for one in made:
         tried.append(one.trial)
         print(said(one), flush=True)  # noqa: T201
     about = {
         "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seed": asked.seed,
+        "seed": seed,
         "seconds": round(time.monotonic() - began),
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}",
     }

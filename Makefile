@@ -39,7 +39,7 @@ test: $(FOR_TESTS)
 	$(BIN)/python -m pytest -n auto
 
 test-all: $(FOR_TESTS)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "" -n auto
 
 # Every code block of the documentation, also the slow ones; `make test` runs the quick ones.
 test-docs: $(FOR_TESTS)

@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 sys.addaudithook(_stays)
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub: it would try again for half a minute where none is
 
 
 def _real_files(folder: Path, what: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from markdown_blocks import DOCUMENTS, ROOT, Block, blocks_of
 from markdown_it import MarkdownIt
+from some_slow import some_slow
 from stand_in import clone, environment
 
 COMMANDS = {"sh": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-c")}
@@ -15,6 +16,14 @@ ALONE = {"file", "output", "not run"}
 """Remarks of which a block has at most one; what has none of them is run."""
 
 WITH_BLOCKS = [document for document in DOCUMENTS if blocks_of(document)]
+QUICK = (
+    "README.md",
+    "docs/choosing.md",
+    "docs/formats.md",
+    "docs/tutorials/own_csv.md",
+    "docs/tutorials/completions.md",
+)
+"""What `make test` runs; the others are run by `make test-docs` and `make test-all`."""
 WITH_SLOW_BLOCKS = [document for document in WITH_BLOCKS if any("slow" in b.remarks for b in blocks_of(document))]
 
 
@@ -42,7 +51,7 @@ def test_a_document_has_blocks_of_each_kind() -> None:
     assert {"file", "output", "slow", "not run"} == {remark for block in blocks for remark in block.remarks}
 
 
-@pytest.mark.parametrize("document", WITH_BLOCKS)
+@pytest.mark.parametrize("document", some_slow(WITH_BLOCKS, quick=QUICK))
 def test_the_quick_blocks_run_in_order(document: str, tmp_path: Path, shared: Path) -> None:
     blocks = [block for block in blocks_of(document) if "slow" not in block.remarks]
     run_all(blocks, tmp_path / "clone", shared, trained=False)

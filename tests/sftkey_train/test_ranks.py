@@ -85,7 +85,11 @@ COMBINED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": ["q_proj", "v_proj"]}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora",
+    [None, pytest.param({"r": 2, "target_modules": ["q_proj", "v_proj"]}, marks=pytest.mark.slow)],
+    ids=["full", "lora"],
+)
 def test_two_ranks_equal_one_whatever_is_combined(lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:
     (stage, _), tables["stage"] = tables["stage"], []
     stage |= {"generate_every": 0, "warmup_steps": 0}

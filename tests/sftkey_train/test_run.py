@@ -362,6 +362,7 @@ def test_the_first_difference_is_named(earlier: Any, now: Any, difference: str |
     assert first_difference(earlier, now) == difference
 
 
+@pytest.mark.slow
 def test_a_token_budget_gives_the_same_model_as_a_number_of_examples(
     run: Run, out: Path, tables: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from some_slow import some_slow
 from typer.testing import CliRunner
 
 from sftkey_data.building.build import Machinery, build
@@ -142,7 +143,7 @@ def test_the_flags_of_a_turn_are_honoured_or_named(tmp_path: Path) -> None:
     assert manifest.statistics["first_left_out"]["flag:weight"] == "chat/train/2: 'messages[1].weight is 0.5'"
 
 
-@pytest.mark.parametrize("template", sorted(BUILTIN))
+@pytest.mark.parametrize("template", some_slow(sorted(BUILTIN), quick=["sftkey"]))
 @pytest.mark.parametrize("name", ["qwen2.5", "phi-3-mini"])
 def test_a_real_chat_template_builds_every_template_with_the_ids_of_the_reference(
     shared_data: Path, tmp_path: Path, name: str, template: str

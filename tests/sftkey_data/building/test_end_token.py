@@ -40,7 +40,9 @@ def prepared(out: Path, tokenizer: Path, **values: Any) -> TokenizerInfo:
     return info
 
 
-@pytest.mark.parametrize(("chat", "end"), [(True, TURN), (False, TEXT)], ids=["chat", "plain"])
+@pytest.mark.parametrize(
+    ("chat", "end"), [(True, TURN), pytest.param(False, TEXT, marks=pytest.mark.slow)], ids=["chat", "plain"]
+)
 def test_what_ends_the_examples_is_the_eos_wherever_the_folder_goes(
     base: Path, tmp_path: Path, chat: bool, end: tuple[str, int]
 ) -> None:
@@ -63,6 +65,7 @@ def test_a_build_without_chat_copies_the_tokenizer_byte_for_byte(base: Path, tmp
     assert copies == {name: (base / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_only_the_end_token_tells_the_builds_of_a_base_and_of_its_chat_model_apart(
     base: Path, shared_data: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from some_slow import some_slow
 
 from sftkey_data.building.build import Machinery, build
 from sftkey_data.building.build_config import BuildConfig
@@ -58,7 +59,7 @@ def start(plan: dict[str, Any], out: Path, machinery: str) -> "subprocess.Popen[
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=environment)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", some_slow([2, 3], quick=[3]))
 def test_many_workers_write_what_one_writes(
     tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], workers: int
 ) -> None:

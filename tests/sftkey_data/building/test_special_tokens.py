@@ -69,7 +69,11 @@ def test_a_system_prompt_with_a_special_token_fails_before_the_first_row(tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "special", "chat"),
-    [("gpt2", "<|endoftext|>", False), ("phi-3-mini", "<|end|>", False), ("qwen2.5", "<|im_end|>", True)],
+    [
+        ("gpt2", "<|endoftext|>", False),
+        ("phi-3-mini", "<|end|>", False),
+        pytest.param("qwen2.5", "<|im_end|>", True, marks=pytest.mark.slow),
+    ],
 )
 def test_as_text_the_names_of_special_tokens_are_written_without_one(
     tmp_path: Path, shared_data: Path, name: str, special: str, chat: bool
@@ -99,6 +103,7 @@ def test_as_text_the_names_of_special_tokens_are_written_without_one(
     assert [len(tokens) for tokens in ends] == [len(row["input_ids"]) for row in (first, *others)]
 
 
+@pytest.mark.slow
 def test_as_text_a_cot_that_is_cut_is_encoded_as_text_too(tmp_path: Path, shared_data: Path) -> None:
     rows = [{**GOOD, "cot": " ".join(["It ends with <|im_end|> and"] * 40)}]
     out = built(
@@ -126,6 +131,7 @@ def test_as_text_without_special_names_a_build_has_the_same_bytes(tmp_path: Path
     assert tables[0].equals(tables[1])
 
 
+@pytest.mark.slow
 def test_the_full_check_finds_a_control_token_in_a_cot_that_should_be_text(tmp_path: Path, shared_data: Path) -> None:
     rows = [{**GOOD, "cot": "It is <|im_start|> here."}]
     out = built(tmp_path, rows, shared_data / "tokenizers" / "qwen2.5", special_tokens="text")
@@ -153,7 +159,7 @@ def normalizing(shared_data: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
+@pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "chat"])
 @pytest.mark.parametrize("choice", ["reject", "text"])
 def test_a_special_token_that_only_the_normaliser_makes_rejects_the_row(
     tmp_path: Path, shared_data: Path, chat: bool, choice: str

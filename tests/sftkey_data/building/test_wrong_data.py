@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from some_slow import some_slow
 from wrong_samples import GOOD, NUM_GOOD, PLACE, as_csv, as_list, as_parquet, built, good, lines, rejects, sftkey_data
 
 from sftkey_data.errors import SFTKeyError
@@ -205,7 +206,7 @@ def test_a_row_without_the_columns_shows_few_of_many(tmp_path: Path) -> None:
     assert len(str(raised.value)) < 600
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv"])
+@pytest.mark.parametrize("suffix", some_slow(["jsonl", "json", "csv", "tsv"], quick=["jsonl", "csv"]))
 def test_a_row_of_10_mb_is_a_row(tmp_path: Path, suffix: str) -> None:
     for text in ("x" * 10_000_000, "two words " * 1_000_000):
         row = json.dumps({"question": text, "answer": f"{text} #### 4"}).encode()

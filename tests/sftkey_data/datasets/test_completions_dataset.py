@@ -130,7 +130,7 @@ def _rows(kind: str, gsm8k: Path) -> tuple[str, list[dict[str, Any]], dict[str, 
     [
         ("questions", "gpt2", False),
         ("conversations", "phi-3-mini", False),
-        ("conversations", "qwen2.5", True),
+        pytest.param("conversations", "qwen2.5", True, marks=pytest.mark.slow),
         pytest.param("conversations", "gpt2", False, marks=pytest.mark.slow),
         pytest.param("questions", "phi-3-mini", False, marks=pytest.mark.slow),
         pytest.param("questions", "qwen2.5", True, marks=pytest.mark.slow),

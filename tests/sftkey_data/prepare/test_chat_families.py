@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from some_slow import some_slow
 from transformers import PreTrainedTokenizerBase
 
 from sftkey_data.errors import SFTKeyError
@@ -79,7 +80,9 @@ def parts(history: tuple[tuple[str, str], ...] = ()) -> Parts:
     return Parts(prompt="What is 3 + 4?", cot="3 + 4 = 7", key="7", history=history)
 
 
-@pytest.mark.parametrize("name", [name for name in BUILTIN if name != "think-boxed"])
+@pytest.mark.parametrize(
+    "name", some_slow([name for name in BUILTIN if name != "think-boxed"], quick=["sftkey", "boxed"])
+)
 @pytest.mark.parametrize("arguments", [{}, {"enable_thinking": False}], ids=["as it is", "no thinking"])
 def test_completions_without_thoughts_follow_an_empty_one_where_the_template_writes_it(
     with_template: Tokenizers, name: str, arguments: dict[str, bool]

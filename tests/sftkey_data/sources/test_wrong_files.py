@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from some_slow import some_slow
 from wrong_samples import GOOD, NUM_GOOD, PLACE, as_csv, as_list, as_parquet, built, lines, rejects, sftkey_data
 
 from sftkey_data.building.build import build
@@ -175,7 +176,7 @@ def test_a_folder_in_the_hubs_layout_is_built_from_the_command_line(tmp_path: Pa
     assert rejects(tmp_path / "out")[0]["position"] == PLACE + 1
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", some_slow(["1", "2"], quick=["2"]))
 @pytest.mark.parametrize("wrong", ["shards", "rejects"])
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, workers: str, wrong: str) -> None:
     row = {"question": "q", "answer": f"{'x' * 3_000} {'####' if wrong == 'shards' else ''} 4"}

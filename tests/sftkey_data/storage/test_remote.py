@@ -108,7 +108,7 @@ def test_a_failing_server_does_not_make_things_absent(proxy: FlakyProxy) -> None
         exists("s3://bucket/in/file")
 
 
-@pytest.mark.parametrize("kind", ["error", "mute"])
+@pytest.mark.parametrize("kind", ["error", pytest.param("mute", marks=pytest.mark.slow)])
 def test_an_upload_in_parts_arrives_whole(proxy: FlakyProxy, tmp_path: Path, kind: str) -> None:
     content = os.urandom(2**20) * 101  # s3fs cuts from 100 MiB on
     (tmp_path / "local").write_bytes(content)
@@ -128,7 +128,7 @@ def test_a_right_that_is_missing_keeps_what_is_done(proxy: FlakyProxy) -> None:
 
 
 PUBLISHING_BREAKS = [
-    (breaking, old)
+    pytest.param(breaking, old, marks=() if old == "another" else pytest.mark.slow)
     for breaking in [("PUT", "/bucket/o/d1"), ("PUT", "/bucket/o/last"), ("DELETE", "o.partial/d1")]
     for old in ("nothing", "another", "the same, damaged")
 ]
@@ -267,7 +267,9 @@ def test_a_missing_object_is_not_tried_again(proxy: FlakyProxy) -> None:
             file.read()
 
 
-@pytest.mark.parametrize("failing", [False, True], ids=["a quiet server", "a failing server"])
+@pytest.mark.parametrize(
+    "failing", [pytest.param(False, marks=pytest.mark.slow), True], ids=["a quiet server", "a failing server"]
+)
 def test_a_build_from_and_to_a_server_is_the_local_build(
     proxy: FlakyProxy, tmp_path: Path, shared_data: Path, failing: bool
 ) -> None:

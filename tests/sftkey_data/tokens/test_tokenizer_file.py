@@ -66,7 +66,7 @@ def test_it_is_asked_once_for_the_same_files(
     assert len(list(cache.iterdir())) == 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_tokenizer_that_transformers_rewrites_is_the_one_of_transformers(
     shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], cache: Path, workers: int
 ) -> None:

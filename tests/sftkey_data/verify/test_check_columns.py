@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from page_samples import prepared_folder
 from shard_edits import edit_manifest, write_rows
+from some_slow import some_slow
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256
@@ -99,7 +100,7 @@ def changed(folder: Path, out: Path, change: Callable[[Row], None], *, digest: b
     return out
 
 
-@pytest.mark.parametrize("name", ["gpt2", "phi-3-mini", "text"])
+@pytest.mark.parametrize("name", some_slow(["gpt2", "phi-3-mini", "text"], quick=["gpt2", "text"]))
 @pytest.mark.parametrize("change", [*TEXT_CHANGES, *TOKEN_CHANGES])
 def test_a_changed_value_is_found_although_every_hash_fits(
     prepared: dict[str, Path], tmp_path: Path, name: str, change: str

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from page_samples import prepared_folder
+from some_slow import some_slow
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
@@ -69,7 +70,7 @@ FULL = {"check": False, "check --full": True}
 
 
 @pytest.mark.parametrize("full", FULL.values(), ids=FULL)
-@pytest.mark.parametrize("tokenizer", ["gpt2", "phi-3-mini"])
+@pytest.mark.parametrize("tokenizer", some_slow(["gpt2", "phi-3-mini"], quick=["gpt2"]))
 @pytest.mark.parametrize("change", WRONG_BORDERS.values(), ids=WRONG_BORDERS)
 def test_a_build_with_wrong_token_borders_does_not_pass(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Change, tokenizer: str, full: bool

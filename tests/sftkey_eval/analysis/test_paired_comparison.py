@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from eval_samples import AFTER, RIGHT, WRONG, call, sampled, write_run
+from some_slow import some_slow
 
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.paired_comparison import compare_runs
@@ -79,7 +80,7 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("name", some_slow(list(DEGENERATE), quick=["one item, one sample", "half of each item"]))
 def test_no_interval_of_a_report_has_zero_width(tmp_path: Path, name: str) -> None:
     before, now = DEGENERATE[name]
     specs = [

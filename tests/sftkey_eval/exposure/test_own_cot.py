@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from eval_samples import AFTER, CUT, RIGHT, completion
+from some_slow import some_slow
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
@@ -94,20 +95,11 @@ def built(folder: Path, cots: list[str], tokenizer: Path, template: str) -> Path
     return folder
 
 
-SLOW = [
-    pytest.param(name, template, marks=pytest.mark.slow)
-    for name in ("cl100k", "falcon", "phi-3-mini", "qwen2.5")
-    for template in ("sftkey", "sftkey-compact", "boxed", "plain")
-]
-
-
 @pytest.mark.parametrize(
-    ("name", "template"),
-    [
-        *((name, "hash") for name in ("cl100k", "falcon", "phi-3-mini", "qwen2.5")),
-        *(("gpt2", template) for template in ("sftkey", "sftkey-compact", "hash", "boxed", "plain")),
-        *SLOW,
-    ],
+    "name", some_slow(["gpt2", "phi-3-mini", "qwen2.5", "cl100k", "falcon"], quick=["gpt2", "qwen2.5"])
+)
+@pytest.mark.parametrize(
+    "template", some_slow(["hash", "sftkey", "sftkey-compact", "boxed", "plain"], quick=["hash", "sftkey"])
 )
 def test_the_tokens_behind_an_own_cot_are_those_of_a_build_of_the_same_text(
     tmp_path: Path, shared_data: Path, name: str, template: str

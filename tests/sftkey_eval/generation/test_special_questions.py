@@ -25,7 +25,9 @@ def folder(out: Path, **values: Any) -> Path:
     return out / "data"
 
 
-@pytest.mark.parametrize("built_by", [None, "gpt2"], ids=["no tokenizer", "another tokenizer"])
+@pytest.mark.parametrize(
+    "built_by", [None, pytest.param("gpt2", marks=pytest.mark.slow)], ids=["no tokenizer", "another tokenizer"]
+)
 def test_a_question_that_names_a_special_token_is_refused_or_encoded_as_text(
     tmp_path: Path, shared_data: Path, built_by: str | None
 ) -> None:
@@ -43,7 +45,7 @@ def test_a_question_that_names_a_special_token_is_refused_or_encoded_as_text(
     assert tokenizer.decode(named) == items[1].prompt
 
 
-@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
+@pytest.mark.parametrize("chat", [pytest.param(False, marks=pytest.mark.slow), True], ids=["plain", "chat"])
 def test_what_the_build_encoded_as_text_the_model_is_asked_as_text(
     tmp_path: Path, shared_data: Path, chat: bool
 ) -> None:
@@ -59,6 +61,7 @@ def test_what_the_build_encoded_as_text_the_model_is_asked_as_text(
     assert bool(controls[0]) == chat
 
 
+@pytest.mark.slow
 def test_a_forced_key_stands_behind_the_prompt_that_the_model_was_asked(tmp_path: Path, shared_data: Path) -> None:
     tokenizer = load_tokenizer(str(shared_data / "tokenizers" / "qwen2.5"))
     data = folder(tmp_path / "folder")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from some_slow import some_slow
 
 from sftkey_train import recipe_run as run_module
 from sftkey_train.measure.metrics_log import MetricsLog
@@ -71,6 +72,7 @@ def _kill_at(recipe: Path, out: Path, stage: str, step: int) -> None:
     assert process.returncode == -signal.SIGKILL, stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lora", [None, pytest.param({"r": 2, "dropout": 0.1}, marks=pytest.mark.slow)], ids=["full", "lora"]
 )
@@ -113,7 +115,7 @@ class _Stop(Exception):  # noqa: N818 - stands for a kill, not for an error
     pass
 
 
-@pytest.mark.parametrize("num_rows", [1, 6, 14, 29, 57], ids=lambda n: f"after_{n}_rows")
+@pytest.mark.parametrize("num_rows", some_slow([1, 6, 14, 29, 57], quick=[6, 29]), ids=lambda n: f"after_{n}_rows")
 def test_stopping_after_any_row_changes_nothing(
     num_rows: int, tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch, reference: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_on_the_way_and_at_the_end_it_is_once_per_step(tables: dict[str, Any], w
     assert _generated(tables) == [("full", 0), ("full", 3), ("full", 6), ("answer", 0), ("answer", 3), ("answer", 4)]
 
 
+@pytest.mark.slow
 def test_shares_of_weights_generate_nothing_and_say_so(tables: dict[str, Any], write_recipe: Write) -> None:
     tables |= {"fsdp": True, "stage": [tables["stage"][0] | {"steps": 2}]}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

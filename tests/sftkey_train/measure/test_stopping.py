@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from some_slow import some_slow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sftkey_train import recipe_run as run_module
@@ -130,7 +131,7 @@ class _Stop(Exception):  # noqa: N818 - stands for a kill, not for an error
     pass
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 2, "dropout": 0.1}], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", some_slow({"full": None, "lora": {"r": 2, "dropout": 0.1}}, quick=["full"]))
 @pytest.mark.parametrize("share", [0.6, 1.0], ids=["on_the_way", "after_the_last_row"])
 def test_a_resumed_stage_stops_where_an_uninterrupted_one_does(
     share: float, lora: Any, tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from some_slow import some_slow
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.publish.trackers import check_trackers
@@ -60,7 +61,9 @@ def test_every_row_is_sent_with_steps_that_count_on(
     assert all(isinstance(value, (int, float)) for _, values in logged for value in values.values())
 
 
-@pytest.mark.parametrize("deed", ["__init__", "start", "store_init_configuration", "log", "finish"])
+@pytest.mark.parametrize(
+    "deed", some_slow(["__init__", "start", "store_init_configuration", "log", "finish"], quick=["__init__", "log"])
+)
 @pytest.mark.parametrize("error", [ConnectionError("no route\nto host"), SystemExit(1)], ids=["error", "exit"])
 def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     deed: str,

@@ -32,7 +32,7 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("num", "lora"),
-    [(2, None), (2, {"r": 2}), pytest.param(3, None, marks=pytest.mark.slow)],
+    [(2, None), pytest.param(2, {"r": 2}, marks=pytest.mark.slow), pytest.param(3, None, marks=pytest.mark.slow)],
     ids=["2_ranks", "lora", "3_ranks"],
 )
 def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:

@@ -148,6 +148,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_goes_on_to_the_same_figures(done: Path, tmp_path: Path) -> None:
     path, out = write(tmp_path / "study.toml", tables(tmp_path / "out")), tmp_path / "out"
     killed = [name for name, there in MOMENTS.items() if kill_when(begin(path), lambda there=there: there(out))]

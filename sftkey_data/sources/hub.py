@@ -3,12 +3,13 @@
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_data.guards.memory_bound import bounded_memory
 from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.sources.arrow_rows import as_written, media_columns, narrow_columns
 from sftkey_data.sources.readers import Record
@@ -28,7 +29,7 @@ def load(name: str, split: str) -> Any:
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs of a failure stands in the error too
     repository, _, subset = name.partition(":")
     try:
-        with _torch_unknown():
+        with _torch_unknown(), _bounded(repository):
             if is_saved(repository):
                 rows = _from_disk(repository, split)
             else:
@@ -41,7 +42,17 @@ def load(name: str, split: str) -> Any:
         raise SFTKeyError(f"dataset {name!r} (split {split!r}): a file of it holds no rows") from None
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+        if isinstance(cause, MemoryError):
+            raise SFTKeyError(f"dataset {name!r} (split {split!r}): takes more memory than its size explains") from None
         raise SFTKeyError(f"dataset {name!r} (split {split!r}) could not be loaded: {_said(cause or error)}") from None
+
+
+def _bounded(name: str) -> AbstractContextManager[None]:
+    """The memory that reading a folder may take; of what is fetched first, the size is not known."""
+    if not Path(name).is_dir():
+        return nullcontext()
+    sizes = (file.stat().st_size for file in Path(name).rglob("*") if file.is_file())
+    return bounded_memory(f"dataset {name!r}", sum(sizes))
 
 
 def is_saved(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Tables of columns that are made to harm: wrong offsets, sizes that lie, and little that unpacks to very much."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -68,7 +69,7 @@ from sftkey_data.sources.source import Source, read_source
 
 memory_bound.SPARE_BYTES = 64 * 2**20
 try:
-    list(read_source(Source(sys.argv[1], "file", "train")))
+    list(read_source(Source(sys.argv[1], sys.argv[2], "train")))
 except Exception as error:
     peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
     print(int(peak) // 1024, type(error).__name__, error)
@@ -79,7 +80,7 @@ except Exception as error:
 def test_a_footer_that_arrow_cannot_take_apart_is_one_line() -> None:
     """Asked for the sizes of its last column, Arrow ends the process: found by fuzzing."""
     path = Path(__file__).parents[1] / "fixtures" / "wrong_histogram.parquet"
-    command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(path)]
+    command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(path), "file"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert f"SFTKeyError {path}: not a readable Parquet file: Definition level histogram" in done.stdout
 
@@ -96,10 +97,25 @@ def test_a_column_whose_name_is_no_text_is_one_line(cut: bytes, tmp_path: Path) 
 @only_on_linux
 def test_a_packed_arrow_file_takes_no_more_memory_than_its_size_explains(tmp_path: Path) -> None:
     path = write_arrow(tmp_path / "a.arrow", pa.record_batch([pa.array(["x" * (1100 * MIB)])], ["question"]), "zstd")
-    command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(path)]
+    command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(path), "file"]
     peak, said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split(maxsplit=1)
     assert int(peak) < 400
     assert said.startswith(f"SFTKeyError {path}: takes more than 0.1 GiB of memory")
+
+
+@only_on_linux
+def test_a_packed_folder_that_datasets_reads_takes_no_more_memory_than_its_size_explains(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    card = "---\ndataset_info:\n  features:\n  - name: question\n    dtype: string\n---\n"
+    (folder / "README.md").write_text(card)  # it says types, so `datasets` reads the folder
+    pq.write_table(pa.table({"question": ["x" * (1100 * MIB)]}), folder / "train.parquet", compression="zstd")
+    command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(folder), "dataset"]
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    peak, said = done.stdout.split(maxsplit=1)
+    assert int(peak) < 400
+    assert said == f"SFTKeyError dataset '{folder}' (split 'train'): takes more memory than its size explains\n"
 
 
 def test_rows_that_take_no_place_are_counted_all_the_same(tmp_path: Path) -> None:

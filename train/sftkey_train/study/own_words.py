@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from sftkey_data.building.build import build
@@ -23,6 +22,7 @@ from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
+from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_train.checkpoint.origin import model_hash
@@ -128,10 +128,10 @@ def generate_options(sampling: PlannedSampling) -> GenerateOptions:
 
 def _written_tokens(sampling: PlannedSampling) -> torch.Tensor:
     """Tokens of each completion, its end token included; counted by encoding what was written."""
-    table = pq.read_table(sampling.folder / VERDICTS, columns=["completion", "finish_reason"])
+    verdicts, _ = read_verdicts(sampling.folder / VERDICTS)
     tokenizer = load_tokenizer(str(sampling.stage1.final))
-    encoded = tokenizer(table["completion"].to_pylist(), add_special_tokens=False)["input_ids"]
-    ended = [reason == "stop" for reason in table["finish_reason"].to_pylist()]
+    encoded = tokenizer([verdict.completion or "" for verdict in verdicts], add_special_tokens=False)["input_ids"]
+    ended = [verdict.finish_reason == "stop" for verdict in verdicts]
     return torch.tensor([len(ids) + end for ids, end in zip(encoded, ended, strict=True)])
 
 
@@ -214,6 +214,6 @@ def _template_option(template: Template, folder: Path) -> dict[str, str]:
 
 def _classes(folder: Path, verdicts: Path) -> dict[str, int]:
     """How many examples are of which error class; the id of an example ends in the row of its verdict."""
-    classes = pq.read_table(verdicts, columns=["error_class"])["error_class"].to_pylist()
+    found, _ = read_verdicts(verdicts)
     ids = open_shards(folder, columns=["id"])["id"].to_pylist()
-    return dict(sorted(Counter(classes[int(id_.rpartition("/")[2])] for id_ in ids).items()))
+    return dict(sorted(Counter(found[int(id_.rpartition("/")[2])].error_class for id_ in ids).items()))

@@ -33,7 +33,7 @@ from sftkey_data.console import progress, say, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.rendered_rows import DROPPED, Preparation
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
@@ -270,7 +270,7 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
         return config
     num = int(config.holdout)
     plan, found = make_plan(replace(_plain(config), holdout=None, seed=0)), [np.empty(0, np.uint64)]
-    holdout = Holdout(1.0, config.seed)
+    holdout = Draw(1.0, config.seed)
     with progress("drawing the holdout", plan.num_rows()) as bar:
         make_task = partial(_remake_placing, plan.config, plan.recipe.split, holdout)
         task = partial(place_questions, recipe=plan.recipe, holdout=holdout)
@@ -284,7 +284,7 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
     return replace(config, holdout=(int(places[num - 1]) + int(places[num])) / 2.0**65)
 
 
-def _remake_placing(config: BuildConfig, split: str, holdout: Holdout) -> Callable[[Piece], NDArray[np.uint64]]:
+def _remake_placing(config: BuildConfig, split: str, holdout: Draw) -> Callable[[Piece], NDArray[np.uint64]]:
     return partial(place_questions, recipe=_remake_recipe(config, split), holdout=holdout)
 
 

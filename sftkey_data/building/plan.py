@@ -16,7 +16,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepare.unit import prepare
@@ -235,7 +235,7 @@ def make_recipe(
         max_tokens=config.max_tokens,
         too_long=config.too_long,
         evaluation=evaluation,
-        holdout=Holdout(config.holdout, config.seed) if config.holdout is not None else None,
+        holdout=Draw(config.holdout, config.seed) if config.holdout is not None else None,
     )
     return recipe, info
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.rendered_rows import Preparation, extracted, question_hashes
 from sftkey_data.prepare.unit import Unit, prepare
 from sftkey_data.prepared.manifest import file_sha256
@@ -163,8 +163,8 @@ def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
     return question_hashes(records, recipe.dataset)
 
 
-def place_questions(piece: Piece, recipe: Preparation, holdout: Holdout) -> NDArray[np.uint64]:
-    """The `Holdout.place` of each row that has a question and is not contaminated; each once, sorted."""
+def place_questions(piece: Piece, recipe: Preparation, holdout: Draw) -> NDArray[np.uint64]:
+    """The `Draw.place` of each row that has a question and is not contaminated; each once, sorted."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
     rows = extracted(records, recipe, frozenset(), lambda *_: None)

@@ -17,7 +17,7 @@ from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import EvaluationSets
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.own_text import in_prompt, named_special_token, own_texts
 from sftkey_data.prepare.prompts import plain_prompt, plain_question
 from sftkey_data.registry import Dataset
@@ -48,7 +48,7 @@ class Preparation:
     max_tokens: int | None = None
     too_long: str = "reject"  # or "shorten-cot"
     evaluation: EvaluationSets | None = None
-    holdout: Holdout | None = None
+    holdout: Draw | None = None
     reference_share: int = 100  # one row in so many is encoded by the reference too
 
 

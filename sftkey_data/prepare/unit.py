@@ -97,7 +97,7 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
         for value, kind in zip(values, schema, strict=True)
     ]
     hashes = np.fromiter((question_hash(part) for part in parts), np.uint64, len(parts))
-    drawn = (recipe.holdout is not None and recipe.holdout.holds(part) for part in parts)
+    drawn = (recipe.holdout is not None and recipe.holdout.takes(part) for part in parts)
     return Unit(
         table=pa.Table.from_arrays(arrays, schema=schema),
         rejects=rejects,

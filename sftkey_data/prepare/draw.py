@@ -1,4 +1,4 @@
-"""Which examples are held out: a share of the questions, whatever their order, so that none is on both sides."""
+"""Drawing a share of the questions, whatever the order of the rows, so that none is on both sides."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from sftkey_data.extract.parts import Parts
 
 
 @dataclass(frozen=True, slots=True)
-class Holdout:
+class Draw:
     """A share of all questions, drawn by their hash under a seed; a smaller share is part of a larger one."""
 
     share: float
     seed: int = 0
 
-    def holds(self, parts: Parts) -> bool:
-        """Whether an example is held out."""
+    def takes(self, parts: Parts) -> bool:
+        """Whether an example is drawn."""
         return self.place(parts) < self.share * 2.0**64
 
     def place(self, parts: Parts) -> int:
-        """Where its question stands among all of them: below 2^64 * `share` is what is held out.
+        """Where its question stands among all of them: below 2^64 * `share` is what is drawn.
 
         White space in the question, and in the turns before it, is no matter.
         """

@@ -47,7 +47,7 @@ def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder, holdout: H
         config=config_json(plan.config),
         tokenizer=plan.tokenizer,
         template=plan.recipe.template,
-        inputs=plan.input_infos(total.rows_by_source),
+        inputs=[info for source in plan.sources for info in source.input_infos(total.rows_by_source)],
         counts=Counts(rows_read=total.read, written=total.written, rejected=total.rejected),
         rejects=dict(sorted(total.reasons.items())),
         shards=[ShardInfo(file=t.file, rows=t.written, sha256=t.sha256) for t in tallies if t.written],
@@ -55,7 +55,7 @@ def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder, holdout: H
             **total.statistics(unit="tokens" if plan.tokenizer else "characters"),
             "duplicate_questions": _count_duplicates(half, tallies),
         },
-        first_row=plan.first,
+        first_row=plan.sources[0].first,
         holdout=holdout,
     )
 

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from pydantic import BaseModel
-
 import sftkey_data
 from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
-from sftkey_data.building.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
+from sftkey_data.building.mix import SourceConfig, sources_of
+from sftkey_data.building.source_plan import SourcePlan, plan_source
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.chat_format import ChatFormat
@@ -20,12 +19,10 @@ from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepare.unit import prepare
-from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256
-from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
-from sftkey_data.sources import source as sources
-from sftkey_data.sources.pieces import Piece, cut
-from sftkey_data.sources.source import Record, Source
-from sftkey_data.sources.split_slices import Window
+from sftkey_data.prepared.manifest import TokenizerInfo, file_sha256
+from sftkey_data.registry import Dataset
+from sftkey_data.sources.pieces import Piece
+from sftkey_data.sources.source import Record, Source, source_bytes, source_fingerprint
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.special_text import check_as_text
@@ -42,27 +39,33 @@ PROOF_STRIDE = 16  # … one in so many of the first rows, that is of the first 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A build whose names, columns, options and tokenizer have been checked.
-
-    `windows` are the rows that are read of each split; all where there are none.
-    """
+    """A build whose names, columns, options and tokenizer have been checked; a source has a recipe."""
 
     config: BuildConfig
-    recipe: Preparation
-    inputs: tuple[Source, ...]
-    hashes: tuple[str, ...]
-    row_counts: tuple[int | None, ...]
+    recipes: tuple[Preparation, ...]
+    sources: tuple[SourcePlan, ...]
     tokenizer: TokenizerInfo | None
-    options: BaseModel | None
     shard_bytes: int
-    windows: tuple[Window, ...] = ()
-    said: str = ""
-    """What the first rows decided, for the terminal."""
 
     @property
-    def first(self) -> int:
-        """Index of the first row, from which ids are counted: its place in the split where one slice is read."""
-        return self.windows[0].start if len(self.windows) == 1 else 0
+    def recipe(self) -> Preparation:
+        """The first; all have its encoder, template, chat format, evaluation sets and holdout."""
+        return self.recipes[0]
+
+    @property
+    def asked(self) -> tuple[SourceConfig, ...]:
+        """The sources as they are asked for, settled."""
+        return tuple(source.asked for source in self.sources)
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        """Of all sources."""
+        return tuple(chain.from_iterable(source.inputs for source in self.sources))
+
+    @property
+    def said(self) -> str:
+        """What the first rows decided, for the terminal."""
+        return "\n".join(source.said for source in self.sources if source.said)
 
     @property
     def unconfirmed(self) -> TokenizerFile | None:
@@ -77,7 +80,7 @@ class Plan:
         facts = {
             "code_version": sftkey_data.__version__,
             "config": config_json(self.config),
-            "inputs": self.hashes,
+            "inputs": [digest for source in self.sources for digest in source.hashes],
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
@@ -89,51 +92,21 @@ class Plan:
 
     def num_rows(self) -> int | None:
         """How many rows will be read, where that is known without reading them."""
-        known: list[int | None] = list(self.row_counts)
-        if self.recipe.dataset.generate is not None:
-            known = [getattr(self.options, "num", None)]
-        if self.windows:
-            known = [window.stop - window.start if window.stop is not None else None for window in self.windows]
-        if None in known:
-            return None
-        total = sum(n for n in known if n is not None)
-        return total if self.config.limit is None else min(total, self.config.limit)
+        known = [source.num_rows() for source in self.sources]
+        return None if None in known else sum(n for n in known if n is not None)
 
     def pieces(self) -> Iterator[Piece]:
         """All rows, cut into what becomes one shard each."""
-        generated = self.recipe.dataset.generate is not None
-        return cut(
-            self._generated() if generated else self.inputs,
-            max_rows=self.config.shard_rows,
-            max_bytes=self.shard_bytes,
-            limit=self.config.limit,
-            windows=() if generated else self.windows,
-            first=self.first,
-        )
+        number = 0
+        for reading, source in enumerate(self.sources):
+            for piece in source.pieces(self.config.shard_rows, self.shard_bytes):
+                yield replace(piece, number=number, reading=reading)
+                number += 1
 
-    def records(self) -> Iterator[Record]:
-        """All records in order, at most `limit`."""
-        generated = self.recipe.dataset.generate is not None
-        rows = self._generated() if generated else read_rows(self.inputs, self.windows)
-        return islice(rows, self.config.limit)
-
-    def _generated(self) -> Iterator[Record]:
-        return generate_rows(self.recipe.dataset, self.recipe.split, self.options, self.windows)
-
-    def input_infos(self, rows_by_source: dict[str, int]) -> list[InputInfo]:
-        """The manifest's entry for each input; a generated set has one, hashed by its options or file."""
-        named = [(source.name, source.split, digest) for source, digest in zip(self.inputs, self.hashes, strict=True)]
-        labels = [source.label for source in self.inputs]
-        if self.options is not None and self.recipe.dataset.generate is not None:
-            content = self.options.model_dump_json().encode()
-            named = [("generated", self.recipe.split, hashlib.sha256(content).hexdigest())]
-            if files := self.recipe.dataset.option_files:  # rows are made of the first
-                named = [(str(files[0]), self.recipe.split, file_sha256(files[0]))]
-            labels = [f"{self.recipe.dataset.name}[{self.recipe.split}]"]
-        return [
-            InputInfo(name=name, split=split, sha256=digest, rows=rows_by_source.get(label, 0))
-            for (name, split, digest), label in zip(named, labels, strict=True)
-        ]
+    def readings(self) -> Iterator[tuple[Preparation, Iterator[tuple[int, Record]]]]:
+        """The records of each source in order, with their indices, and the recipe for them."""
+        for recipe, source in zip(self.recipes, self.sources, strict=True):
+            yield recipe, enumerate(source.records(), start=source.first)
 
 
 def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
@@ -150,70 +123,47 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     config = checked(config)
     if from_file and config.tokenizer is not None:
         prefetch(config.tokenizer)
-    dataset = load_dataset(config.source)
     if config.template is not None:
         load_template(config.template)
-    options = parse_options(dataset, config.options)
-    inputs = find_inputs(dataset, config)
-    config, options, said = _settled(config, dataset, inputs, options)
+    sources = [plan_source(asked) for asked in sources_of(config)]
+    config = replace(config, template=config.template or sources[0].template or USUAL_TEMPLATE)
+    config = replace(config, options=sources[0].asked.options)
     template = load_template(config.template or USUAL_TEMPLATE)
-    dataset = bind(dataset, options)
-    split = label_of(inputs, config)
-    asked = tuple(parse_condition(text).column for text in config.where)
-    for source in inputs:
-        sources.check_first_rows(source, (*dataset.columns, *dataset.nullable, *asked))
-    windows = find_windows(dataset, inputs, split, options, config.split)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
-        fingerprints = pool.map(sources.source_fingerprint, inputs)
-        recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
-        if recipe.encoder is not None:
+        fingerprints = pool.map(source_fingerprint, chain.from_iterable(source.inputs for source in sources))
+        read = [(source.asked, source.dataset) for source in sources]
+        recipes, info = make_recipes(config, read, template, from_file=from_file)
+        if (encoder := recipes[0].encoder) is not None:
             try:
-                generated = generate_rows(dataset, split, options)
-                _self_test(recipe.encoder, generated if dataset.generate is not None else read_rows(inputs))
+                _self_test(encoder, sources)
             except SFTKeyError:
                 if from_file:  # maybe transformers makes a better tokenizer of the file
                     return make_plan(config)
                 raise
-        hashes, row_counts = tuple(zip(*fingerprints, strict=True)) if inputs else ((), ())
         return Plan(
             config=config,
-            recipe=recipe,
-            inputs=inputs,
-            hashes=hashes,
-            row_counts=row_counts,
+            recipes=recipes,
+            sources=tuple(_with_fingerprints(source, fingerprints) for source in sources),
             tokenizer=info,
-            options=options,
-            shard_bytes=config.shard_bytes or _shard_bytes(inputs),
-            windows=windows,
-            said=said,
+            shard_bytes=config.shard_bytes or _shard_bytes(sources),
         )
 
 
-def _settled(
-    config: BuildConfig, dataset: Dataset, inputs: tuple[Source, ...], options: BaseModel | None
-) -> tuple[BuildConfig, BaseModel | None, str]:
-    """The configuration with nothing left open: what it does not name, the first rows of each input decide."""
-    own, said = None, ""
-    if dataset.settle is not None:
-        records = (islice(sources.read_source(source), sources.FIRST_ROWS) for source in inputs)
-        rows = [record.row for record in chain.from_iterable(records) if isinstance(record.row, dict)]
-        settled, said = dataset.settle(options, rows)
-        changed = {name: value for name, value in settled if value != getattr(options, name)}
-        config = replace(config, options={**config.options, **changed})
-        own, options = settled.output_template(), settled
-    return replace(config, template=config.template or own or USUAL_TEMPLATE), options, said
+def _with_fingerprints(source: SourcePlan, fingerprints: Iterator[tuple[str, int | None]]) -> SourcePlan:
+    """The plan with the next fingerprints, one for each of its inputs."""
+    own = list(islice(fingerprints, len(source.inputs)))
+    return replace(source, hashes=tuple(digest for digest, _ in own), row_counts=tuple(count for _, count in own))
 
 
-def make_recipe(
-    config: BuildConfig, dataset: Dataset, template: Template, split: str, *, from_file: bool = False
-) -> tuple[Preparation, TokenizerInfo | None]:
+def make_recipes(
+    config: BuildConfig, read: Sequence[tuple[SourceConfig, Dataset]], template: Template, *, from_file: bool = False
+) -> tuple[tuple[Preparation, ...], TokenizerInfo | None]:
     """What every worker needs; made again from the same config it is the same.
 
     Args:
         config: What is wanted.
-        dataset: With its options bound.
+        read: The sources, settled, and the dataset of each with its options bound.
         template: Of the completions.
-        split: Of the inputs.
         from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
     """
     encoder, info, chat = _load_encoder(config, template, from_file=from_file)
@@ -222,48 +172,53 @@ def make_recipe(
         raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
     evaluation = None
     if config.decontaminate:
-        evaluation = load_evaluation_sets(config.decontaminate, dataset)
-    recipe = Preparation(
-        # not of the evaluation sets, which are whole
-        dataset=only_where(dataset, [parse_condition(text) for text in config.where]),
-        split=split,
-        template=template,
-        encoder=encoder,
-        straddle=config.straddle,
-        chat=chat,
-        system=config.system,
-        max_tokens=config.max_tokens,
-        too_long=config.too_long,
-        evaluation=evaluation,
-        holdout=Draw(config.holdout, config.seed) if config.holdout is not None else None,
+        evaluation = load_evaluation_sets(config.decontaminate, read[0][1])
+    recipes = tuple(
+        Preparation(
+            # not of the evaluation sets, which are whole
+            dataset=only_where(dataset, [parse_condition(text) for text in asked.where]),
+            split=asked.label,
+            template=template,
+            encoder=encoder,
+            straddle=config.straddle,
+            chat=chat,
+            system=config.system,
+            max_tokens=config.max_tokens,
+            too_long=config.too_long,
+            evaluation=evaluation,
+            holdout=Draw(config.holdout, config.seed) if config.holdout is not None else None,
+        )
+        for asked, dataset in read
     )
-    return recipe, info
+    return recipes, info
 
 
-def proven(plan: Plan) -> tuple[Preparation, str]:
-    """The recipe with the fast encoder if it gives what the reference gives on rows of the input; else why not.
+def proven(plan: Plan) -> tuple[tuple[Preparation, ...], str]:
+    """The recipes with the fast encoder if it gives what the reference gives on rows of each source; else why not.
 
     A row of a wrong kind proves nothing and is left to the build.
     """
     encoder = plan.recipe.encoder
     if encoder is None:
-        return plan.recipe, ""
-    rows = list(enumerate(islice(plan.records(), 0, PROOF_ROWS * PROOF_STRIDE, PROOF_STRIDE)))
-    expected = prepare(rows, plan.recipe)  # first, while the fast encoder may still be loading
+        return plan.recipes, ""
+    rows = [
+        (recipe, list(islice(records, 0, PROOF_ROWS * PROOF_STRIDE, PROOF_STRIDE)))
+        for recipe, records in plan.readings()
+    ]
+    expected = [prepare(some, recipe) for recipe, some in rows]  # first, while the fast encoder may still be loading
     if (fast := find_fast_encoder(encoder)) is None:
-        return plan.recipe, "reference encoder (the tokens' bytes are not known from the vocabulary)"
-    recipe = replace(plan.recipe, fast=fast)
+        return plan.recipes, "reference encoder (the tokens' bytes are not known from the vocabulary)"
     try:
-        found = prepare(rows, recipe)
+        found = [prepare(some, replace(recipe, fast=fast)) for recipe, some in rows]
     except Mismatch as mismatch:
-        return plan.recipe, f"reference encoder ({fast.name} gives {mismatch})"
-    if not found.table.equals(expected.table):
-        return plan.recipe, f"reference encoder ({fast.name} gives other tokens)"
-    return recipe, ""
+        return plan.recipes, f"reference encoder ({fast.name} gives {mismatch})"
+    if not all(one.table.equals(other.table) for one, other in zip(found, expected, strict=True)):
+        return plan.recipes, f"reference encoder ({fast.name} gives other tokens)"
+    return tuple(replace(recipe, fast=fast) for recipe in plan.recipes), ""
 
 
-def _shard_bytes(inputs: tuple[Source, ...]) -> int:
-    sizes = [sources.source_bytes(source) for source in inputs]
+def _shard_bytes(sources: Sequence[SourcePlan]) -> int:
+    sizes = [source_bytes(one) for source in sources for one in source.inputs]
     total = sum(size for size in sizes if size is not None)
     return min(SHARD_BYTES, max(MIN_SHARD_BYTES, total // WANTED_SHARDS))
 
@@ -300,9 +255,11 @@ def _load_encoder(
     return encoder, info, chat
 
 
-def _self_test(encoder: Encoder, records: Iterator[Record]) -> None:
-    """Test the offsets on the probes and on text of the first rows, before row 1 is prepared."""
-    rows = (record.row for record in islice(records, SELF_TEST_ROWS))
+def _self_test(encoder: Encoder, sources: Sequence[SourcePlan]) -> None:
+    """Test the offsets on the probes and on text of the first rows of each source, before row 1 is prepared."""
+    # without windows, as the last rows may be far
+    first = [islice(replace(source, windows=()).records(), SELF_TEST_ROWS) for source in sources]
+    rows = (record.row for record in chain.from_iterable(first))
     texts = [value for row in rows if isinstance(row, dict) for value in row.values() if isinstance(value, str)]
     special = encoder.special_tokens  # rows with one are rejected, and are no fault of the offsets
     # cut, as the self-test decodes a text from its start up to every border: quadratic

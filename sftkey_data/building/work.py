@@ -31,6 +31,9 @@ PLAN = "plan.sha256"  # of the plan that the pieces in a partial folder belong t
 TALLIES = "unit-"
 REFERENCE_ONLY = "reference-only"  # there once the fast encoder was found wrong: no resumption tries it again
 
+Recipes = tuple[Preparation, ...]
+"""Of a build; a piece knows the number of its own."""
+
 
 def shard_name(number: int) -> str:
     """Name of a piece's shard."""
@@ -121,7 +124,7 @@ def have_hashes(folder: Folder, files: Mapping[str, str]) -> bool:
         return False
 
 
-def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder | None = None) -> UnitTally:
+def work_piece(piece: Piece, recipes: Recipes, folder: Folder, held: Folder | None = None) -> UnitTally:
     """Prepare a piece and write its shard, rejects, what was left out, question hashes and tally, the tally last.
 
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
@@ -129,11 +132,12 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder |
 
     Args:
         piece: Of the input.
-        recipe: The same for every piece.
+        recipes: The same for every piece, which has the number of its own.
         folder: To write to.
         held: Gets what is held out, before `folder` says that the piece is done.
     """
     gc.disable()  # millions of small objects and no cycles: collecting costs a tenth of the time
+    recipe = recipes[piece.reading]
     schema = shard_schema(tokenized=recipe.encoder is not None)
     try:
         with ExitStack() as stack:
@@ -156,18 +160,18 @@ def _opened(folder: Folder, number: int, schema: pa.Schema) -> Iterator[Side]:
         tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
 
 
-def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
+def hash_questions(piece: Piece, recipes: Recipes) -> NDArray[np.uint64]:
     """The hash of each row's question, 0 where the extractor rejects the row."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
-    return question_hashes(records, recipe.dataset)
+    return question_hashes(records, recipes[piece.reading].dataset)
 
 
-def place_questions(piece: Piece, recipe: Preparation, holdout: Draw) -> NDArray[np.uint64]:
+def place_questions(piece: Piece, recipes: Recipes, holdout: Draw) -> NDArray[np.uint64]:
     """The `Draw.place` of each row that has a question and is not contaminated; each once, sorted."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
-    rows = extracted(records, recipe, frozenset(), lambda *_: None)
+    rows = extracted(records, recipes[piece.reading], frozenset(), lambda *_: None)
     return np.unique(np.fromiter((holdout.place(parts) for _, _, parts in rows), np.uint64))
 
 

@@ -19,12 +19,12 @@ from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, check
 from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
-from sftkey_data.building.plan import Plan, make_plan, make_recipes, proven
+from sftkey_data.building.plan import Plan, make_plan, proven
+from sftkey_data.building.recipes import Recipes, make_recipes
 from sftkey_data.building.source_plan import bound_dataset
 from sftkey_data.building.work import (
     REFERENCE_ONLY,
     TALLIES,
-    Recipes,
     hash_questions,
     is_intact,
     place_questions,

@@ -10,24 +10,19 @@ from itertools import chain, islice
 import sftkey_data
 from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
 from sftkey_data.building.mix import SourceConfig, sources_of
+from sftkey_data.building.recipes import Recipes, make_recipes
 from sftkey_data.building.source_plan import SourcePlan, plan_source
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.format.template import Template, load_template
-from sftkey_data.prepare.chat_format import ChatFormat
-from sftkey_data.prepare.contamination import load_evaluation_sets
-from sftkey_data.prepare.draw import Draw
+from sftkey_data.format.template import load_template
 from sftkey_data.prepare.rendered_rows import Preparation
-from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import TokenizerInfo, file_sha256
-from sftkey_data.registry import Dataset
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import Record, Source, source_bytes, source_fingerprint
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
-from sftkey_data.tokens.special_text import check_as_text
-from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
-from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder
+from sftkey_data.tokens.tokenizer_file import TokenizerFile
 
 SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
 MIN_SHARD_BYTES = 4 * 2**20
@@ -42,7 +37,7 @@ class Plan:
     """A build whose names, columns, options and tokenizer have been checked; a source has a recipe."""
 
     config: BuildConfig
-    recipes: tuple[Preparation, ...]
+    recipes: Recipes
     sources: tuple[SourcePlan, ...]
     tokenizer: TokenizerInfo | None
     shard_bytes: int
@@ -114,7 +109,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
 
     Args:
         config: What is wanted.
-        from_file: See `make_recipe`.
+        from_file: See `make_recipes`.
 
     Raises:
         SFTKeyError: A value outside its limits; unknown dataset, template or option; missing file, column or tokenizer;
@@ -155,45 +150,7 @@ def _with_fingerprints(source: SourcePlan, fingerprints: Iterator[tuple[str, int
     return replace(source, hashes=tuple(digest for digest, _ in own), row_counts=tuple(count for _, count in own))
 
 
-def make_recipes(
-    config: BuildConfig, read: Sequence[tuple[SourceConfig, Dataset]], template: Template, *, from_file: bool = False
-) -> tuple[tuple[Preparation, ...], TokenizerInfo | None]:
-    """What every worker needs; made again from the same config it is the same.
-
-    Args:
-        config: What is wanted.
-        read: The sources, settled, and the dataset of each with its options bound.
-        template: Of the completions.
-        from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
-    """
-    encoder, info, chat = _load_encoder(config, template, from_file=from_file)
-    special = encoder.special_tokens if encoder is not None else None
-    if special is not None and (found := special.search(config.system or "")):
-        raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
-    evaluation = None
-    if config.decontaminate:
-        evaluation = load_evaluation_sets(config.decontaminate, read[0][1])
-    recipes = tuple(
-        Preparation(
-            # not of the evaluation sets, which are whole
-            dataset=only_where(dataset, [parse_condition(text) for text in asked.where]),
-            split=asked.label,
-            template=template,
-            encoder=encoder,
-            straddle=config.straddle,
-            chat=chat,
-            system=config.system,
-            max_tokens=config.max_tokens,
-            too_long=config.too_long,
-            evaluation=evaluation,
-            holdout=Draw(config.holdout, config.seed) if config.holdout is not None else None,
-        )
-        for asked, dataset in read
-    )
-    return recipes, info
-
-
-def proven(plan: Plan) -> tuple[tuple[Preparation, ...], str]:
+def proven(plan: Plan) -> tuple[Recipes, str]:
     """The recipes with the fast encoder if it gives what the reference gives on rows of each source; else why not.
 
     A row of a wrong kind proves nothing and is left to the build.
@@ -221,38 +178,6 @@ def _shard_bytes(sources: Sequence[SourcePlan]) -> int:
     sizes = [source_bytes(one) for source in sources for one in source.inputs]
     total = sum(size for size in sizes if size is not None)
     return min(SHARD_BYTES, max(MIN_SHARD_BYTES, total // WANTED_SHARDS))
-
-
-def _load_encoder(
-    config: BuildConfig, template: Template, *, from_file: bool
-) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
-    if config.chat_args and not config.chat:
-        raise SFTKeyError(f"--chat-arg {next(iter(config.chat_args))} needs --chat")
-    if config.tokenizer is None:
-        for name in ("chat", "max_tokens", "special_tokens"):
-            if getattr(config, name) not in (None, False, "reject"):
-                raise SFTKeyError(f"--{name.replace('_', '-')} needs a --tokenizer")
-        return None, None, None
-    as_text = config.special_tokens == "text"
-    file = open_tokenizer_file(config.tokenizer) if from_file and not config.chat else None
-    if file is not None:
-        chat, encoder = None, Encoder(file, special_text=as_text)
-    else:
-        tokenizer = load_tokenizer(config.tokenizer)
-        chat = ChatFormat(tokenizer, template, config.system, config.chat_args) if config.chat else None
-        eos = chat.eos_token_id if chat is not None else None
-        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos, special_text=as_text)
-    if as_text:
-        check_as_text(encoder)
-    info = TokenizerInfo(
-        name=config.tokenizer,
-        fingerprint=tokenizer_fingerprint(encoder.tokenizer),
-        vocab_size=len(encoder.tokenizer),
-        eos_token_id=encoder.eos_token_id,
-        end_token=str(encoder.backend.id_to_token(encoder.eos_token_id)),
-        adds_special_tokens=encoder.add_special_tokens,
-    )
-    return encoder, info, chat
 
 
 def _self_test(encoder: Encoder, sources: Sequence[SourcePlan]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sftkey_data.building.recipes import Recipes
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.rendered_rows import Preparation, extracted, question_hashes
@@ -30,9 +31,6 @@ BATCH_ROWS = 2_000  # enough for arithmetic on whole columns, little enough that
 PLAN = "plan.sha256"  # of the plan that the pieces in a partial folder belong to
 TALLIES = "unit-"
 REFERENCE_ONLY = "reference-only"  # there once the fast encoder was found wrong: no resumption tries it again
-
-Recipes = tuple[Preparation, ...]
-"""Of a build; a piece knows the number of its own."""
 
 
 def shard_name(number: int) -> str:

@@ -8,6 +8,7 @@ that are done and gives the same bytes. Folders may be local or URLs.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
 from sftkey_data.prepare.draw import Draw
-from sftkey_data.prepare.rendered_rows import DROPPED
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.process_pool import run_processes
@@ -147,7 +147,7 @@ def _prepared(plan: Plan, outputs: BuildOutputs, machinery: Machinery, opinion: 
         manifest = make_manifest(plan, tallies, half, _other(plan, tallies, outputs))
         for source in plan.inputs:
             refuse_changed(source)
-        refuse_rejects(manifest, half, DROPPED | plan.recipe.dataset.expected_rejects)
+        refuse_rejects(manifest, half, plan)
     except Interrupted:
         raise
     except SFTKeyError:
@@ -183,7 +183,7 @@ def _finish_held(plan: Plan, manifest: Manifest, outputs: BuildOutputs) -> None:
         return
     of = {"part": "holdout", "other": outputs.main.title, "other_rows": manifest.counts.written}
     info = manifest.holdout.model_copy(update=of)
-    finish_folder(plan, make_manifest(plan, _tallies(held.half), held.half, info), held.half)
+    finish_folder(plan, make_manifest(plan, _tallies(held.half), held.half, info, main=manifest), held.half)
 
 
 def _tallies(half: Folder) -> list[UnitTally]:
@@ -217,7 +217,7 @@ def _run(
     tallies: dict[str, UnitTally] = {}
     fast = recipes[0].fast
     encoder = f" ({fast.name})" if fast is not None else ""
-    with progress(f"building {plan.recipe.dataset.name}{encoder}", plan.num_rows()) as bar:
+    with progress(f"building {plan.name}{encoder}", plan.num_rows()) as bar:
 
         def left() -> Iterator[Piece]:
             for piece in pieces:
@@ -275,10 +275,10 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
     num = int(config.holdout)
     plan, found = make_plan(replace(_plain(config), holdout=None, seed=0)), [np.empty(0, np.uint64)]
     holdout = Draw(1.0, config.seed)
-    with progress("drawing the holdout", plan.num_rows()) as bar:
+    with progress("drawing the holdout", plan.num_rows(copies=False)) as bar:
         make_task = partial(_remake_placing, plan.config, plan.asked, holdout)
         task = partial(place_questions, recipes=plan.recipes, holdout=holdout)
-        for places in machinery.run(task, make_task, plan.pieces()):
+        for places in machinery.run(task, make_task, plan.pieces(copies=False)):
             found.append(places)
             bar.advance(bar.task_ids[0], len(places))
     places = np.unique(np.concatenate(found))
@@ -294,12 +294,17 @@ def _remake_placing(config: BuildConfig, asked: Asked, holdout: Draw) -> Callabl
 
 def _without_duplicates(plan: Plan, recipes: Recipes, machinery: Machinery) -> Iterator[Piece]:
     """The pieces, each told which of its rows repeat an earlier question: one pass more over the input."""
-    with progress("looking for duplicates", plan.num_rows()) as bar:
+    with progress("looking for duplicates", plan.num_rows(copies=False)) as bar:
         hashes: list[NDArray[np.uint64]] = []
         make_task = partial(_remake_hashing, plan.config, plan.asked)
-        for found in machinery.run(partial(hash_questions, recipes=recipes), make_task, plan.pieces()):
+        for found in machinery.run(partial(hash_questions, recipes=recipes), make_task, plan.pieces(copies=False)):
             hashes.append(found)
             bar.advance(bar.task_ids[0], len(found))
     _, repeated = duplicates(hashes)
-    for piece, rows in zip(plan.pieces(), repeated, strict=True):
-        yield replace(piece, dropped=frozenset((rows + piece.first).tolist()))
+    left, of_source = iter(repeated), list[NDArray[np.int64]]()
+    for reading, pieces in groupby(plan.pieces(), key=lambda piece: piece.reading):
+        is_copy = recipes[reading].is_copy
+        of_source = of_source if is_copy else []
+        for number, piece in enumerate(pieces):  # a copy is cut into pieces as the rows were
+            of_source += [] if is_copy else [next(left)]
+            yield replace(piece, dropped=frozenset((of_source[number] + piece.first).tolist()))

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
+from pathlib import Path
 
 import sftkey_data
 from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
@@ -17,6 +18,7 @@ from sftkey_data.format.template import load_template
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import TokenizerInfo, file_sha256
+from sftkey_data.registry import dataset_name
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import Record, Source, source_bytes, source_fingerprint
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
@@ -34,7 +36,10 @@ PROOF_STRIDE = 16  # … one in so many of the first rows, that is of the first 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A build whose names, columns, options and tokenizer have been checked; a source has a recipe."""
+    """A build whose names, columns, options and tokenizer have been checked.
+
+    A source has as many recipes as it is read times, one after the other: see `SourceConfig.shares`.
+    """
 
     config: BuildConfig
     recipes: Recipes
@@ -46,6 +51,27 @@ class Plan:
     def recipe(self) -> Preparation:
         """The first; all have its encoder, template, chat format, evaluation sets and holdout."""
         return self.recipes[0]
+
+    @property
+    def mix(self) -> Path | None:
+        """The file that names the sources."""
+        return self.sources[0].asked.mix
+
+    @property
+    def name(self) -> str:
+        """Of the dataset that is built."""
+        return self.recipe.dataset.name if self.mix is None else dataset_name(self.mix)
+
+    @property
+    def split(self) -> str:
+        """The label of what is built; those of all sources where they differ."""
+        labels = (label for source in self.sources for label in source.asked.label.split("+"))
+        return "+".join(dict.fromkeys(labels))
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of each recipe, the number of its source, from 0."""
+        return [number for number, source in enumerate(self.sources) for _ in source.asked.shares]
 
     @property
     def asked(self) -> tuple[SourceConfig, ...]:
@@ -60,7 +86,8 @@ class Plan:
     @property
     def said(self) -> str:
         """What the first rows decided, for the terminal."""
-        return "\n".join(source.said for source in self.sources if source.said)
+        found = [source for source in self.sources if source.said]
+        return "\n".join(one.said if self.mix is None else f"{one.asked.place}: {one.said}" for one in found)
 
     @property
     def unconfirmed(self) -> TokenizerFile | None:
@@ -83,25 +110,40 @@ class Plan:
             "tokenizer": (self.tokenizer.fingerprint, self.tokenizer.eos_token_id) if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,
         }
+        if self.mix is not None:
+            own = chain.from_iterable(source.own_files for source in self.sources)
+            facts["mix"] = [file_sha256(path) for path in (self.mix, *own)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def num_rows(self) -> int | None:
-        """How many rows will be read, where that is known without reading them."""
-        known = [source.num_rows() for source in self.sources]
+    def num_rows(self, *, copies: bool = True) -> int | None:
+        """How many rows will be read, where that is known without reading them; copies as of `pieces`."""
+        wanted = [
+            number for number, recipe in zip(self.numbers, self.recipes, strict=True) if copies or not recipe.is_copy
+        ]
+        known = [self.sources[number].num_rows() for number in wanted]
         return None if None in known else sum(n for n in known if n is not None)
 
-    def pieces(self) -> Iterator[Piece]:
-        """All rows, cut into what becomes one shard each."""
-        number = 0
-        for reading, source in enumerate(self.sources):
+    def pieces(self, *, copies: bool = True) -> Iterator[Piece]:
+        """All rows, cut into what becomes one shard each; without copies, each source is read once."""
+        number = index = 0
+        for reading, (of_source, recipe) in enumerate(zip(self.numbers, self.recipes, strict=True)):
+            source = self.sources[of_source]
+            if recipe.is_copy and not copies:
+                continue
+            index = index if recipe.is_copy else source.first  # ids of a copy go on from those of the rows
             for piece in source.pieces(self.config.shard_rows, self.shard_bytes):
-                yield replace(piece, number=number, reading=reading)
-                number += 1
+                yield replace(piece, number=number, first=index, reading=reading)
+                number, index = number + 1, index + piece.num_rows
 
-    def readings(self) -> Iterator[tuple[Preparation, Iterator[tuple[int, Record]]]]:
-        """The records of each source in order, with their indices, and the recipe for them."""
-        for recipe, source in zip(self.recipes, self.sources, strict=True):
-            yield recipe, enumerate(source.records(), start=source.first)
+    def readings(self, *, copies: bool = True) -> Iterator[tuple[Preparation, Iterator[tuple[int, Record]]]]:
+        """The records of each source in order, with their indices, and the recipe for them; copies as of `pieces`."""
+        indices = count()
+        for of_source, recipe in zip(self.numbers, self.recipes, strict=True):
+            source = self.sources[of_source]
+            if recipe.is_copy and not copies:
+                continue
+            indices = indices if recipe.is_copy else count(source.first)
+            yield recipe, ((index, record) for record, index in zip(source.records(), indices, strict=False))
 
 
 def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
@@ -121,8 +163,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     if config.template is not None:
         load_template(config.template)
     sources = [plan_source(asked) for asked in sources_of(config)]
-    config = replace(config, template=config.template or sources[0].template or USUAL_TEMPLATE)
-    config = replace(config, options=sources[0].asked.options)
+    config = _settled_config(config, sources)
     template = load_template(config.template or USUAL_TEMPLATE)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
         fingerprints = pool.map(source_fingerprint, chain.from_iterable(source.inputs for source in sources))
@@ -144,6 +185,29 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
         )
 
 
+def _settled_config(config: BuildConfig, sources: Sequence[SourcePlan]) -> BuildConfig:
+    """The configuration with nothing left open that the rows decide.
+
+    Raises:
+        SFTKeyError: Sources of a mix have one name, or want different templates.
+    """
+    named, wanted = dict[tuple[str, str], int](), dict[str, int]()
+    for source in sources:
+        asked, title = source.asked, (source.dataset.name, source.asked.label)
+        if title in named:
+            both = f"sources {named[title]} and {asked.number} are both {'/'.join(title)}"
+            raise SFTKeyError(f"{asked.mix}: {both}, of which ids are made: give one of them a `name`")
+        named[title] = asked.number
+        if source.template is not None:
+            wanted.setdefault(source.template, asked.number)
+    if config.template is None and len(wanted) > 1:
+        found = ", ".join(f"{template} in source {number}" for template, number in wanted.items())
+        raise SFTKeyError(f"{config.source}: its rows are in different templates ({found}): name one with --template")
+    template = config.template or next(iter(wanted), USUAL_TEMPLATE)
+    plain = sources[0].asked.mix is None
+    return replace(config, template=template, options=sources[0].asked.options if plain else config.options)
+
+
 def _with_fingerprints(source: SourcePlan, fingerprints: Iterator[tuple[str, int | None]]) -> SourcePlan:
     """The plan with the next fingerprints, one for each of its inputs."""
     own = list(islice(fingerprints, len(source.inputs)))
@@ -160,7 +224,7 @@ def proven(plan: Plan) -> tuple[Recipes, str]:
         return plan.recipes, ""
     rows = [
         (recipe, list(islice(records, 0, PROOF_ROWS * PROOF_STRIDE, PROOF_STRIDE)))
-        for recipe, records in plan.readings()
+        for recipe, records in plan.readings(copies=False)
     ]
     expected = [prepare(some, recipe) for recipe, some in rows]  # first, while the fast encoder may still be loading
     if (fast := find_fast_encoder(encoder)) is None:

@@ -23,7 +23,7 @@ def preview(plan: Plan, num: int | None = None, *, at_a_time: int = 1) -> Iterat
     Raises:
         SFTKeyError: The extractor itself failed, or a row's file is broken.
     """
-    for recipe, records in plan.readings():
+    for recipe, records in plan.readings(copies=num is None):
         wanted = islice(records, num)
         while batch := list(islice(wanted, at_a_time)):
             yield prepare(batch, recipe)

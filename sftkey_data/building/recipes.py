@@ -17,6 +17,8 @@ from sftkey_data.tokens.special_text import check_as_text
 from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import open_tokenizer_file
 
+WEIGHT_SEEDS = 2**32  # beyond those of --seed: what a weight draws says nothing of what a holdout draws
+
 Recipes = tuple[Preparation, ...]
 """Of a build; a piece knows the number of its own."""
 
@@ -38,7 +40,7 @@ def make_recipes(
         raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
     evaluation = None
     if config.decontaminate:
-        evaluation = load_evaluation_sets(config.decontaminate, read[0][1])
+        evaluation = load_evaluation_sets(config.decontaminate, [dataset for _, dataset in read])
     recipes = tuple(
         Preparation(
             # not of the evaluation sets, which are whole
@@ -53,8 +55,11 @@ def make_recipes(
             too_long=config.too_long,
             evaluation=evaluation,
             holdout=Draw(config.holdout, config.seed) if config.holdout is not None else None,
+            drawn=Draw(share, WEIGHT_SEEDS + asked.seed) if share < 1 else None,
+            is_copy=copy > 0,
         )
         for asked, dataset in read
+        for copy, share in enumerate(asked.shares)
     )
     return recipes, info
 

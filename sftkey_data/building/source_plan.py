@@ -1,14 +1,17 @@
 """One source of a build, checked: which dataset reads it, and which rows of which inputs."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from sftkey_data.building.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
 from sftkey_data.building.mix import SourceConfig
+from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepare.row_filter import parse_condition
 from sftkey_data.prepared.manifest import InputInfo, file_sha256
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
@@ -16,6 +19,8 @@ from sftkey_data.sources import source as sources
 from sftkey_data.sources.pieces import Piece, cut
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window
+
+_FLAG = re.compile(r"--(input|split|where|set)\b")  # the words of a mix file are those of the command line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +48,14 @@ class SourcePlan:
         """Index of the first row, from which ids are counted: its place in the split where one slice is read."""
         return self.windows[0].start if len(self.windows) == 1 else 0
 
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """The user's own files that decide how a row is read."""
+        source_file = self.dataset.source_file
+        return (*((source_file,) if source_file is not None else ()), *self.dataset.option_files)
+
     def num_rows(self) -> int | None:
-        """How many rows will be read, where that is known without reading them."""
+        """How many rows will be read each time, where that is known without reading them."""
         known: list[int | None] = list(self.row_counts)
         if self.dataset.generate is not None:
             known = [getattr(self.options, "num", None)]
@@ -95,10 +106,19 @@ def plan_source(asked: SourceConfig) -> SourcePlan:
     """Check a source before its first row; hashes and numbers of rows are still to come.
 
     Raises:
-        SFTKeyError: Unknown dataset or option; a missing file or column.
+        SFTKeyError: Unknown dataset or option; a missing file or column. Of a mix, with the place in it.
     """
-    dataset = load_dataset(asked.source)
-    options = parse_options(dataset, asked.options)
+    try:
+        return _checked_source(asked)
+    except SFTKeyError as error:
+        if asked.mix is None or type(error) is not SFTKeyError:
+            raise
+        said = _FLAG.sub(r"`\1`", str(error))
+        raise SFTKeyError(f"{asked.place}: {said}") from None
+
+
+def _checked_source(asked: SourceConfig) -> SourcePlan:
+    dataset, options = _chosen(asked)
     inputs = find_inputs(dataset, asked)
     plan = _settled(SourcePlan(asked=asked, dataset=dataset, options=options, inputs=inputs))
     dataset = bind(dataset, plan.options)
@@ -112,8 +132,13 @@ def plan_source(asked: SourceConfig) -> SourcePlan:
 
 def bound_dataset(asked: SourceConfig) -> Dataset:
     """The dataset of a source, its options fixed."""
+    return bind(*_chosen(asked))
+
+
+def _chosen(asked: SourceConfig) -> tuple[Dataset, BaseModel | None]:
     dataset = load_dataset(asked.source)
-    return bind(dataset, parse_options(dataset, asked.options))
+    options = parse_options(dataset, asked.options)
+    return replace(dataset, name=asked.name or dataset.name), options
 
 
 def _settled(plan: SourcePlan) -> SourcePlan:

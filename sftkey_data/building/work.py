@@ -139,7 +139,7 @@ def work_piece(piece: Piece, recipes: Recipes, folder: Folder, held: Folder | No
     schema = shard_schema(tokenized=recipe.encoder is not None)
     try:
         with ExitStack() as stack:
-            sides = [stack.enter_context(_opened(side, piece.number, schema)) for side in (folder, held) if side]
+            sides = [stack.enter_context(_opened(side, piece, schema)) for side in (folder, held) if side]
             rejects = _write_piece(piece, recipe, sides)
     finally:
         gc.enable()
@@ -150,8 +150,8 @@ def work_piece(piece: Piece, recipes: Recipes, folder: Folder, held: Folder | No
 
 
 @contextmanager
-def _opened(folder: Folder, number: int, schema: pa.Schema) -> Iterator[Side]:
-    tally = UnitTally(file=shard_name(number))
+def _opened(folder: Folder, piece: Piece, schema: pa.Schema) -> Iterator[Side]:
+    tally = UnitTally(file=shard_name(piece.number), reading=piece.reading)
     with folder.appearing_path(tally.file) as path:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             yield Side(folder, tally, path, [], [np.empty(0, np.uint64)], writer)
@@ -162,7 +162,8 @@ def hash_questions(piece: Piece, recipes: Recipes) -> NDArray[np.uint64]:
     """The hash of each row's question, 0 where the extractor rejects the row."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
-    return question_hashes(records, recipes[piece.reading].dataset)
+    recipe = recipes[piece.reading]
+    return question_hashes(records, recipe.dataset, recipe.drawn)
 
 
 def place_questions(piece: Piece, recipes: Recipes, holdout: Draw) -> NDArray[np.uint64]:

@@ -16,7 +16,11 @@ class Draw:
 
     def takes(self, parts: Parts) -> bool:
         """Whether an example is drawn."""
-        return self.place(parts) < self.share * 2.0**64
+        return self._is_inside(self.place(parts))
+
+    def takes_row(self, position: int) -> bool:
+        """Whether a row without a question is drawn, by its position in its input."""
+        return self._is_inside(self._place(str(position)))
 
     def place(self, parts: Parts) -> int:
         """Where its question stands among all of them: below 2^64 * `share` is what is drawn.
@@ -24,5 +28,10 @@ class Draw:
         White space in the question, and in the turns before it, is no matter.
         """
         turns = [parts.prompt, *(text for turn in parts.history for text in turn)]
-        content = "\0".join(" ".join(text.split()) for text in turns)
+        return self._place("\0".join(" ".join(text.split()) for text in turns))
+
+    def _place(self, content: str) -> int:
         return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass"), seed=self.seed))
+
+    def _is_inside(self, place: int) -> bool:
+        return place < self.share * 2.0**64

@@ -251,7 +251,7 @@ def test_a_question_that_is_not_drawn_makes_no_other_row_a_duplicate(mix: Path, 
 def test_evaluation_questions_are_read_by_the_dataset_that_takes_them(mix: Path, tmp_path: Path) -> None:
     lines(tmp_path / "other.jsonl", [{"question": asked("other", n), "answer": f"So.\n#### {n}"} for n in range(9)])
     mix.write_text(f'{MIX}[[source]]\ndataset = "gsm8k"\ninput = "other.jsonl"\n')
-    said = {"question": asked("other", 2), "answer": f"{asked('easy', 20)}\n#### 2"}  # a CoT, which is no question
+    said = {"question": asked("other", 2), "answer": "So.\n#### 2", "note": asked("easy", 20)}  # a note is no question
     lines(tmp_path / "test.jsonl", [row("easy", 30), said])
     build(config(mix, decontaminate=(str(tmp_path / "test.jsonl"),)), tmp_path / "out")
     found = {p.strip() for p in column(tmp_path / "out", "prompt")}
@@ -340,7 +340,7 @@ def test_the_programs_show_a_mix_and_say_its_shares(mix: Path, tmp_path: Path, m
     shown = said("show", "mix.toml", "--num", "1").stdout
     assert "easy/train/0" in shown
     assert "hard.jsonl:1: rejected: filtered" in shown
-    assert "easy/train/60" not in shown
+    assert shown.count("easy/train/") == 1
     built = said("build", "mix.toml", "--out", "out", "--workers", "1")
     easy, hard = read_manifest(tmp_path / "out").by_source.values()
     assert f"easy/train, weight 2.5: {easy} written, {easy / (easy + hard):.1%}" in built.stderr

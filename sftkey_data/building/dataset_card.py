@@ -78,7 +78,7 @@ def _front_matter(manifest: Manifest, licences: Sequence[str | None]) -> str:
         lines += [f"license: {next(iter(known))}"] if len(known) == 1 else ["license:", *(f"- {one}" for one in known)]
     lines += ["task_categories:", "- text-generation", "tags:", "- sftkey", "- chain-of-thought"]
     lines += ["size_categories:", f"- {size}", "configs:", "- config_name: default", "  data_files:"]
-    lines += [f"  - split: {json.dumps(manifest.split)}", "    path: data-*.arrow", "---"]
+    lines += [f"  - split: {json.dumps(manifest.datasets_split)}", "    path: data-*.arrow", "---"]
     return "\n".join(lines)
 
 
@@ -180,7 +180,7 @@ def _use(manifest: Manifest) -> str:
 ```python
 from datasets import load_dataset
 
-examples = load_dataset("DIR", split={json.dumps(manifest.split)})  # this folder, or its name on the hub
+examples = load_dataset("DIR", split={json.dumps(manifest.datasets_split)})  # this folder, or its name on the hub
 ```
 
 ```

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -143,6 +144,11 @@ class Manifest(_Record):
     def held_out(self) -> int:
         """Rows that were read for this folder and written to its holdout."""
         return self.holdout.other_rows if self.holdout is not None and self.holdout.part == "train" else 0
+
+    @property
+    def datasets_split(self) -> str:
+        """The split's label where `datasets` takes it as a name (not `train+test`), else train."""
+        return self.split if re.fullmatch(r"\w+(\.\w+)*", self.split) else "train"
 
     @property
     def by_source(self) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -201,6 +203,22 @@ def test_an_interrupted_mix_goes_on_to_the_same_bytes(
     build(wanted, tmp_path / "out")
     assert (tmp_path / "out" / kept.name).stat().st_mtime_ns == before
     folders = [[folder / "out", folder / "out-holdout"] for folder in (tmp_path, tmp_path / "whole")]
+    assert contents(*folders[0]) == contents(*folders[1])
+
+
+@pytest.mark.slow
+def test_ray_writes_the_same_bytes(mix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    wanted = config(mix, holdout=20, dedup=True, shard_rows=40)
+    for engine in ("local", "ray"):
+        (tmp_path / engine).mkdir()
+        code = (
+            "from sftkey_data.building.build import BuildConfig, Machinery, build\n"
+            f"build({wanted!r}, {str(tmp_path / engine / 'out')!r}, machinery=Machinery(2, {engine!r}))"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    folders = [[tmp_path / engine / "out", tmp_path / engine / "out-holdout"] for engine in ("local", "ray")]
     assert contents(*folders[0]) == contents(*folders[1])
 
 

@@ -46,7 +46,7 @@ def list_datasets(as_json: Json = False) -> None:
         console.tell(dataset_json(name, dataset) if as_json else dataset_lines(name, dataset))
 
 
-@verb_of(app)
+@verb_of(app, several="a file of [[source]] tables, mix.toml, names several sources")
 @takes_options
 def build(
     config: BuildConfig,
@@ -88,6 +88,7 @@ def _tell_build(config: BuildConfig, out: str, manifest: "Manifest") -> None:
     held = f", {manifest.held_out} held out in {out.rstrip('/')}-holdout" if manifest.held_out else ""
     lines = [f"{out}: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected{held}"]
     lines += [f"  rejected {reason}: {n}" for reason, n in manifest.rejects.items()]
+    lines += [f"  {source}: {n} written, {n / counts.written:.1%}" for source, n in manifest.by_source.items()]
     if odd := manifest.statistics["odd_numbers"]:
         first = manifest.statistics["first_odd_number"]
         lines.append(f"warning: {odd} of {counts.written} Keys of type number are more than a number; {first}")

@@ -79,4 +79,12 @@ def _first_fault(error: ValidationError, kind: type[Any]) -> str:
     prefix = f"{key}: " if key else ""
     if fault["type"] == "value_error":  # of a check of ours, which says all
         return f"{prefix}{fault['msg'].removeprefix('Value error, ')}"
-    return f"{prefix}{fault['msg']}, found {fault['input']!r}"
+    return f"{prefix}{fault['msg']}, found {value_text(fault['input'])}"
+
+
+def value_text(value: object) -> str:
+    """A value of a file as messages show it; `a.a.a…` is a table as deep as the line is long."""
+    try:
+        return repr(value)
+    except RecursionError:
+        return "a table nested too deeply"

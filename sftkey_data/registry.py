@@ -146,7 +146,7 @@ def _from_python(path: Path) -> Dataset:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SFTKeyError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
-    return _from_module(module, _dataset_name(path), path)
+    return _from_module(module, dataset_name(path), path)
 
 
 def _from_mapping(path: Path) -> Dataset:
@@ -154,7 +154,7 @@ def _from_mapping(path: Path) -> Dataset:
 
     mapping = read_mapping(path)
     return Dataset(
-        name=mapping.name or _dataset_name(path),
+        name=mapping.name or dataset_name(path),
         extract=mapping.extract,
         columns=mapping.columns,
         nullable=mapping.nullable,
@@ -164,7 +164,12 @@ def _from_mapping(path: Path) -> Dataset:
     )
 
 
-def _dataset_name(path: Path) -> str:
+def dataset_name(path: Path) -> str:
+    """The name that a user's file gives to its dataset: its stem.
+
+    Raises:
+        SFTKeyError: It is none.
+    """
     if not DATASET_NAME.fullmatch(path.stem):
         raise SFTKeyError(f"{path}: the file's stem is the dataset's name, expected letters, digits, '_', '-' or '.'")
     return path.stem

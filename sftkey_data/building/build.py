@@ -8,6 +8,7 @@ that are done and gives the same bytes. Folders may be local or URLs.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 from sftkey_data import engine
 from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
 from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
+from sftkey_data.building.mix import SourceConfig
 from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
-from sftkey_data.building.plan import Plan, make_plan, make_recipe, proven
+from sftkey_data.building.plan import Plan, make_plan, proven
+from sftkey_data.building.recipes import Recipes, make_recipes
+from sftkey_data.building.source_plan import bound_dataset
 from sftkey_data.building.work import (
     REFERENCE_ONLY,
     TALLIES,
@@ -33,18 +37,17 @@ from sftkey_data.console import progress, say, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
-from sftkey_data.prepare.holdout import Holdout
-from sftkey_data.prepare.rendered_rows import DROPPED, Preparation
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.process_pool import run_processes
-from sftkey_data.registry import bind, load_dataset, parse_options
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
 
+Asked = tuple[SourceConfig, ...]
 GOES_ON = "the same command goes on from the finished shards; fewer --workers need less memory"
 
 
@@ -144,7 +147,7 @@ def _prepared(plan: Plan, outputs: BuildOutputs, machinery: Machinery, opinion: 
         manifest = make_manifest(plan, tallies, half, _other(plan, tallies, outputs))
         for source in plan.inputs:
             refuse_changed(source)
-        refuse_rejects(manifest, half, DROPPED | plan.recipe.dataset.expected_rejects)
+        refuse_rejects(manifest, half, plan)
     except Interrupted:
         raise
     except SFTKeyError:
@@ -180,7 +183,7 @@ def _finish_held(plan: Plan, manifest: Manifest, outputs: BuildOutputs) -> None:
         return
     of = {"part": "holdout", "other": outputs.main.title, "other_rows": manifest.counts.written}
     info = manifest.holdout.model_copy(update=of)
-    finish_folder(plan, make_manifest(plan, _tallies(held.half), held.half, info), held.half)
+    finish_folder(plan, make_manifest(plan, _tallies(held.half), held.half, info, main=manifest), held.half)
 
 
 def _tallies(half: Folder) -> list[UnitTally]:
@@ -189,31 +192,32 @@ def _tallies(half: Folder) -> list[UnitTally]:
 
 def _work(plan: Plan, outputs: BuildOutputs, machinery: Machinery) -> list[UnitTally]:
     """Prepare every piece; a finding against the fast encoder begins again with the reference."""
-    recipe, said, half = plan.recipe, "", outputs.main.half
+    recipes, said, half = plan.recipes, "", outputs.main.half
     if REFERENCE_ONLY not in half.names():
-        recipe, said = proven(plan)
+        recipes, said = proven(plan)
     if said:
         tell(said, err=True)
-    pieces = _without_duplicates(plan, recipe, machinery) if plan.config.dedup else plan.pieces()
+    pieces = _without_duplicates(plan, recipes, machinery) if plan.config.dedup else plan.pieces()
     try:
-        return _run(plan, recipe, outputs, machinery, pieces)
+        return _run(plan, recipes, outputs, machinery, pieces)
     except Mismatch as mismatch:
         tell(f"the fast encoder gives {mismatch}: beginning again with the reference encoder", err=True)
         outputs.clear()
         outputs.open(plan.fingerprint)
         half.write_bytes(REFERENCE_ONLY, str(mismatch).encode("utf-8", "backslashreplace"))
-        pieces = _without_duplicates(plan, recipe, machinery) if plan.config.dedup else plan.pieces()
-        return _run(plan, plan.recipe, outputs, machinery, pieces)
+        pieces = _without_duplicates(plan, recipes, machinery) if plan.config.dedup else plan.pieces()
+        return _run(plan, plan.recipes, outputs, machinery, pieces)
 
 
 def _run(
-    plan: Plan, recipe: Preparation, outputs: BuildOutputs, machinery: Machinery, pieces: Iterator[Piece]
+    plan: Plan, recipes: Recipes, outputs: BuildOutputs, machinery: Machinery, pieces: Iterator[Piece]
 ) -> list[UnitTally]:
     half, held = outputs.main.half, outputs.held.half if outputs.held is not None else None
     done = {name for name in half.names() if name.startswith(TALLIES)}
     tallies: dict[str, UnitTally] = {}
-    encoder = f" ({recipe.fast.name})" if recipe.fast is not None else ""
-    with progress(f"building {plan.recipe.dataset.name}{encoder}", plan.num_rows()) as bar:
+    fast = recipes[0].fast
+    encoder = f" ({fast.name})" if fast is not None else ""
+    with progress(f"building {plan.name}{encoder}", plan.num_rows()) as bar:
 
         def left() -> Iterator[Piece]:
             for piece in pieces:
@@ -227,33 +231,33 @@ def _run(
                 tallies[name] = read_tally(half, name)
                 bar.advance(bar.task_ids[0], piece.num_rows)
 
-        fast = recipe.fast is not None
         from_file = plan.unconfirmed is not None
-        make_task = partial(_remake, plan.config, plan.recipe.split, half, held, fast=fast, from_file=from_file)
-        for tally in machinery.run(partial(work_piece, recipe=recipe, folder=half, held=held), make_task, left()):
+        make_task = partial(_remake, plan.config, plan.asked, half, held, fast=fast is not None, from_file=from_file)
+        for tally in machinery.run(partial(work_piece, recipes=recipes, folder=half, held=held), make_task, left()):
             tallies[tally_name(int(tally.file[5:10]))] = tally  # data-00012.arrow is piece 12
             bar.advance(bar.task_ids[0], tally.read)
     return [tallies[name] for name in sorted(tallies)]  # zero-padded numbers: by name is by piece
 
 
 def _remake(
-    config: BuildConfig, split: str, half: Folder, held: Folder | None, *, fast: bool, from_file: bool
+    config: BuildConfig, asked: Asked, half: Folder, held: Folder | None, *, fast: bool, from_file: bool
 ) -> Callable[[Piece], UnitTally]:
     """The task of `_run`, made again in another process from the configuration."""
-    recipe = _remake_recipe(config, split, fast=fast, from_file=from_file)
-    return partial(work_piece, recipe=recipe, folder=half, held=held)
+    recipes = _remake_recipes(config, asked, fast=fast, from_file=from_file)
+    return partial(work_piece, recipes=recipes, folder=half, held=held)
 
 
-def _remake_recipe(config: BuildConfig, split: str, *, fast: bool = False, from_file: bool = False) -> Preparation:
-    dataset = load_dataset(config.source)
-    dataset = bind(dataset, parse_options(dataset, config.options))
+def _remake_recipes(config: BuildConfig, asked: Asked, *, fast: bool = False, from_file: bool = False) -> Recipes:
     template = load_template(config.template or USUAL_TEMPLATE)
-    recipe, _ = make_recipe(config, dataset, template, split, from_file=from_file)
-    return replace(recipe, fast=find_fast_encoder(recipe.encoder) if fast and recipe.encoder is not None else None)
+    read = [(source, bound_dataset(source)) for source in asked]
+    recipes, _ = make_recipes(config, read, template, from_file=from_file)
+    encoder = recipes[0].encoder
+    found = find_fast_encoder(encoder) if fast and encoder is not None else None
+    return tuple(replace(recipe, fast=found) for recipe in recipes)
 
 
-def _remake_hashing(config: BuildConfig, split: str) -> Callable[[Piece], NDArray[np.uint64]]:
-    return partial(hash_questions, recipe=_remake_recipe(replace(_plain(config), decontaminate=()), split))
+def _remake_hashing(config: BuildConfig, asked: Asked) -> Callable[[Piece], NDArray[np.uint64]]:
+    return partial(hash_questions, recipes=_remake_recipes(replace(_plain(config), decontaminate=()), asked))
 
 
 def _plain(config: BuildConfig) -> BuildConfig:
@@ -270,11 +274,11 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
         return config
     num = int(config.holdout)
     plan, found = make_plan(replace(_plain(config), holdout=None, seed=0)), [np.empty(0, np.uint64)]
-    holdout = Holdout(1.0, config.seed)
-    with progress("drawing the holdout", plan.num_rows()) as bar:
-        make_task = partial(_remake_placing, plan.config, plan.recipe.split, holdout)
-        task = partial(place_questions, recipe=plan.recipe, holdout=holdout)
-        for places in machinery.run(task, make_task, plan.pieces()):
+    holdout = Draw(1.0, config.seed)
+    with progress("drawing the holdout", plan.num_rows(copies=False)) as bar:
+        make_task = partial(_remake_placing, plan.config, plan.asked, holdout)
+        task = partial(place_questions, recipes=plan.recipes, holdout=holdout)
+        for places in machinery.run(task, make_task, plan.pieces(copies=False)):
             found.append(places)
             bar.advance(bar.task_ids[0], len(places))
     places = np.unique(np.concatenate(found))
@@ -284,18 +288,23 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
     return replace(config, holdout=(int(places[num - 1]) + int(places[num])) / 2.0**65)
 
 
-def _remake_placing(config: BuildConfig, split: str, holdout: Holdout) -> Callable[[Piece], NDArray[np.uint64]]:
-    return partial(place_questions, recipe=_remake_recipe(config, split), holdout=holdout)
+def _remake_placing(config: BuildConfig, asked: Asked, holdout: Draw) -> Callable[[Piece], NDArray[np.uint64]]:
+    return partial(place_questions, recipes=_remake_recipes(config, asked), holdout=holdout)
 
 
-def _without_duplicates(plan: Plan, recipe: Preparation, machinery: Machinery) -> Iterator[Piece]:
+def _without_duplicates(plan: Plan, recipes: Recipes, machinery: Machinery) -> Iterator[Piece]:
     """The pieces, each told which of its rows repeat an earlier question: one pass more over the input."""
-    with progress("looking for duplicates", plan.num_rows()) as bar:
+    with progress("looking for duplicates", plan.num_rows(copies=False)) as bar:
         hashes: list[NDArray[np.uint64]] = []
-        make_task = partial(_remake_hashing, plan.config, plan.recipe.split)
-        for found in machinery.run(partial(hash_questions, recipe=recipe), make_task, plan.pieces()):
+        make_task = partial(_remake_hashing, plan.config, plan.asked)
+        for found in machinery.run(partial(hash_questions, recipes=recipes), make_task, plan.pieces(copies=False)):
             hashes.append(found)
             bar.advance(bar.task_ids[0], len(found))
     _, repeated = duplicates(hashes)
-    for piece, rows in zip(plan.pieces(), repeated, strict=True):
-        yield replace(piece, dropped=frozenset((rows + piece.first).tolist()))
+    left, of_source = iter(repeated), list[NDArray[np.int64]]()
+    for reading, pieces in groupby(plan.pieces(), key=lambda piece: piece.reading):
+        is_copy = recipes[reading].is_copy
+        of_source = of_source if is_copy else []
+        for number, piece in enumerate(pieces):  # a copy is cut into pieces as the rows were
+            of_source += [] if is_copy else [next(left)]
+            yield replace(piece, dropped=frozenset((of_source[number] + piece.first).tolist()))

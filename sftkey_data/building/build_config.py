@@ -53,7 +53,12 @@ class BuildConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    source: Annotated[str, Option(argument=True, help="Built-in dataset, ./mine.py or ./mine.toml.", panel=Panel.IN)]
+    source: Annotated[
+        str,
+        Option(
+            argument=True, help="Built-in dataset, ./mine.py, ./mine.toml, or ./mix.toml of several.", panel=Panel.IN
+        ),
+    ]
     inputs: Inputs = ()
     """Empty: the dataset's own."""
     split: Split = None

@@ -4,7 +4,7 @@ import ast
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,11 @@ def dataset_card(manifest: Manifest, example: Mapping[str, Any] | None = None) -
         example: One row of the shards to show, see `preview.first_example`.
     """
     facts = origin(str(manifest.config["source"]))
+    named = [origin(one.source).get("licence") for one in manifest.mix] if manifest.mix else [facts.get("licence")]
     sections = [
-        _front_matter(manifest, facts.get("licence")),
+        _front_matter(manifest, named),
         _head(manifest, facts),
+        *_sources(manifest),
         _format(manifest, example),
         _inputs(manifest),
         _statistics(manifest),
@@ -67,18 +69,36 @@ def origin(source: str) -> dict[str, str]:
     return found
 
 
-def _front_matter(manifest: Manifest, licence: str | None) -> str:
+def _front_matter(manifest: Manifest, licences: Sequence[str | None]) -> str:
     """YAML; every free text is written as JSON, which is YAML too."""
     size = next((name for most, name in SIZES if manifest.counts.written < most), "n>10M")
     lines = ["---", f"pretty_name: {json.dumps(f'{manifest.dataset} ({manifest.split}), prepared with SFTKey')}"]
-    if licence is not None and not licence.startswith("that of"):  # a generic reader's rows have their own
-        # CC-BY-SA-4.0 becomes `cc by-sa 4.0`, CDLA-Sharing-1.0 `cdla sharing 1.0`
-        name = re.sub(r"-(?=\d)|(?<=[CA])-", " ", licence.split(",")[0]).lower()
-        lines.append(f"license: {HUB_LICENCES.get(name, 'other')}")
+    known = dict.fromkeys(_hub_licence(licence) for licence in licences)
+    if None not in known:  # several are a list
+        lines += [f"license: {next(iter(known))}"] if len(known) == 1 else ["license:", *(f"- {one}" for one in known)]
     lines += ["task_categories:", "- text-generation", "tags:", "- sftkey", "- chain-of-thought"]
     lines += ["size_categories:", f"- {size}", "configs:", "- config_name: default", "  data_files:"]
-    lines += [f"  - split: {json.dumps(manifest.split)}", "    path: data-*.arrow", "---"]
+    lines += [f"  - split: {json.dumps(manifest.datasets_split)}", "    path: data-*.arrow", "---"]
     return "\n".join(lines)
+
+
+def _hub_licence(licence: str | None) -> str | None:
+    """The hub's word for a licence; None where none is stated, or rows of a generic reader have their own."""
+    if licence is None or licence.startswith("that of"):
+        return None
+    # CC-BY-SA-4.0 becomes `cc by-sa 4.0`, CDLA-Sharing-1.0 `cdla sharing 1.0`
+    return HUB_LICENCES.get(re.sub(r"-(?=\d)|(?<=[CA])-", " ", licence.split(",")[0]).lower(), "other")
+
+
+def _sources(manifest: Manifest) -> list[str]:
+    """Of a mix, what each source has given, and whence it is."""
+    rows = ""
+    for (title, written), one in zip(manifest.by_source.items(), manifest.mix, strict=True):
+        facts = origin(one.source)
+        share = f"{written / manifest.counts.written:.1%}"
+        cells = (_text(facts.get(name, "")) for name in ("source", "licence"))
+        rows += f"| {_text(title)} | {written} | {share} | {' | '.join(cells)} |\n"
+    return [f"| mixed of | examples | share | source | licence |\n|---|---:|---:|---|---|\n{rows}"] if rows else []
 
 
 def _head(manifest: Manifest, facts: Mapping[str, str]) -> str:
@@ -160,7 +180,7 @@ def _use(manifest: Manifest) -> str:
 ```python
 from datasets import load_dataset
 
-examples = load_dataset("DIR", split={json.dumps(manifest.split)})  # this folder, or its name on the hub
+examples = load_dataset("DIR", split={json.dumps(manifest.datasets_split)})  # this folder, or its name on the hub
 ```
 
 ```

@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sftkey_data.building.plan import Plan
 from sftkey_data.building.preview import first_example
 from sftkey_data.building.work import PLAN, REFERENCE_ONLY, TALLIES, hashes_name
 from sftkey_data.errors import Interrupted, NothingLeft, SFTKeyError
+from sftkey_data.prepare.rendered_rows import DROPPED, HELD_OUT_COPY, NOT_DRAWN
 from sftkey_data.prepared.manifest import (
     LEFT_OUT,
     MANIFEST,
@@ -23,6 +25,7 @@ from sftkey_data.prepared.manifest import (
     Counts,
     HoldoutInfo,
     Manifest,
+    MixedSource,
     ShardInfo,
     file_sha256,
 )
@@ -36,37 +39,71 @@ SLICE_HASHES = 2**22  # 32 MB of hashes are sorted at a time
 TEMPORARY = Path("the temporary folder ($TMPDIR)")  # as errors call it
 
 
-def make_manifest(plan: Plan, tallies: list[UnitTally], half: Folder, holdout: HoldoutInfo | None) -> Manifest:
-    """What the build is and what became of its rows; the digests of what `finish_folder` adds are still to come."""
+def make_manifest(
+    plan: Plan, tallies: list[UnitTally], half: Folder, holdout: HoldoutInfo | None, main: Manifest | None = None
+) -> Manifest:
+    """What the build is and what became of its rows; the digests of what `finish_folder` adds are still to come.
+
+    Args:
+        plan: Of the build.
+        tallies: Of the pieces that are done.
+        half: The partial folder.
+        holdout: What it says of the other folder.
+        main: Of what is held out, the manifest of the build itself.
+    """
     total = UnitTally.sum(tallies)
+    by_source = [[t for t in tallies if plan.numbers[t.reading] == number] for number in range(len(plan.sources))]
+    each = [UnitTally.sum(some) for some in by_source]
+    infos = (source.input_infos(one.rows_by_source) for source, one in zip(plan.sources, each, strict=True))
     return Manifest(
         code_version=sftkey_data.__version__,
         fingerprint=plan.fingerprint,
-        dataset=plan.recipe.dataset.name,
-        split=plan.recipe.split,
+        dataset=plan.name,
+        split=plan.split,
         config=config_json(plan.config),
         tokenizer=plan.tokenizer,
         template=plan.recipe.template,
-        inputs=plan.input_infos(total.rows_by_source),
-        counts=Counts(rows_read=total.read, written=total.written, rejected=total.rejected),
+        inputs=list(chain.from_iterable(infos)),
+        counts=_counts(total),
         rejects=dict(sorted(total.reasons.items())),
         shards=[ShardInfo(file=t.file, rows=t.written, sha256=t.sha256) for t in tallies if t.written],
         statistics={
             **total.statistics(unit="tokens" if plan.tokenizer else "characters"),
             "duplicate_questions": _count_duplicates(half, tallies),
         },
-        first_row=plan.first,
+        first_row=plan.sources[0].first if plan.mix is None else 0,
         holdout=holdout,
+        mix=_mixed_sources(plan, each, main) if plan.mix is not None else [],
     )
 
 
-def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -> None:
-    """Fail where more rows are rejected than allowed.
+def _counts(tally: UnitTally) -> Counts:
+    return Counts(rows_read=tally.read, written=tally.written, rejected=tally.rejected)
 
-    Args:
-        manifest: Of the build.
-        half: The partial folder, from which the first reject is quoted.
-        expected: Reasons that are no fault of the input and do not count.
+
+def _mixed_sources(plan: Plan, tallies: Sequence[UnitTally], main: Manifest | None) -> list[MixedSource]:
+    return [
+        MixedSource(
+            source=source.asked.source,
+            dataset=source.dataset.name,
+            split=source.asked.label,
+            weight=source.asked.weight,
+            seed=source.asked.seed,
+            inputs=[one.name for one in source.inputs],
+            where=list(source.asked.where),
+            limit=source.asked.limit,
+            options=source.asked.options,
+            first_row=source.first,
+            rows=main.mix[number].rows if main is not None else tally.read,
+            counts=_counts(tally),
+            rejects=dict(sorted(tally.reasons.items())),
+        )
+        for number, (source, tally) in enumerate(zip(plan.sources, tallies, strict=True))
+    ]
+
+
+def refuse_rejects(manifest: Manifest, half: Folder, plan: Plan) -> None:
+    """Fail where more rows are rejected than allowed: of a mix, in any of its sources.
 
     Raises:
         NothingLeft: All are rejected.
@@ -78,17 +115,56 @@ def refuse_rejects(manifest: Manifest, half: Folder, expected: frozenset[str]) -
             f"rows do not add up: {counts.rows_read} read, {counts.written} written, {counts.rejected} rejected,"
             f" {manifest.held_out} held out"
         )
-    limit = manifest.config["max_reject_rate"]
-    unusable = counts.rejected - sum(manifest.rejects.get(reason, 0) for reason in expected)
-    if counts.written and unusable <= limit * counts.rows_read:
+    if plan.mix is None:
+        expected = DROPPED | plan.recipe.dataset.expected_rejects
+        _refuse(manifest, counts, manifest.rejects, expected, counts.written, _rejects(half))
         return
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(manifest.rejects.items(), key=lambda item: -item[1]))
-    first = next(_rejects(half), None)
+    for source, one in zip(plan.sources, manifest.mix, strict=True):
+        recipe = plan.recipes[plan.numbers.index(source.asked.number - 1)]
+        expected = DROPPED | {NOT_DRAWN, HELD_OUT_COPY} | recipe.dataset.expected_rejects
+        prefix = f"{one.dataset}/{one.split}/"
+        own = (r for r in _rejects(half) if r["id"].startswith(prefix) and r["reason"] not in expected)
+        try:
+            _refuse(manifest, one.counts, one.rejects, expected, one.rows - one.counts.rejected, own)
+        except NothingLeft as error:
+            raise NothingLeft(f"{source.asked.place}: {error}") from None
+        except SFTKeyError as error:
+            raise SFTKeyError(f"{source.asked.place}: {error}") from None
+    if not counts.written:
+        raise NothingLeft(f"all {manifest.held_out} examples are held out, so none is left: a smaller --holdout")
+
+
+def _refuse(
+    manifest: Manifest,
+    counts: Counts,
+    rejects: Mapping[str, int],
+    expected: frozenset[str],
+    left: int,
+    quoted: Iterator[dict[str, Any]],
+) -> None:
+    """Fail where more rows are rejected than allowed.
+
+    Args:
+        manifest: Of the build.
+        counts: Of its rows, or of those of a source.
+        rejects: Of these rows, by reason.
+        expected: Reasons that are no fault of the input and do not count.
+        left: How many examples there are.
+        quoted: Rejects, the first of which is quoted.
+    """
+    limit, rows = manifest.config["max_reject_rate"], counts.rows_read
+    if NOT_DRAWN in expected:  # of a mix; the others are rejects and examples of the rows that are drawn
+        rows -= rejects.get(NOT_DRAWN, 0)
+    unusable = counts.rejected - sum(rejects.get(reason, 0) for reason in expected)
+    if left and unusable <= limit * rows:
+        return
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(rejects.items(), key=lambda item: -item[1]))
+    first = next(quoted, None)
     example = (
         f"; the first: {first['source']}:{first['position']}: {first['reason']}: {first['detail']}" if first else ""
     )
     found = f"{counts.rejected} of {counts.rows_read} rows rejected ({reasons}{example})"
-    if not counts.written:  # no rate lets an empty folder through
+    if not left:  # no rate lets an empty folder through
         raise NothingLeft(f"{found}, so no example is left: mend the input or the options")
     raise SFTKeyError(f"{found}, at most {100 * limit:g}% allowed: mend the input or raise --max-reject-rate")
 

@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 from pydantic import BaseModel
 
-from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.mix import SourceConfig
 from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset
@@ -16,7 +16,7 @@ from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window, base_names, is_sliced, windows_of
 
 
-def find_inputs(dataset: Dataset, config: BuildConfig) -> tuple[Source, ...]:
+def find_inputs(dataset: Dataset, asked: SourceConfig) -> tuple[Source, ...]:
     """The sources that a build reads, each of one split.
 
     Raises:
@@ -24,18 +24,18 @@ def find_inputs(dataset: Dataset, config: BuildConfig) -> tuple[Source, ...]:
             understood, or names a split that no input has.
     """
     if dataset.generate is not None:
-        if config.inputs:
+        if asked.inputs:
             known = ", ".join(dataset.options.model_fields) if dataset.options is not None else "none"
             raise SFTKeyError(
-                f"{dataset.name} makes its rows by its options ({known}): it takes no --input {config.inputs[0]}"
+                f"{dataset.name} makes its rows by its options ({known}): it takes no --input {asked.inputs[0]}"
             )
         return ()
-    names = config.inputs or ((dataset.default_input,) if dataset.default_input else ())
+    names = asked.inputs or ((dataset.default_input,) if dataset.default_input else ())
     if not names:
         raise SFTKeyError(f"{dataset.name} has no input of its own: name a file, URL or hub id with --input")
     if len(set(names)) < len(names):
         raise SFTKeyError(f"the same --input is named twice: {', '.join(names)}")
-    split = config.split if config.inputs else config.split or dataset.default_split
+    split = asked.split if asked.inputs else asked.split or dataset.default_split
     found = chain.from_iterable(_sources(name, split) for name in names)
     inputs = tuple(replace(source, fields=dataset.fields) for source in found)
     for base in base_names(split) if split else ():
@@ -68,10 +68,10 @@ def _sources(name: str, split: str | None) -> list[Source]:
     return found
 
 
-def label_of(inputs: tuple[Source, ...], config: BuildConfig) -> str:
+def label_of(inputs: tuple[Source, ...], asked: SourceConfig) -> str:
     """The name of what is read: the split, or those that are added up, without their slices."""
-    if config.split:
-        return "+".join(base_names(config.split))
+    if asked.split:
+        return "+".join(base_names(asked.split))
     splits = {source.split for source in inputs} or {"train"}
     if len(splits) > 1:
         raise SFTKeyError(f"the inputs belong to different splits ({', '.join(sorted(splits))}): name one with --split")

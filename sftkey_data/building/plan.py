@@ -2,35 +2,29 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-
-from pydantic import BaseModel
+from itertools import chain, count, islice
+from pathlib import Path
 
 import sftkey_data
 from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
-from sftkey_data.building.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
+from sftkey_data.building.mix import SourceConfig, sources_of
+from sftkey_data.building.recipes import Recipes, make_recipes
+from sftkey_data.building.source_plan import SourcePlan, plan_source
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.format.template import Template, load_template
-from sftkey_data.prepare.chat_format import ChatFormat
-from sftkey_data.prepare.contamination import load_evaluation_sets
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.format.template import load_template
 from sftkey_data.prepare.rendered_rows import Preparation
-from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepare.unit import prepare
-from sftkey_data.prepared.manifest import InputInfo, TokenizerInfo, file_sha256
-from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
-from sftkey_data.sources import source as sources
-from sftkey_data.sources.pieces import Piece, cut
-from sftkey_data.sources.source import Record, Source
-from sftkey_data.sources.split_slices import Window
+from sftkey_data.prepared.manifest import TokenizerInfo, file_sha256
+from sftkey_data.registry import dataset_name
+from sftkey_data.sources.pieces import Piece
+from sftkey_data.sources.source import Record, Source, source_bytes, source_fingerprint
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
-from sftkey_data.tokens.special_text import check_as_text
-from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder, load_tokenizer, tokenizer_fingerprint
-from sftkey_data.tokens.tokenizer_file import TokenizerFile, open_tokenizer_file
+from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder
+from sftkey_data.tokens.tokenizer_file import TokenizerFile
 
 SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
 MIN_SHARD_BYTES = 4 * 2**20
@@ -44,25 +38,56 @@ PROOF_STRIDE = 16  # … one in so many of the first rows, that is of the first 
 class Plan:
     """A build whose names, columns, options and tokenizer have been checked.
 
-    `windows` are the rows that are read of each split; all where there are none.
+    A source has as many recipes as it is read times, one after the other: see `SourceConfig.shares`.
     """
 
     config: BuildConfig
-    recipe: Preparation
-    inputs: tuple[Source, ...]
-    hashes: tuple[str, ...]
-    row_counts: tuple[int | None, ...]
+    recipes: Recipes
+    sources: tuple[SourcePlan, ...]
     tokenizer: TokenizerInfo | None
-    options: BaseModel | None
     shard_bytes: int
-    windows: tuple[Window, ...] = ()
-    said: str = ""
-    """What the first rows decided, for the terminal."""
 
     @property
-    def first(self) -> int:
-        """Index of the first row, from which ids are counted: its place in the split where one slice is read."""
-        return self.windows[0].start if len(self.windows) == 1 else 0
+    def recipe(self) -> Preparation:
+        """The first; all have its encoder, template, chat format, evaluation sets and holdout."""
+        return self.recipes[0]
+
+    @property
+    def mix(self) -> Path | None:
+        """The file that names the sources."""
+        return self.sources[0].asked.mix
+
+    @property
+    def name(self) -> str:
+        """Of the dataset that is built."""
+        return self.recipe.dataset.name if self.mix is None else dataset_name(self.mix)
+
+    @property
+    def split(self) -> str:
+        """The label of what is built; those of all sources where they differ."""
+        labels = (label for source in self.sources for label in source.asked.label.split("+"))
+        return "+".join(dict.fromkeys(labels))
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of each recipe, the number of its source, from 0."""
+        return [number for number, source in enumerate(self.sources) for _ in source.asked.shares]
+
+    @property
+    def asked(self) -> tuple[SourceConfig, ...]:
+        """The sources as they are asked for, settled."""
+        return tuple(source.asked for source in self.sources)
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        """Of all sources."""
+        return tuple(chain.from_iterable(source.inputs for source in self.sources))
+
+    @property
+    def said(self) -> str:
+        """What the first rows decided, for the terminal."""
+        found = [source for source in self.sources if source.said]
+        return "\n".join(one.said if self.mix is None else f"{one.asked.place}: {one.said}" for one in found)
 
     @property
     def unconfirmed(self) -> TokenizerFile | None:
@@ -77,7 +102,7 @@ class Plan:
         facts = {
             "code_version": sftkey_data.__version__,
             "config": config_json(self.config),
-            "inputs": self.hashes,
+            "inputs": [digest for source in self.sources for digest in source.hashes],
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
@@ -85,55 +110,40 @@ class Plan:
             "tokenizer": (self.tokenizer.fingerprint, self.tokenizer.eos_token_id) if self.tokenizer else None,
             "evaluation": self.recipe.evaluation.digest if self.recipe.evaluation else None,
         }
+        if self.mix is not None:
+            own = chain.from_iterable(source.own_files for source in self.sources)
+            facts["mix"] = [file_sha256(path) for path in (self.mix, *own)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def num_rows(self) -> int | None:
-        """How many rows will be read, where that is known without reading them."""
-        known: list[int | None] = list(self.row_counts)
-        if self.recipe.dataset.generate is not None:
-            known = [getattr(self.options, "num", None)]
-        if self.windows:
-            known = [window.stop - window.start if window.stop is not None else None for window in self.windows]
-        if None in known:
-            return None
-        total = sum(n for n in known if n is not None)
-        return total if self.config.limit is None else min(total, self.config.limit)
-
-    def pieces(self) -> Iterator[Piece]:
-        """All rows, cut into what becomes one shard each."""
-        generated = self.recipe.dataset.generate is not None
-        return cut(
-            self._generated() if generated else self.inputs,
-            max_rows=self.config.shard_rows,
-            max_bytes=self.shard_bytes,
-            limit=self.config.limit,
-            windows=() if generated else self.windows,
-            first=self.first,
-        )
-
-    def records(self) -> Iterator[Record]:
-        """All records in order, at most `limit`."""
-        generated = self.recipe.dataset.generate is not None
-        rows = self._generated() if generated else read_rows(self.inputs, self.windows)
-        return islice(rows, self.config.limit)
-
-    def _generated(self) -> Iterator[Record]:
-        return generate_rows(self.recipe.dataset, self.recipe.split, self.options, self.windows)
-
-    def input_infos(self, rows_by_source: dict[str, int]) -> list[InputInfo]:
-        """The manifest's entry for each input; a generated set has one, hashed by its options or file."""
-        named = [(source.name, source.split, digest) for source, digest in zip(self.inputs, self.hashes, strict=True)]
-        labels = [source.label for source in self.inputs]
-        if self.options is not None and self.recipe.dataset.generate is not None:
-            content = self.options.model_dump_json().encode()
-            named = [("generated", self.recipe.split, hashlib.sha256(content).hexdigest())]
-            if files := self.recipe.dataset.option_files:  # rows are made of the first
-                named = [(str(files[0]), self.recipe.split, file_sha256(files[0]))]
-            labels = [f"{self.recipe.dataset.name}[{self.recipe.split}]"]
-        return [
-            InputInfo(name=name, split=split, sha256=digest, rows=rows_by_source.get(label, 0))
-            for (name, split, digest), label in zip(named, labels, strict=True)
+    def num_rows(self, *, copies: bool = True) -> int | None:
+        """How many rows will be read, where that is known without reading them; copies as of `pieces`."""
+        wanted = [
+            number for number, recipe in zip(self.numbers, self.recipes, strict=True) if copies or not recipe.is_copy
         ]
+        known = [self.sources[number].num_rows() for number in wanted]
+        return None if None in known else sum(n for n in known if n is not None)
+
+    def pieces(self, *, copies: bool = True) -> Iterator[Piece]:
+        """All rows, cut into what becomes one shard each; without copies, each source is read once."""
+        number = index = 0
+        for reading, (of_source, recipe) in enumerate(zip(self.numbers, self.recipes, strict=True)):
+            source = self.sources[of_source]
+            if recipe.is_copy and not copies:
+                continue
+            index = index if recipe.is_copy else source.first  # ids of a copy go on from those of the rows
+            for piece in source.pieces(self.config.shard_rows, self.shard_bytes):
+                yield replace(piece, number=number, first=index, reading=reading)
+                number, index = number + 1, index + piece.num_rows
+
+    def readings(self, *, copies: bool = True) -> Iterator[tuple[Preparation, Iterator[tuple[int, Record]]]]:
+        """The records of each source in order, with their indices, and the recipe for them; copies as of `pieces`."""
+        indices = count()
+        for of_source, recipe in zip(self.numbers, self.recipes, strict=True):
+            source = self.sources[of_source]
+            if recipe.is_copy and not copies:
+                continue
+            indices = indices if recipe.is_copy else count(source.first)
+            yield recipe, ((index, record) for record, index in zip(source.records(), indices, strict=False))
 
 
 def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
@@ -141,7 +151,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
 
     Args:
         config: What is wanted.
-        from_file: See `make_recipe`.
+        from_file: See `make_recipes`.
 
     Raises:
         SFTKeyError: A value outside its limits; unknown dataset, template or option; missing file, column or tokenizer;
@@ -150,159 +160,95 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
     config = checked(config)
     if from_file and config.tokenizer is not None:
         prefetch(config.tokenizer)
-    dataset = load_dataset(config.source)
     if config.template is not None:
         load_template(config.template)
-    options = parse_options(dataset, config.options)
-    inputs = find_inputs(dataset, config)
-    config, options, said = _settled(config, dataset, inputs, options)
+    sources = [plan_source(asked) for asked in sources_of(config)]
+    config = _settled_config(config, sources)
     template = load_template(config.template or USUAL_TEMPLATE)
-    dataset = bind(dataset, options)
-    split = label_of(inputs, config)
-    asked = tuple(parse_condition(text).column for text in config.where)
-    for source in inputs:
-        sources.check_first_rows(source, (*dataset.columns, *dataset.nullable, *asked))
-    windows = find_windows(dataset, inputs, split, options, config.split)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
-        fingerprints = pool.map(sources.source_fingerprint, inputs)
-        recipe, info = make_recipe(config, dataset, template, split, from_file=from_file)
-        if recipe.encoder is not None:
+        fingerprints = pool.map(source_fingerprint, chain.from_iterable(source.inputs for source in sources))
+        read = [(source.asked, source.dataset) for source in sources]
+        recipes, info = make_recipes(config, read, template, from_file=from_file)
+        if (encoder := recipes[0].encoder) is not None:
             try:
-                generated = generate_rows(dataset, split, options)
-                _self_test(recipe.encoder, generated if dataset.generate is not None else read_rows(inputs))
+                _self_test(encoder, sources)
             except SFTKeyError:
                 if from_file:  # maybe transformers makes a better tokenizer of the file
                     return make_plan(config)
                 raise
-        hashes, row_counts = tuple(zip(*fingerprints, strict=True)) if inputs else ((), ())
         return Plan(
             config=config,
-            recipe=recipe,
-            inputs=inputs,
-            hashes=hashes,
-            row_counts=row_counts,
+            recipes=recipes,
+            sources=tuple(_with_fingerprints(source, fingerprints) for source in sources),
             tokenizer=info,
-            options=options,
-            shard_bytes=config.shard_bytes or _shard_bytes(inputs),
-            windows=windows,
-            said=said,
+            shard_bytes=config.shard_bytes or _shard_bytes(sources),
         )
 
 
-def _settled(
-    config: BuildConfig, dataset: Dataset, inputs: tuple[Source, ...], options: BaseModel | None
-) -> tuple[BuildConfig, BaseModel | None, str]:
-    """The configuration with nothing left open: what it does not name, the first rows of each input decide."""
-    own, said = None, ""
-    if dataset.settle is not None:
-        records = (islice(sources.read_source(source), sources.FIRST_ROWS) for source in inputs)
-        rows = [record.row for record in chain.from_iterable(records) if isinstance(record.row, dict)]
-        settled, said = dataset.settle(options, rows)
-        changed = {name: value for name, value in settled if value != getattr(options, name)}
-        config = replace(config, options={**config.options, **changed})
-        own, options = settled.output_template(), settled
-    return replace(config, template=config.template or own or USUAL_TEMPLATE), options, said
+def _settled_config(config: BuildConfig, sources: Sequence[SourcePlan]) -> BuildConfig:
+    """The configuration with nothing left open that the rows decide.
 
-
-def make_recipe(
-    config: BuildConfig, dataset: Dataset, template: Template, split: str, *, from_file: bool = False
-) -> tuple[Preparation, TokenizerInfo | None]:
-    """What every worker needs; made again from the same config it is the same.
-
-    Args:
-        config: What is wanted.
-        dataset: With its options bound.
-        template: Of the completions.
-        split: Of the inputs.
-        from_file: The tokenizer may be a `TokenizerFile`; transformers must then be asked before anything is published.
+    Raises:
+        SFTKeyError: Sources of a mix have one name, or want different templates.
     """
-    encoder, info, chat = _load_encoder(config, template, from_file=from_file)
-    special = encoder.special_tokens if encoder is not None else None
-    if special is not None and (found := special.search(config.system or "")):
-        raise SFTKeyError(f"--system holds {found.group()!r}, a special token of {config.tokenizer!r}: leave it out")
-    evaluation = None
-    if config.decontaminate:
-        evaluation = load_evaluation_sets(config.decontaminate, dataset)
-    recipe = Preparation(
-        # not of the evaluation sets, which are whole
-        dataset=only_where(dataset, [parse_condition(text) for text in config.where]),
-        split=split,
-        template=template,
-        encoder=encoder,
-        straddle=config.straddle,
-        chat=chat,
-        system=config.system,
-        max_tokens=config.max_tokens,
-        too_long=config.too_long,
-        evaluation=evaluation,
-        holdout=Holdout(config.holdout, config.seed) if config.holdout is not None else None,
-    )
-    return recipe, info
+    named, wanted = dict[tuple[str, str], int](), dict[str, int]()
+    for source in sources:
+        asked, title = source.asked, (source.dataset.name, source.asked.label)
+        if title in named:
+            both = f"sources {named[title]} and {asked.number} are both {'/'.join(title)}"
+            raise SFTKeyError(f"{asked.mix}: {both}, of which ids are made: give one of them a `name`")
+        named[title] = asked.number
+        if source.template is not None:
+            wanted.setdefault(source.template, asked.number)
+    if config.template is None and len(wanted) > 1:
+        found = ", ".join(f"{template} in source {number}" for template, number in wanted.items())
+        raise SFTKeyError(f"{config.source}: its rows are in different templates ({found}): name one with --template")
+    template = config.template or next(iter(wanted), USUAL_TEMPLATE)
+    plain = sources[0].asked.mix is None
+    return replace(config, template=template, options=sources[0].asked.options if plain else config.options)
 
 
-def proven(plan: Plan) -> tuple[Preparation, str]:
-    """The recipe with the fast encoder if it gives what the reference gives on rows of the input; else why not.
+def _with_fingerprints(source: SourcePlan, fingerprints: Iterator[tuple[str, int | None]]) -> SourcePlan:
+    """The plan with the next fingerprints, one for each of its inputs."""
+    own = list(islice(fingerprints, len(source.inputs)))
+    return replace(source, hashes=tuple(digest for digest, _ in own), row_counts=tuple(count for _, count in own))
+
+
+def proven(plan: Plan) -> tuple[Recipes, str]:
+    """The recipes with the fast encoder if it gives what the reference gives on rows of each source; else why not.
 
     A row of a wrong kind proves nothing and is left to the build.
     """
     encoder = plan.recipe.encoder
     if encoder is None:
-        return plan.recipe, ""
-    rows = list(enumerate(islice(plan.records(), 0, PROOF_ROWS * PROOF_STRIDE, PROOF_STRIDE)))
-    expected = prepare(rows, plan.recipe)  # first, while the fast encoder may still be loading
+        return plan.recipes, ""
+    rows = [
+        (recipe, list(islice(records, 0, PROOF_ROWS * PROOF_STRIDE, PROOF_STRIDE)))
+        for recipe, records in plan.readings(copies=False)
+    ]
+    expected = [prepare(some, recipe) for recipe, some in rows]  # first, while the fast encoder may still be loading
     if (fast := find_fast_encoder(encoder)) is None:
-        return plan.recipe, "reference encoder (the tokens' bytes are not known from the vocabulary)"
-    recipe = replace(plan.recipe, fast=fast)
+        return plan.recipes, "reference encoder (the tokens' bytes are not known from the vocabulary)"
     try:
-        found = prepare(rows, recipe)
+        found = [prepare(some, replace(recipe, fast=fast)) for recipe, some in rows]
     except Mismatch as mismatch:
-        return plan.recipe, f"reference encoder ({fast.name} gives {mismatch})"
-    if not found.table.equals(expected.table):
-        return plan.recipe, f"reference encoder ({fast.name} gives other tokens)"
-    return recipe, ""
+        return plan.recipes, f"reference encoder ({fast.name} gives {mismatch})"
+    if not all(one.table.equals(other.table) for one, other in zip(found, expected, strict=True)):
+        return plan.recipes, f"reference encoder ({fast.name} gives other tokens)"
+    return tuple(replace(recipe, fast=fast) for recipe in plan.recipes), ""
 
 
-def _shard_bytes(inputs: tuple[Source, ...]) -> int:
-    sizes = [sources.source_bytes(source) for source in inputs]
+def _shard_bytes(sources: Sequence[SourcePlan]) -> int:
+    sizes = [source_bytes(one) for source in sources for one in source.inputs]
     total = sum(size for size in sizes if size is not None)
     return min(SHARD_BYTES, max(MIN_SHARD_BYTES, total // WANTED_SHARDS))
 
 
-def _load_encoder(
-    config: BuildConfig, template: Template, *, from_file: bool
-) -> tuple[Encoder | None, TokenizerInfo | None, ChatFormat | None]:
-    if config.chat_args and not config.chat:
-        raise SFTKeyError(f"--chat-arg {next(iter(config.chat_args))} needs --chat")
-    if config.tokenizer is None:
-        for name in ("chat", "max_tokens", "special_tokens"):
-            if getattr(config, name) not in (None, False, "reject"):
-                raise SFTKeyError(f"--{name.replace('_', '-')} needs a --tokenizer")
-        return None, None, None
-    as_text = config.special_tokens == "text"
-    file = open_tokenizer_file(config.tokenizer) if from_file and not config.chat else None
-    if file is not None:
-        chat, encoder = None, Encoder(file, special_text=as_text)
-    else:
-        tokenizer = load_tokenizer(config.tokenizer)
-        chat = ChatFormat(tokenizer, template, config.system, config.chat_args) if config.chat else None
-        eos = chat.eos_token_id if chat is not None else None
-        encoder = Encoder(tokenizer, add_special_tokens=chat is None, eos_token_id=eos, special_text=as_text)
-    if as_text:
-        check_as_text(encoder)
-    info = TokenizerInfo(
-        name=config.tokenizer,
-        fingerprint=tokenizer_fingerprint(encoder.tokenizer),
-        vocab_size=len(encoder.tokenizer),
-        eos_token_id=encoder.eos_token_id,
-        end_token=str(encoder.backend.id_to_token(encoder.eos_token_id)),
-        adds_special_tokens=encoder.add_special_tokens,
-    )
-    return encoder, info, chat
-
-
-def _self_test(encoder: Encoder, records: Iterator[Record]) -> None:
-    """Test the offsets on the probes and on text of the first rows, before row 1 is prepared."""
-    rows = (record.row for record in islice(records, SELF_TEST_ROWS))
+def _self_test(encoder: Encoder, sources: Sequence[SourcePlan]) -> None:
+    """Test the offsets on the probes and on text of the first rows of each source, before row 1 is prepared."""
+    # without windows, as the last rows may be far
+    first = [islice(replace(source, windows=()).records(), SELF_TEST_ROWS) for source in sources]
+    rows = (record.row for record in chain.from_iterable(first))
     texts = [value for row in rows if isinstance(row, dict) for value in row.values() if isinstance(value, str)]
     special = encoder.special_tokens  # rows with one are rejected, and are no fault of the offsets
     # cut, as the self-test decodes a text from its start up to every border: quadratic

@@ -17,19 +17,20 @@ def preview(plan: Plan, num: int | None = None, *, at_a_time: int = 1) -> Iterat
 
     Args:
         plan: Of the build.
-        num: Only so many rows; all when None.
+        num: Only so many rows of each source; all when None.
         at_a_time: Rows of a unit. One by one, examples and rejects come as the rows stand; many are quicker.
 
     Raises:
         SFTKeyError: The extractor itself failed, or a row's file is broken.
     """
-    records = enumerate(islice(plan.records(), num), start=plan.first)
-    while batch := list(islice(records, at_a_time)):
-        yield prepare(batch, plan.recipe)
+    for recipe, records in plan.readings(copies=num is None):
+        wanted = islice(records, num)
+        while batch := list(islice(wanted, at_a_time)):
+            yield prepare(batch, recipe)
 
 
 def first_example(plan: Plan, *, held: bool = False) -> dict[str, Any] | None:
-    """The first row of the input that becomes an example, as the shards hold it; None if none of the first 100 does.
+    """The first row that becomes an example, as the shards hold it; None if none of the first 100 of a source does.
 
     Args:
         plan: Of the build.

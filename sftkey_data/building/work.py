@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sftkey_data.building.recipes import Recipes
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.rendered_rows import Preparation, extracted, question_hashes
 from sftkey_data.prepare.unit import Unit, prepare
 from sftkey_data.prepared.manifest import file_sha256
@@ -121,7 +122,7 @@ def have_hashes(folder: Folder, files: Mapping[str, str]) -> bool:
         return False
 
 
-def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder | None = None) -> UnitTally:
+def work_piece(piece: Piece, recipes: Recipes, folder: Folder, held: Folder | None = None) -> UnitTally:
     """Prepare a piece and write its shard, rejects, what was left out, question hashes and tally, the tally last.
 
     Memory is bounded by the batch. Two workers on the same piece write the same bytes, each under names of its own
@@ -129,15 +130,16 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder |
 
     Args:
         piece: Of the input.
-        recipe: The same for every piece.
+        recipes: The same for every piece, which has the number of its own.
         folder: To write to.
         held: Gets what is held out, before `folder` says that the piece is done.
     """
     gc.disable()  # millions of small objects and no cycles: collecting costs a tenth of the time
+    recipe = recipes[piece.reading]
     schema = shard_schema(tokenized=recipe.encoder is not None)
     try:
         with ExitStack() as stack:
-            sides = [stack.enter_context(_opened(side, piece.number, schema)) for side in (folder, held) if side]
+            sides = [stack.enter_context(_opened(side, piece, schema)) for side in (folder, held) if side]
             rejects = _write_piece(piece, recipe, sides)
     finally:
         gc.enable()
@@ -148,26 +150,27 @@ def work_piece(piece: Piece, recipe: Preparation, folder: Folder, held: Folder |
 
 
 @contextmanager
-def _opened(folder: Folder, number: int, schema: pa.Schema) -> Iterator[Side]:
-    tally = UnitTally(file=shard_name(number))
+def _opened(folder: Folder, piece: Piece, schema: pa.Schema) -> Iterator[Side]:
+    tally = UnitTally(file=shard_name(piece.number), reading=piece.reading)
     with folder.appearing_path(tally.file) as path:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             yield Side(folder, tally, path, [], [np.empty(0, np.uint64)], writer)
         tally.sha256, tally.bytes = file_sha256(path), path.stat().st_size
 
 
-def hash_questions(piece: Piece, recipe: Preparation) -> NDArray[np.uint64]:
+def hash_questions(piece: Piece, recipes: Recipes) -> NDArray[np.uint64]:
     """The hash of each row's question, 0 where the extractor rejects the row."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
-    return question_hashes(records, recipe.dataset)
+    recipe = recipes[piece.reading]
+    return question_hashes(records, recipe.dataset, recipe.drawn)
 
 
-def place_questions(piece: Piece, recipe: Preparation, holdout: Holdout) -> NDArray[np.uint64]:
-    """The `Holdout.place` of each row that has a question and is not contaminated; each once, sorted."""
+def place_questions(piece: Piece, recipes: Recipes, holdout: Draw) -> NDArray[np.uint64]:
+    """The `Draw.place` of each row that has a question and is not contaminated; each once, sorted."""
     records = list(piece.read())
     _refuse_other_number(piece, len(records))
-    rows = extracted(records, recipe, frozenset(), lambda *_: None)
+    rows = extracted(records, recipes[piece.reading], frozenset(), lambda *_: None)
     return np.unique(np.fromiter((holdout.place(parts) for _, _, parts in rows), np.uint64))
 
 

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from sftkey_data import __version__
-from sftkey_data.command_line.verb import Verb
+from sftkey_data.command_line.verb import Verb, verb_of_one
 from sftkey_data.console import tell
 
 
@@ -46,6 +46,15 @@ def make_program(name: str, says: str, *, group: type[TyperGroup] = TyperGroup) 
     return app
 
 
-def verb_of(app: typer.Typer, name: str | None = None, *, epilog: str | None = None) -> Callable[[Any], Any]:
-    """Decorator that makes a function a verb of a program, by its own name or another."""
-    return app.command(name, cls=Verb, epilog=epilog)
+def verb_of(
+    app: typer.Typer, name: str | None = None, *, epilog: str | None = None, several: str | None = None
+) -> Callable[[Any], Any]:
+    """Decorator that makes a function a verb of a program, by its own name or another.
+
+    Args:
+        app: The program.
+        name: None: that of the function.
+        epilog: The end of its help.
+        several: Of a verb with one argument: what does it for more of them.
+    """
+    return app.command(name, cls=Verb if several is None else verb_of_one(several), epilog=epilog)

@@ -91,6 +91,22 @@ class Verb(TyperCommand):
         return flat if whole else [p for n, p in enumerate(flat) if n == 0 or p.startswith("Example")]
 
 
+def verb_of_one(several: str) -> type[Verb]:
+    """A verb that takes one argument; `several` says what does it for more of them."""
+    wrong_usage: Any = typer.BadParameter.__base__  # typer has it from click, or from a copy of its own
+
+    class VerbOfOne(Verb):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            try:
+                return super().parse_args(ctx, args)
+            except wrong_usage as error:
+                if "extra argument" in error.message:
+                    error.message = f"{error.message.rstrip('.')}; {several}"
+                raise
+
+    return VerbOfOne
+
+
 def _panels(params: Sequence[_Param]) -> list[Any]:
     """Each panel that has options, in its place; columns stand under each other over all of them."""
     from rich.panel import Panel as Box

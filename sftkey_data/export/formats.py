@@ -7,7 +7,6 @@ Sources of the forms: `trl`: SFTTrainer's pre-tokenised datasets (`input_ids`, `
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.export.export_card import axolotl_config, export_card
 from sftkey_data.export.exported import Exported
 from sftkey_data.prepared.labels import label_column, parse_loss_on
-from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, Manifest, ShardInfo
+from sftkey_data.prepared.manifest import TOKENIZER_FOLDER, ShardInfo
 from sftkey_data.prepared.prepared_folder import Prepared, local_folder, open_prepared
 from sftkey_data.storage.output_folder import Folder
 
@@ -50,7 +49,7 @@ def export(
             is left behind then.
     """
     prepared = open_prepared(directory)
-    done = Exported(to, _split(prepared.manifest), _regions(prepared, to, loss_on))
+    done = Exported(to, prepared.manifest.datasets_split, _regions(prepared, to, loss_on))
     final = Folder(str(out).rstrip("/"))
     half = Folder(f"{final.url}.partial")
     with final.locked():
@@ -86,11 +85,6 @@ def _regions(prepared: Prepared, to: str, loss_on: str | None) -> tuple[str, ...
     if prepared.manifest.tokenizer is None:
         raise SFTKeyError(f"{prepared.name} holds no tokens, and {to} needs them: expected a build with --tokenizer")
     return parse_loss_on("completion" if loss_on is None else loss_on)
-
-
-def _split(manifest: Manifest) -> str:
-    """The split's label where `datasets` accepts it as a name (not `train[:10%]`)."""
-    return manifest.split if re.fullmatch(r"\w+(\.\w+)*", manifest.split) else "train"
 
 
 def _refuse_output(prepared: Prepared, out: Folder, *, overwrite: bool) -> None:

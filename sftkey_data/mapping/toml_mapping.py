@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Self
 import regex
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from sftkey_data.config import read_toml
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.config import load_toml, validate
+from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.cells import cell_text
 from sftkey_data.extract.fields import find_field
 from sftkey_data.extract.multiple_choice import choice_index, choice_key, list_options, one_line, string_list
@@ -26,6 +26,8 @@ from sftkey_data.format.boxes import boxed_texts
 from sftkey_data.mapping.option_text import split_labelled, strip_labels
 
 MAX_SHOWN_VALUE = 80  # characters of a value in a message
+MIX_WORD = "source"
+"""The tables `[[source]]` make a file a mix of sources, which the room `building` reads."""
 REGEX_SECONDS = 1.0  # per row: a user's pattern may backtrack on a text that nobody has looked at
 
 
@@ -252,8 +254,18 @@ class ColumnMapping(_Words):
 
 
 def read_mapping(path: Path) -> ColumnMapping:
-    """The mapping in a TOML file, its regexes compiled once so that a broken one fails before the first row."""
-    mapping = read_toml(path, ColumnMapping, what="dataset")
+    """The mapping in a TOML file, its regexes compiled once so that a broken one fails before the first row.
+
+    Raises:
+        SFTKeyError: It is missing, no TOML, or no mapping.
+    """
+    values = load_toml(path, "dataset")
+    if MIX_WORD in values:
+        raise SFTKeyError(f"{path}: a mix of sources ([[source]]), expected one dataset")
+    if not values.keys() & ColumnMapping.model_fields.keys():
+        found = f"found {', '.join(values)}{nearest(next(iter(values)), [MIX_WORD])}" if values else "it is empty"
+        raise SFTKeyError(f"{path}: neither a mapping (prompt, cot and key) nor a mix of sources ([[source]]): {found}")
+    mapping = validate(values, ColumnMapping, where=str(path))
     for name in ("prompt", "cot", "key"):
         pattern, groups = getattr(mapping, name).regex, 0
         try:

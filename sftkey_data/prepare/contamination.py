@@ -114,28 +114,29 @@ class EvaluationSets:
         return None
 
 
-def load_evaluation_sets(paths: Sequence[str], dataset: Dataset, split: str | None = None) -> EvaluationSets:
+def load_evaluation_sets(paths: Sequence[str], datasets: Sequence[Dataset], split: str | None = None) -> EvaluationSets:
     """Evaluation sets from prepared folders, or from any source that `--input` takes.
 
-    A raw row goes through the dataset's own extractor where that takes it, else every text in it counts as a question.
+    A raw row goes through the extractors of the datasets that take it, else every text in it counts as a question.
 
     Args:
         paths: Folders, files, URLs or hub ids.
-        dataset: Of the training data.
+        datasets: Of the training data.
         split: Read from a hub id; `test` when None.
 
     Raises:
         SFTKeyError: A set that is missing, damaged, or holds no text.
     """
     found = EvaluationSets()
+    fields = next((dataset.fields for dataset in datasets if dataset.fields is not None), None)
     for path in paths:
         before = found.num_added
         if (Path(path) / MANIFEST).is_file():
             _add_folder(found, Path(path))
         else:
-            source = replace(sources.find_source(path, split or "test"), fields=dataset.fields)
+            source = replace(sources.find_source(path, split or "test"), fields=fields)
             for record in sources.read_whole(source):
-                for question, text in _texts(record.row, dataset):
+                for question, text in _texts(record.row, datasets):
                     found.add(question, text, record.where)
         if found.num_added == before:
             raise SFTKeyError(f"--decontaminate {path}: holds no questions")
@@ -157,17 +158,22 @@ def _add_folder(found: EvaluationSets, directory: Path) -> None:
             found.add(question, cot, f"{directory}: {row['id']}")
 
 
-def _texts(row: object, dataset: Dataset) -> Iterator[tuple[str, str]]:
+def _texts(row: object, datasets: Sequence[Dataset]) -> Iterator[tuple[str, str]]:
     """The questions of a raw row, each with its other text."""
+    taken = [parts for dataset in datasets if (parts := _taken(row, dataset)) is not None]
+    yield from ((parts.prompt, parts.cot) for parts in taken)
+    if not taken:
+        yield from ((text, "") for text in _strings(row))
+
+
+def _taken(row: object, dataset: Dataset) -> Parts | None:
+    """The parts of a row that the dataset's extractor takes."""
     if isinstance(row, dict) and dataset.columns and all(has_field(row, column) for column in dataset.columns):
         try:
-            parts: Parts = dataset.extract(row)
+            return dataset.extract(row)
         except Exception:  # noqa: BLE001 - rejected, or not the row it was written for: its texts count all the same
             pass
-        else:
-            yield parts.prompt, parts.cot
-            return
-    yield from ((text, "") for text in _strings(row))
+    return None
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -17,7 +17,7 @@ from sftkey_data.format.marks import Spans
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import EvaluationSets
-from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepare.own_text import in_prompt, named_special_token, own_texts
 from sftkey_data.prepare.prompts import plain_prompt, plain_question
 from sftkey_data.registry import Dataset
@@ -31,6 +31,9 @@ Refuse = Callable[[int, Record, Reject], None]
 
 DROPPED = frozenset({"duplicate", "contaminated"})
 """Reasons of rows that the user asked to drop; they do not count against --max-reject-rate."""
+
+NOT_DRAWN, HELD_OUT_COPY = "not_drawn", "held_out_copy"
+"""Reasons of rows that the weight of their source leaves out: they, too, do not count against it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,11 @@ class Preparation:
     max_tokens: int | None = None
     too_long: str = "reject"  # or "shorten-cot"
     evaluation: EvaluationSets | None = None
-    holdout: Holdout | None = None
+    holdout: Draw | None = None
+    drawn: Draw | None = None
+    """What a weight takes of the source; None: all."""
+    is_copy: bool = False
+    """An earlier recipe has written these rows, too."""
     reference_share: int = 100  # one row in so many is encoded by the reference too
 
 
@@ -117,12 +124,14 @@ def question_hash(parts: Parts) -> int:
     return int(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass")))
 
 
-def question_hashes(records: Sequence[tuple[int, Record]], dataset: Dataset) -> NDArray[np.uint64]:
-    """The hash of every record's question; 0 for a record that the extractor rejects."""
+def question_hashes(
+    records: Sequence[tuple[int, Record]], dataset: Dataset, drawn: Draw | None = None
+) -> NDArray[np.uint64]:
+    """The hash of every record's question; 0 for a record that the extractor rejects, or that is not drawn."""
     hashes = np.zeros(len(records), np.uint64)
     for row, (_, record) in enumerate(records):
         try:
-            hashes[row] = question_hash(_extract(record, dataset))
+            hashes[row] = question_hash(_drawn_parts(record, dataset, drawn))
         except Reject:
             continue
     return hashes
@@ -135,15 +144,34 @@ def extracted(
     dataset, evaluation = recipe.dataset, recipe.evaluation
     for index, record in records:
         try:
-            parts = _extract(record, dataset)
+            parts = _drawn_parts(record, dataset, recipe.drawn)
             if index in dropped:
                 raise Reject("duplicate", "the question stands in an earlier row too")
             if evaluation is not None and (found := evaluation.match(_question(parts, recipe.chat), parts.cot)):
                 raise Reject("contaminated", found)
+            if recipe.is_copy and recipe.holdout is not None and recipe.holdout.takes(parts):
+                raise Reject(HELD_OUT_COPY, "the question is held out, where each row stands once")
         except Reject as reject:
             refuse(index, record, reject)
         else:
             yield index, record, parts
+
+
+def _drawn_parts(record: Record, dataset: Dataset, drawn: Draw | None) -> Parts:
+    """The parts of a record. One that is a reject is drawn too, so that a share of the rows has that share of them."""
+    try:
+        parts = _extract(record, dataset)
+    except Reject:
+        if drawn is not None and not drawn.takes_row(record.position):
+            raise _not_drawn(drawn) from None
+        raise
+    if drawn is not None and not drawn.takes(parts):
+        raise _not_drawn(drawn)
+    return parts
+
+
+def _not_drawn(drawn: Draw) -> Reject:
+    return Reject(NOT_DRAWN, f"not in the share of {drawn.share:g} that the weight of its source takes")
 
 
 def _question(parts: Parts, chat: ChatFormat | None) -> str:

@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 from sftkey_data.arrays import Ints
 from sftkey_data.extract.parts import Reject
 from sftkey_data.prepare.encode import Tokens, tokenize
-from sftkey_data.prepare.rendered_rows import Columns, Preparation, extracted, question_hash, render
+from sftkey_data.prepare.rendered_rows import (
+    HELD_OUT_COPY,
+    NOT_DRAWN,
+    Columns,
+    Preparation,
+    extracted,
+    question_hash,
+    render,
+)
 from sftkey_data.schema import TOKEN_BORDERS, shard_schema
 from sftkey_data.sources.source import Record
+
+NOT_KEPT = "not kept: it stands in the input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +61,12 @@ def prepare(records: Sequence[tuple[int, Record]], recipe: Preparation, dropped:
         Mismatch: The fast encoder gave other tokens than the reference.
     """
     rejects = list[tuple[int, dict[str, Any]]]()
+    by_weight = {NOT_DRAWN, HELD_OUT_COPY} if recipe.drawn is not None or recipe.is_copy else frozenset[str]()
 
     def refuse(index: int, record: Record, reject: Reject) -> None:
-        rejects.append((index, _rejected(f"{recipe.dataset.name}/{recipe.split}/{index}", record, reject)))
+        # left out by a weight, it is no row to look into, and there may be many
+        row = NOT_KEPT if reject.reason in by_weight else record.row
+        rejects.append((index, _rejected(f"{recipe.dataset.name}/{recipe.split}/{index}", record, reject, row)))
 
     columns = render(list(extracted(records, recipe, dropped, refuse)), recipe, refuse)
     tokens = tokenize(columns, recipe, refuse) if recipe.encoder is not None else None
@@ -97,7 +110,7 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
         for value, kind in zip(values, schema, strict=True)
     ]
     hashes = np.fromiter((question_hash(part) for part in parts), np.uint64, len(parts))
-    drawn = (recipe.holdout is not None and recipe.holdout.holds(part) for part in parts)
+    drawn = (recipe.holdout is not None and recipe.holdout.takes(part) for part in parts)
     return Unit(
         table=pa.Table.from_arrays(arrays, schema=schema),
         rejects=rejects,
@@ -124,12 +137,12 @@ def _left_out(columns: Columns, recipe: Preparation) -> list[dict[str, Any]]:
     ]
 
 
-def _rejected(row_id: str, record: Record, reject: Reject) -> dict[str, Any]:
+def _rejected(row_id: str, record: Record, reject: Reject, row: Any) -> dict[str, Any]:
     return {
         "id": row_id,
         "source": record.source,
         "position": record.position,
         "reason": reject.reason,
         "detail": reject.detail,
-        "row": record.row,
+        "row": row,
     }

@@ -14,10 +14,11 @@ WORDS = {"earlier_answers": "earlier answers are in the prompt, and not trained 
 def left_out_lines(manifest: Manifest) -> list[str]:
     """One line for each kind of thing: of how many examples, and the first; empty where nothing was left out."""
     firsts = manifest.statistics.get("first_left_out", {})
+    user = repr(manifest.dataset) if not manifest.mix else "the dataset"
     lines = []
     for name, n in manifest.statistics.get("left_out", {}).items():
         what = (
-            f"{name.removeprefix(FLAG)!r} is set, and {manifest.dataset!r} does not use it"
+            f"{name.removeprefix(FLAG)!r} is set, and {user} does not use it"
             if name.startswith(FLAG)
             else WORDS.get(name, f"{name.replace('_', ' ')} left out")
         )
@@ -34,7 +35,7 @@ def left_out_of(prepared: Prepared, ids: Iterable[str]) -> dict[str, list[tuple[
     with prepared.on_disk(LEFT_OUT) as path, path.open("rb") as file:
         for line in file:
             entry: dict[str, Any] = json.loads(line)
-            if _number(entry["id"]) > last:  # they stand in the order of the rows
+            if _number(entry["id"]) > last and not prepared.manifest.mix:  # they stand in the order of the rows
                 break
             if entry["id"] in wanted:
                 found[entry["id"]] = [(name, text) for name, text in entry["left_out"]]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -76,6 +77,28 @@ class Counts(_Record):
     rejected: int
 
 
+class MixedSource(_Record):
+    """One source of a mix, as its file asks for it, and what became of its rows in this folder.
+
+    `rows` counts those that the whole build read of it, a row as often as it was read: its ids have the numbers
+    `first_row` to `first_row + rows - 1`.
+    """
+
+    source: str
+    dataset: str
+    split: str
+    weight: float
+    seed: int
+    inputs: list[str]
+    where: list[str]
+    limit: int | None
+    options: dict[str, Any]
+    first_row: int = Field(ge=0, lt=2**40)  # all of a folder together fit into 64 bits
+    rows: int = Field(ge=0, lt=2**40)
+    counts: Counts
+    rejects: dict[str, int]
+
+
 class HoldoutInfo(_Record):
     """The other folder of a build with a holdout.
 
@@ -93,8 +116,9 @@ class HoldoutInfo(_Record):
 class Manifest(_Record):
     """The content of `manifest.json`, written last: a folder that has one is complete.
 
-    `first_row` is the number in its split of the first row read, from which ids are counted. `shards` and `files` hold
-    the hash of what lies beside it. README.md is not among them: it is there to be edited.
+    `first_row` is the number in its split of the first row read, from which ids are counted; each source of a mix has
+    its own. `shards` and `files` hold the hash of what lies beside it. README.md is not among them: it is there to be
+    edited.
     `digest` is over all other fields, so that a manifest changed by hand, or hashes that were made to fit, are found.
     """
 
@@ -114,11 +138,22 @@ class Manifest(_Record):
     statistics: dict[str, Any]
     first_row: int = Field(default=0, exclude_if=lambda number: number == 0)
     holdout: HoldoutInfo | None = Field(default=None, exclude_if=lambda info: info is None)
+    mix: list[MixedSource] = Field(default_factory=list, exclude_if=lambda sources: not sources)
 
     @property
     def held_out(self) -> int:
         """Rows that were read for this folder and written to its holdout."""
         return self.holdout.other_rows if self.holdout is not None and self.holdout.part == "train" else 0
+
+    @property
+    def datasets_split(self) -> str:
+        """The split's label where `datasets` takes it as a name (not `train+test`), else train."""
+        return self.split if re.fullmatch(r"\w+(\.\w+)*", self.split) else "train"
+
+    @property
+    def by_source(self) -> dict[str, int]:
+        """Of a mix: how many examples each source has given."""
+        return {f"{one.dataset}/{one.split}, weight {one.weight:g}": one.counts.written for one in self.mix}
 
     @property
     def last_row(self) -> int:

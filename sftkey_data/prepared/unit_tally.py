@@ -26,13 +26,15 @@ class UnitTally(BaseModel):
     """Counts of one unit, or of a sum of units.
 
     The three `lengths` map a length to how many examples have it, so that quantiles over all units are exact. `files`
-    are the hashes of what a resumption reads beside the shard, none in tallies of a version before.
+    are the hashes of what a resumption reads beside the shard, none in tallies of a version before. `reading` is the
+    number of the unit's recipe.
     """
 
     file: str = ""
     sha256: str = ""
     bytes: int = 0
     files: dict[str, str] = Field(default_factory=dict)
+    reading: int = 0
     read: int = 0
     written: int = 0
     rejected: int = 0

@@ -36,6 +36,7 @@ class Piece:
         skip: Rows after `start` that come before the first one.
         records: The rows themselves.
         dropped: Indices of rows that repeat an earlier question and are not wanted.
+        reading: Which of the build's recipes reads it.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Piece:
     skip: int = 0
     records: tuple[Record, ...] = ()
     dropped: frozenset[int] = frozenset()
+    reading: int = 0
 
     def read(self) -> Iterator[tuple[int, Record]]:
         """The rows with their indices in the build."""

@@ -120,7 +120,7 @@ def _kind(mode: int) -> str:
 
 
 def _hub_id(name: str, split: str | None) -> Source:
-    if not _looks_like_hub_id(name):
+    if not looks_like_hub_id(name):
         path = Path(name)
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise SFTKeyError(f"input file not found: {name}{nearest(path.name, siblings)}")
@@ -297,7 +297,8 @@ def refuse_misspelt(split: str) -> None:
             raise SFTKeyError(f"--split {split!r}: no such split (did you mean {close[0]!r}?)")
 
 
-def _looks_like_hub_id(name: str) -> bool:
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name that is no path here is one of the hub: `name` or `owner/name`, with `:subset`."""
     repository = name.split(":")[0]
     plain = not name.startswith((".", "/", "~")) and _format(name) not in FORMATS and not name.endswith(".gz")
     return plain and repository.count("/") <= 1 and not (repository.count("/") == 1 and Path(name).parent.is_dir())

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from sftkey_data import engine
+from sftkey_data.arrays import Int64s
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, Manifest, ShardInfo
@@ -27,7 +27,7 @@ from sftkey_data.schema import shard_schema
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.batch_proof import proven_rows
 from sftkey_data.verify.check_files import check_files
-from sftkey_data.verify.manifest_facts import fact_faults
+from sftkey_data.verify.manifest_facts import fact_faults, id_ranges
 from sftkey_data.verify.row_faults import row_faults
 from sftkey_data.verify.shard_statistics import MeasuredShard, measure_shard, shard_statistics
 from sftkey_data.verify.token_bytes import CheckedBytes, checked_bytes
@@ -47,10 +47,11 @@ class Checker:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A shard that is in order: the numbers in its first and last id, and its lengths."""
+    """A shard that is in order: the places of its first and last row, how many are of each source, its lengths."""
 
     first: int
     last: int
+    by_source: Int64s
     measured: MeasuredShard
 
 
@@ -72,7 +73,7 @@ def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Man
         encoder = prepared.encoder()
         alphabet = checked_bytes(encoder) if encoder is not None else None
         checker = Checker(prepared, encoder, alphabet, full)
-        measured, before = [], -1
+        measured, before, by_source = [], -1, np.zeros(len(id_ranges(manifest)), np.int64)
         with progress(f"checking {prepared.title}", manifest.counts.written) as bar:
             for shard, done in zip(manifest.shards, _run(checker, workers), strict=True):
                 if done.first <= before:
@@ -80,10 +81,14 @@ def check(directory: Path | str, *, full: bool = False, workers: int = 1) -> Man
                         f"{prepared.at(shard.file)} row 0: id stands twice or out of order: number {done.first} after "
                         f"{before}"
                     )
-                before = done.last
+                before, by_source = done.last, by_source + done.by_source
                 measured.append(done.measured)
                 bar.advance(bar.task_ids[0], shard.rows)
     _check_statistics(prepared, measured)
+    for one, found in zip(manifest.mix, by_source.tolist(), strict=False):
+        if one.counts.written != found:
+            said = f"{one.dataset}/{one.split}: {one.counts.written} written, the shards hold {found}"
+            raise SFTKeyError(f"{prepared.at(MANIFEST)}: mix: {said}")
     return manifest
 
 
@@ -106,17 +111,21 @@ def check_shard(shard: ShardInfo, checker: Checker) -> Checked:
     prepared = checker.prepared
     name = prepared.at(shard.file)
     ends: list[int] = []
+    begins = np.array([ids.place for ids in id_ranges(prepared.manifest)])
+    by_source = np.zeros(len(begins), np.int64)
     with prepared.shard(shard) as table:
         _check_table(table, name, tokenized=checker.encoder is not None)
         first = 0
         for batch in table.to_batches(CHECKED_ROWS):
-            numbers = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
-            ends += numbers[[0, -1]].tolist() if len(numbers) else []
+            places = _check_batch(batch, first, ends[-1] if ends else -1, name, checker)
+            ends += places[[0, -1]].tolist() if len(places) else []
+            of_row = np.searchsorted(begins, places, side="right") - 1
+            by_source += np.bincount(of_row, minlength=len(begins))
             first += batch.num_rows
         measured = measure_shard(table)
     if not ends:
         raise SFTKeyError(f"{name}: holds no rows")
-    return Checked(ends[0], ends[-1], measured)
+    return Checked(ends[0], ends[-1], by_source, measured)
 
 
 def _check_table(table: pa.Table, name: str, *, tokenized: bool) -> None:
@@ -130,22 +139,22 @@ def _check_table(table: pa.Table, name: str, *, tokenized: bool) -> None:
         raise SFTKeyError(f"{name}: one of the input_ids is null")
 
 
-def _check_batch(batch: pa.RecordBatch, first: int, before: int, name: str, checker: Checker) -> NDArray[np.int64]:
-    """Check rows; returns the numbers in their ids. `first` is the number of the first row, `before` the last id's."""
+def _check_batch(batch: pa.RecordBatch, first: int, before: int, name: str, checker: Checker) -> Int64s:
+    """Check rows; returns their places. `first` is the number of the first row, `before` the place of the last one."""
     manifest = checker.prepared.manifest
-    facts, numbers = fact_faults(batch, before, manifest)
+    facts, places = fact_faults(batch, before, manifest)
     suspected = ~proven_rows(batch, manifest.template, checker.encoder, checker.alphabet, full=checker.full)
     suspected[list(facts)] = True
     suspects = np.flatnonzero(suspected)
     if not len(suspects):
-        return numbers
+        return places
     rows = batch.take(suspects.tolist()).to_pylist()
     again = checker.full or checker.alphabet is not None  # few rows then, and only the reference knows their borders
     faults = row_faults(rows, manifest.template, checker.encoder, full=again)
     for row, index, fault in zip(rows, suspects.tolist(), faults, strict=True):
         if (found := facts.get(index, fault)) is not None:
             raise SFTKeyError(f"{name} row {first + index} ({row['id']}): {found}")
-    return numbers
+    return places
 
 
 def _check_statistics(prepared: Prepared, shards: list[MeasuredShard]) -> None:

@@ -43,6 +43,12 @@ def _check_sums(prepared: Prepared) -> None:
     }
     if manifest.inputs:
         sums["rows of the inputs"] = (counts.rows_read, sum(info.rows for info in manifest.inputs))
+    if mix := manifest.mix:
+        of_sources = [(one.counts.rows_read, one.counts.written, one.counts.rejected) for one in mix]
+        rows_read, written, rejected = (sum(numbers) for numbers in zip(*of_sources, strict=True))
+        sums["rows of the sources"] = (counts.rows_read, rows_read)
+        sums["examples of the sources"] = (counts.written, written)
+        sums["rejects of the sources"] = (counts.rejected, rejected)
     for name, (said, found) in sums.items():
         if said != found:
             raise SFTKeyError(f"{prepared.at(MANIFEST)}: the counts do not add up: {name}: {found}, expected {said}")

@@ -95,6 +95,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "tokenizer": Path(manifest.tokenizer.name).name if manifest.tokenizer else "none, text only",
         "template": manifest.template.name,
         "Key share": f"{manifest.statistics['key_share']:.2%} of the completions' {manifest.statistics['unit']}",
+        **({"sources": "; ".join(f"{one}: {n:,}" for one, n in manifest.by_source.items())} if manifest.mix else {}),
         **({"left out": ", ".join(f"{name} in {n:,}" for name, n in left_out.items())} if left_out else {}),
     }
 

@@ -114,10 +114,10 @@ def as_text(statistics: Statistics) -> str:
         f"shortened CoTs: {manifest.statistics.get('shortened', 0)}",
         f"questions that repeat another: {manifest.statistics.get('duplicate_questions', 0)}",
     ]
-    if statistics.straddles:
-        lines += ["", *_counted("straddles", statistics.straddles, "of written", counts.written)]
-    if left_out := manifest.statistics.get("left_out"):
-        lines += ["", *_counted("left out of the rows", left_out, "of written", counts.written)]
+    left_out = manifest.statistics.get("left_out", {})
+    tables = {"sources": manifest.by_source, "straddles": statistics.straddles, "left out of the rows": left_out}
+    for title, counted in tables.items():
+        lines += ["", *_counted(title, counted, "of written", counts.written)] if counted else []
     rejects = dict(sorted(manifest.rejects.items(), key=lambda item: -item[1]))
     lines += ["", *_counted("rejected because", rejects or {"none": 0}, "of read", counts.rows_read)]
     return "\n".join(lines) + "\n"
@@ -146,6 +146,7 @@ def statistics_json(statistics: Statistics) -> str:
             "key_share": _total_share(statistics),
             "straddles": statistics.straddles,
             "rejects": manifest.rejects,
+            **({"sources": manifest.by_source} if manifest.mix else {}),
         }
     )
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ def show_folder(directory: Path | str, num: int, wanted: str | None) -> Iterator
 
 
 def show_source(config: BuildConfig, num: int) -> Iterator[Text]:
-    """The first rows of a source as the build would write them; a rejected row shows its reason."""
+    """The first rows of a source, or of each of a mix, as the build would write them; a reject shows its reason."""
     plan = make_plan(config)
+    # weights aside: the first rows of a source may be none that are drawn
+    plan = replace(plan, recipes=tuple(replace(recipe, drawn=None) for recipe in plan.recipes))
     for unit in preview(plan, num):
         left_out = {entry["id"]: entry["left_out"] for entry in unit.left_out}
         for row in unit.table.to_pylist():

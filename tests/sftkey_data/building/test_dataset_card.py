@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_folder_loads_by_its_name_as_the_card_says(config: BuildConfig, tmp_pa
     (tmp_path / "out" / "README.md").write_text(dataset_card(manifest, first_example(make_plan(config))))
     loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded["id"][:] == open_shards(tmp_path / "out")["id"].to_pylist()
+
+
+def test_a_folder_of_two_splits_loads_too(config: BuildConfig, tmp_path: Path) -> None:
+    import datasets
+
+    (tmp_path / "test.jsonl").write_text(Path(GSM8K).read_text())
+    build(replace(config, inputs=(GSM8K, str(tmp_path / "test.jsonl")), split="train+test"), tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert set(loaded["split"]) == {"train+test"}
+    assert 'split="train")  # this folder' in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_the_first_example_is_the_first_row_of_the_shards(config: BuildConfig, tmp_path: Path) -> None:

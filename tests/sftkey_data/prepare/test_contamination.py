@@ -136,7 +136,7 @@ def test_sets_survive_pickling_and_have_a_digest_of_their_content() -> None:
 
 
 def test_a_set_of_the_same_form_is_read_by_the_extractor() -> None:
-    found = load_evaluation_sets([GSM8K], load_dataset("gsm8k"))
+    found = load_evaluation_sets([GSM8K], [load_dataset("gsm8k")])
     row = json.loads(Path(GSM8K).read_text().splitlines()[1])
     assert found.num_added == 5
     assert found.match(row["question"].upper(), "") == f"same question as {GSM8K}:2"
@@ -154,7 +154,7 @@ def test_a_set_of_another_form_counts_every_text(tmp_path: Path) -> None:
         },
         ["Three?"],
     ]
-    found = load_evaluation_sets([write(tmp_path / "e.jsonl", rows)], load_dataset("gsm8k"))
+    found = load_evaluation_sets([write(tmp_path / "e.jsonl", rows)], [load_dataset("gsm8k")])
     for question in ("One", "Two", "Red", "Three"):
         assert (found.match(question, "") or "").startswith(f"same question as {tmp_path / 'e.jsonl'}:")
     assert found.match("3", "") is None
@@ -167,7 +167,7 @@ def _picky(row: Row) -> Parts:
 def test_rows_that_the_extractor_cannot_take_count_with_every_text(tmp_path: Path) -> None:
     dataset = Dataset(name="picky", extract=_picky, columns=("q",))
     path = write(tmp_path / "e.jsonl", [{"q": "Q: Good?", "nested": {"cot": "Yes."}}, {"q": "Q: Bad?"}, {"q": None}])
-    found = load_evaluation_sets([path], dataset)
+    found = load_evaluation_sets([path], [dataset])
     assert found.match("good", "") is not None
     assert found.match("bad", "") is None
     assert found.match("q bad", "") == f"same question as {path}:2"
@@ -176,7 +176,7 @@ def test_rows_that_the_extractor_cannot_take_count_with_every_text(tmp_path: Pat
 def test_a_headerless_file_is_read_with_the_fields_of_the_dataset(tmp_path: Path) -> None:
     dataset = Dataset(name="picky", extract=_picky, columns=("q", "a"), fields=("q", "a"))
     (tmp_path / "e.tsv").write_text('Why "so?\tBecause.\nHow?\tThus.\n')
-    found = load_evaluation_sets([str(tmp_path / "e.tsv")], dataset)
+    found = load_evaluation_sets([str(tmp_path / "e.tsv")], [dataset])
     assert found.match("why so", "") is not None
     assert found.match("how", "") is not None
 
@@ -193,7 +193,7 @@ def test_a_prepared_folder_gives_its_questions_without_what_stands_around_them(
     tokenizer = str(shared_data / "tokenizers" / "qwen2.5") if chat else None
     values: dict[str, Any] = {"tokenizer": tokenizer, "chat": chat, "system": system}
     build(BuildConfig(source="gsm8k", inputs=(path,), **values), tmp_path / "test")
-    found = load_evaluation_sets([str(tmp_path / "test")], load_dataset("gsm8k"))
+    found = load_evaluation_sets([str(tmp_path / "test")], [load_dataset("gsm8k")])
     assert found.num_added == 3
     assert found.match("What is 2 plus 1?", "") == f"same question as {tmp_path / 'test'}: gsm8k/train/2"
     assert found.match("Q?", f"You are Qwen, created by Alibaba Cloud. {system}") is None
@@ -211,26 +211,26 @@ def test_a_prepared_folder_gives_its_questions_without_what_stands_around_them(
 def test_a_set_without_questions_is_refused(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "e.jsonl").write_text(content)
     with pytest.raises(SFTKeyError, match=says):
-        load_evaluation_sets([GSM8K, str(tmp_path / "e.jsonl")], load_dataset("gsm8k"))
+        load_evaluation_sets([GSM8K, str(tmp_path / "e.jsonl")], [load_dataset("gsm8k")])
 
 
 def test_a_missing_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SFTKeyError, match=r"input file not found: .*gsm8\.jsonl .did you mean 'gsm8k.jsonl'"):
-        load_evaluation_sets([str(FIXTURES / "gsm8.jsonl")], load_dataset("gsm8k"))
+        load_evaluation_sets([str(FIXTURES / "gsm8.jsonl")], [load_dataset("gsm8k")])
 
 
 def test_of_a_data_set_its_test_split_is_read_unless_another_is_named(tmp_path: Path) -> None:
     for name in ("train", "test", "validation"):
         write(tmp_path / f"{name}.jsonl", [{"question": f"The {name}?", "answer": "a\n#### 1"}])
     for split in (None, "validation"):
-        found = load_evaluation_sets([str(tmp_path)], load_dataset("gsm8k"), split)
+        found = load_evaluation_sets([str(tmp_path)], [load_dataset("gsm8k")], split)
         assert found.match("The train", "") is None
         assert found.match(f"The {split or 'test'}", "") is not None
 
 
 def test_decontaminating_gsm8k_drops_its_own_test_questions_and_little_else(shared_data: Path) -> None:
     folder, dataset = shared_data / "raw" / "gsm8k", load_dataset("gsm8k")
-    found = load_evaluation_sets([str(folder / "test.jsonl")], dataset)
+    found = load_evaluation_sets([str(folder / "test.jsonl")], [dataset])
     lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     shingles = set[str]()
     for line in (folder / "test.jsonl").read_text().splitlines():

@@ -95,7 +95,7 @@ def test_a_build_with_a_wrong_bit_for_the_prompt_alone_does_not_pass_the_full_ch
         return replace(found, straddle=found.straddle ^ 8)
 
     replace_everywhere(monkeypatch, with_prompt_bit, wrong)
-    monkeypatch.setattr("sftkey_data.building.build.proven", lambda plan: (plan.recipe, ""))  # no fast encoder
+    monkeypatch.setattr("sftkey_data.building.build.proven", lambda plan: (plan.recipes, ""))  # no fast encoder
     folder = fixture_build(tmp_path / "out", shared_data / "tokenizers" / tokenizer)
     with pytest.raises(SFTKeyError, match=r"data-00000\.arrow row 0 .* straddle is"):
         check(folder, full=True)

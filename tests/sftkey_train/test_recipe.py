@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, Lora, ModelSource, Recipe, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Weights
 from sftkey_train.recipe_file import load_recipe, recipe_text
+from sftkey_train.recipe_tables import Lora, ModelSource
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train" / "recipes").glob("*.toml"))
 Write = Callable[[dict[str, Any]], Path]

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from sftkey_data.errors import nearest
+from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, Lora, ModelSource, Ratio, RecipeTable, Weight
 
 LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -14,17 +15,7 @@ Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-AtLeastOne = Annotated[int, Field(ge=1)]
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
-AtLeastZero = Annotated[int, Field(ge=0)]
-
-
-class RecipeTable(BaseModel):
-    """A table of a recipe: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Weights(RecipeTable):
@@ -49,33 +40,6 @@ LOSS_ON_WEIGHTS: Mapping[LossOn, Weights] = {
     "answer": Weights(tag=1, key=1, eos=1),  # the paper's stage 2: everything after the closing CoT tag
     "key": Weights(key=1),
 }
-
-
-class ModelSource(RecipeTable):
-    """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
-
-    path: str | None = None
-    config: dict[str, Any] | None = None
-    trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.path is None) == (self.config is None):
-            raise ValueError("expected exactly one of 'path' and a table 'config'")
-        if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
-        return self
-
-
-class Lora(RecipeTable):
-    """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
-
-    r: AtLeastOne = 16
-    alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
-        "all-linear", description="names of linear layers; all-linear: every one but the output layer"
-    )
 
 
 class EarlyStopping(RecipeTable):

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_train.recipe import EarlyStopping, Lora, ModelSource, Recipe, RecipeTable, Stage, Weights
+from sftkey_train.recipe import EarlyStopping, Recipe, Stage, Weights
+from sftkey_train.recipe_tables import Lora, ModelSource, RecipeTable
 
 READY_RECIPES = Path(__file__).parent / "recipes"
 """The recipes and studies that come with the package."""

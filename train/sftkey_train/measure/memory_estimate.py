@@ -16,7 +16,7 @@ from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import selected_logits
 from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations, untrained_model
-from sftkey_train.recipe import Lora
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

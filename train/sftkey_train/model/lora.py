@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
-from sftkey_train.recipe import Lora
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
-from sftkey_train.recipe import ModelSource
+from sftkey_train.recipe_tables import ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

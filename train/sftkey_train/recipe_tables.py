@@ -1,0 +1,43 @@
+"""What the tables of a recipe are made of, and those that are of the whole run: the model it starts from, adapters."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+AtLeastZero = Annotated[int, Field(ge=0)]
+
+
+class RecipeTable(BaseModel):
+    """A table of a recipe: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSource(RecipeTable):
+    """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
+
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.path is None) == (self.config is None):
+            raise ValueError("expected exactly one of 'path' and a table 'config'")
+        if self.config is not None and not isinstance(self.config.get("model_type"), str):
+            raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
+        return self
+
+
+class Lora(RecipeTable):
+    """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
+
+    r: AtLeastOne = 16
+    alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of linear layers; all-linear: every one but the output layer"
+    )

@@ -21,7 +21,7 @@ from sftkey_train.batches.region_weights import KEY
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.router_loss import router_coefficient
-from sftkey_train.loss.schedule import num_warmup_steps
+from sftkey_train.loss.schedule import num_decay_steps, num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.generated_match import SOURCES, Prompts
 from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
@@ -118,8 +118,7 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     epochs = order.num_seen / order.num_examples
     yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
     yield _line("steps", f"{order.num_steps:,} of {stage.batch_size} examples, {epochs:.3g} epochs")
-    warmup = num_warmup_steps(stage, order.num_steps)
-    yield _line("lr", f"{stage.lr:g}, {stage.schedule} after {warmup:,} steps of warm-up")
+    yield _line("lr", _rates(stage, order.num_steps))
     yield _line("tokens", _tokens(data, weights, epochs))
     yield _line("passes", f"{len(passes)} a step; first batch: {', '.join(_shapes(p, vocab_size) for p in passes[:4])}")
     yield _line("largest", _shapes(largest, vocab_size))
@@ -127,6 +126,12 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     yield _line("compute", _compute(model, stage, chosen, passes))
     yield _line("generate", _generated(stage, plan.prompts))
     yield from _first_batch(data, passes[0], len(chosen))
+
+
+def _rates(stage: Stage, num_steps: int) -> str:
+    least = f" to {stage.min_lr_ratio * stage.lr:g}" if stage.min_lr_ratio else ""
+    decay = f" in the last {num_decay_steps(stage, num_steps):,}" if stage.schedule == "wsd" else ""
+    return f"{stage.lr:g}, {stage.schedule}{least}{decay} after {num_warmup_steps(stage, num_steps):,} steps of warm-up"
 
 
 def largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int, *, whole: bool) -> Batch:

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sftkey_data.errors import nearest
-from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, Lora, ModelSource, Ratio, RecipeTable, Weight
+from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, BelowOne, Lora, ModelSource, Ratio, RecipeTable, Weight
 
 LossOn = Literal["completion", "answer", "key"]
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "wsd"]
+WeightSchedule = Literal["constant", "linear", "cosine"]
 Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
@@ -52,6 +53,8 @@ class EarlyStopping(RecipeTable):
 class Stage(RecipeTable):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
+    later = ("min_lr_ratio", "decay_ratio")
+
     name: Annotated[str, Field(pattern=STAGE_NAME)]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
@@ -59,7 +62,7 @@ class Stage(RecipeTable):
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
     weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")
-    weight_schedule: Schedule = Field("constant", description="how the weights go to weights_end: linear or cosine")
+    weight_schedule: WeightSchedule = Field("constant", description="how the weights go to weights_end")
     normalisation: Normalisation = Field("token", description="what the loss is a mean of, see normalisation.py")
     token_loss: TokenLoss = Field(
         "nll",
@@ -79,7 +82,11 @@ class Stage(RecipeTable):
     context_gradient: bool = Field(True, description="false: what precedes the first token with a weight is only read")
     prune_last_layer: bool = Field(False, description="run the last layer's attention and MLP at predicted tokens only")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
-    schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
+    schedule: Schedule = Field("cosine", description="learning rate after the warm-up; wsd: stays, then decays")
+    min_lr_ratio: BelowOne = Field(0.0, description="share of lr to which linear, cosine and wsd go")
+    decay_ratio: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="wsd: the last share of the steps, in which the rate falls linearly; default: 0.1"
+    )
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
     warmup_steps: AtLeastZero | None = Field(None, description="instead of warmup_ratio")
     weight_decay: Weight = Field(0.0, description="AdamW's, on matrices only: norms and biases have none")
@@ -148,6 +155,14 @@ class Stage(RecipeTable):
             raise ValueError("anchor has no token, as every region of the completion carries loss")
         if self.anchor and not self.context_gradient:
             raise ValueError("anchor needs context_gradient = true: it holds the context, which has no gradient then")
+        return self
+
+    @model_validator(mode="after")
+    def _optimisation_fits_together(self) -> Self:
+        if self.min_lr_ratio and self.schedule == "constant":
+            raise ValueError("min_lr_ratio is for a schedule that falls, found 'constant'")
+        if self.decay_ratio is not None and self.schedule != "wsd":
+            raise ValueError(f"decay_ratio is for schedule = 'wsd', found {self.schedule!r}")
         return self
 
     @model_validator(mode="after")
@@ -234,5 +249,5 @@ class Recipe(RecipeTable):
         return 0 if parent is None else self.depth(parent) + 1
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting with its value, as JSON types; `load_recipe` of the same tables gives the same recipe."""
+        """Every setting with its value, as JSON types, from which the same recipe loads; see `RecipeTable.later`."""
         return self.model_dump(mode="json", by_alias=True)

@@ -28,6 +28,8 @@ SYNONYMS = {
     "max_steps": "steps",
     "per_device_train_batch_size": "micro_batch_size",
     "lr_scheduler_type": "schedule",
+    "min_lr_rate": "min_lr_ratio",
+    "min_lr_factor": "min_lr_ratio",
     "normalization": "normalisation",
     "loss_type": "token_loss",
     "output_dir": "out",

@@ -44,7 +44,7 @@ from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import check_targets
 from sftkey_train.loss.router_loss import check_router_options, router_coefficient
-from sftkey_train.loss.schedule import num_stage_examples, num_warmup_steps
+from sftkey_train.loss.schedule import check_schedule, num_stage_examples
 from sftkey_train.measure.flops import flop_count, peak_flops
 from sftkey_train.measure.generated_match import Prompts, SampleOf, read_prompts
 from sftkey_train.measure.heldout import heldout_batches
@@ -222,9 +222,8 @@ def _open(recipe: Recipe) -> _Run:
         check_router_options(stage, router_coefficient(config), sharded=_is_sharded(recipe))
         check_targets(stage, run.data_of(stage).examples)
         check_budget(stage, run.data_of(stage).examples)
-        # For what they refuse; the results are made again where they are used.
-        num_warmup_steps(stage, run.order(stage).num_steps)
-        _prompts(run, stage)
+        check_schedule(stage, run.order(stage).num_steps)
+        _prompts(run, stage)  # for what it refuses; made again where it is used
     return run
 
 

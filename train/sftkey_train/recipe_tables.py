@@ -1,11 +1,12 @@
 """What the tables of a recipe are made of, and those that are of the whole run: the model it starts from, adapters."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 AtLeastZero = Annotated[int, Field(ge=0)]
 
@@ -14,6 +15,13 @@ class RecipeTable(BaseModel):
     """A table of a recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[tuple[str, ...]] = ()
+    """Keys that came later: a record leaves them out at their default, so that runs begun before them go on."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = {key for key in self.later if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in written(self).items() if key not in left_out}
 
 
 class ModelSource(RecipeTable):
@@ -37,7 +45,7 @@ class Lora(RecipeTable):
 
     r: AtLeastOne = 16
     alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: BelowOne = 0.0
     target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear", description="names of linear layers; all-linear: every one but the output layer"
     )

@@ -25,6 +25,7 @@ from sftkey_train.loss.schedule import num_decay_steps, num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.generated_match import SOURCES, Prompts
 from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
+from sftkey_train.model.optimizer import hidden_matrices
 from sftkey_train.recipe import Recipe, Stage, Weights
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
     yield _line("steps", f"{order.num_steps:,} of {stage.batch_size} examples, {epochs:.3g} epochs")
     yield _line("lr", _rates(stage, order.num_steps))
+    if stage.optimizer != "adamw":
+        yield _line("optimizer", _optimizer(model, stage))
     yield _line("tokens", _tokens(data, weights, epochs))
     yield _line("passes", f"{len(passes)} a step; first batch: {', '.join(_shapes(p, vocab_size) for p in passes[:4])}")
     yield _line("largest", _shapes(largest, vocab_size))
@@ -126,6 +129,14 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     yield _line("compute", _compute(model, stage, chosen, passes))
     yield _line("generate", _generated(stage, plan.prompts))
     yield from _first_batch(data, passes[0], len(chosen))
+
+
+def _optimizer(model: "PreTrainedModel", stage: Stage) -> str:
+    if stage.optimizer != "muon":
+        return stage.optimizer
+    matrices = hidden_matrices(model)
+    num, trained = sum(p.numel() for p in matrices), sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"muon for {len(matrices):,} matrices of {num:,} parameters, AdamW for the other {trained - num:,}"
 
 
 def _rates(stage: Stage, num_steps: int) -> str:
@@ -157,6 +168,7 @@ def estimate_stage(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", lar
         largest,
         recipe.precision,
         lora=recipe.lora,
+        optimizer=stage.optimizer,
         gradient_checkpointing=recipe.gradient_checkpointing,
         context_gradient=stage.context_gradient,
         anchor=stage.anchor > 0,

@@ -16,6 +16,8 @@ Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
+OptimizerName = Literal["adamw", "adamw_8bit", "adafactor", "muon"]
+BETAS = (0.9, 0.95)
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
 
@@ -53,7 +55,7 @@ class EarlyStopping(RecipeTable):
 class Stage(RecipeTable):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
-    later = ("min_lr_ratio", "decay_ratio")
+    later = ("min_lr_ratio", "decay_ratio", "optimizer")
 
     name: Annotated[str, Field(pattern=STAGE_NAME)]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
@@ -89,8 +91,9 @@ class Stage(RecipeTable):
     )
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
     warmup_steps: AtLeastZero | None = Field(None, description="instead of warmup_ratio")
-    weight_decay: Weight = Field(0.0, description="AdamW's, on matrices only: norms and biases have none")
-    betas: tuple[Ratio, Ratio] = Field((0.9, 0.95), description="AdamW's")
+    optimizer: OptimizerName = Field("adamw", description="which parameters it treats how, see model/optimizer.py")
+    weight_decay: Weight = Field(0.0, description="times lr, on matrices only: norms and biases have none")
+    betas: tuple[Ratio, Ratio] = Field(BETAS, description="AdamW's; of muon, for what is no matrix of a hidden layer")
     max_grad_norm: Weight = Field(1.0, description="gradients are scaled down to this norm; 0: never")
     save_every: AtLeastZero = Field(500, description="steps between checkpoints; 0: none before the end")
     keep_last: AtLeastOne = Field(1, description="how many of the latest checkpoints stay while the stage runs")
@@ -163,6 +166,8 @@ class Stage(RecipeTable):
             raise ValueError("min_lr_ratio is for a schedule that falls, found 'constant'")
         if self.decay_ratio is not None and self.schedule != "wsd":
             raise ValueError(f"decay_ratio is for schedule = 'wsd', found {self.schedule!r}")
+        if self.optimizer == "adafactor" and self.betas != BETAS:
+            raise ValueError("optimizer = 'adafactor' has no betas, leave them out")
         return self
 
     @model_validator(mode="after")
@@ -229,6 +234,9 @@ class Recipe(RecipeTable):
     @model_validator(mode="after")
     def _ranks_keep_pace(self) -> Self:
         for stage in self.stages if self.fsdp else ():
+            if stage.optimizer in ("adamw_8bit", "adafactor"):
+                found = f"optimizer = {stage.optimizer!r}, whose state is of whole tensors"
+                raise ValueError(f"stage {stage.name!r}: fsdp does not go with {found}")
             if stage.generate_every or stage.gradient_share_every or not stage.context_gradient:
                 names = "generate_every, gradient_share_every and context_gradient = false"
                 raise ValueError(

@@ -28,6 +28,7 @@ SYNONYMS = {
     "max_steps": "steps",
     "per_device_train_batch_size": "micro_batch_size",
     "lr_scheduler_type": "schedule",
+    "optim": "optimizer",
     "min_lr_rate": "min_lr_ratio",
     "min_lr_factor": "min_lr_ratio",
     "normalization": "normalisation",

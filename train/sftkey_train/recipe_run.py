@@ -219,7 +219,8 @@ def _open(recipe: Recipe) -> _Run:
         prepared.examples.check(LOSS_ON_WEIGHTS["completion"], str(prepared.path))
     for stage in recipe.stages:
         examples, num_steps = run.data_of(stage).examples, run.order(stage).num_steps
-        check_stage(stage, examples, num_steps, router_coefficient(config), sharded=_is_sharded(recipe))
+        coefficient = router_coefficient(config)
+        check_stage(stage, examples, num_steps, coefficient, _device(recipe), sharded=_is_sharded(recipe))
         _prompts(run, stage)  # for what it refuses; made again where it is used
     return run
 

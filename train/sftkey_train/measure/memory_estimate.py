@@ -16,13 +16,14 @@ from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import selected_logits
 from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations, untrained_model
+from sftkey_train.model.optimizer import optimizer_bytes
+from sftkey_train.recipe import OptimizerName
 from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 FLOAT = 4  # bytes of an fp32 number
-ADAM_MOMENTS = 2  # running means of the gradient and of its square
 # Where the backward pass begins, beside what the forward pass kept: the gradients of log-probabilities and of logits.
 LOGITS_GRADIENTS = 2
 
@@ -37,7 +38,7 @@ class MemoryEstimate:
     Args:
         weights: 4 a parameter: fp32, also under bf16 autocast.
         gradients: 4 a trainable parameter.
-        optimizer: 8 a trainable parameter, AdamW's two moments.
+        optimizer: What it keeps: 8 a trainable parameter for AdamW's two moments, see `optimizer_bytes`.
         gathered: With FSDP, what each process has whole for a time: the weights of two layers, and weights and
             gradients of what is in no layer.
         reference: The frozen weights that an anchor compares with.
@@ -93,6 +94,7 @@ def estimate_memory(
     precision: Literal["fp32", "bf16"],
     *,
     lora: Lora | None = None,
+    optimizer: OptimizerName = "adamw",
     gradient_checkpointing: bool = False,
     context_gradient: bool = True,
     anchor: bool = False,
@@ -105,6 +107,7 @@ def estimate_memory(
         batch: The largest of the stage, on a CPU.
         precision: That of the recipe, as are `lora` and `gradient_checkpointing`.
         lora: The adapter, which alone is trained.
+        optimizer: That of the stage.
         gradient_checkpointing: Whether activations are recomputed.
         context_gradient: That of the stage.
         anchor: Whether the stage has one.
@@ -125,7 +128,7 @@ def estimate_memory(
     return MemoryEstimate(
         weights=FLOAT * weights // num_shares,
         gradients=FLOAT * trainable // num_shares,
-        optimizer=ADAM_MOMENTS * FLOAT * trainable // num_shares,
+        optimizer=optimizer_bytes(model, optimizer) // num_shares,
         gathered=_gathered(model) if num_shares > 1 else 0,
         reference=FLOAT * weights if anchor else 0,
         activations=layers,

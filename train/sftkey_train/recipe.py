@@ -55,7 +55,7 @@ class EarlyStopping(RecipeTable):
 class Stage(RecipeTable):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
-    later = ("min_lr_ratio", "decay_ratio", "optimizer")
+    later = ("min_lr_ratio", "decay_ratio", "optimizer", "neftune_alpha")
 
     name: Annotated[str, Field(pattern=STAGE_NAME)]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
@@ -94,6 +94,7 @@ class Stage(RecipeTable):
     optimizer: OptimizerName = Field("adamw", description="which parameters it treats how, see model/optimizer.py")
     weight_decay: Weight = Field(0.0, description="times lr, on matrices only: norms and biases have none")
     betas: tuple[Ratio, Ratio] = Field(BETAS, description="AdamW's; of muon, for what is no matrix of a hidden layer")
+    neftune_alpha: Weight = Field(0.0, description="noise on the embeddings in training, NEFTune's alpha; 0: none")
     max_grad_norm: Weight = Field(1.0, description="gradients are scaled down to this norm; 0: never")
     save_every: AtLeastZero = Field(500, description="steps between checkpoints; 0: none before the end")
     keep_last: AtLeastOne = Field(1, description="how many of the latest checkpoints stay while the stage runs")
@@ -168,6 +169,8 @@ class Stage(RecipeTable):
             raise ValueError(f"decay_ratio is for schedule = 'wsd', found {self.schedule!r}")
         if self.optimizer == "adafactor" and self.betas != BETAS:
             raise ValueError("optimizer = 'adafactor' has no betas, leave them out")
+        if self.neftune_alpha and not self.context_gradient:
+            raise ValueError("neftune_alpha needs context_gradient = true: the context is read ahead, without noise")
         return self
 
     @model_validator(mode="after")

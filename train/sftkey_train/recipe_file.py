@@ -29,6 +29,7 @@ SYNONYMS = {
     "per_device_train_batch_size": "micro_batch_size",
     "lr_scheduler_type": "schedule",
     "optim": "optimizer",
+    "neftune_noise_alpha": "neftune_alpha",
     "min_lr_rate": "min_lr_ratio",
     "min_lr_factor": "min_lr_ratio",
     "normalization": "normalisation",

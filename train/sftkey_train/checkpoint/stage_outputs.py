@@ -7,7 +7,8 @@ from sftkey_data.storage.sealed_json import sealed_file
 from sftkey_train import ranks
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, drop_checkpoints, drop_weights, saving
 from sftkey_train.checkpoint.origin import write_origin
-from sftkey_train.model.lora import has_adapter, merged_weights, save_adapter
+from sftkey_train.model.adapter_merge import merged_weights
+from sftkey_train.model.lora import has_adapter, save_adapter
 from sftkey_train.model.sharding import whole_state
 
 if TYPE_CHECKING:

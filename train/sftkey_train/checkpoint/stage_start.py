@@ -9,7 +9,8 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.origin import check_origin, model_hash
 from sftkey_train.checkpoint.stage_outputs import ADAPTER
-from sftkey_train.model.lora import add_adapter, check_merges
+from sftkey_train.model.adapter_merge import check_merges
+from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import embed_pad_as_any, initial_model, load_model, stop_at_end_tokens
 from sftkey_train.recipe import Recipe, Stage
 

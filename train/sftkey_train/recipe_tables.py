@@ -43,9 +43,18 @@ class ModelSource(RecipeTable):
 class Lora(RecipeTable):
     """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
 
+    later = ("dora", "modules_to_save")
     r: AtLeastOne = 16
     alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
     dropout: BelowOne = 0.0
     target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear", description="names of linear layers; all-linear: every one but the output layer"
     )
+    dora: bool = Field(False, description="DoRA: each output's length is trained apart from its direction")
+    modules_to_save: tuple[str, ...] = Field((), description="names of modules whose own weights are trained, too")
+
+    @model_validator(mode="after")
+    def _one_way_to_train(self) -> Self:
+        if both := sorted(set(self.modules_to_save) & set(self.target_modules)):
+            raise ValueError(f"{both[0]!r} is in target_modules and in modules_to_save, expected it in one of them")
+        return self

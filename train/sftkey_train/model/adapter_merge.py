@@ -23,13 +23,13 @@ LAYER_BELOW = re.compile(r"\.base_layer(?=\.)")  # what an adapter puts between 
 def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a model without adapter layers that computes what `model` does with `state`.
 
-    What each adapter adds to its weight is peft's own `get_delta_weight`, computed with the tensors of `state`.
+    Each is what peft itself makes of a weight and its adapter, computed with the tensors of `state`.
     """
     weights = dict(state)
     for name, layer in _adapter_layers(model).items():
         own = {f"layer.{key}": state[f"{name}.{key}"] for key, _ in layer.named_parameters()}
         key = f"{name}.{_adapted(layer)}"  # added to `weights`, as two adapters may lie on one expert module
-        weights[key] = weights[key] + functional_call(_Update(layer), own, ())
+        weights[key] = functional_call(_Merged(layer), own, (weights[key],))
     return {LAYER_BELOW.sub("", k): v.detach() for k, v in weights.items() if ".lora_" not in k}
 
 
@@ -43,6 +43,21 @@ class _Update(nn.Module):
     def forward(self) -> Tensor:
         update: Tensor = self.layer.get_delta_weight(ADAPTER_NAME)
         return update
+
+
+class _Merged(nn.Module):
+    """The weight with its adapter in it, as a module's output."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if ADAPTER_NAME not in self.layer.lora_variant:
+            merged: Tensor = weight + self.layer.get_delta_weight(ADAPTER_NAME)
+        else:  # DoRA
+            merged = self.layer.lora_variant[ADAPTER_NAME].merge_safe(self.layer, ADAPTER_NAME, weight)
+        return merged
 
 
 def _adapter_layers(model: "PreTrainedModel") -> dict[str, Any]:
@@ -137,18 +152,33 @@ def _merged_and_adapted(
     name: str, layer: Any, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The same update of one layer twice, by the names of the model's parameters: in its weight, and in its adapter."""
+    parameters = {key: parameter for key, parameter in layer.named_parameters() if key.startswith("lora_")}
+    lengths = {key: parameter for key, parameter in parameters.items() if key.startswith("lora_magnitude_vector.")}
     drawn = {
         key: torch.randn(parameter.shape, generator=generator).to(parameter)
-        for key, parameter in layer.named_parameters()
-        if key.startswith("lora_")
+        for key, parameter in parameters.items()
+        if key not in lengths
     }
     weight = _parameter(layer)
-    update = functional_call(_Update(layer), {f"layer.{key}": value for key, value in drawn.items()}, ())
-    factor = weight.norm() / update.norm()
-    drawn[next(iter(drawn))] *= factor  # the update is linear in each of its matrices
-    adapted = {f"{name}.{key}": value for key, value in drawn.items()}
-    nothing = {key: torch.zeros_like(value) for key, value in adapted.items()}  # one that was trained adds something
-    return {f"{name}.{_adapted(layer)}": weight + factor * update, **nothing}, adapted
+    update = functional_call(_Update(layer), _below(drawn), ())
+    drawn[next(iter(drawn))] *= weight.norm() / update.norm()  # the update is linear in each of its matrices
+    # Of DoRA: lengths that differ from those of the weight, and then those that leave the merged weight as it is.
+    adapted = {**drawn, **{key: parameter * 1.5 for key, parameter in lengths.items()}}
+    merged = functional_call(_Merged(layer), _below(adapted), (weight,))
+    nothing = {key: torch.zeros_like(value) for key, value in drawn.items()}  # one that was trained adds something
+    nothing |= {key: _own_lengths(layer, merged) for key in lengths}
+    changed = {_adapted(layer): merged, **nothing}
+    return {f"{name}.{key}": value for key, value in changed.items()}, {f"{name}.{k}": v for k, v in adapted.items()}
+
+
+def _below(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"layer.{key}": value for key, value in values.items()}
+
+
+def _own_lengths(layer: Any, weight: Tensor) -> Tensor:
+    """Of each output of a weight, as DoRA has them at first."""
+    lengths: Tensor = layer.lora_magnitude_vector[ADAPTER_NAME].get_weight_norm(weight, weight.new_zeros(()), 1)
+    return lengths
 
 
 def _parameter(layer: Any) -> Any:

@@ -6,6 +6,7 @@ peft is loaded where there is an adapter, as no other run needs it.
 """
 
 import warnings
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extras import require
 from sftkey_train.model.adapter_merge import ADAPTER_NAME, refuse_unmergeable
 from sftkey_train.recipe_tables import Lora
@@ -32,20 +33,28 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
 
     Args:
         model: Changed in place.
-        lora: Sizes, and which layers.
+        lora: Sizes, which layers, and which modules are trained themselves.
         seed: The first matrix of each pair is drawn from it, the second is zero: at first the model is as it was.
         folder: Where `save_adapter` has written one to go on with.
 
     Raises:
-        SFTKeyError: peft is not installed, no layer is named so, the adapter could not be merged into the weights
-            afterwards, or the folder holds another adapter.
+        SFTKeyError: peft is not installed, no layer or module is named so, the adapter could not be merged into the
+            weights afterwards, or the folder holds another adapter.
     """
     require("lora", "train", "peft")
     from peft import LoraConfig, inject_adapter_in_model
 
+    trained = trained_modules(model, lora.modules_to_save)
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     config = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        use_dora=lora.dora,
+        # Named to peft afterwards only, as it would put a copy beside each, which no merged model could hold.
+        exclude_modules=[name for name, _ in model.named_modules() if _is_within(name, trained)] or None,
+        task_type="CAUSAL_LM",
     )
     config.base_model_name_or_path = model.name_or_path
     plain = {name: value.shape for name, value in model.state_dict().items()}
@@ -57,8 +66,55 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
     except ValueError as error:
         raise SFTKeyError(f"lora: target_modules {targets!r}: {str(error).splitlines()[0]}") from None
     refuse_unmergeable(model, plain)
+    embeddings = model.get_input_embeddings()
+    config.exclude_modules, config.modules_to_save = None, list(lora.modules_to_save) or None
+    config.ensure_weight_tying = _is_tied(model) and any(model.get_submodule(name) is embeddings for name in trained)
+    for name in trained:
+        model.get_submodule(name).requires_grad_(True)
     if folder is not None:
         _load(model, folder)
+
+
+def trained_modules(model: "PreTrainedModel", names: Sequence[str]) -> list[str]:
+    """The modules that end in one of `names`, as peft's `modules_to_save` finds them.
+
+    Raises:
+        SFTKeyError: There is none, or one that peft could not load again: a list of modules, or an output layer that
+            is one with the embeddings, which are to be named instead.
+    """
+    modules = [name for name, _ in model.named_modules()]
+    found = [module for module in modules if any(module.endswith(name) for name in names)]
+    for name in names:
+        if not any(module.endswith(name) for module in modules):
+            known = dict.fromkeys(module.rpartition(".")[2] for module in modules)
+            raise SFTKeyError(f"lora: modules_to_save: no module is named {name!r}{nearest(name, list(known))}")
+    for name in found:
+        module = model.get_submodule(name)
+        if isinstance(module, nn.ModuleList | nn.ModuleDict):
+            raise SFTKeyError(f"lora: modules_to_save: {name!r} is a list of modules, expected modules")
+        if module is model.get_output_embeddings() and _is_tied(model):
+            raise SFTKeyError(
+                f"lora: modules_to_save: {name!r} shares its weight with the input embeddings; name those instead"
+            )
+    return found
+
+
+def _is_tied(model: "PreTrainedModel") -> bool:
+    return model.get_input_embeddings().weight is getattr(model.get_output_embeddings(), "weight", None)
+
+
+def _trained_weights(model: "PreTrainedModel") -> list[str]:
+    """Names of the weights that are trained themselves, beside the adapter."""
+    config: Any = model.peft_config[ADAPTER_NAME]
+    modules = trained_modules(model, config.modules_to_save or ())
+    if config.ensure_weight_tying:  # peft wants the one weight under both names
+        modules += [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    return [name for name in names if _is_within(name, modules)]
+
+
+def _is_within(name: str, modules: Sequence[str]) -> bool:
+    return any(f"{name}.".startswith(f"{module}.") for module in modules)
 
 
 def has_adapter(model: "PreTrainedModel") -> bool:
@@ -71,6 +127,7 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
     from peft import get_peft_model_state_dict
 
     weights = get_peft_model_state_dict(model, state, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    weights |= {name: state[name].clone() for name in _trained_weights(model)}  # safetensors takes none that is shared
     folder.mkdir(parents=True, exist_ok=True)
     config: Any = copy(model.peft_config[ADAPTER_NAME])
     if not isinstance(config.target_modules, str):
@@ -98,7 +155,12 @@ def _load(model: "PreTrainedModel", folder: Path) -> None:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} cannot be read: {str(error).splitlines()[0]}") from None
     weights = {name.removeprefix(PEFT_PREFIX): weight for name, weight in loaded.items()}
     own = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    trained = {name: model.get_parameter(name) for name in _trained_weights(model)}
+    own |= {name: parameter.data for name, parameter in trained.items()}
     # Compared here, as peft loads what fits and leaves out the rest without a word.
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} holds another adapter than the recipe describes in 'lora'")
-    set_peft_model_state_dict(model, weights, ADAPTER_NAME)
+    set_peft_model_state_dict(model, {k: v for k, v in weights.items() if k not in trained}, ADAPTER_NAME)
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(weights[name])

@@ -227,6 +227,16 @@ class Recipe(RecipeTable):
         return self
 
     @model_validator(mode="after")
+    def _quantization_has_what_it_needs(self) -> Self:
+        if self.lora is not None and self.lora.quantization is not None:
+            if self.model.path is None:
+                raise ValueError("lora: quantization is of pretrained weights, expected model.path")
+            if self.fsdp or self.compile:
+                name = "fsdp" if self.fsdp else "compile"
+                raise ValueError(f"lora: quantization does not go with {name}")
+        return self
+
+    @model_validator(mode="after")
     def _whole_layers_are_compiled(self) -> Self:
         for stage in self.stages if self.compile else ():
             if stage.prune_last_layer or not stage.context_gradient:

@@ -60,6 +60,7 @@ from sftkey_train.model.model import (
     model_config,
     recompute_activations,
 )
+from sftkey_train.model.quantization import check_quantization
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
 from sftkey_train.signals import StopSignals
@@ -95,8 +96,8 @@ class _Run:
     def start(self, stage: Stage) -> StageStart:
         """What a stage starts from."""
         before = self.folder(parent) if (parent := self.recipe.parent(stage)) is not None else None
-        own, tokenizer = self.folder(stage), self.data.tokenizer
-        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash)
+        own, tokenizer, device = self.folder(stage), self.data.tokenizer, _device(self.recipe)
+        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash, device)
 
     def starts(self) -> list[StageStart]:
         """Those of all stages."""
@@ -202,6 +203,7 @@ def _open(recipe: Recipe) -> _Run:
         check_compiler(_device(recipe))
     if recipe.lora is not None:
         require("lora", "train", "peft")
+        check_quantization(recipe.lora, _device(recipe))
     data = read_training_set(recipe.data)
     heldout = read_training_set(recipe.heldout) if recipe.heldout else None
     own = {path: read_training_set(path) for path in dict.fromkeys(s.data for s in recipe.stages) if path is not None}

@@ -43,7 +43,7 @@ class ModelSource(RecipeTable):
 class Lora(RecipeTable):
     """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
 
-    later = ("dora", "modules_to_save")
+    later = ("dora", "modules_to_save", "quantization")
     r: AtLeastOne = 16
     alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
     dropout: BelowOne = 0.0
@@ -52,6 +52,7 @@ class Lora(RecipeTable):
     )
     dora: bool = Field(False, description="DoRA: each output's length is trained apart from its direction")
     modules_to_save: tuple[str, ...] = Field((), description="names of modules whose own weights are trained, too")
+    quantization: Literal["4bit"] | None = Field(None, description="QLoRA: the model's own matrices in NF4")
 
     @model_validator(mode="after")
     def _one_way_to_train(self) -> Self:

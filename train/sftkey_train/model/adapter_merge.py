@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.model.quantization import quantized_layers, whole_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,9 +26,11 @@ def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dic
 
     Each is what peft itself makes of a weight and its adapter, computed with the tensors of `state`.
     """
-    weights = dict(state)
+    weights, in_bits = whole_weights(model, state), quantized_layers(model)
     for name, layer in _adapter_layers(model).items():
-        own = {f"layer.{key}": state[f"{name}.{key}"] for key, _ in layer.named_parameters()}
+        # What is in 4 bits is read where it lies: the constants of its blocks belong to the parameter, not to `state`.
+        keys = [key for key, _ in layer.named_parameters() if f"{name}.{key.rpartition('.')[0]}" not in in_bits]
+        own = {f"layer.{key}": state[f"{name}.{key}"] for key in keys}
         key = f"{name}.{_adapted(layer)}"  # added to `weights`, as two adapters may lie on one expert module
         weights[key] = functional_call(_Merged(layer), own, (weights[key],))
     return {LAYER_BELOW.sub("", k): v.detach() for k, v in weights.items() if ".lora_" not in k}
@@ -55,6 +58,8 @@ class _Merged(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         if ADAPTER_NAME not in self.layer.lora_variant:
             merged: Tensor = weight + self.layer.get_delta_weight(ADAPTER_NAME)
+        elif weight.is_meta:
+            merged = weight
         else:  # DoRA
             merged = self.layer.lora_variant[ADAPTER_NAME].merge_safe(self.layer, ADAPTER_NAME, weight)
         return merged
@@ -79,7 +84,7 @@ def refuse_unmergeable(model: "PreTrainedModel", plain: Mapping[str, torch.Size]
 
     Args:
         model: With its adapter.
-        plain: The shape of each weight by name, as it was without.
+        plain: The shape of each weight by name, as it was without, see `whole_shapes`.
     """
     from peft.utils import AuxiliaryTrainingWrapper
 
@@ -94,8 +99,7 @@ def refuse_unmergeable(model: "PreTrainedModel", plain: Mapping[str, torch.Size]
             others = ", ".join(repr(LAYER_BELOW.sub("", n)) for n in tied if not n.startswith(f"{name}."))
             raise SFTKeyError(f"lora: {name!r} shares its weight with {others}, so an adapter on one cannot be merged")
     try:  # with shapes alone
-        state = {key: torch.empty_like(value, device="meta") for key, value in model.state_dict().items()}
-        merged = {key: value.shape for key, value in merged_weights(model, state).items()}
+        merged = {key: value.shape for key, value in merged_weights(model, _shapes(model)).items()}
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         found = (str(error).splitlines() or [""])[0]
         raise SFTKeyError(f"lora: peft cannot merge such an adapter: {type(error).__name__}: {found}") from None
@@ -104,10 +108,20 @@ def refuse_unmergeable(model: "PreTrainedModel", plain: Mapping[str, torch.Size]
         raise SFTKeyError(f"lora: an adapter on {name!r} cannot be merged into the model's weights")
 
 
+def whole_shapes(model: "PreTrainedModel") -> dict[str, torch.Size]:
+    """The shape of each weight by name, also of one in 4 bits."""
+    return {key: value.shape for key, value in whole_weights(model, _shapes(model)).items()}
+
+
+def _shapes(model: "PreTrainedModel") -> dict[str, Tensor]:
+    return {key: torch.empty_like(value, device="meta") for key, value in model.state_dict().items()}
+
+
 def check_merges(model: "PreTrainedModel") -> None:
     """Refuse, before anything is trained, adapters that compute something else than their merged weights.
 
     One layer of each kind is tried with an update as large as its weight; model and random generators stay as they are.
+    A layer in 4 bits, which cannot take a merged weight, is not tried.
 
     Raises:
         SFTKeyError: Names a layer, as Mamba's `dt_proj`, whose weight the model reads past the adapter.
@@ -141,7 +155,10 @@ def _merges(model: "PreTrainedModel", merged: dict[str, Tensor], adapted: dict[s
 
 def _one_of_each_kind(model: "PreTrainedModel") -> dict[str, Any]:
     kinds: dict[tuple[type, str, type], tuple[str, Any]] = {}
+    in_bits = quantized_layers(model)
     for name, layer in _adapter_layers(model).items():
+        if f"{name}.base_layer" in in_bits:
+            continue
         above, _, last = name.rpartition(".")
         kinds.setdefault((type(model.get_submodule(above)), last, type(layer)), (name, layer))
     return dict(kinds.values())

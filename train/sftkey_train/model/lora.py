@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extras import require
-from sftkey_train.model.adapter_merge import ADAPTER_NAME, refuse_unmergeable
+from sftkey_train.model.adapter_merge import ADAPTER_NAME, refuse_unmergeable, whole_shapes
 from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
         task_type="CAUSAL_LM",
     )
     config.base_model_name_or_path = model.name_or_path
-    plain = {name: value.shape for name, value in model.state_dict().items()}
+    plain = whole_shapes(model)
     torch.manual_seed(seed)  # peft draws the first matrices from the global generator
     try:
         with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
@@ -70,7 +70,10 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
     config.exclude_modules, config.modules_to_save = None, list(lora.modules_to_save) or None
     config.ensure_weight_tying = _is_tied(model) and any(model.get_submodule(name) is embeddings for name in trained)
     for name in trained:
-        model.get_submodule(name).requires_grad_(True)
+        module = model.get_submodule(name)
+        if not all(parameter.is_floating_point() for parameter in module.parameters()):
+            raise SFTKeyError(f"lora: modules_to_save: {name!r} is in 4 bits, which cannot be trained themselves")
+        module.requires_grad_(True)
     if folder is not None:
         _load(model, folder)
 

@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
+from sftkey_train.model.quantization import FourBits
 from sftkey_train.recipe_tables import ModelSource
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
     return config
 
 
-def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
-    """The model a run starts from, in fp32: pretrained weights, or weights initialised from the seed."""
+def initial_model(
+    source: ModelSource, config: "PreTrainedConfig", seed: int, four_bits: FourBits | None = None
+) -> "PreTrainedModel":
+    """The model a run starts from: pretrained weights in fp32 or 4 bits, or weights initialised from the seed."""
     if source.path is not None:
-        return load_model(source.path, trust_remote_code=source.trust_remote_code)
+        return load_model(source.path, trust_remote_code=source.trust_remote_code, four_bits=four_bits)
     torch.manual_seed(seed)
     return untrained_model(config)
 
@@ -61,18 +64,27 @@ def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
     return _causal_model(model)
 
 
-def load_model(name: str | Path, *, trust_remote_code: bool = False) -> "PreTrainedModel":
+def load_model(
+    name: str | Path, *, trust_remote_code: bool = False, four_bits: FourBits | None = None
+) -> "PreTrainedModel":
     """A causal language model with all its weights, in fp32, from safetensors files.
 
     Args:
         name: Directory or hub name.
         trust_remote_code: Run the Python files that come with the model.
+        four_bits: How the matrices of its layers are quantized, if they are.
 
     Raises:
         SFTKeyError: What `load_causal_model` refuses, or a model without an output layer.
     """
     # fp32: optimizer steps are smaller than what bf16 weights can take up
-    model = load_causal_model(name, dtype=torch.float32, trust_remote_code=trust_remote_code, instead=READ_THEN_TRUST)
+    model = load_causal_model(
+        name,
+        dtype=torch.float32,
+        trust_remote_code=trust_remote_code,
+        instead=READ_THEN_TRUST,
+        quantized=None if four_bits is None else four_bits.arguments(),
+    )
     return _causal_model(model)
 
 

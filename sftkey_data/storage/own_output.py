@@ -1,19 +1,20 @@
 """What is ours on a local disk, and who writes it now: only what carries our marker is replaced, by one process.
 
-Locks are POSIX record locks: they die with the process, and worker processes that it has forked do not keep them.
+Locks are POSIX record locks: they die with the process, and worker processes that it has forked do not keep them. Who
+gets one removes what a killed process has left unfinished of the same output.
 """
 
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.storage.appearing import is_own_partial, make_folder
+from sftkey_data.storage.appearing import is_own_partial, make_folder, remove_unfinished
 from sftkey_data.storage.filesystems import naming
 
 OUR_MARKER = ".sftkey"
@@ -31,13 +32,14 @@ FILE_KINDS = {
 
 
 @contextmanager
-def own_file(out: Path, what: str, *, makes_folder: bool = True) -> Iterator[None]:
+def own_file(out: Path, what: str, *, makes_folder: bool = True, beside: Collection[str] = ()) -> Iterator[None]:
     """Hold the place of a file that a verb writes, as long as the block lasts.
 
     Args:
         out: The file; one that is there may be replaced.
         what: It is to hold, for the error.
         makes_folder: The folder above it may be made.
+        beside: Names of files that the verb writes in the same folder, too.
 
     Raises:
         SFTKeyError: Something else than a file is there or above, or another process writes it.
@@ -46,7 +48,7 @@ def own_file(out: Path, what: str, *, makes_folder: bool = True) -> Iterator[Non
     if not makes_folder:
         with naming(out, "written", Interrupted):
             out.parent.stat()
-    with held(out):
+    with held(out, beside):
         yield
 
 
@@ -79,6 +81,8 @@ def own_folder(out: Path, is_ours: Callable[[Path], bool] = lambda _: False) -> 
         if os.fstat(marker.fileno()).st_size == 0:
             with suppress(OSError):  # the name alone says it
                 os.write(marker.fileno(), MARKER_SAYS)
+        for folder, _, _ in os.walk(out):
+            remove_unfinished(Path(folder))
         try:
             yield
         finally:
@@ -87,8 +91,13 @@ def own_folder(out: Path, is_ours: Callable[[Path], bool] = lambda _: False) -> 
 
 
 @contextmanager
-def shared_folder(out: Path) -> Iterator[None]:
+def shared_folder(out: Path, files: Collection[str] = (), folders: Collection[str] = ()) -> Iterator[None]:
     """Hold a folder that a verb writes files into beside what else is in it; it is there while the block lasts.
+
+    Args:
+        out: The folder.
+        files: Names of those that the verb writes.
+        folders: Names of folders below that it writes, and nobody else.
 
     Raises:
         SFTKeyError: Something else than a folder is there or above, or another process writes it.
@@ -97,6 +106,9 @@ def shared_folder(out: Path) -> Iterator[None]:
         raise SFTKeyError(f"out {out} is {kind}, expected a folder")
     lock = out / ".sftkey-lock"  # in it: what is above may not be ours to write
     with _made(out, f"out {out}"), _locked(lock, out):
+        remove_unfinished(out, files)
+        for folder in filter(Path.is_dir, map(out.joinpath, folders)):
+            remove_unfinished(folder)
         try:
             yield
         finally:
@@ -104,8 +116,12 @@ def shared_folder(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(target: Path) -> Iterator[None]:
+def held(target: Path, beside: Collection[str] = ()) -> Iterator[None]:
     """Keep other processes off a file or folder that is going to be replaced; the lock lies beside it meanwhile.
+
+    Args:
+        target: The file or folder.
+        beside: Names of files in the same folder that go with it.
 
     Raises:
         SFTKeyError: Another process writes it, or what is above it is no folder.
@@ -114,6 +130,7 @@ def held(target: Path) -> Iterator[None]:
     with _made(target.parent, str(target)):
         lock = target.with_name(f".{target.name}.sftkey-lock")
         with _locked(lock, target):
+            remove_unfinished(target.parent, {target.name, *beside})
             try:
                 yield
             finally:

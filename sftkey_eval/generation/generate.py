@@ -77,7 +77,7 @@ def generate(options: GenerateOptions, out: Path) -> GenerateResult:
     _check(options)
     for path in (partial_path(out), out.parent / RECORD_FILE):
         refuse_no_file(path, "completions and their record")
-    with own_file(out, "completions"):
+    with own_file(out, "completions", beside=[RECORD_FILE]):
         return _generate(options, out)
 
 
@@ -284,8 +284,8 @@ def _complete(
     with progress("generate", total=len(requests)) as bar:
         bar.advance(bar.task_ids[0], len(requests) - len(journal.missing))
         for batch in backend.complete_all(requests, set(journal.missing), options):
+            cache.keep(batch)  # first: what the journal has is not generated again, so nothing else would keep it
             num_new = journal.append(request.row(generated) for request, generated in batch)
-            cache.keep(batch)
             num_tokens += sum(generated.num_tokens for _, generated in batch)
             num_done += len(batch)
             _show(bar, num_new, num_done, num_tokens, time.perf_counter() - started)

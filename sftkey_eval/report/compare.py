@@ -46,7 +46,7 @@ def compare(
     Raises:
         SFTKeyError: A run is not there, the two cannot be paired, or `out` is no folder, or written by another process.
     """
-    with shared_folder(out):
+    with shared_folder(out, ("compare.html", "compare.md", "compare.json"), ("plots", "tables")):
         return _compare(first, second, out, allowed, config)
 
 

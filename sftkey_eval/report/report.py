@@ -98,7 +98,7 @@ def report(specs: Sequence[str], out: Path, allowed: Allowed | None = None, conf
     """
     if not specs:
         raise SFTKeyError("no runs given, expected at least one run directory or verdicts file")
-    with shared_folder(out):
+    with shared_folder(out, ("report.html", "report.md", "report.json"), ("plots", "tables")):
         return _report(specs, out, allowed, config)
 
 

@@ -82,7 +82,7 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     provenance |= {"config": config_record(options.config)}
     tally = ScoreTally(metrics=tuple(metric.name for metric in metrics))
     with (
-        own_file(out, "verdicts"),
+        own_file(out, "verdicts", beside=[disagreements_path(out).name]),
         open_judge(options.judge, options.concurrency, out) as judging,
         open_verdicts(out, provenance | {"run": run}) as writer,
         _open_disagreements(out, second_name) as differing,

@@ -164,6 +164,35 @@ def test_a_second_process_is_refused_until_the_first_ends_however_it_ends(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+LEFT = ".{}.4242-0a1b2c3d.partial"
+
+
+def test_who_holds_an_output_removes_what_a_killed_process_left_of_it_and_nothing_else(tmp_path: Path) -> None:
+    others = ["thesis.tex.partial", ".out.notes.partial", LEFT.format("other"), f"mine/{LEFT.format('a.svg')}"]
+    gone = {
+        held: [LEFT.format("out"), LEFT.format("out.log")],
+        own_folder: [f"out/{LEFT.format('a')}", f"out/below/deep/{LEFT.format('a.svg')}"],
+        shared_folder: [f"out/{LEFT.format('report.md')}", f"out/plots/{LEFT.format('a.svg')}"],
+    }
+    kept = [*others, f"out/mine/{LEFT.format('a.svg')}", f"out/{LEFT.format('thesis')}"]
+    for hold, names in gone.items():
+        top = tmp_path / hold.__name__
+        for name in (*names, *(others if hold is own_folder else kept)):
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+            (top / name).write_text("half")
+        if hold is own_folder:
+            (top / "out" / OUR_MARKER).touch()
+        (top / "out" / "plots").mkdir(parents=True, exist_ok=True)
+        (top / LEFT.format("out.log")).unlink(missing_ok=True)
+        if hold is held:
+            (top / LEFT.format("out.log")).mkdir()  # a folder, too
+        arguments = {held: (["out.log"],), shared_folder: (["report.md"], ["plots"])}.get(hold, ())
+        with hold(top / "out", *arguments):  # type: ignore[operator]
+            found = set(files(top))
+        assert found.isdisjoint(names)
+        assert found.issuperset(others if hold is own_folder else kept)
+
+
 def test_a_folder_that_is_written_into_beside_other_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below" / "out"):

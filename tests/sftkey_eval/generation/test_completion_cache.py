@@ -9,9 +9,10 @@ import pytest
 from eval_samples import write_model
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.generation.completion_cache import CACHE_FILE
+from sftkey_eval.generation.completion_cache import CACHE_FILE, Cache
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
+from sftkey_eval.records.journal import Journal
 
 
 def options(model: Path, data: Path, cache: Path | None, **changes: Any) -> GenerateOptions:
@@ -32,6 +33,22 @@ def test_another_run_of_the_same_model_generates_nothing_and_writes_the_same_fil
     assert again.tokens_per_second is None
     assert again.path.read_bytes() == first.path.read_bytes()
     assert more.path.read_bytes() == alone.path.read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "step"), [(Cache, "keep"), (Journal, "append")], ids=["cache", "journal"])
+def test_what_a_killed_run_has_generated_is_known_to_the_next(
+    kind: type, step: str, tiny_model: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    cached = options(tiny_model, prepared, tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            generate(cached, tmp_path / "a" / "c.jsonl")
+    generate(cached, tmp_path / "a" / "c.jsonl")
+    assert generate(cached, tmp_path / "b" / "c.jsonl").num_cached == 6
 
 
 @pytest.mark.parametrize(

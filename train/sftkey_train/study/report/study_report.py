@@ -48,7 +48,7 @@ def report_study(record: Path, out: Path) -> StudyNumbers:
     Raises:
         SFTKeyError: It is no record of a study; `out` is no folder, or written by another process.
     """
-    with shared_folder(out):
+    with shared_folder(out, ("study.html", "study.md", "report.json"), ("plots", "tables")):
         return _report_study(record, out)
 
 

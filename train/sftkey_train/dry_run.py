@@ -27,6 +27,7 @@ from sftkey_train.measure.generated_match import SOURCES, Prompts
 from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
 from sftkey_train.model.optimizer import hidden_matrices
 from sftkey_train.recipe import Recipe, Stage, Weights
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -89,7 +90,7 @@ def _size(data: TrainingSet) -> str:
 def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel") -> str:
     num = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    adapter = f", of which {trained:,} in the adapter are trained" if recipe.lora is not None else ""
+    adapter = "" if recipe.lora is None else f", of which {trained:,} {_trained_parts(recipe.lora)} are trained"
     text_config = config.get_text_config()
     shape = f"{text_config.num_hidden_layers} layers, hidden {text_config.hidden_size}"
     context = getattr(text_config, "max_position_embeddings", None)
@@ -99,6 +100,11 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
         f"{name} ({config.model_type}): {num:,} parameters{adapter}, {shape}, "
         f"vocabulary {text_config.vocab_size:,}{limit}{_router_loss(config)}"
     )
+
+
+def _trained_parts(lora: Lora) -> str:
+    parts = " and in ".join(["the adapter", *lora.modules_to_save])
+    return f"in {parts}" if lora.quantization is None else f"in {parts}, above weights in 4 bits,"
 
 
 def _router_loss(config: "PreTrainedConfig") -> str:

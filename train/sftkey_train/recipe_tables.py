@@ -27,14 +27,18 @@ class RecipeTable(BaseModel):
 class ModelSource(RecipeTable):
     """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
 
+    later = ("tags_as_tokens",)
     path: str | None = None
     config: dict[str, Any] | None = None
     trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
+    tags_as_tokens: bool = Field(False, description="take tokens that the data's tokenizer has beyond the model's")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.path is None) == (self.config is None):
             raise ValueError("expected exactly one of 'path' and a table 'config'")
+        if self.tags_as_tokens and self.path is None:
+            raise ValueError("tags_as_tokens is for a pretrained model: a new one takes the data's tokenizer as it is")
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
             raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
         return self

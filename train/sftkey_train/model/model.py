@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
+from sftkey_train.model.added_tokens import add_tokens_of
 from sftkey_train.model.quantization import FourBits
 from sftkey_train.recipe_tables import ModelSource
 
@@ -38,6 +39,9 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
         config = load_config(_existing(source.path), trust_remote_code=trust, instead=READ_THEN_TRUST)
     else:
         config = _small_config(source.config or {}, tokenizer)
+    if source.tags_as_tokens:
+        text_config = config.get_text_config()
+        text_config.vocab_size = max(text_config.vocab_size, len(tokenizer))  # as `embed_added_tokens` makes it
     own_code = source.trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not own_code:
         raise SFTKeyError(f"model: {config.model_type!r} is not a causal language model in transformers")
@@ -199,7 +203,19 @@ def check_tokenizer(source: ModelSource, data: "TrainingSet") -> None:
         raise SFTKeyError(
             f"model {source.path!r} has no tokenizer to compare with that of {data.path}: {error}"
         ) from None
-    if tokenizer_fingerprint(own) != data.fingerprint:
+    if tokenizer_fingerprint(own) == data.fingerprint:
+        if source.tags_as_tokens:
+            raise SFTKeyError(
+                f"model: tags_as_tokens: {data.path} has no token that {source.path!r} lacks; leave it out"
+            )
+        return
+    added, alike = add_tokens_of(data.tokenizer, own), tokenizer_fingerprint(own) == data.fingerprint
+    if alike and not source.tags_as_tokens:
+        raise SFTKeyError(
+            f"{data.path} has {len(added)} tokens that model {source.path!r} lacks; "
+            "model.tags_as_tokens = true takes them"
+        )
+    if not alike:
         raise SFTKeyError(
             f"{data.path} was made with another tokenizer than that of model {source.path!r}; "
             f"build it again with --tokenizer {source.path}"

@@ -53,7 +53,7 @@ def _change(tables: dict[str, Any], place: str, value: Any) -> None:
         ("stage.1.init_from", "ful", "stage 'answer': init_from 'ful' is not an earlier stage (did you mean 'full'?)"),
         ("stage.0.init_from", "answer", "stage 'full': init_from 'answer' is not an earlier stage; earlier: none"),
         ("model.path", "gpt2", "model: expected exactly one of 'path' and a table 'config'"),
-        ("lora", {"rank": 8}, "lora: unknown key 'rank'; known: r, alpha, dropout, target_modules"),
+        ("lora", {"rank": 8}, "lora: unknown key 'rank' (did you mean 'r'?)"),
         ("stage.0.best", "key_nll", "stage 'full': best, early_stopping and generate_every need a heldout set"),
         ("stage.0.generate_every", 5, "stage 'full': best, early_stopping and generate_every need a heldout set"),
         (

@@ -31,7 +31,9 @@ class ModelSource(RecipeTable):
     path: str | None = None
     config: dict[str, Any] | None = None
     trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
-    tags_as_tokens: bool = Field(False, description="take tokens that the data's tokenizer has beyond the model's")
+    tags_as_tokens: bool = Field(
+        default=False, description="take tokens that the data's tokenizer has beyond the model's"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

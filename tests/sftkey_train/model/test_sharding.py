@@ -68,13 +68,19 @@ def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, {"r": 2, "dropout": 0.1}], ids=["full", "lora"])
-def test_shares_that_are_killed_resume_to_the_same_bits(lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:
+@pytest.mark.parametrize(
+    ("lora", "optimizer"),
+    [(None, "adamw"), ({"r": 2, "dropout": 0.1}, "adamw"), (None, "muon")],
+    ids=["full", "lora", "muon"],
+)
+def test_shares_that_are_killed_resume_to_the_same_bits(
+    lora: Any, optimizer: str, tables: dict[str, Any], write_recipe: Write
+) -> None:
     tables["model"]["config"]["attention_dropout"] = 0.1  # each rank draws its own
     if lora:
         tables["lora"] = lora
     for stage in tables["stage"]:
-        stage["save_every"] = 2
+        stage |= {"save_every": 2, "optimizer": optimizer}
     recipe, out, whole = write_recipe(tables), Path(tables["out"]) / "killed", Path(tables["out"]) / "whole"
     assert run_together(2, train, recipe, [f"out={whole}"]) == [0, 0]
     for stage, step in (("full", 4), ("answer", 3)):

@@ -80,7 +80,11 @@ class BuildOutputs:
         with ExitStack() as stack:
             for one in self.all:
                 stack.enter_context(one.final.locked())
-            yield
+            try:
+                yield
+            finally:
+                for one in self.all:
+                    one.half.remove_unfinished()
 
     def open(self, fingerprint: str) -> None:
         """Keep the pieces of an interrupted build of the same plan; begin anew otherwise."""

@@ -21,7 +21,8 @@ from sftkey_data.extract.fields import has_field
 from sftkey_data.extract.parts import Parts
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.prompts import plain_question
-from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, read_manifest
+from sftkey_data.prepared.manifest import MANIFEST, read_manifest
+from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import Dataset
 from sftkey_data.sources import source as sources
@@ -146,7 +147,8 @@ def _add_folder(found: EvaluationSets, directory: Path) -> None:
     manifest, chat = read_manifest(directory), None
     config = manifest.config
     if config.get("chat"):
-        tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
+        with open_prepared(directory).tokenizer_folder() as folder:
+            tokenizer = load_tokenizer(str(folder))
         chat = ChatFormat(tokenizer, manifest.template, config.get("system"), config.get("chat_args"))
     for batch in open_shards(directory, ["id", "prompt", "completion", "cot_start", "cot_end"]).to_batches(1_000):
         for row in batch.to_pylist():

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from sftkey_data.storage.appearing import (
     appearing_path,
     is_own_partial,
     make_folder,
+    remove_unfinished,
     replace_folder,
     write_bytes,
 )
@@ -166,6 +168,12 @@ class Folder:
         for name in _marker_last(self.names()):
             self.delete(name)
 
+    def remove_unfinished(self) -> None:
+        """Remove files that workers were writing when they were stopped or killed; an object store has none."""
+        if (root := local_path(self.url)) is not None and root.is_dir():
+            for folder, _, _ in os.walk(root):
+                remove_unfinished(Path(folder))
+
     def publish(self, final: "Folder", last: str) -> None:
         """Give everything its final place, replacing what is there; `last` comes last, so what has it is complete.
 
@@ -175,9 +183,7 @@ class Folder:
         root, place = local_path(self.url), local_path(final.url)
         if root is not None and place is not None:
             with naming(place, "replaced", Interrupted):
-                for unfinished in root.rglob(f"*{PARTIAL}"):  # of a worker that was killed
-                    if is_own_partial(unfinished.name):
-                        unfinished.unlink(missing_ok=True)
+                self.remove_unfinished()
                 replace_folder(root, place)
             return
         names = sorted(self.names(), key=lambda name: (name == last, name))

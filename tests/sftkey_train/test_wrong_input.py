@@ -47,6 +47,15 @@ def test_a_shard_cut_short(fail: Fail, copied: Path, kept: int) -> None:
     assert f"{copied / SHARD}" in fail()
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_one_flipped_bit_in_the_copy_of_the_tokenizer(fail: Fail, copied: Path, name: str) -> None:
+    file = copied / "tokenizer" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert str(file) in fail()
+
+
 def test_a_shard_that_is_gone(fail: Fail, copied: Path) -> None:
     (copied / SHARD).unlink()
     assert fail() == f"{copied / SHARD} is missing"

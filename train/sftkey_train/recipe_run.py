@@ -270,9 +270,9 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
     )
     train_stage(stage_run, model)
     with signals.held():  # what is trained is written whole; the next stage, if any, stops after its first step
+        if ranks.is_main():  # before the weights: once they are there, nobody would draw it again
+            plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
         finish_stage(_outputs(run, folder), model)
-    if ranks.is_main():
-        plot_loss(run.metrics.rows(), recipe, recipe.out / PLOT)
 
 
 def _prepare_out(run: _Run, stage: Stage) -> None:

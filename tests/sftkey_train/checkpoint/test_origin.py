@@ -188,6 +188,18 @@ def test_a_flipped_bit_in_what_stage_1_has_left_is_refused_before_stage_2(
     assert refused() == f"{out / 'full' / 'final'} is damaged: {name} is not as it was written; {MEND}"
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer_config.json"])
+def test_a_flipped_bit_in_the_result_of_a_finished_run_is_refused(
+    file: str, tables: dict[str, Any], write_recipe: Write, refused: Callable[[], str]
+) -> None:
+    list(run_recipe(load_recipe(write_recipe(tables))))
+    final = Path(tables["out"]) / "answer" / "final"
+    content = bytearray((final / file).read_bytes())
+    content[-20] ^= 1
+    (final / file).write_bytes(content)
+    assert refused() == f"{final} is damaged: {file} is not as it was written; {MEND}"
+
+
 def test_an_adapter_put_beside_what_stage_1_has_left_is_refused(
     stopped: Callable[..., Path], refused: Callable[[], str], tables: dict[str, Any]
 ) -> None:

@@ -153,6 +153,25 @@ def reference(tables: dict[str, Any], write_recipe: Write, references: dict[str,
     return references["out"]
 
 
+def test_stopping_as_soon_as_the_weights_are_there_changes_nothing(
+    tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch, reference: Path
+) -> None:
+    recipe, finish = load_recipe(write_recipe(tables)), run_module.finish_stage
+
+    def finish_and_stop(outputs: Any, model: Any) -> None:
+        finish(outputs, model)
+        raise _Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "finish_stage", finish_and_stop)
+        for _ in recipe.stages:
+            with pytest.raises(_Stop):
+                list(run_recipe(recipe))
+    list(run_recipe(recipe))
+    _assert_same(recipe.out, reference)
+    assert (recipe.out / "loss.png").read_bytes() == (reference / "loss.png").read_bytes()
+
+
 def test_stopping_between_last_checkpoint_and_final_changes_nothing(
     tables: dict[str, Any], write_recipe: Write, monkeypatch: pytest.MonkeyPatch, reference: Path
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import MANIFEST, TOKENIZER_FOLDER, file_sha256, read_manifest
+from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
@@ -39,7 +40,8 @@ def read_training_set(directory: Path) -> TrainingSet:
     recorded = read_manifest(directory).tokenizer
     if recorded is None:
         raise SFTKeyError(f"{directory} holds no tokens, expected a build with --tokenizer")
-    tokenizer = load_tokenizer(str(directory / TOKENIZER_FOLDER))
+    with open_prepared(directory).tokenizer_folder() as folder:
+        tokenizer = load_tokenizer(str(folder))
     if (found := tokenizer_fingerprint(tokenizer)) != recorded.fingerprint:
         raise SFTKeyError(
             f"{directory / TOKENIZER_FOLDER} is not the tokenizer the shards were made with: "

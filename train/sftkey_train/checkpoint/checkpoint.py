@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.storage.appearing import appearing_folder, is_own_partial, remove_folder
 from sftkey_train import ranks
-from sftkey_train.checkpoint.origin import ORIGIN, Origin, check_origin, has_origin, write_origin
+from sftkey_train.checkpoint.origin import MEND, ORIGIN, Origin, check_origin, has_origin, write_origin, written_files
 from sftkey_train.model.lora import save_weights
 from sftkey_train.model.sharding import load_optimizer_state, whole_optimizer_state, whole_state
 
@@ -123,10 +123,24 @@ def check_folder(folder: StageFolder) -> None:
     Raises:
         SFTKeyError: One line; nothing of the stage's folder is touched.
     """
-    for weights in filter(None, (folder.final if folder.finished else None, folder.best)):
+    for weights in _results(folder):
         check_origin(weights, folder.origin, files=False)  # a user may have put something beside the weights
     if not folder.finished and folder.latest is not None:
         check_origin(folder.latest, folder.origin, files=True)
+
+
+def check_results(folder: StageFolder) -> None:
+    """Refuse a finished stage whose weights are not as they were written; what was put beside them may be there.
+
+    Raises:
+        SFTKeyError: One line.
+    """
+    for weights in _results(folder):
+        written_files(weights, MEND)
+
+
+def _results(folder: StageFolder) -> list[Path]:
+    return [path for path in (folder.final if folder.finished else None, folder.best) if path is not None]
 
 
 def drop_checkpoints(folder: StageFolder, keep: Collection[Path] = ()) -> None:

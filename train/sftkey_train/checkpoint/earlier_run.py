@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sftkey_train import ranks
 from sftkey_train.checkpoint.checkpoint import (
     StageFolder,
     check_folder,
+    check_results,
     drop_weights,
     refuse_foreign,
     refuse_unwritable,
@@ -51,7 +52,7 @@ def _is_run(out: Path) -> bool:
     return (out / RUN).is_file() and bool(_earlier(out / RUN))
 
 
-def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[StageFolder], *, overwrite: bool) -> None:
+def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Sequence[StageFolder], *, overwrite: bool) -> None:
     """Check `out`, and what lies there of each stage, against the recipe.
 
     Args:
@@ -82,6 +83,9 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Iterable[Sta
         return
     for folder in folders:
         check_folder(folder)
+    if all(folder.finished for folder in folders):  # nothing is trained, so nothing else would look at the weights
+        for folder in folders:
+            check_results(folder)
 
 
 def record_sha256(record: Mapping[str, Any]) -> str:

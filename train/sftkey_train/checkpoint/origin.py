@@ -59,15 +59,19 @@ def check_origin(folder: Path, origin: Origin, *, files: bool) -> None:
         raise SFTKeyError(f"{folder} holds {ADAPTER_CONFIG}, which was not written with it; {MEND}")
 
 
-def written_files(folder: Path) -> list[str]:
+def written_files(folder: Path, mend: str = CHANGED_ON_PURPOSE) -> list[str]:
     """The names of all files that were written with a folder of weights, each of which is as it was.
+
+    Args:
+        folder: Of weights.
+        mend: What the user can do where one is not.
 
     Raises:
         SFTKeyError: It is of no run, or one is missing or damaged.
     """
-    recorded = read_origin(folder, CHANGED_ON_PURPOSE)["files"]
+    recorded = read_origin(folder, mend)["files"]
     found = {name: _hash(folder / name) for name in recorded if (folder / name).is_file()}
-    _refuse_changed(folder, recorded, found, CHANGED_ON_PURPOSE)
+    _refuse_changed(folder, recorded, found, mend)
     return list(recorded)
 
 

@@ -53,7 +53,8 @@ def loss_figure(rows: Sequence[MetricsRow], recipe: Recipe) -> "Figure":
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_ylabel("loss per token (nats)")
-    figure.suptitle(f"{recipe.name}, seed {recipe.seed}: loss by region", fontsize=11)
+    # A name is free text, and `$` would begin mathematics.
+    figure.suptitle(f"{recipe.name}, seed {recipe.seed}: loss by region", fontsize=11, parse_math=False)
     figure.legend(handles=_legend(rows), loc="outside right upper", fontsize=8, frameon=False)
     return figure
 

@@ -11,7 +11,7 @@ from sftkey_data.storage.appearing import make_folder
 from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_train.checkpoint.checkpoint import StageFolder, drop_weights
 from sftkey_train.checkpoint.earlier_run import METRICS
-from sftkey_train.checkpoint.origin import Origin, model_hash, read_origin
+from sftkey_train.checkpoint.origin import Origin, model_hash, read_origin, written_files
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_run import run_recipe
 from sftkey_train.study.generated_scores import Scores, load_writer, write_and_score
@@ -118,14 +118,20 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
 def tidy_run(run: PlannedRun, *, keep_model: bool) -> None:
     """Delete what a finished run needs no more: checkpoints, and where no model is kept, its weights.
 
-    After `result.json`, so a kill in between leaves some of it; then the study's next start does it.
+    After `result.json`, so a kill in between leaves some of it; then the study's next start does it. What stays must be
+    as it was written.
 
     Args:
         run: Which; it is finished.
         keep_model: False: its weights go too; those of stage 1 stay, as arms start from it.
+
+    Raises:
+        SFTKeyError: A file of its weights is damaged.
     """
     stage = StageFolder(run.final.parent, Origin("", run.arm.name))
     drop_weights(stage, keep=[run.final] if keep_model or run.arm.name == STAGE1 else [])
+    if run.final.is_dir():
+        written_files(run.final, f"delete {run.folder} to run it again")
 
 
 def _scores(run: PlannedRun, evaluation: EvaluationTable) -> dict[Part, Scores]:

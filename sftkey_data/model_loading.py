@@ -4,7 +4,7 @@ torch and transformers are imported inside the functions, as sftkey_data itself 
 and evaluation load their models here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,12 @@ def load_config(name: str | Path, *, trust_remote_code: bool = False, instead: s
 
 
 def load_causal_model(
-    name: str | Path, *, dtype: "torch.dtype | str", trust_remote_code: bool = False, instead: str = INSTEAD
+    name: str | Path,
+    *,
+    dtype: "torch.dtype | str",
+    trust_remote_code: bool = False,
+    instead: str = INSTEAD,
+    quantized: Mapping[str, Any] | None = None,
 ) -> "PreTrainedModel":
     """A causal language model with all its weights, from safetensors files, on the CPU.
 
@@ -53,6 +58,7 @@ def load_causal_model(
         dtype: Of the weights; `auto` is as they are stored.
         trust_remote_code: Run the Python files that come with the model.
         instead: As of `load_config`.
+        quantized: How `from_pretrained` is to quantize what it loads, and where.
 
     Raises:
         SFTKeyError: What `refuse_unsafe` refuses, it could not be loaded, or weights are missing or misshapen.
@@ -69,6 +75,7 @@ def load_causal_model(
             output_loading_info=True,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,  # None, the default, would ask on the terminal
+            **(quantized or {}),
         )
     model, loading = loaded
     absent = sorted([*loading["missing_keys"], *(str(key[0]) for key in loading["mismatched_keys"])])

@@ -15,9 +15,10 @@ from sftkey_train.batches.batch import collate
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.model.model import initial_model, model_config
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, ModelSource
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe
+from sftkey_train.recipe_tables import ModelSource
 
 SMALL = {"model_type": "qwen2", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
 SMALL |= {"num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": True}

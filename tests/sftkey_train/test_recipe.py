@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, Lora, ModelSource, Recipe, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage, Weights
 from sftkey_train.recipe_file import load_recipe, recipe_text
+from sftkey_train.recipe_tables import Lora, ModelSource
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train" / "recipes").glob("*.toml"))
 Write = Callable[[dict[str, Any]], Path]
@@ -41,7 +42,7 @@ def _change(tables: dict[str, Any], place: str, value: Any) -> None:
         (
             "stage.0.schedule",
             "cosin",
-            "stage 'full': schedule: Input should be 'constant', 'linear' or 'cosine', found 'cosin'",
+            "stage 'full': schedule: Input should be 'constant', 'linear', 'cosine' or 'wsd', found 'cosin'",
         ),
         ("stage.1.name", "full", "two stages are named 'full'"),
         (
@@ -52,7 +53,7 @@ def _change(tables: dict[str, Any], place: str, value: Any) -> None:
         ("stage.1.init_from", "ful", "stage 'answer': init_from 'ful' is not an earlier stage (did you mean 'full'?)"),
         ("stage.0.init_from", "answer", "stage 'full': init_from 'answer' is not an earlier stage; earlier: none"),
         ("model.path", "gpt2", "model: expected exactly one of 'path' and a table 'config'"),
-        ("lora", {"rank": 8}, "lora: unknown key 'rank'; known: r, alpha, dropout, target_modules"),
+        ("lora", {"rank": 8}, "lora: unknown key 'rank' (did you mean 'r'?)"),
         ("stage.0.best", "key_nll", "stage 'full': best, early_stopping and generate_every need a heldout set"),
         ("stage.0.generate_every", 5, "stage 'full': best, early_stopping and generate_every need a heldout set"),
         (
@@ -234,6 +235,15 @@ def test_loss_on_names_the_regions_of_the_design() -> None:
 def test_the_resolved_recipe_reads_back_as_the_same_recipe(tables: dict[str, Any], write_recipe: Write) -> None:
     recipe = load_recipe(write_recipe(tables))
     assert Recipe.model_validate(recipe.resolved()) == recipe
+
+
+def test_keys_that_came_later_are_in_no_record_until_they_are_used(tables: dict[str, Any], write_recipe: Write) -> None:
+    """So that a run of an earlier version goes on, and a study finds what it has trained."""
+    plain, changed = (load_recipe(write_recipe(tables), s) for s in ([], ["stage.answer.min_lr_ratio=0.1"]))
+    for stage in plain.resolved()["stage"]:
+        assert set(Stage.model_fields) - set(stage) == set(Stage.later)
+    assert changed.resolved()["stage"][1]["min_lr_ratio"] == 0.1
+    assert Recipe.model_validate(changed.resolved()) == changed
 
 
 def test_a_stage_starts_from_the_one_before_unless_it_forks(tables: dict[str, Any], write_recipe: Write) -> None:

@@ -21,11 +21,13 @@ from sftkey_train.batches.region_weights import KEY
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.objective import selected_regions
 from sftkey_train.loss.router_loss import router_coefficient
-from sftkey_train.loss.schedule import num_warmup_steps
+from sftkey_train.loss.schedule import num_decay_steps, num_warmup_steps
 from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.generated_match import SOURCES, Prompts
 from sftkey_train.measure.memory_estimate import MemoryEstimate, estimate_memory, skeleton
+from sftkey_train.model.optimizer import hidden_matrices
 from sftkey_train.recipe import Recipe, Stage, Weights
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -88,7 +90,7 @@ def _size(data: TrainingSet) -> str:
 def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel") -> str:
     num = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    adapter = f", of which {trained:,} in the adapter are trained" if recipe.lora is not None else ""
+    adapter = "" if recipe.lora is None else f", of which {trained:,} {_trained_parts(recipe.lora)} are trained"
     text_config = config.get_text_config()
     shape = f"{text_config.num_hidden_layers} layers, hidden {text_config.hidden_size}"
     context = getattr(text_config, "max_position_embeddings", None)
@@ -98,6 +100,11 @@ def _model(recipe: Recipe, config: "PreTrainedConfig", model: "PreTrainedModel")
         f"{name} ({config.model_type}): {num:,} parameters{adapter}, {shape}, "
         f"vocabulary {text_config.vocab_size:,}{limit}{_router_loss(config)}"
     )
+
+
+def _trained_parts(lora: Lora) -> str:
+    parts = " and in ".join(["the adapter", *lora.modules_to_save])
+    return f"in {parts}" if lora.quantization is None else f"in {parts}, above weights in 4 bits,"
 
 
 def _router_loss(config: "PreTrainedConfig") -> str:
@@ -118,8 +125,9 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     epochs = order.num_seen / order.num_examples
     yield _line("loss", " · ".join(f"{name} {value:g}" for name, value in weights.model_dump().items() if value))
     yield _line("steps", f"{order.num_steps:,} of {stage.batch_size} examples, {epochs:.3g} epochs")
-    warmup = num_warmup_steps(stage, order.num_steps)
-    yield _line("lr", f"{stage.lr:g}, {stage.schedule} after {warmup:,} steps of warm-up")
+    yield _line("lr", _rates(stage, order.num_steps))
+    if stage.optimizer != "adamw":
+        yield _line("optimizer", _optimizer(model, stage))
     yield _line("tokens", _tokens(data, weights, epochs))
     yield _line("passes", f"{len(passes)} a step; first batch: {', '.join(_shapes(p, vocab_size) for p in passes[:4])}")
     yield _line("largest", _shapes(largest, vocab_size))
@@ -127,6 +135,20 @@ def _stage(recipe: Recipe, model: "PreTrainedModel", plan: StagePlan) -> Iterato
     yield _line("compute", _compute(model, stage, chosen, passes))
     yield _line("generate", _generated(stage, plan.prompts))
     yield from _first_batch(data, passes[0], len(chosen))
+
+
+def _optimizer(model: "PreTrainedModel", stage: Stage) -> str:
+    if stage.optimizer != "muon":
+        return stage.optimizer
+    matrices = hidden_matrices(model)
+    num, trained = sum(p.numel() for p in matrices), sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"muon for {len(matrices):,} matrices of {num:,} parameters, AdamW for the other {trained - num:,}"
+
+
+def _rates(stage: Stage, num_steps: int) -> str:
+    least = f" to {stage.min_lr_ratio * stage.lr:g}" if stage.min_lr_ratio else ""
+    decay = f" in the last {num_decay_steps(stage, num_steps):,}" if stage.schedule == "wsd" else ""
+    return f"{stage.lr:g}, {stage.schedule}{least}{decay} after {num_warmup_steps(stage, num_steps):,} steps of warm-up"
 
 
 def largest_pass(data: TrainingSet, stage: Stage, pad_token_id: int, *, whole: bool) -> Batch:
@@ -152,6 +174,7 @@ def estimate_stage(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", lar
         largest,
         recipe.precision,
         lora=recipe.lora,
+        optimizer=stage.optimizer,
         gradient_checkpointing=recipe.gradient_checkpointing,
         context_gradient=stage.context_gradient,
         anchor=stage.anchor > 0,

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder, Examples, shown_ids
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
+from sftkey_train.loss.embedding_noise import noisy_embeddings
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.loss.parity import packs
 from sftkey_train.loss.router_loss import Routing, check_router_loss, routers_seen, routing, whole_routing
@@ -85,10 +87,10 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
 
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
-            whole = _whole_routing(run, model, batches)
+            whole = _whole_routing(run, model, batches, step)
             keep_pace(model, len(batches))
             for batch in (batch.to(device) for batch in batches):
-                costs, router = _costs(run, model, batch, whole)
+                costs, router = _costs(run, model, batch, whole, step)
                 share = batch_loss(costs, batch, stage) + run.router_coefficient * router
                 share.backward()  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share, router)
@@ -141,12 +143,16 @@ def _check_shortcuts(run: StageRun, model: "PreTrainedModel", *, packed: bool, b
 
 
 def _costs(
-    run: StageRun, model: "PreTrainedModel", batch: Batch, whole: Routing | None
+    run: StageRun, model: "PreTrainedModel", batch: Batch, whole: Routing | None, step: int
 ) -> tuple[torch.Tensor, torch.Tensor | float]:
     """What each token costs, and what the pass adds to the router loss of the step."""
     stage = run.stage
     how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
-    with _precision(run, model.device), routers_seen(model, when=run.router_coefficient > 0) as seen:
+    with (
+        _precision(run, model.device),
+        _noise(run, model, batch, step),
+        routers_seen(model, when=run.router_coefficient > 0) as seen,
+    ):
         costs = token_costs(model, batch, run.reference, **how)
         if not seen:
             return costs, 0.0
@@ -154,12 +160,16 @@ def _costs(
         return costs, own.share_of(whole or own)
 
 
-def _whole_routing(run: StageRun, model: "PreTrainedModel", batches: list[Batch]) -> Routing | None:
+def _noise(run: StageRun, model: "PreTrainedModel", batch: Batch, step: int) -> AbstractContextManager[None]:
+    return noisy_embeddings(model, batch, run.stage.neftune_alpha, run.seed, step)
+
+
+def _whole_routing(run: StageRun, model: "PreTrainedModel", batches: list[Batch], step: int) -> Routing | None:
     if not run.router_coefficient:
         return None
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices), _precision(run, model.device):
-        return whole_routing(model, batches)
+        return whole_routing(model, batches, lambda batch: _noise(run, model, batch, step))
 
 
 def _precision(run: StageRun, device: torch.device) -> torch.autocast:
@@ -221,7 +231,8 @@ def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", bat
     started = time.perf_counter()
 
     def loss(batch: Batch) -> torch.Tensor:
-        return batch_loss(_costs(run, model, batch, None)[0], batch, run.stage)  # the router loss is of no region
+        costs, _ = _costs(run, model, batch, None, step)  # the router loss is of no region
+        return batch_loss(costs, batch, run.stage)
 
     norms = gradient_norms(model, batches, loss)
     row = {"kind": "gradient", "stage": run.stage.name, "step": step}

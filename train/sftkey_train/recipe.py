@@ -4,27 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from sftkey_data.errors import nearest
+from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, BelowOne, Lora, ModelSource, Ratio, RecipeTable, Weight
 
 LossOn = Literal["completion", "answer", "key"]
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "wsd"]
+WeightSchedule = Literal["constant", "linear", "cosine"]
 Normalisation = Literal["token", "example", "region"]
 TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+OptimizerName = Literal["adamw", "adamw_8bit", "adafactor", "muon"]
+BETAS = (0.9, 0.95)
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
-AtLeastZero = Annotated[int, Field(ge=0)]
-
-
-class RecipeTable(BaseModel):
-    """A table of a recipe: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Weights(RecipeTable):
@@ -51,33 +45,6 @@ LOSS_ON_WEIGHTS: Mapping[LossOn, Weights] = {
 }
 
 
-class ModelSource(RecipeTable):
-    """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
-
-    path: str | None = None
-    config: dict[str, Any] | None = None
-    trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.path is None) == (self.config is None):
-            raise ValueError("expected exactly one of 'path' and a table 'config'")
-        if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
-        return self
-
-
-class Lora(RecipeTable):
-    """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
-
-    r: AtLeastOne = 16
-    alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
-        "all-linear", description="names of linear layers; all-linear: every one but the output layer"
-    )
-
-
 class EarlyStopping(RecipeTable):
     """End a stage after `patience` measurements in a row that were not better than the best before them."""
 
@@ -88,6 +55,8 @@ class EarlyStopping(RecipeTable):
 class Stage(RecipeTable):
     """One `[[stage]]` table: where it starts, which tokens carry loss, for how long, and how it is optimised."""
 
+    later = ("min_lr_ratio", "decay_ratio", "optimizer", "neftune_alpha")
+
     name: Annotated[str, Field(pattern=STAGE_NAME)]
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
@@ -95,7 +64,7 @@ class Stage(RecipeTable):
     loss_on: LossOn | None = Field(None, description="shorthand for weights: completion, answer or key")
     weights: Weights | None = Field(None, description="loss weight per region, instead of loss_on")
     weights_end: Weights | None = Field(None, description="weights of the last step; needs a weight_schedule")
-    weight_schedule: Schedule = Field("constant", description="how the weights go to weights_end: linear or cosine")
+    weight_schedule: WeightSchedule = Field("constant", description="how the weights go to weights_end")
     normalisation: Normalisation = Field("token", description="what the loss is a mean of, see normalisation.py")
     token_loss: TokenLoss = Field(
         "nll",
@@ -115,11 +84,17 @@ class Stage(RecipeTable):
     context_gradient: bool = Field(True, description="false: what precedes the first token with a weight is only read")
     prune_last_layer: bool = Field(False, description="run the last layer's attention and MLP at predicted tokens only")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="peak learning rate")
-    schedule: Schedule = Field("cosine", description="learning rate after the warm-up; linear and cosine go to zero")
+    schedule: Schedule = Field("cosine", description="learning rate after the warm-up; wsd: stays, then decays")
+    min_lr_ratio: BelowOne = Field(0.0, description="share of lr to which linear, cosine and wsd go")
+    decay_ratio: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="wsd: the last share of the steps, in which the rate falls linearly; default: 0.1"
+    )
     warmup_ratio: Ratio = Field(0.0, description="share of the steps with a linearly rising learning rate")
     warmup_steps: AtLeastZero | None = Field(None, description="instead of warmup_ratio")
-    weight_decay: Weight = Field(0.0, description="AdamW's, on matrices only: norms and biases have none")
-    betas: tuple[Ratio, Ratio] = Field((0.9, 0.95), description="AdamW's")
+    optimizer: OptimizerName = Field("adamw", description="which parameters it treats how, see model/optimizer.py")
+    weight_decay: Weight = Field(0.0, description="times lr, on matrices only: norms and biases have none")
+    betas: tuple[Ratio, Ratio] = Field(BETAS, description="AdamW's; of muon, for what is no matrix of a hidden layer")
+    neftune_alpha: Weight = Field(0.0, description="noise on the embeddings in training, NEFTune's alpha; 0: none")
     max_grad_norm: Weight = Field(1.0, description="gradients are scaled down to this norm; 0: never")
     save_every: AtLeastZero = Field(500, description="steps between checkpoints; 0: none before the end")
     keep_last: AtLeastOne = Field(1, description="how many of the latest checkpoints stay while the stage runs")
@@ -187,6 +162,18 @@ class Stage(RecipeTable):
         return self
 
     @model_validator(mode="after")
+    def _optimisation_fits_together(self) -> Self:
+        if self.min_lr_ratio and self.schedule == "constant":
+            raise ValueError("min_lr_ratio is for a schedule that falls, found 'constant'")
+        if self.decay_ratio is not None and self.schedule != "wsd":
+            raise ValueError(f"decay_ratio is for schedule = 'wsd', found {self.schedule!r}")
+        if self.optimizer == "adafactor" and self.betas != BETAS:
+            raise ValueError("optimizer = 'adafactor' has no betas, leave them out")
+        if self.neftune_alpha and not self.context_gradient:
+            raise ValueError("neftune_alpha needs context_gradient = true: the context is read ahead, without noise")
+        return self
+
+    @model_validator(mode="after")
     def _passes_fit_together(self) -> Self:
         if self.max_tokens and self.micro_batch_size:
             raise ValueError("expected at most one of 'micro_batch_size' and 'max_tokens', found both")
@@ -240,6 +227,16 @@ class Recipe(RecipeTable):
         return self
 
     @model_validator(mode="after")
+    def _quantization_has_what_it_needs(self) -> Self:
+        if self.lora is not None and self.lora.quantization is not None:
+            if self.model.path is None:
+                raise ValueError("lora: quantization is of pretrained weights, expected model.path")
+            if self.fsdp or self.compile:
+                name = "fsdp" if self.fsdp else "compile"
+                raise ValueError(f"lora: quantization does not go with {name}")
+        return self
+
+    @model_validator(mode="after")
     def _whole_layers_are_compiled(self) -> Self:
         for stage in self.stages if self.compile else ():
             if stage.prune_last_layer or not stage.context_gradient:
@@ -250,6 +247,9 @@ class Recipe(RecipeTable):
     @model_validator(mode="after")
     def _ranks_keep_pace(self) -> Self:
         for stage in self.stages if self.fsdp else ():
+            if stage.optimizer in ("adamw_8bit", "adafactor"):
+                found = f"optimizer = {stage.optimizer!r}, whose state is of whole tensors"
+                raise ValueError(f"stage {stage.name!r}: fsdp does not go with {found}")
             if stage.generate_every or stage.gradient_share_every or not stage.context_gradient:
                 names = "generate_every, gradient_share_every and context_gradient = false"
                 raise ValueError(
@@ -270,5 +270,5 @@ class Recipe(RecipeTable):
         return 0 if parent is None else self.depth(parent) + 1
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting with its value, as JSON types; `load_recipe` of the same tables gives the same recipe."""
+        """Every setting with its value, as JSON types, from which the same recipe loads; see `RecipeTable.later`."""
         return self.model_dump(mode="json", by_alias=True)

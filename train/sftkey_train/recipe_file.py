@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from sftkey_data.config import load_toml
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_train.recipe import EarlyStopping, Lora, ModelSource, Recipe, RecipeTable, Stage, Weights
+from sftkey_train.recipe import EarlyStopping, Recipe, Stage, Weights
+from sftkey_train.recipe_tables import Lora, ModelSource, RecipeTable
 
 READY_RECIPES = Path(__file__).parent / "recipes"
 """The recipes and studies that come with the package."""
@@ -27,8 +28,17 @@ SYNONYMS = {
     "max_steps": "steps",
     "per_device_train_batch_size": "micro_batch_size",
     "lr_scheduler_type": "schedule",
+    "optim": "optimizer",
+    "neftune_noise_alpha": "neftune_alpha",
+    "min_lr_rate": "min_lr_ratio",
+    "min_lr_factor": "min_lr_ratio",
     "normalization": "normalisation",
     "loss_type": "token_loss",
+    "rank": "r",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "use_dora": "dora",
+    "load_in_4bit": "quantization",
     "output_dir": "out",
     "dataset": "data",
     "stages": "stage",

@@ -16,7 +16,6 @@ from sftkey_data.extras import require
 from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_train import ranks
 from sftkey_train.batches.batch import ExampleOrder
-from sftkey_train.batches.packing import check_budget
 from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
 from sftkey_train.checkpoint.checkpoint import StageFolder
 from sftkey_train.checkpoint.earlier_run import (
@@ -42,9 +41,8 @@ from sftkey_train.checkpoint.stage_start import (
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
-from sftkey_train.loss.objective import check_targets
-from sftkey_train.loss.router_loss import check_router_options, router_coefficient
-from sftkey_train.loss.schedule import num_stage_examples, num_warmup_steps
+from sftkey_train.loss.router_loss import router_coefficient
+from sftkey_train.loss.schedule import num_stage_examples
 from sftkey_train.measure.flops import flop_count, peak_flops
 from sftkey_train.measure.generated_match import Prompts, SampleOf, read_prompts
 from sftkey_train.measure.heldout import heldout_batches
@@ -62,9 +60,11 @@ from sftkey_train.model.model import (
     model_config,
     recompute_activations,
 )
+from sftkey_train.model.quantization import check_quantization
 from sftkey_train.model.sharding import shard
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
 from sftkey_train.signals import StopSignals
+from sftkey_train.stage_checks import check_stage
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -96,8 +96,8 @@ class _Run:
     def start(self, stage: Stage) -> StageStart:
         """What a stage starts from."""
         before = self.folder(parent) if (parent := self.recipe.parent(stage)) is not None else None
-        own, tokenizer = self.folder(stage), self.data.tokenizer
-        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash)
+        own, tokenizer, device = self.folder(stage), self.data.tokenizer, _device(self.recipe)
+        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash, device)
 
     def starts(self) -> list[StageStart]:
         """Those of all stages."""
@@ -203,6 +203,7 @@ def _open(recipe: Recipe) -> _Run:
         check_compiler(_device(recipe))
     if recipe.lora is not None:
         require("lora", "train", "peft")
+        check_quantization(recipe.lora, _device(recipe))
     data = read_training_set(recipe.data)
     heldout = read_training_set(recipe.heldout) if recipe.heldout else None
     own = {path: read_training_set(path) for path in dict.fromkeys(s.data for s in recipe.stages) if path is not None}
@@ -219,12 +220,10 @@ def _open(recipe: Recipe) -> _Run:
         check_fit(run.config, prepared)
         prepared.examples.check(LOSS_ON_WEIGHTS["completion"], str(prepared.path))
     for stage in recipe.stages:
-        check_router_options(stage, router_coefficient(config), sharded=_is_sharded(recipe))
-        check_targets(stage, run.data_of(stage).examples)
-        check_budget(stage, run.data_of(stage).examples)
-        # For what they refuse; the results are made again where they are used.
-        num_warmup_steps(stage, run.order(stage).num_steps)
-        _prompts(run, stage)
+        examples, num_steps = run.data_of(stage).examples, run.order(stage).num_steps
+        coefficient = router_coefficient(config)
+        check_stage(stage, examples, num_steps, coefficient, _device(recipe), sharded=_is_sharded(recipe))
+        _prompts(run, stage)  # for what it refuses; made again where it is used
     return run
 
 

@@ -17,7 +17,8 @@ from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
 from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations
-from sftkey_train.recipe import Lora, Stage
+from sftkey_train.recipe import Stage
+from sftkey_train.recipe_tables import Lora
 
 Make = Callable[..., PreTrainedModel]
 ORDER = ExampleOrder(seed=3, depth=1, num_examples=60, batch_size=6, num_seen=30)

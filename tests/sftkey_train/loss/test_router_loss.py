@@ -77,14 +77,15 @@ def test_the_loss_of_a_plain_batch_is_that_of_transformers(tables: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"micro_batch_size": 5}, {"max_tokens": 400, "packing": "on"}],
-    ids=["accumulated", "packed"],
+    ("changes", "noise"),
+    [({"micro_batch_size": 5}, 0.0), ({"max_tokens": 400, "packing": "on"}, 0.0), ({"micro_batch_size": 5}, 5.0)],
+    ids=["accumulated", "packed", "noisy"],
 )
 def test_it_does_not_depend_on_how_a_batch_is_split(
-    changes: dict[str, Any], tables: dict[str, Any], write_recipe: Write
+    changes: dict[str, Any], noise: float, tables: dict[str, Any], write_recipe: Write
 ) -> None:
     tables["model"]["config"]["attention_dropout"] = 0.0
+    tables["stage"][0] |= {"neftune_alpha": noise}
     whole, split = Path(tables["out"]) / "whole", Path(tables["out"]) / "split"
     train(write_recipe(tables), [f"out={whole}"])
     tables["stage"][0] |= changes

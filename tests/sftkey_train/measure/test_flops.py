@@ -18,7 +18,8 @@ from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.token_loss import selected_logits
 from sftkey_train.measure.flops import FlopCount, StepWork, flop_count, num_context, num_inputs, peak_flops
 from sftkey_train.model.lora import add_adapter
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, Lora, Weights
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Weights
+from sftkey_train.recipe_tables import Lora
 
 Make = Callable[..., PreTrainedModel]
 

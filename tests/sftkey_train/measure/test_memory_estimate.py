@@ -13,7 +13,8 @@ from sftkey_train.batches.region_weights import RegionBorders
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.measure.memory_estimate import estimate_memory, kept_for_backward, skeleton
 from sftkey_train.model.lora import add_adapter
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, Lora
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
+from sftkey_train.recipe_tables import Lora
 
 
 @pytest.fixture

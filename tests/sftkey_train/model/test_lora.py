@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.model.lora import ADAPTER_FILE, add_adapter, check_merges, merged_weights, save_adapter
-from sftkey_train.recipe import Lora
+from sftkey_train.model.adapter_merge import check_merges, merged_weights
+from sftkey_train.model.lora import ADAPTER_FILE, add_adapter, save_adapter
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe
+from sftkey_train.recipe_tables import Lora
 
 Write = Callable[[dict[str, Any]], Path]
 Make = Callable[..., PreTrainedModel]

@@ -22,7 +22,8 @@ from sftkey_train.model.model import (
     recompute_activations,
     untrained_model,
 )
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, ModelSource
+from sftkey_train.recipe import LOSS_ON_WEIGHTS
+from sftkey_train.recipe_tables import ModelSource
 
 TINY = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
 

@@ -7,7 +7,9 @@ from sftkey_data.storage.sealed_json import sealed_file
 from sftkey_train import ranks
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder, drop_checkpoints, drop_weights, saving
 from sftkey_train.checkpoint.origin import write_origin
-from sftkey_train.model.lora import has_adapter, merged_weights, save_adapter
+from sftkey_train.model.adapter_merge import merged_weights
+from sftkey_train.model.lora import has_adapter, save_adapter
+from sftkey_train.model.quantization import without_bits
 from sftkey_train.model.sharding import whole_state
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def _write_model(outputs: Outputs, target: "Path", model: "PreTrainedModel") -> 
         if has_adapter(model):
             save_adapter(model, state, partial / ADAPTER)
             _save_ends(model, outputs.tokenizer, partial / ADAPTER)
-            model.save_pretrained(partial, state_dict=merged_weights(model, state))
+            without_bits(model).save_pretrained(partial, state_dict=merged_weights(model, state))
         else:
             model.save_pretrained(partial, state_dict=state)
         outputs.tokenizer.save_pretrained(str(partial))

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.origin import check_origin, model_hash
 from sftkey_train.checkpoint.stage_outputs import ADAPTER
-from sftkey_train.model.lora import add_adapter, check_merges
+from sftkey_train.model.adapter_merge import check_merges
+from sftkey_train.model.added_tokens import check_added_are_trained, embed_added_tokens
+from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import embed_pad_as_any, initial_model, load_model, stop_at_end_tokens
+from sftkey_train.model.quantization import FourBits
 from sftkey_train.recipe import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ class StageStart:
     folder: StageFolder  # the stage's own
     parent: StageFolder | None  # of the stage that it goes on from
     model_hash: str | None  # of the recipe's model where that is a folder, as the run began with it
+    device: torch.device  # where a model in 4 bits is loaded to
 
     @property
     def handed_on(self) -> Path | None:
@@ -95,11 +101,23 @@ def _weights(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":
     recipe = start.recipe
     handed_on = start.handed_on
     if recipe.lora is not None:
-        model = initial_model(recipe.model, start.config, recipe.seed)
+        four_bits = FourBits(recipe.precision, start.device) if recipe.lora.quantization else None
+        model = _first(start, four_bits)
         add_adapter(model, recipe.lora, recipe.seed, checkpoint or (handed_on and handed_on / ADAPTER))
+        if recipe.model.tags_as_tokens:
+            check_added_are_trained(model)
         check_merges(model)
         return model
     path = checkpoint or handed_on
     if path is not None:
         return load_model(path, trust_remote_code=recipe.model.trust_remote_code)
-    return initial_model(recipe.model, start.config, recipe.seed)
+    return _first(start)
+
+
+def _first(start: StageStart, four_bits: FourBits | None = None) -> "PreTrainedModel":
+    """The recipe's model, with room for the tokens of the data."""
+    source = start.recipe.model
+    model = initial_model(source, start.config, start.recipe.seed, four_bits)
+    if source.tags_as_tokens and source.path is not None:
+        embed_added_tokens(model, source.path, start.tokenizer)
+    return model

@@ -8,8 +8,8 @@ the share of each pass is then exact, and the shares add up.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -128,7 +128,11 @@ def routing(model: "PreTrainedModel", batch: Batch, router_logits: Sequence[Tens
 
 
 @torch.no_grad()
-def whole_routing(model: "PreTrainedModel", batches: Sequence[Batch]) -> Routing | None:
+def whole_routing(
+    model: "PreTrainedModel",
+    batches: Sequence[Batch],
+    noise: Callable[[Batch], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Routing | None:
     """Counts over the passes of a step on all ranks; None where there is one pass, which counts for itself.
 
     Dropout draws what it will draw in the step's own passes, where the caller puts the random generators back.
@@ -136,6 +140,7 @@ def whole_routing(model: "PreTrainedModel", batches: Sequence[Batch]) -> Routing
     Args:
         model: In the mode it is trained in.
         batches: This rank's forward passes.
+        noise: What is open in the step's own pass over a batch.
     """
     if ranks.num_ranks() == 1 and len(batches) == 1:
         return None
@@ -143,7 +148,7 @@ def whole_routing(model: "PreTrainedModel", batches: Sequence[Batch]) -> Routing
     counts = torch.zeros(num_experts + 1, dtype=torch.float64)
     with routers_seen(model) as seen:
         for batch in (batch.to(model.device) for batch in batches):
-            with head_sees(model, batch.positions[:0]):  # no logits of the vocabulary
+            with noise(batch), head_sees(model, batch.positions[:0]):  # no logits of the vocabulary
                 model(**batch.inputs)
             found = routing(model, batch, seen[0])
             counts += torch.cat([found.chosen, found.num[None]]).double().cpu()

@@ -16,13 +16,15 @@ from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.token_loss import selected_logits
 from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations, untrained_model
-from sftkey_train.recipe import Lora
+from sftkey_train.model.optimizer import optimizer_bytes
+from sftkey_train.model.quantization import NF4_BYTES, to_be_quantized
+from sftkey_train.recipe import OptimizerName
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 FLOAT = 4  # bytes of an fp32 number
-ADAM_MOMENTS = 2  # running means of the gradient and of its square
 # Where the backward pass begins, beside what the forward pass kept: the gradients of log-probabilities and of logits.
 LOGITS_GRADIENTS = 2
 
@@ -35,9 +37,9 @@ class MemoryEstimate:
     and optimizer, each of several processes with FSDP has its share.
 
     Args:
-        weights: 4 a parameter: fp32, also under bf16 autocast.
+        weights: 4 a parameter: fp32, also under bf16 autocast; in 4 bits 0.516.
         gradients: 4 a trainable parameter.
-        optimizer: 8 a trainable parameter, AdamW's two moments.
+        optimizer: What it keeps: 8 a trainable parameter for AdamW's two moments, see `optimizer_bytes`.
         gathered: With FSDP, what each process has whole for a time: the weights of two layers, and weights and
             gradients of what is in no layer.
         reference: The frozen weights that an anchor compares with.
@@ -93,6 +95,7 @@ def estimate_memory(
     precision: Literal["fp32", "bf16"],
     *,
     lora: Lora | None = None,
+    optimizer: OptimizerName = "adamw",
     gradient_checkpointing: bool = False,
     context_gradient: bool = True,
     anchor: bool = False,
@@ -105,6 +108,7 @@ def estimate_memory(
         batch: The largest of the stage, on a CPU.
         precision: That of the recipe, as are `lora` and `gradient_checkpointing`.
         lora: The adapter, which alone is trained.
+        optimizer: That of the stage.
         gradient_checkpointing: Whether activations are recomputed.
         context_gradient: That of the stage.
         anchor: Whether the stage has one.
@@ -116,21 +120,31 @@ def estimate_memory(
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         model = skeleton(config, mode, lora)
         weights, trainable = _sizes(model.parameters())
+        in_bits = 0 if lora is None or lora.quantization is None else _quantize(model, precision)
         layers, logits, is_wide = kept_for_backward(model, batch, precision, context_gradient=context_gradient)
         if gradient_checkpointing and context_gradient:  # over a cache, nothing is recomputed
             recompute_activations(model)
             inputs, *_ = kept_for_backward(model, batch, precision)
             layers = inputs + (layers - inputs) // model.config.get_text_config().num_hidden_layers
     gradients = LOGITS_GRADIENTS * FLOAT * len(batch.labels) * model.config.get_text_config().vocab_size
+    whole = FLOAT * (weights - in_bits) + int(NF4_BYTES * in_bits)
     return MemoryEstimate(
-        weights=FLOAT * weights // num_shares,
+        weights=whole // num_shares,
         gradients=FLOAT * trainable // num_shares,
-        optimizer=ADAM_MOMENTS * FLOAT * trainable // num_shares,
+        optimizer=optimizer_bytes(model, optimizer) // num_shares,
         gathered=_gathered(model) if num_shares > 1 else 0,
-        reference=FLOAT * weights if anchor else 0,
+        reference=whole if anchor else 0,
         activations=layers,
         logits=logits + (gradients if is_wide else 0),
     )
+
+
+def _quantize(model: "PreTrainedModel", precision: Literal["fp32", "bf16"]) -> int:
+    """How many numbers are in 4 bits; what they are computed with is there for a moment only, not for the backward."""
+    layers = list(to_be_quantized(model))
+    for layer in layers if precision == "bf16" else ():  # else autocast would keep a copy
+        layer.weight = nn.Parameter(layer.weight.to(torch.bfloat16), requires_grad=False)
+    return sum(layer.weight.numel() for layer in layers)
 
 
 def _sizes(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:

@@ -1,13 +1,12 @@
-"""Low-rank adapters (Hu et al., arXiv 2106.09685) inside a model, by peft: put in, saved small, merged into weights.
+"""Low-rank adapters (Hu et al., arXiv 2106.09685) inside a model, by peft: put in, saved small, gone on with.
 
 The model stays a transformers model with adapter layers in it, so loss, generation and checkpoints treat it like any
 other. Stages hand the adapter on, so that after the last stage one adapter on the first model gives the whole change.
 peft is loaded where there is an adapter, as no other run needs it.
 """
 
-import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +15,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from sftkey_data.errors import SFTKeyError
+from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extras import require
-from sftkey_train.recipe import Lora
+from sftkey_train.model.adapter_merge import ADAPTER_NAME, refuse_unmergeable, whole_shapes
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ADAPTER_NAME = "default"
 ADAPTER_FILE = "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."  # before every name in peft's files
-# Of the logits' norm: what rounding may change when an update of its weight's size is merged. Measured: up to 2e-6 over
-# 18 families; where the model reads a weight past its adapter, 1e-4 and more.
-MERGED = 1e-5
-LAYER_BELOW = re.compile(r"\.base_layer(?=\.)")  # what an adapter puts between a layer's name and its weight's
 
 
 def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | None = None) -> None:
@@ -39,23 +33,31 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
 
     Args:
         model: Changed in place.
-        lora: Sizes, and which layers.
+        lora: Sizes, which layers, and which modules are trained themselves.
         seed: The first matrix of each pair is drawn from it, the second is zero: at first the model is as it was.
         folder: Where `save_adapter` has written one to go on with.
 
     Raises:
-        SFTKeyError: peft is not installed, no layer is named so, the adapter could not be merged into the weights
-            afterwards, or the folder holds another adapter.
+        SFTKeyError: peft is not installed, no layer or module is named so, the adapter could not be merged into the
+            weights afterwards, or the folder holds another adapter.
     """
     require("lora", "train", "peft")
     from peft import LoraConfig, inject_adapter_in_model
 
+    trained = trained_modules(model, lora.modules_to_save)
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     config = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        use_dora=lora.dora,
+        # Named to peft afterwards only, as it would put a copy beside each, which no merged model could hold.
+        exclude_modules=[name for name, _ in model.named_modules() if _is_within(name, trained)] or None,
+        task_type="CAUSAL_LM",
     )
     config.base_model_name_or_path = model.name_or_path
-    plain = {name: value.shape for name, value in model.state_dict().items()}
+    plain = whole_shapes(model)
     torch.manual_seed(seed)  # peft draws the first matrices from the global generator
     try:
         with warnings.catch_warnings():  # of GPT-2's transposed layers, which peft then takes as they are
@@ -63,9 +65,59 @@ def add_adapter(model: "PreTrainedModel", lora: Lora, seed: int, folder: Path | 
             inject_adapter_in_model(config, model, ADAPTER_NAME)
     except ValueError as error:
         raise SFTKeyError(f"lora: target_modules {targets!r}: {str(error).splitlines()[0]}") from None
-    _refuse_unmergeable(model, plain)
+    refuse_unmergeable(model, plain)
+    embeddings = model.get_input_embeddings()
+    config.exclude_modules, config.modules_to_save = None, list(lora.modules_to_save) or None
+    config.ensure_weight_tying = _is_tied(model) and any(model.get_submodule(name) is embeddings for name in trained)
+    for name in trained:
+        module = model.get_submodule(name)
+        if not all(parameter.is_floating_point() for parameter in module.parameters()):
+            raise SFTKeyError(f"lora: modules_to_save: {name!r} is in 4 bits, which cannot be trained themselves")
+        module.requires_grad_(True)
     if folder is not None:
         _load(model, folder)
+
+
+def trained_modules(model: "PreTrainedModel", names: Sequence[str]) -> list[str]:
+    """The modules that end in one of `names`, as peft's `modules_to_save` finds them.
+
+    Raises:
+        SFTKeyError: There is none, or one that peft could not load again: a list of modules, or an output layer that
+            is one with the embeddings, which are to be named instead.
+    """
+    modules = [name for name, _ in model.named_modules()]
+    found = [module for module in modules if any(module.endswith(name) for name in names)]
+    for name in names:
+        if not any(module.endswith(name) for module in modules):
+            known = dict.fromkeys(module.rpartition(".")[2] for module in modules)
+            raise SFTKeyError(f"lora: modules_to_save: no module is named {name!r}{nearest(name, list(known))}")
+    for name in found:
+        module = model.get_submodule(name)
+        if isinstance(module, nn.ModuleList | nn.ModuleDict):
+            raise SFTKeyError(f"lora: modules_to_save: {name!r} is a list of modules, expected modules")
+        if module is model.get_output_embeddings() and _is_tied(model):
+            raise SFTKeyError(
+                f"lora: modules_to_save: {name!r} shares its weight with the input embeddings; name those instead"
+            )
+    return found
+
+
+def _is_tied(model: "PreTrainedModel") -> bool:
+    return model.get_input_embeddings().weight is getattr(model.get_output_embeddings(), "weight", None)
+
+
+def _trained_weights(model: "PreTrainedModel") -> list[str]:
+    """Names of the weights that are trained themselves, beside the adapter."""
+    config: Any = model.peft_config[ADAPTER_NAME]
+    modules = trained_modules(model, config.modules_to_save or ())
+    if config.ensure_weight_tying:  # peft wants the one weight under both names
+        modules += [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    return [name for name in names if _is_within(name, modules)]
+
+
+def _is_within(name: str, modules: Sequence[str]) -> bool:
+    return any(f"{name}.".startswith(f"{module}.") for module in modules)
 
 
 def has_adapter(model: "PreTrainedModel") -> bool:
@@ -78,6 +130,7 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
     from peft import get_peft_model_state_dict
 
     weights = get_peft_model_state_dict(model, state, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    weights |= {name: state[name].clone() for name in _trained_weights(model)}  # safetensors takes none that is shared
     folder.mkdir(parents=True, exist_ok=True)
     config: Any = copy(model.peft_config[ADAPTER_NAME])
     if not isinstance(config.target_modules, str):
@@ -86,144 +139,6 @@ def save_adapter(model: "PreTrainedModel", state: dict[str, Tensor], folder: Pat
     save_file(
         {PEFT_PREFIX + k: v.contiguous() for k, v in weights.items()}, folder / ADAPTER_FILE, metadata={"format": "pt"}
     )
-
-
-def merged_weights(model: "PreTrainedModel", state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a model without adapter layers that computes what `model` does with `state`.
-
-    What each adapter adds to its weight is peft's own `get_delta_weight`, computed with the tensors of `state`.
-    """
-    weights = dict(state)
-    for name, layer in _adapter_layers(model).items():
-        own = {f"layer.{key}": state[f"{name}.{key}"] for key, _ in layer.named_parameters()}
-        key = f"{name}.{_adapted(layer)}"  # added to `weights`, as two adapters may lie on one expert module
-        weights[key] = weights[key] + functional_call(_Update(layer), own, ())
-    return {LAYER_BELOW.sub("", k): v.detach() for k, v in weights.items() if ".lora_" not in k}
-
-
-class _Update(nn.Module):
-    """What an adapter adds to its weight, as a module's output, so that it can be asked for with other tensors."""
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self) -> Tensor:
-        update: Tensor = self.layer.get_delta_weight(ADAPTER_NAME)
-        return update
-
-
-def _adapter_layers(model: "PreTrainedModel") -> dict[str, Any]:
-    from peft.tuners.lora import LoraLayer
-
-    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
-
-
-def _adapted(layer: Any) -> str:
-    """Where in an adapter layer the weight lies that it adds to; of several experts' weights it says which."""
-    below, depth = layer, 0
-    while hasattr(below, "base_layer"):
-        below, depth = below.base_layer, depth + 1
-    return "base_layer." * depth + getattr(layer, "parameter_name", "weight")
-
-
-def _refuse_unmergeable(model: "PreTrainedModel", plain: Mapping[str, torch.Size]) -> None:
-    """Refuse, before anything is trained, adapters whose merged weights would not be those of a plain model.
-
-    Args:
-        model: With its adapter.
-        plain: The shape of each weight by name, as it was without.
-    """
-    from peft.utils import AuxiliaryTrainingWrapper
-
-    for name, module in model.named_modules():
-        if isinstance(module, AuxiliaryTrainingWrapper):
-            raise SFTKeyError(f"lora: {name!r} would be trained beside the adapter, which no merged model could hold")
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    for name, layer in _adapter_layers(model).items():
-        if len(tied := names.get(id(_parameter(layer)), [])) > 1:
-            others = ", ".join(repr(LAYER_BELOW.sub("", n)) for n in tied if not n.startswith(f"{name}."))
-            raise SFTKeyError(f"lora: {name!r} shares its weight with {others}, so an adapter on one cannot be merged")
-    try:  # with shapes alone
-        state = {key: torch.empty_like(value, device="meta") for key, value in model.state_dict().items()}
-        merged = {key: value.shape for key, value in merged_weights(model, state).items()}
-    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        found = (str(error).splitlines() or [""])[0]
-        raise SFTKeyError(f"lora: peft cannot merge such an adapter: {type(error).__name__}: {found}") from None
-    if merged != plain:
-        name = min(key for key in {*merged, *plain} if merged.get(key) != plain.get(key))
-        raise SFTKeyError(f"lora: an adapter on {name!r} cannot be merged into the model's weights")
-
-
-def check_merges(model: "PreTrainedModel") -> None:
-    """Refuse, before anything is trained, adapters that compute something else than their merged weights.
-
-    One layer of each kind is tried with an update as large as its weight; model and random generators stay as they are.
-
-    Raises:
-        SFTKeyError: Names a layer, as Mamba's `dt_proj`, whose weight the model reads past the adapter.
-    """
-    was_training, generator = model.training, torch.Generator().manual_seed(0)
-    model.eval()
-    try:
-        for name, layer in _one_of_each_kind(model).items():
-            if not _merges(model, *_merged_and_adapted(name, layer, generator)):
-                raise SFTKeyError(
-                    f"lora: an adapter on {LAYER_BELOW.sub('', name)!r} cannot be merged, as {type(model).__name__} "
-                    "reads its weight past the adapter; name other layers in target_modules"
-                )
-    finally:
-        model.train(was_training)
-
-
-def _merges(model: "PreTrainedModel", merged: dict[str, Tensor], adapted: dict[str, Tensor]) -> bool:
-    ids = torch.arange(8, device=model.device)[None] % model.config.get_text_config().vocab_size
-    adapter = [tensor.requires_grad_() for tensor in adapted.values()]
-    found, expected = (
-        functional_call(model, weights, (), {"input_ids": ids, "use_cache": False}).logits
-        for weights in (merged, adapted)
-    )
-    # An adapter that is never asked has no gradient, and may change too little to be seen in the logits.
-    asked = expected.requires_grad and all(
-        gradient is not None for gradient in torch.autograd.grad(expected.sum(), adapter, allow_unused=True)
-    )
-    return asked and bool((found - expected).norm() <= MERGED * expected.norm())
-
-
-def _one_of_each_kind(model: "PreTrainedModel") -> dict[str, Any]:
-    kinds: dict[tuple[type, str, type], tuple[str, Any]] = {}
-    for name, layer in _adapter_layers(model).items():
-        above, _, last = name.rpartition(".")
-        kinds.setdefault((type(model.get_submodule(above)), last, type(layer)), (name, layer))
-    return dict(kinds.values())
-
-
-@torch.no_grad()
-def _merged_and_adapted(
-    name: str, layer: Any, generator: torch.Generator
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The same update of one layer twice, by the names of the model's parameters: in its weight, and in its adapter."""
-    drawn = {
-        key: torch.randn(parameter.shape, generator=generator).to(parameter)
-        for key, parameter in layer.named_parameters()
-        if key.startswith("lora_")
-    }
-    weight = _parameter(layer)
-    update = functional_call(_Update(layer), {f"layer.{key}": value for key, value in drawn.items()}, ())
-    factor = weight.norm() / update.norm()
-    drawn[next(iter(drawn))] *= factor  # the update is linear in each of its matrices
-    adapted = {f"{name}.{key}": value for key, value in drawn.items()}
-    nothing = {key: torch.zeros_like(value) for key, value in adapted.items()}  # one that was trained adds something
-    return {f"{name}.{_adapted(layer)}": weight + factor * update, **nothing}, adapted
-
-
-def _parameter(layer: Any) -> Any:
-    below: Any = layer
-    for part in _adapted(layer).split("."):
-        below = getattr(below, part, None)
-    return below
 
 
 def save_weights(model: "PreTrainedModel", state: dict[str, Tensor], folder: Path) -> None:
@@ -243,7 +158,12 @@ def _load(model: "PreTrainedModel", folder: Path) -> None:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} cannot be read: {str(error).splitlines()[0]}") from None
     weights = {name.removeprefix(PEFT_PREFIX): weight for name, weight in loaded.items()}
     own = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    trained = {name: model.get_parameter(name) for name in _trained_weights(model)}
+    own |= {name: parameter.data for name, parameter in trained.items()}
     # Compared here, as peft loads what fits and leaves out the rest without a word.
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
         raise SFTKeyError(f"{folder / ADAPTER_FILE} holds another adapter than the recipe describes in 'lora'")
-    set_peft_model_state_dict(model, weights, ADAPTER_NAME)
+    set_peft_model_state_dict(model, {k: v for k, v in weights.items() if k not in trained}, ADAPTER_NAME)
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(weights[name])

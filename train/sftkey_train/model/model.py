@@ -13,7 +13,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
-from sftkey_train.recipe import ModelSource
+from sftkey_train.model.added_tokens import add_tokens_of
+from sftkey_train.model.quantization import FourBits
+from sftkey_train.recipe_tables import ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,16 +39,21 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
         config = load_config(_existing(source.path), trust_remote_code=trust, instead=READ_THEN_TRUST)
     else:
         config = _small_config(source.config or {}, tokenizer)
+    if source.tags_as_tokens:
+        text_config = config.get_text_config()
+        text_config.vocab_size = max(text_config.vocab_size, len(tokenizer))  # as `embed_added_tokens` makes it
     own_code = source.trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not own_code:
         raise SFTKeyError(f"model: {config.model_type!r} is not a causal language model in transformers")
     return config
 
 
-def initial_model(source: ModelSource, config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
-    """The model a run starts from, in fp32: pretrained weights, or weights initialised from the seed."""
+def initial_model(
+    source: ModelSource, config: "PreTrainedConfig", seed: int, four_bits: FourBits | None = None
+) -> "PreTrainedModel":
+    """The model a run starts from: pretrained weights in fp32 or 4 bits, or weights initialised from the seed."""
     if source.path is not None:
-        return load_model(source.path, trust_remote_code=source.trust_remote_code)
+        return load_model(source.path, trust_remote_code=source.trust_remote_code, four_bits=four_bits)
     torch.manual_seed(seed)
     return untrained_model(config)
 
@@ -61,18 +68,27 @@ def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
     return _causal_model(model)
 
 
-def load_model(name: str | Path, *, trust_remote_code: bool = False) -> "PreTrainedModel":
+def load_model(
+    name: str | Path, *, trust_remote_code: bool = False, four_bits: FourBits | None = None
+) -> "PreTrainedModel":
     """A causal language model with all its weights, in fp32, from safetensors files.
 
     Args:
         name: Directory or hub name.
         trust_remote_code: Run the Python files that come with the model.
+        four_bits: How the matrices of its layers are quantized, if they are.
 
     Raises:
         SFTKeyError: What `load_causal_model` refuses, or a model without an output layer.
     """
     # fp32: optimizer steps are smaller than what bf16 weights can take up
-    model = load_causal_model(name, dtype=torch.float32, trust_remote_code=trust_remote_code, instead=READ_THEN_TRUST)
+    model = load_causal_model(
+        name,
+        dtype=torch.float32,
+        trust_remote_code=trust_remote_code,
+        instead=READ_THEN_TRUST,
+        quantized=None if four_bits is None else four_bits.arguments(),
+    )
     return _causal_model(model)
 
 
@@ -187,7 +203,19 @@ def check_tokenizer(source: ModelSource, data: "TrainingSet") -> None:
         raise SFTKeyError(
             f"model {source.path!r} has no tokenizer to compare with that of {data.path}: {error}"
         ) from None
-    if tokenizer_fingerprint(own) != data.fingerprint:
+    if tokenizer_fingerprint(own) == data.fingerprint:
+        if source.tags_as_tokens:
+            raise SFTKeyError(
+                f"model: tags_as_tokens: {data.path} has no token that {source.path!r} lacks; leave it out"
+            )
+        return
+    added, alike = add_tokens_of(data.tokenizer, own), tokenizer_fingerprint(own) == data.fingerprint
+    if alike and not source.tags_as_tokens:
+        raise SFTKeyError(
+            f"{data.path} has {len(added)} tokens that model {source.path!r} lacks; "
+            "model.tags_as_tokens = true takes them"
+        )
+    if not alike:
         raise SFTKeyError(
             f"{data.path} was made with another tokenizer than that of model {source.path!r}; "
             f"build it again with --tokenizer {source.path}"

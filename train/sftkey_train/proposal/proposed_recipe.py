@@ -20,8 +20,9 @@ from sftkey_train.measure.flops import flop_count
 from sftkey_train.measure.memory_estimate import MemoryEstimate, skeleton
 from sftkey_train.model.model import check_fit, check_tokenizer, model_config
 from sftkey_train.proposal.machine import TrainingMachine
-from sftkey_train.recipe import ModelSource, Recipe
+from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_run import dry_run
+from sftkey_train.recipe_tables import ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from sftkey_data.config import validate
 from sftkey_data.datasets.completions import Options
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_train.recipe import Lora, Stage
+from sftkey_train.recipe import Stage
+from sftkey_train.recipe_tables import Lora
 from sftkey_train.study.study_file import OwnWords, Study
 
 STAGE1 = "stage1"

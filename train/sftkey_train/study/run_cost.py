@@ -15,7 +15,8 @@ from sftkey_train.measure.flops import flop_count, step_work
 from sftkey_train.measure.memory_estimate import skeleton
 from sftkey_train.measure.metrics_log import MetricsRow
 from sftkey_train.model.model import check_fit, model_config
-from sftkey_train.recipe import ModelSource, Recipe
+from sftkey_train.recipe import Recipe
+from sftkey_train.recipe_tables import ModelSource
 
 if TYPE_CHECKING:
     import torch

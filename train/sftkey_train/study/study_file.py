@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sftkey_data.config import read_toml
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_train.recipe import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable, Weight
+from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable, Weight
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 Part = Literal["train", "validation", "test"]

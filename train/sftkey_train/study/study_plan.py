@@ -13,7 +13,8 @@ import numpy as np
 import sftkey_data
 from sftkey_eval.generation.model_files import find_model
 from sftkey_train.loss.schedule import num_stage_examples
-from sftkey_train.recipe import ModelSource, Recipe, Stage
+from sftkey_train.recipe import Recipe, Stage
+from sftkey_train.recipe_tables import ModelSource
 from sftkey_train.study.named_arms import STAGE1, Arm
 from sftkey_train.study.study_file import OwnWords, Part, Study
 from sftkey_train.study.study_sets import StudyData

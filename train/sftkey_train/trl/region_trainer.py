@@ -22,7 +22,7 @@ from sftkey_train.loss.normalisation import normalised_weights, weight_sums
 from sftkey_train.loss.objective import check_targets, token_loss
 from sftkey_train.loss.schedule import step_weights
 from sftkey_train.loss.token_loss import weighted_loss
-from sftkey_train.recipe import LossOn, Normalisation, Schedule, Stage, TokenLoss, Weights
+from sftkey_train.recipe import LossOn, Normalisation, Stage, TokenLoss, Weights, WeightSchedule
 from sftkey_train.trl.padded_targets import padded_targets, spread_weights
 from sftkey_train.trl.region_collator import COLUMNS, REGIONS_KEY, RegionCollator, refuse_columns
 from sftkey_train.trl.trainer_settings import refuse_arguments, refuse_model, refuse_trainer
@@ -47,7 +47,7 @@ def with_region_weights(
     loss_on: LossOn | None = None,
     weights: Weights | Mapping[str, float] | None = None,
     weights_end: Weights | Mapping[str, float] | None = None,
-    weight_schedule: Schedule = "constant",
+    weight_schedule: WeightSchedule = "constant",
     normalisation: Normalisation = "token",
     token_loss: TokenLoss = "nll",
     focal_gamma: float | None = None,

@@ -1,0 +1,67 @@
+"""What the tables of a recipe are made of, and those that are of the whole run: the model it starts from, adapters."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+AtLeastZero = Annotated[int, Field(ge=0)]
+
+
+class RecipeTable(BaseModel):
+    """A table of a recipe: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[tuple[str, ...]] = ()
+    """Keys that came later: a record leaves them out at their default, so that runs begun before them go on."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = {key for key in self.later if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in written(self).items() if key not in left_out}
+
+
+class ModelSource(RecipeTable):
+    """Where the first stage starts: a model directory or hub name, or a configuration to initialise from the seed."""
+
+    later = ("tags_as_tokens",)
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    trust_remote_code: bool = Field(False, description="run the Python files that come with the model")
+    tags_as_tokens: bool = Field(
+        default=False, description="take tokens that the data's tokenizer has beyond the model's"
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.path is None) == (self.config is None):
+            raise ValueError("expected exactly one of 'path' and a table 'config'")
+        if self.tags_as_tokens and self.path is None:
+            raise ValueError("tags_as_tokens is for a pretrained model: a new one takes the data's tokenizer as it is")
+        if self.config is not None and not isinstance(self.config.get("model_type"), str):
+            raise ValueError("config: key 'model_type' is missing, for example 'llama' or 'qwen2'")
+        return self
+
+
+class Lora(RecipeTable):
+    """Train low-rank adapters (arXiv 2106.09685) and leave the model's own weights; stages hand the adapter on."""
+
+    later = ("dora", "modules_to_save", "quantization")
+    r: AtLeastOne = 16
+    alpha: AtLeastOne = Field(32, description="the update is scaled alpha/r")
+    dropout: BelowOne = 0.0
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of linear layers; all-linear: every one but the output layer"
+    )
+    dora: bool = Field(False, description="DoRA: each output's length is trained apart from its direction")
+    modules_to_save: tuple[str, ...] = Field((), description="names of modules whose own weights are trained, too")
+    quantization: Literal["4bit"] | None = Field(None, description="QLoRA: the model's own matrices in NF4")
+
+    @model_validator(mode="after")
+    def _one_way_to_train(self) -> Self:
+        if both := sorted(set(self.modules_to_save) & set(self.target_modules)):
+            raise ValueError(f"{both[0]!r} is in target_modules and in modules_to_save, expected it in one of them")
+        return self

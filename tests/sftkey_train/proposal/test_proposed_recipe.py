@@ -1,14 +1,17 @@
 """`sftkey-train recipe`: what it proposes fits in the memory that it was made for, and runs."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.process_pool import cores
 from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.cli import main
 from sftkey_train.dry_run import estimate_stage, largest_pass
@@ -154,3 +157,16 @@ def test_this_machine_has_memory_and_a_speed() -> None:
     found = this_machine()
     assert 2**28 < found.memory <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") or "cores" not in found.name
     assert found.flops > 1e8
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what others take of the cores says nothing about a GPU")
+def test_the_speed_is_that_of_this_machine_when_others_load_it_too() -> None:
+    alone = this_machine().flops
+    others = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(min(8, 2 * cores()))]
+    try:
+        beside = this_machine().flops
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert beside > alone / 2

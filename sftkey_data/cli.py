@@ -173,7 +173,7 @@ def map_(
     proposal = propose(rows, split)
     console.tell(proposal_text(proposal))
     console.tell(f"{rows}: {proposal.num_read} of {proposal.num_rows} rows are read", err=True)
-    console.next_command("sftkey-data", "show", "./mine.toml", "--input", rows)
+    console.next_with_output("mine.toml", "sftkey-data", lambda file: ("show", file, "--input", rows))
 
 
 @verb_of(app)

@@ -223,7 +223,7 @@ def recipe(
     console.tell(commented_recipe(proposed))
     for line in remarks(proposed):
         console.tell(line, err=True)
-    console.next_command("sftkey-train", "run", "mine.toml", "--dry-run")
+    console.next_with_output("mine.toml", "sftkey-train", lambda file: ("run", file, "--dry-run"))
 
 
 def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:

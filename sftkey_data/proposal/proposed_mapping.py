@@ -16,14 +16,15 @@ from sftkey_data.proposal.column_roles import (
     COT_NAMES,
     MOST_ROWS,
     Column,
-    choices_of_row,
     columns_of,
     context_of,
     cot_of,
     key_of,
     prompt_of,
+    share_of,
     turns_of,
 )
+from sftkey_data.proposal.options_found import choices_of_row, option_named
 from sftkey_data.sources.readers import Record
 from sftkey_data.sources.source import find_source, read_source
 
@@ -137,39 +138,17 @@ def _cot(cot: Column | None, notes: list[str]) -> Any:
 
 
 def _key(key: Column, choices: tuple[Column, dict[str, Any]] | None, notes: list[str]) -> Any:
-    if choices is not None and (option := _option(key, choices)):
+    if choices is not None and (option := option_named(key, choices)):
         if option == "index" and "0" not in key.texts:
             notes.append('key: no row names option 0, so it may be option = "number"')
         return {"column": key.name, "option": option}
     if (pattern := _mark(key)) is not None:
         return {"column": key.name, "regex": pattern, "take": "last"}
-    if _share(key.texts, boxed_texts) >= MOST_ROWS:
+    if share_of(key.texts, boxed_texts) >= MOST_ROWS:
         return {"column": key.name, "boxed": True, "take": "last"}
     if prefix := _prefix(key.texts):
         return {"column": key.name, "regex": f"{re.escape(prefix)}\\s*(.+)"}
     return key.name
-
-
-def _option(key: Column, choices: tuple[Column, dict[str, Any]]) -> str | None:
-    """How the Key's column names an option."""
-    column, how = choices
-    rows = [(str(k).strip(), _listed(c, how)) for k, c in zip(key.values, column.values, strict=True) if c and k != ""]
-    if _share(rows, lambda row: row[0] in row[1]) >= MOST_ROWS:
-        return "text"
-    if all(found.isdigit() for found, _ in rows):
-        one_based = all(1 <= int(found) <= len(texts) for found, texts in rows)
-        return "number" if one_based and any(int(found) == len(texts) for found, texts in rows) else "index"
-    return "letter" if _share(rows, lambda row: re.fullmatch(r"\(?[A-Za-z]\)?[.:]?", row[0])) >= MOST_ROWS else None
-
-
-def _listed(value: Any, how: Mapping[str, Any]) -> tuple[str, ...]:
-    try:
-        part = ColumnMapping.model_validate(
-            {"prompt": "p", "cot": "c", "key": "k", "choices": {"column": "o", **how}}
-        ).choices
-        return part.read({"o": value}) if part is not None else ()
-    except Reject:
-        return ()
 
 
 def _marked(cot: Column) -> tuple[Any, Any] | None:
@@ -177,14 +156,14 @@ def _marked(cot: Column) -> tuple[Any, Any] | None:
     if (pattern := _mark(cot)) is not None:
         key = {"column": cot.name, "regex": pattern, "take": "last"}
         return {"column": cot.name, "regex": KEY_MARKS[pattern], "take": "first"}, key
-    if _share(cot.texts, boxed_texts) >= MOST_ROWS:
+    if share_of(cot.texts, boxed_texts) >= MOST_ROWS:
         return cot.name, {"column": cot.name, "boxed": True, "take": "last"}
     return None
 
 
 def _mark(column: Column) -> str | None:
     """The pattern of what marks the Key in most rows of a column."""
-    shares = {pattern: _share(column.texts, re.compile(pattern).search) for pattern in KEY_MARKS}
+    shares = {pattern: share_of(column.texts, re.compile(pattern).search) for pattern in KEY_MARKS}
     return next((pattern for pattern, share in shares.items() if share >= MOST_ROWS), None)
 
 
@@ -195,22 +174,18 @@ def _prefix(texts: Sequence[str]) -> str:
     return common[0][0] if common and common[0][1] >= MOST_ROWS * len(texts) else ""
 
 
-def _share(values: Sequence[Any], holds: Any) -> float:
-    return sum(bool(holds(value)) for value in values) / len(values) if values else 0.0
-
-
 def _answer_type(mapping: Mapping[str, Any], columns: Sequence[Column], keys: Sequence[str]) -> str:
     """By the Keys that the mapping reads."""
     rows = [{column.name: column.values[n] for column in columns} for n in range(len(columns[0].values))]
     made, _ = _tried(mapping, [Record("", n, row) for n, row in enumerate(rows)])
     keys = [parts.key.strip() for parts in made] or list(keys)
-    if _share(keys, lambda key: re.fullmatch(r"\(?[A-Z]\)?", key)) >= MOST_ROWS:
+    if share_of(keys, lambda key: re.fullmatch(r"\(?[A-Z]\)?", key)) >= MOST_ROWS:
         return "choice"
-    if _share(keys, lambda key: key.rstrip(".").lower() in TRUTH_WORDS) >= MOST_ROWS:
+    if share_of(keys, lambda key: key.rstrip(".").lower() in TRUTH_WORDS) >= MOST_ROWS:
         return "boolean"
-    if _share(keys, WHOLE_KEY_NUMBER.fullmatch) == 1:
+    if share_of(keys, WHOLE_KEY_NUMBER.fullmatch) == 1:
         return "number"
-    if _share(keys, lambda key: FORMULA.search(key) or WHOLE_KEY_NUMBER.fullmatch(key)) >= MOST_ROWS:
+    if share_of(keys, lambda key: FORMULA.search(key) or WHOLE_KEY_NUMBER.fullmatch(key)) >= MOST_ROWS:
         return "math"
     return "text"
 

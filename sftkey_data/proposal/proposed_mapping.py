@@ -24,7 +24,7 @@ from sftkey_data.proposal.column_roles import (
     share_of,
     turns_of,
 )
-from sftkey_data.proposal.options_found import choices_of_row, option_named
+from sftkey_data.proposal.options_found import FoundOptions, find_options, option_named
 from sftkey_data.sources.readers import Record
 from sftkey_data.sources.source import find_source, read_source
 
@@ -79,7 +79,7 @@ def propose(name: str, split: str | None = None) -> Proposal:
     mapping, notes = _mapping(name, columns)
     made, rejects = _tried(mapping, records)
     used = ColumnMapping.model_validate(mapping)
-    named = {*used.prompt.named, *used.cot.named, *used.key.named, *([used.choices.column] if used.choices else [])}
+    named = {*used.prompt.named, *used.cot.named, *used.key.named, *(used.choices.named if used.choices else ())}
     unused = tuple(column.name for column in columns if column.name not in named)
     return Proposal(name, mapping, len(records), tuple(rejects), unused, tuple(notes), made[0] if made else None)
 
@@ -92,9 +92,9 @@ def _mapping(name: str, columns: Sequence[Column]) -> tuple[dict[str, Any], list
         left.remove(column)
         return column
 
-    choices = choices_of_row(left)
-    if choices is not None:
-        take(choices[0])
+    choices = find_options(left)
+    for column in choices.columns if choices is not None else ():
+        take(column)
     found = prompt_of(left)
     if found is None:
         raise SFTKeyError(f"{name}: no column looks like the prompt; found {_names(columns)}: write mine.toml by hand")
@@ -117,7 +117,7 @@ def _mapping(name: str, columns: Sequence[Column]) -> tuple[dict[str, Any], list
     else:
         raise SFTKeyError(f"{name}: no column looks like the Key; found {_names(columns)}: write mine.toml by hand")
     if choices is not None:
-        mapping["choices"] = {"column": choices[0].name, **choices[1]}
+        mapping["choices"] = dict(choices.table)
         mapping["list_choices"] = True
         notes.append("the prompt lists the options: drop list_choices where it has them already")
     keys = key.texts if key is not None else []
@@ -137,7 +137,7 @@ def _cot(cot: Column | None, notes: list[str]) -> Any:
     return {"column": cot.name, "join": "\n"} if cot.is_list else cot.name
 
 
-def _key(key: Column, choices: tuple[Column, dict[str, Any]] | None, notes: list[str]) -> Any:
+def _key(key: Column, choices: FoundOptions | None, notes: list[str]) -> Any:
     if choices is not None and (option := option_named(key, choices)):
         if option == "index" and "0" not in key.texts:
             notes.append('key: no row names option 0, so it may be option = "number"')

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sftkey_data.config import read_toml
+from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_train.recipe import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable, Weight
+from sftkey_train.recipe_file import load_tables
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 Part = Literal["train", "validation", "test"]
@@ -145,7 +146,7 @@ def load_study(path: Path) -> Study:
     Raises:
         SFTKeyError: One line that names the file and the key, with the nearest known key.
     """
-    return read_toml(path, Study, what="study")
+    return validate(load_tables(path, "study"), Study, where=str(path))
 
 
 def chosen_seeds(study: Study, text: str | None) -> Sequence[int]:

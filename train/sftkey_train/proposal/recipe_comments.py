@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sftkey_train.dry_run import size_text
-from sftkey_train.proposal.proposed_recipe import CONTROL, MAX_HOURS, ROOM, STAGE2, WAYS, ProposedRecipe
+from sftkey_train.proposal.course import CONTROL, STAGE2
+from sftkey_train.proposal.proposed_recipe import MAX_HOURS, ROOM, WAYS, ProposedRecipe
 from sftkey_train.recipe_file import recipe_text
 
 

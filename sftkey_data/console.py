@@ -119,14 +119,15 @@ def say(line: str) -> None:
         _finished.append(f"{visible(line)}\n")
 
 
-def next_command(program: str, *words: object) -> None:
+def next_command(program: str, *words: object, into: str | None = None) -> None:
     """Say, as the last line on stderr and only where all went well, which command goes on from what was made.
 
     Args:
         program: By its own name; a user of `sftkey`, which has the others under it, is told `sftkey data`.
         words: The arguments.
+        into: A file for its stdout.
     """
-    _next[:] = [(program, shlex.join(str(word) for word in words))]
+    _next[:] = [(program, shlex.join(str(word) for word in words) + (f" > {into}" if into else ""))]
 
 
 def next_with_output(usual: str, program: str, command: Callable[[str], Sequence[object]]) -> None:

@@ -208,7 +208,10 @@ def study(
 @verb_of(app)
 def recipe(
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|DIR", help="Pretrained model.", rich_help_panel=Panel.IN)
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR", help="Pretrained model [default: a small one from scratch]", rich_help_panel=Panel.IN
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -230,15 +233,15 @@ def recipe(
     Lengths are those of the folder; the tokens of a forward pass are those that fit in this machine's memory, with
     LoRA where training all weights does not; epochs become steps where they would take longer than a day here.
 
-    Example: `sftkey-train recipe --model Qwen/Qwen2.5-0.5B --data data/gsm8k > mine.toml`
+    Example: `sftkey-train recipe --model Qwen/Qwen2.5-0.5B --data data/gsm8k > recipe.toml`
     """
     if path:
         from sftkey_train.recipe_file import READY_RECIPES
 
         console.tell(str(READY_RECIPES))
         return
-    if model is None or data is None:
-        raise typer.BadParameter("expected --model and --data, or --path")
+    if data is None:
+        raise typer.BadParameter("expected --data, or --path")
     require("recipe", "train", "torch", "matplotlib")
     from sftkey_train.proposal.machine import this_machine
     from sftkey_train.proposal.proposed_recipe import propose_recipe
@@ -248,7 +251,7 @@ def recipe(
     console.tell(commented_recipe(proposed))
     for line in remarks(proposed):
         console.tell(line, err=True)
-    console.next_with_output("mine.toml", "sftkey-train", lambda file: ("run", file, "--dry-run"))
+    console.next_with_output("recipe.toml", "sftkey-train", lambda file: ("run", file, "--dry-run"))
 
 
 def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:

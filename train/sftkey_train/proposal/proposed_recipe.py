@@ -18,7 +18,7 @@ from sftkey_train.loss.router_loss import router_coefficient
 from sftkey_train.measure.flops import flop_count
 from sftkey_train.measure.memory_estimate import MemoryEstimate, skeleton
 from sftkey_train.model.model import check_fit, check_tokenizer, model_config
-from sftkey_train.proposal.course import STAGE1, STAGE2, Course, course_of_pretrained
+from sftkey_train.proposal.course import STAGE1, STAGE2, Course, course_from_scratch, course_of_pretrained
 from sftkey_train.proposal.machine import TrainingMachine
 from sftkey_train.recipe import ModelSource, Recipe
 from sftkey_train.recipe_run import dry_run
@@ -37,6 +37,17 @@ _MAX_PASS_TOKENS = 2**17
 _COUNTED_EXAMPLES = 64  # over which the operations of a token are averaged
 _LORA_RATE = 2e-4
 _LORA = {"r": 16, "alpha": 32, "dropout": 0.05}
+# A model from scratch is the demo's: some minutes on two cores.
+SMALL: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 170,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.06,
+}
 # From what trains best to what needs least memory.
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "all weights": {},
@@ -51,7 +62,7 @@ class ProposedRecipe:
     """The recipe, and what it was made of.
 
     `way` is a name in `WAYS`, `others` what those before it would need in bytes; `hours` are those of stage 1 with all
-    its epochs, of which `num_steps` is the number of steps.
+    its epochs, of which there are `num_epochs`, in `num_steps` steps.
     """
 
     recipe: Recipe
@@ -61,6 +72,7 @@ class ProposedRecipe:
     way: str
     memory: MemoryEstimate
     others: Mapping[str, int]
+    num_epochs: int
     num_steps: int
     hours: float
 
@@ -75,11 +87,11 @@ class ProposedRecipe:
         return self.memory.total <= ROOM * self.machine.memory
 
 
-def propose_recipe(model: str, data: Path, heldout: Path | None, machine: TrainingMachine) -> ProposedRecipe:
-    """A stage 1, the paper's stage 2 and its control, for a pretrained model on a prepared folder.
+def propose_recipe(model: str | None, data: Path, heldout: Path | None, machine: TrainingMachine) -> ProposedRecipe:
+    """A stage 1, the paper's stage 2 and its control, on a prepared folder.
 
     Args:
-        model: Folder or hub name.
+        model: Folder or hub name of a pretrained one; None: a small one from scratch.
         data: To train on.
         heldout: To measure on; None: what a build with `--holdout` has left beside `data`, if it has.
         machine: Where it is to run.
@@ -87,12 +99,13 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
     Raises:
         SFTKeyError: What a run refuses: a folder without tokens, another tokenizer, an example longer than the context.
     """
-    source, training = ModelSource.model_validate({"path": model}), read_training_set(data)
+    training = read_training_set(data)
+    source = _small_model(training) if model is None else ModelSource.model_validate({"path": model})
     config = model_config(source, training.tokenizer)
     check_tokenizer(source, training)
     check_fit(config, training)
     lengths, num_parameters = training.examples.num_tokens, _num_parameters(config)
-    course = course_of_pretrained(num_parameters)
+    course = course_from_scratch(len(lengths)) if model is None else course_of_pretrained(num_parameters)
     batch_size = _batch_size(course, len(lengths))
     tables = {
         **_named(model, data),
@@ -108,7 +121,7 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
         return Recipe.model_validate({**tables, **WAYS[way], "stage": stages})
 
     others: dict[str, int] = {}
-    for way in WAYS:
+    for way in [way for way, settings in WAYS.items() if model is not None or "lora" not in settings]:
         tokens, memory = _largest_budget(
             lambda tokens, way=way: recipe(way, tokens),  # type: ignore[misc]
             training,
@@ -130,14 +143,23 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
         way=way,
         memory=memory,
         others=others,
+        num_epochs=course.epochs[STAGE1],
         num_steps=course.num_steps(STAGE1, len(lengths), batch_size),
         hours=hours,
     )
 
 
-def _named(model: str, data: Path) -> dict[str, str]:
+def _small_model(training: TrainingSet) -> ModelSource:
+    """Of a context that holds the longest prompt with twice the longest completion, as is generated."""
+    prompts = training.examples.num_prompt_tokens
+    longest = int(prompts.max() + 2 * (training.examples.num_tokens - prompts).max())
+    context = 2 ** (longest - 1).bit_length()
+    return ModelSource.model_validate({"config": {**SMALL, "max_position_embeddings": context}})
+
+
+def _named(model: str | None, data: Path) -> dict[str, str]:
     """A name after both, and the first folder of that name that is not there yet."""
-    titles = (Path(model).name, data.resolve().name)
+    titles = (*([] if model is None else [Path(model).name]), data.resolve().name)
     name = "-".join(re.sub(r"[^\w.-]+", "-", title).strip("-.") or "mine" for title in titles)
     outs = (f"runs/{name}{n}" for n in ("", *(f"-{n}" for n in range(2, 1000))))
     return {"name": name, "out": next(out for out in outs if not Path(out).exists())}

@@ -47,7 +47,7 @@ def score(
         Path,
         typer.Argument(
             metavar="COMPLETIONS",
-            help="Made here or elsewhere: .jsonl, .json, .csv, .tsv, .parquet.",
+            help="Of any model: .jsonl, .json, .csv, .tsv, .parquet.",
             rich_help_panel=Panel.IN,
         ),
     ],

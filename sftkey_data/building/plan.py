@@ -10,13 +10,14 @@ from itertools import chain, islice
 from pydantic import BaseModel
 
 import sftkey_data
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json, parse_share
 from sftkey_data.building.inputs import find_inputs, find_windows, generate_rows, label_of, read_rows
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
 from sftkey_data.prepare.holdout import Holdout
+from sftkey_data.prepare.question_share import only_share
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepare.unit import prepare
@@ -223,9 +224,10 @@ def make_recipe(
     evaluation = None
     if config.decontaminate:
         evaluation = load_evaluation_sets(config.decontaminate, dataset)
+    conditions = [parse_condition(text) for text in config.where]
     recipe = Preparation(
         # not of the evaluation sets, which are whole
-        dataset=only_where(dataset, [parse_condition(text) for text in config.where]),
+        dataset=only_share(only_where(dataset, conditions), parse_share(config.share), config.seed),
         split=split,
         template=template,
         encoder=encoder,

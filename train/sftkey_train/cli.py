@@ -266,11 +266,16 @@ def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *
         raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
 
 
+_BRIEF = ("dataset", "seed", "role", "arm", "steps")
+_BRIEF_SCORES = ("n", "format_valid", "correct", "lenient_correct")
+
+
 def _brief(result: dict[str, Any]) -> dict[str, Any]:
-    """What a run has come to, without what it has come to item by item and step by step: study.json has that."""
+    """What a run has come to, as a line to look at; study.json has its costs, hashes, items and measurements."""
     scores = result.get("scores", {})
-    shorter = {part: {k: v for k, v in found.items() if k != "items"} for part, found in scores.items()}
-    return {k: v for k, v in result.items() if k not in ("heldout", "scores")} | {"scores": shorter}
+    counts = {part: {name: found[name] for name in _BRIEF_SCORES} for part, found in scores.items()}
+    seconds = round(sum(taken or 0 for taken in result["seconds"].values()), 1)
+    return {name: result[name] for name in _BRIEF} | {"seconds": seconds, "scores": counts}
 
 
 def _report(record: Path, out: Path) -> None:

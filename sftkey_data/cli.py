@@ -68,9 +68,8 @@ def build(
     from sftkey_data.extras import check_engine
     from sftkey_data.process_pool import cores
 
-    manifest = run_build(
-        config, out, overwrite=overwrite, machinery=Machinery(workers or cores(), check_engine(engine))
-    )
+    machinery = Machinery(workers or cores(), check_engine(engine))
+    manifest = run_build(config, out, overwrite=overwrite, machinery=machinery)
     _tell_build(config, out, manifest)
     counts = manifest.counts
     done = {"out": out, "rows_read": counts.rows_read, "written": counts.written, "rejected": counts.rejected}
@@ -128,6 +127,7 @@ def show(
     Example: `sftkey-data show data/gsm8k --num 2` or `sftkey-data show data/gsm8k --html gsm8k.html`
     """
     from sftkey_data.view import show as shows
+    from sftkey_data.view.next_steps import build_of_shown
 
     is_folder = "://" in source or Path(source).is_dir()
     if not is_folder and (wanted is not None or html is not None):
@@ -139,6 +139,7 @@ def show(
         examples = list(shows.show_folder(source, num or 3, wanted))
     else:
         examples = list(shows.show_source(BuildConfig(source=source, **vars(rows)), num or 3))
+        console.next_command("sftkey-data", *build_of_shown(source, rows))
     console.tell_in_colour([shows.legend(), *examples])
 
 
@@ -174,7 +175,7 @@ def map_(
     proposal = propose(rows, split)
     console.tell(proposal_text(proposal))
     console.tell(f"{rows}: {proposal.num_read} of {proposal.num_rows} rows are read", err=True)
-    console.next_command("sftkey-data", "show", "./mine.toml", "--input", rows)
+    console.next_with_output("mine.toml", "sftkey-data", lambda file: ("show", file, "--input", rows))
 
 
 @verb_of(app)
@@ -192,6 +193,7 @@ def tokenizer(
     Example: `sftkey-data tokenizer --train arithmetic --set kind=sums --out tokenizer`
     """
     from sftkey_data.building.small_tokenizer import train_small_tokenizer
+    from sftkey_data.view.next_steps import build_of_tokenized
 
     made = train_small_tokenizer(options, out, overwrite=overwrite)
     console.tell(f"{out}: {made.vocab_size} tokens, of {made.num_examples} examples", err=True)
@@ -199,10 +201,7 @@ def tokenizer(
         console.tell(f"  rejected {reason}: {num}", err=True)
     counts = {"vocab_size": made.vocab_size, "examples": made.num_examples, "rejects": made.rejects}
     console.tell(json.dumps({"out": str(out), **counts}))
-    source = options.source if not Path(options.source).is_dir() else "SOURCE"
-    inputs = [word for name in options.inputs for word in ("--input", name)]
-    settings = [word for name, value in options.options.items() for word in ("--set", f"{name}={value}")]
-    console.next_command("sftkey-data", "build", source, *inputs, *settings, "--tokenizer", out, "--out", f"{out}-data")
+    console.next_command("sftkey-data", *build_of_tokenized(options, str(out)))
 
 
 @verb_of(app)
@@ -244,12 +243,16 @@ def check(
     """
     from sftkey_data.process_pool import cores
     from sftkey_data.verify.check import check as run_check
+    from sftkey_data.view.next_steps import recipe_of_checked
 
     manifest = run_check(directory, full=full, workers=workers or cores())
     rows, shards = manifest.counts.written, len(manifest.shards)
     console.tell(f"{directory}: {rows} rows in {shards} shards, all good", err=True)
     console.tell(json.dumps({"folder": directory, "rows": rows, "shards": shards, "full": full, "good": True}))
-    console.next_command("sftkey-data", "show", directory, "--num", "2")
+    if (words := recipe_of_checked(directory, manifest)) is not None:
+        console.next_command("sftkey-train", *words, into="recipe.toml")
+    else:
+        console.next_command("sftkey-data", "show", directory, "--num", "2")
 
 
 @verb_of(app)

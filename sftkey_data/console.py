@@ -5,8 +5,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftkey_data.errors import SFTKeyError, Stopped
@@ -21,7 +22,7 @@ MAX_LINE = 2_000
 # C0 and C1 controls but tab and line feed, direction marks, zero-width characters and halves of pairs: they steer a
 # terminal, reorder text, or cannot be seen.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
-_next: list[str] = []  # the command that goes on from here, said last
+_next: list[tuple[str, str]] = []  # program and words of the command that goes on from here, said last
 _finished: list[str] = []  # bars of a run that is no terminal's; shown when it ends well, so an error stands alone
 INTERRUPTED = 130  # what typer exits with after Ctrl-C: 128 + SIGINT
 
@@ -57,7 +58,7 @@ def _run(app: "typer.Typer") -> None:
         code = INTERRUPTED
     sys.stdout.flush()  # what is left in it may still find a full disk
     if not code:
-        sys.stderr.write("".join((*_finished, *_next)))
+        sys.stderr.write("".join((*_finished, *_next_line(app.info.name or ""))))
     if code == INTERRUPTED:
         sys.stderr.write(f"{ON_INTERRUPT}\n")
     sys.exit(code)
@@ -118,9 +119,50 @@ def say(line: str) -> None:
         _finished.append(f"{visible(line)}\n")
 
 
-def next_command(*arguments: object) -> None:
-    """Say, as the last line on stderr and only where all went well, which command goes on from what was made."""
-    _next[:] = [f"next: {visible(shlex.join(str(argument) for argument in arguments))}\n"]
+def next_command(program: str, *words: object, into: str | None = None) -> None:
+    """Say, as the last line on stderr and only where all went well, which command goes on from what was made.
+
+    Args:
+        program: By its own name; a user of `sftkey`, which has the others under it, is told `sftkey data`.
+        words: The arguments.
+        into: A file for its stdout.
+    """
+    _next[:] = [(program, shlex.join(str(word) for word in words) + (f" > {into}" if into else ""))]
+
+
+def next_with_output(usual: str, program: str, command: Callable[[str], Sequence[object]]) -> None:
+    """As `next_command`, where the next command reads what this one has written to stdout.
+
+    Args:
+        usual: What such a file is called: on a terminal, where there is none yet, the same command again is proposed,
+            into this one; it also stands for a file of which the shell does not say the name, as behind a pipe.
+        program: As of `next_command`.
+        command: From the name of the file to the words.
+    """
+    if sys.stdout.isatty():
+        _next[:] = [("", f"{shlex.join(sys.argv[1:])} > {usual}")]
+    else:
+        next_command(program, *command(_redirected_to() or usual))
+
+
+def _redirected_to() -> str | None:
+    """The file that stdout goes to, as it is named from here; only Linux says it."""
+    try:
+        file = Path(os.readlink(f"/proc/self/fd/{sys.stdout.fileno()}"))  # noqa: PTH115 - a pipe's is no path
+    except OSError:
+        return None
+    if not file.is_file():
+        return None
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+
+
+def _next_line(called: str) -> list[str]:
+    """The line, as the user of the program `called` types its command."""
+    return [f"next: {visible(f'{_typed(program, called)} {words}')}\n" for program, words in _next]
+
+
+def _typed(program: str, called: str) -> str:
+    return program.replace("-", " ", 1) if program.startswith(f"{called}-") else program or called
 
 
 @contextmanager
@@ -157,6 +199,8 @@ def progress(description: str, total: int | None = None, *, shown: bool = True) 
             bar.live.stop()
             bar.console.quiet = True
             raise
+        for task in bar.tasks:  # where nobody could say how many there are, they are counted now
+            bar.update(task.id, total=task.completed if task.total is None else task.total)
     if shown and not console.is_terminal:
         with console.capture() as captured:
             console.print(bar.get_renderable())

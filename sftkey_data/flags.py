@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import MISSING, Field, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -35,6 +35,29 @@ def takes_options(verb: Callable[..., None]) -> Callable[..., None]:
     in_order = sorted(flags, key=lambda flag: flag.default is not REQUIRED)
     call.__signature__ = inspect.Signature(in_order)  # type: ignore[attr-defined]
     return call
+
+
+def typed_words(options: Any, *, but: Collection[str] = ()) -> list[str]:
+    """What is typed for the values that are not the default, as `["--split", "test"]`.
+
+    Args:
+        options: Of a dataclass as for `takes_options`.
+        but: Fields that are left out, besides those that are given by their place.
+    """
+    words: list[str] = []
+    for field, hint, option in options_of(type(options)):
+        value = getattr(options, field.name)
+        if option is None or option.argument or field.name in but or value == _default(field):
+            continue
+        flag, _, off = (option.flag or f"--{field.name.replace('_', '-')}").partition("/")
+        if isinstance(value, bool):
+            words += [flag if value else off]
+        elif get_origin(hint) is dict:
+            written = {name: json.dumps(item) if option.json else item for name, item in value.items()}
+            words += [word for name, item in written.items() for word in (flag, f"{name}={item}")]
+        else:
+            words += [word for item in (value if get_origin(hint) is tuple else [value]) for word in (flag, str(item))]
+    return words
 
 
 def _flags(kind: Any) -> Iterator[inspect.Parameter]:

@@ -47,7 +47,7 @@ def score(
         Path,
         typer.Argument(
             metavar="COMPLETIONS",
-            help="Made here or elsewhere: .jsonl, .json, .csv, .tsv, .parquet.",
+            help="Of any model: .jsonl, .json, .csv, .tsv, .parquet.",
             rich_help_panel=Panel.IN,
         ),
     ],
@@ -134,6 +134,7 @@ def run(
     """
     require("run", "eval", *GENERATE, *REPORT)
     from sftkey_eval.report.terminal import headline_text
+    from sftkey_eval.run import REPORT_FOLDER
     from sftkey_eval.run import run as run_evaluation
 
     result = run_evaluation(options, out)
@@ -143,6 +144,7 @@ def run(
     if result.exposure is not None:
         console.tell(f"\n{result.exposure.line()}", err=True)
     console.tell(result.to_json())
+    _look_at(out / REPORT_FOLDER / "report.html")
     console.next_command("sftkey-eval", "compare", "OTHER_RUN", out, "--out", f"{out}-compare")
 
 

@@ -1,10 +1,12 @@
 """What the programs have in common at the terminal: short help in panels, one name for one thing, exit codes."""
 
 import os
+import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import typer
@@ -39,10 +41,14 @@ def said(program: str, *arguments: str) -> str:
     return done.output
 
 
-def called(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def called(
+    program: str, *arguments: str, cwd: Path, stdout: int | TextIO = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'train'}"}
     command = [sys.executable, "-m", MODULES[program], *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment, check=False
+    )
 
 
 @EVERY_VERB
@@ -168,3 +174,30 @@ def test_the_shell_completes_all_programs_under_one_name(
     monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
     monkeypatch.setenv("_SFTKEY_COMPLETE", "complete_bash")
     assert called("sftkey", cwd=tmp_path).stdout.split() == [expected]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    (tmp_path / "rows.csv").write_text("question,working,result\nWhat is 1 + 1?,One more than 1.,2\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("program", "words"), [("sftkey-data", []), ("sftkey", ["data"])])
+def test_the_next_command_names_the_program_that_was_typed_and_the_file_that_was_written(
+    program: str, words: list[str], rows: Path
+) -> None:
+    with (rows / "rows.toml").open("w") as file:
+        done = called(program, *words, "map", "rows.csv", cwd=rows, stdout=file)
+    proposed = done.stderr.splitlines()[-1].removeprefix("next: ")
+    assert proposed == f"{' '.join([program, *words])} show rows.toml --input rows.csv"
+    assert "key: '2'" in called(program, *shlex.split(proposed)[1:], cwd=rows).stdout
+
+
+def test_on_a_terminal_the_next_command_writes_the_file_that_is_not_there_yet(rows: Path) -> None:
+    terminal, screen = pty.openpty()
+    try:
+        done = called("sftkey", "data", "map", "rows.csv", cwd=rows, stdout=screen)
+    finally:
+        os.close(screen)
+        os.close(terminal)
+    assert done.stderr.splitlines()[-1] == "next: sftkey data map rows.csv > mine.toml"

@@ -101,6 +101,15 @@ class BuildConfig:
         ),
     ] = ()
     limit: Limit = None
+    share: Annotated[
+        str | None,
+        Option(
+            metavar="A:B",
+            help="Only this share of the questions, as 0:0.8 and then 0.8:1, drawn by hash.",
+            panel=Panel.IN,
+            rare=True,
+        ),
+    ] = None
     decontaminate: Annotated[
         tuple[str, ...],
         Option(metavar="SET", help="Drop questions of this file, folder or hub id; repeatable.", panel=Panel.SAFETY),
@@ -114,7 +123,14 @@ class BuildConfig:
     ] = None
     seed: Annotated[
         int,
-        Option(help="Draws another --holdout.", min=0, max=2**32 - 1, range_shown=True, panel=Panel.OUT, rare=True),
+        Option(
+            help="Draws another --holdout or --share.",
+            min=0,
+            max=2**32 - 1,
+            range_shown=True,
+            panel=Panel.OUT,
+            rare=True,
+        ),
     ] = 0
     shard_rows: Annotated[
         int, Option(help="Rows of a shard at most.", min=1, range_shown=True, panel=Panel.OUT, rare=True)
@@ -149,11 +165,32 @@ def checked(config: BuildConfig) -> BuildConfig:
     if holdout is not None and not (0 < holdout < 1 or (holdout > 1 and holdout.is_integer())):
         expected = "expected a share above 0 and below 1, as 0.1 for a tenth, or a number of questions, as 500"
         raise SFTKeyError(f"--holdout {holdout:g}: {expected}")
-    if config.seed and config.holdout is None:
+    if config.holdout is not None and config.share is not None:
+        raise SFTKeyError("--holdout and --share both divide the questions, expected one of them")
+    if config.seed and config.holdout is None and config.share is None:
         raise SFTKeyError(f"--seed {config.seed} draws a holdout: name its share or size with --holdout")
+    parse_share(config.share)
     if config.shard_bytes is not None and config.shard_bytes < 1:
         raise SFTKeyError(f"shard_bytes is {config.shard_bytes}, expected at least 1")
     return config
+
+
+def parse_share(text: str | None) -> tuple[float, float] | None:
+    """The two bounds that a text of `--share` names; None for None.
+
+    Raises:
+        SFTKeyError: It names none, or they are not in order between 0 and 1.
+    """
+    if text is None:
+        return None
+    first, _, end = text.partition(":")
+    try:
+        bounds = float(first), float(end)
+    except ValueError:
+        bounds = 1.0, 0.0
+    if not 0 <= bounds[0] < bounds[1] <= 1:
+        raise SFTKeyError(f"--share {text!r}: expected A:B with 0 <= A < B <= 1, as 0:0.8 for the first four fifths")
+    return bounds
 
 
 def config_json(config: BuildConfig) -> dict[str, Any]:

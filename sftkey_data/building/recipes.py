@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.build_config import BuildConfig, parse_share
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
 from sftkey_data.prepare.draw import Draw
+from sftkey_data.prepare.question_share import only_share
 from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepared.manifest import TokenizerInfo
@@ -44,7 +45,11 @@ def make_recipes(
     recipes = tuple(
         Preparation(
             # not of the evaluation sets, which are whole
-            dataset=only_where(dataset, [parse_condition(text) for text in asked.where]),
+            dataset=only_share(
+                only_where(dataset, [parse_condition(text) for text in asked.where]),
+                parse_share(config.share),
+                config.seed,
+            ),
             split=asked.label,
             template=template,
             encoder=encoder,
@@ -62,6 +67,10 @@ def make_recipes(
         for copy, share in enumerate(asked.shares)
     )
     return recipes, info
+
+
+def _wanted(dataset: Dataset, asked: SourceConfig) -> Dataset:
+    return only_where(dataset, [parse_condition(text) for text in asked.where])
 
 
 def _load_encoder(

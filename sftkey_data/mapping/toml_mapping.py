@@ -3,7 +3,7 @@ r"""A dataset described by a TOML file: which columns are which part, in a small
     prompt = { columns = ["context", "question"], join = "\n\n" }
     cot = "response.steps.0.text"
     key = { column = "result", regex = '####\s*(.+)$' }
-    choices = { column = "options", labels = true }
+    choices = { column = "options", labels = true }    # or ["a", "b", "c"], a column for each
     answer_type = "number"
 
 What is found several times with different texts is a reject, unless `take` says which one.
@@ -166,17 +166,25 @@ class KeyPart(ColumnPart):
 
 
 class ChoicesPart(_Words):
-    """The options: a list, or one text that is split."""
+    """The options: a list, one text that is split, or a column for each."""
 
-    column: str
+    column: str | None = Field(None, description="A list of options, or a text that holds them.")
+    columns: tuple[str, ...] = Field((), description="Instead: one for each, those at the end blank where not needed.")
     labels: bool = Field(default=False, description="Each begins with its label, as `A. red`; labels are cut off.")
     separator: str | None = Field(None, description="Or: what stands between them.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.separator is not None and (self.labels or not self.separator):
-            raise ValueError("expected `labels` or a `separator`")
+        if (self.column is None) == (not self.columns):
+            raise ValueError("expected either `column` or `columns`")
+        if self.separator is not None and (self.labels or self.columns or not self.separator):
+            raise ValueError("`separator` is of one column" if self.columns else "expected `labels` or a `separator`")
         return self
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return self.columns if self.column is None else (self.column,)
 
     def read(self, row: Row) -> tuple[str, ...]:
         """The options' texts.
@@ -184,6 +192,8 @@ class ChoicesPart(_Words):
         Raises:
             Reject: `wrong_type` or `bad_options`.
         """
+        if self.column is None:
+            return self._each(row)
         value = find_field(row, self.column)
         if isinstance(value, str) and self.labels:
             return split_labelled(value)
@@ -196,6 +206,17 @@ class ChoicesPart(_Words):
             raise Reject("wrong_type", f"{self.column} must be a list, found a string: say `labels` or `separator`")
         texts = tuple(string_list(value, self.column))
         return strip_labels(texts) if self.labels else texts
+
+    def _each(self, row: Row) -> tuple[str, ...]:
+        """Of one column each; a row with fewer options than columns leaves the last ones blank."""
+        values = {name: find_field(row, name) for name in self.columns}
+        texts = ["" if value is None else cell_text(value, name).strip() for name, value in values.items()]
+        while texts and not texts[-1]:
+            texts.pop()
+        if len(texts) < 2 or not all(texts):
+            blank = self.columns[texts.index("") if "" in texts else len(texts)]
+            raise Reject("bad_options", f"column {blank!r} is blank, expected two options or more from the first on")
+        return strip_labels(texts) if self.labels else tuple(texts)
 
 
 def _as_table(value: object) -> object:
@@ -235,13 +256,14 @@ class ColumnMapping(_Words):
     def columns(self) -> tuple[str, ...]:
         """Columns every row must have."""
         cot = () if self.cot.missing is not None else self.cot.named
-        choices = [self.choices.column] if self.choices is not None else []
+        choices = self.choices.named if self.choices is not None and not self.choices.columns else ()
         return tuple(dict.fromkeys([*self.prompt.named, *cot, *self.key.named, *choices]))
 
     @property
     def nullable(self) -> tuple[str, ...]:
         """Columns that may be null in a row, but are there."""
-        return self.cot.named if self.cot.missing is not None else ()
+        options = self.choices.columns if self.choices is not None else ()
+        return (*(self.cot.named if self.cot.missing is not None else ()), *options)
 
     def extract(self, row: Row) -> Parts:
         """Row to parts."""

@@ -1,4 +1,4 @@
-"""Which column of a table is likely the prompt, the CoT, the Key or the options: by its name and by what it holds."""
+"""Which column of a table is likely the prompt, the CoT or the Key: by its name and by what it holds."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Any
 
 from sftkey_data.extract.fields import find_field
 from sftkey_data.extract.parts import Reject, Row
-from sftkey_data.mapping.option_text import split_labelled, strip_labels
 
 PROMPT_NAMES = ("question", "problem", "prompt", "instruction", "query", "task", "q", "input", "stem", "sentence")
 BACKGROUND_NAMES = ("context", "passage", "premise", "background", "story", "input", "hint", "body")
@@ -20,12 +19,10 @@ KEY_NAMES = (
     *("key", "final_answer", "expected_answer", "gold", "ground_truth", "answer_key", "correct_answer", "answer"),
     *("result", "label", "correct", "correct_option", "answer_idx", "final", "target", "a"),
 )
-CHOICES_NAMES = ("choices", "options", "candidates", "alternatives")
 TURNS_NAMES = ("messages", "conversations", "conversation", "turns")
 
 MAX_KEY_CHARACTERS = 80  # of the mean: a longer column is no answer by itself
 MOST_ROWS = 0.8  # of the rows, for what is said of a column
-OPTION_SEPARATORS = ("|", ";", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,34 +100,6 @@ def turns_of(columns: Sequence[Column]) -> Column | None:
     return None
 
 
-def choices_of_row(columns: Sequence[Column]) -> tuple[Column, dict[str, Any]] | None:
-    """The column with the options, and how the mapping reads it."""
-    for column in sorted(columns, key=lambda column: column.rank(CHOICES_NAMES)):
-        if column.is_list and column.is_named(CHOICES_NAMES):
-            return column, {"labels": True} if all(_have_labels(v) for v in column.values if v) else {}
-        if column.is_text and all(map(_is_labelled, column.texts)):
-            return column, {"labels": True}
-        if column.is_text and column.is_named(CHOICES_NAMES):
-            for separator in OPTION_SEPARATORS:
-                if sum(separator in text for text in column.texts) >= MOST_ROWS * len(column.values):
-                    return column, {"separator": separator}
-    return None
-
-
-def _have_labels(options: list[Any]) -> bool:
-    try:
-        return bool(strip_labels([str(option) for option in options]))
-    except Reject:
-        return False
-
-
-def _is_labelled(text: str) -> bool:
-    try:
-        return len(split_labelled(text)) > 1
-    except Reject:
-        return False
-
-
 def prompt_of(columns: Sequence[Column]) -> Column | None:
     """The column that asks: by its name, else the one of which most texts end with a question mark."""
     texts = [column for column in columns if column.is_text]
@@ -162,3 +131,8 @@ def cot_of(columns: Sequence[Column]) -> Column | None:
     )
     longest = sorted(texts, key=lambda column: -column.characters)
     return next((column for column in [*named, *longest] if column.is_list or column.characters > 1), None)
+
+
+def share_of(values: Sequence[Any], holds: Any) -> float:
+    """The share of the values of which it is so; 0 without any."""
+    return sum(bool(holds(value)) for value in values) / len(values) if values else 0.0

@@ -16,14 +16,15 @@ from sftkey_data.proposal.column_roles import (
     COT_NAMES,
     MOST_ROWS,
     Column,
-    choices_of_row,
     columns_of,
     context_of,
     cot_of,
     key_of,
     prompt_of,
+    share_of,
     turns_of,
 )
+from sftkey_data.proposal.options_found import FoundOptions, option_named, options_among
 from sftkey_data.sources.readers import Record
 from sftkey_data.sources.source import find_source, read_source
 
@@ -78,7 +79,7 @@ def propose(name: str, split: str | None = None) -> Proposal:
     mapping, notes = _mapping(name, columns)
     made, rejects = _tried(mapping, records)
     used = ColumnMapping.model_validate(mapping)
-    named = {*used.prompt.named, *used.cot.named, *used.key.named, *([used.choices.column] if used.choices else [])}
+    named = {*used.prompt.named, *used.cot.named, *used.key.named, *(used.choices.named if used.choices else ())}
     unused = tuple(column.name for column in columns if column.name not in named)
     return Proposal(name, mapping, len(records), tuple(rejects), unused, tuple(notes), made[0] if made else None)
 
@@ -91,9 +92,9 @@ def _mapping(name: str, columns: Sequence[Column]) -> tuple[dict[str, Any], list
         left.remove(column)
         return column
 
-    choices = choices_of_row(left)
-    if choices is not None:
-        take(choices[0])
+    choices = options_among(left)
+    for column in choices.columns if choices is not None else ():
+        take(column)
     found = prompt_of(left)
     if found is None:
         raise SFTKeyError(f"{name}: no column looks like the prompt; found {_names(columns)}: write mine.toml by hand")
@@ -116,7 +117,7 @@ def _mapping(name: str, columns: Sequence[Column]) -> tuple[dict[str, Any], list
     else:
         raise SFTKeyError(f"{name}: no column looks like the Key; found {_names(columns)}: write mine.toml by hand")
     if choices is not None:
-        mapping["choices"] = {"column": choices[0].name, **choices[1]}
+        mapping["choices"] = dict(choices.table)
         mapping["list_choices"] = True
         notes.append("the prompt lists the options: drop list_choices where it has them already")
     keys = key.texts if key is not None else []
@@ -136,40 +137,18 @@ def _cot(cot: Column | None, notes: list[str]) -> Any:
     return {"column": cot.name, "join": "\n"} if cot.is_list else cot.name
 
 
-def _key(key: Column, choices: tuple[Column, dict[str, Any]] | None, notes: list[str]) -> Any:
-    if choices is not None and (option := _option(key, choices)):
+def _key(key: Column, choices: FoundOptions | None, notes: list[str]) -> Any:
+    if choices is not None and (option := option_named(key, choices)):
         if option == "index" and "0" not in key.texts:
             notes.append('key: no row names option 0, so it may be option = "number"')
         return {"column": key.name, "option": option}
     if (pattern := _mark(key)) is not None:
         return {"column": key.name, "regex": pattern, "take": "last"}
-    if _share(key.texts, boxed_texts) >= MOST_ROWS:
+    if share_of(key.texts, boxed_texts) >= MOST_ROWS:
         return {"column": key.name, "boxed": True, "take": "last"}
     if prefix := _prefix(key.texts):
         return {"column": key.name, "regex": f"{re.escape(prefix)}\\s*(.+)"}
     return key.name
-
-
-def _option(key: Column, choices: tuple[Column, dict[str, Any]]) -> str | None:
-    """How the Key's column names an option."""
-    column, how = choices
-    rows = [(str(k).strip(), _listed(c, how)) for k, c in zip(key.values, column.values, strict=True) if c and k != ""]
-    if _share(rows, lambda row: row[0] in row[1]) >= MOST_ROWS:
-        return "text"
-    if all(found.isdigit() for found, _ in rows):
-        one_based = all(1 <= int(found) <= len(texts) for found, texts in rows)
-        return "number" if one_based and any(int(found) == len(texts) for found, texts in rows) else "index"
-    return "letter" if _share(rows, lambda row: re.fullmatch(r"\(?[A-Za-z]\)?[.:]?", row[0])) >= MOST_ROWS else None
-
-
-def _listed(value: Any, how: Mapping[str, Any]) -> tuple[str, ...]:
-    try:
-        part = ColumnMapping.model_validate(
-            {"prompt": "p", "cot": "c", "key": "k", "choices": {"column": "o", **how}}
-        ).choices
-        return part.read({"o": value}) if part is not None else ()
-    except Reject:
-        return ()
 
 
 def _marked(cot: Column) -> tuple[Any, Any] | None:
@@ -177,14 +156,14 @@ def _marked(cot: Column) -> tuple[Any, Any] | None:
     if (pattern := _mark(cot)) is not None:
         key = {"column": cot.name, "regex": pattern, "take": "last"}
         return {"column": cot.name, "regex": KEY_MARKS[pattern], "take": "first"}, key
-    if _share(cot.texts, boxed_texts) >= MOST_ROWS:
+    if share_of(cot.texts, boxed_texts) >= MOST_ROWS:
         return cot.name, {"column": cot.name, "boxed": True, "take": "last"}
     return None
 
 
 def _mark(column: Column) -> str | None:
     """The pattern of what marks the Key in most rows of a column."""
-    shares = {pattern: _share(column.texts, re.compile(pattern).search) for pattern in KEY_MARKS}
+    shares = {pattern: share_of(column.texts, re.compile(pattern).search) for pattern in KEY_MARKS}
     return next((pattern for pattern, share in shares.items() if share >= MOST_ROWS), None)
 
 
@@ -195,22 +174,18 @@ def _prefix(texts: Sequence[str]) -> str:
     return common[0][0] if common and common[0][1] >= MOST_ROWS * len(texts) else ""
 
 
-def _share(values: Sequence[Any], holds: Any) -> float:
-    return sum(bool(holds(value)) for value in values) / len(values) if values else 0.0
-
-
 def _answer_type(mapping: Mapping[str, Any], columns: Sequence[Column], keys: Sequence[str]) -> str:
     """By the Keys that the mapping reads."""
     rows = [{column.name: column.values[n] for column in columns} for n in range(len(columns[0].values))]
     made, _ = _tried(mapping, [Record("", n, row) for n, row in enumerate(rows)])
     keys = [parts.key.strip() for parts in made] or list(keys)
-    if _share(keys, lambda key: re.fullmatch(r"\(?[A-Z]\)?", key)) >= MOST_ROWS:
+    if share_of(keys, lambda key: re.fullmatch(r"\(?[A-Z]\)?", key)) >= MOST_ROWS:
         return "choice"
-    if _share(keys, lambda key: key.rstrip(".").lower() in TRUTH_WORDS) >= MOST_ROWS:
+    if share_of(keys, lambda key: key.rstrip(".").lower() in TRUTH_WORDS) >= MOST_ROWS:
         return "boolean"
-    if _share(keys, WHOLE_KEY_NUMBER.fullmatch) == 1:
+    if share_of(keys, WHOLE_KEY_NUMBER.fullmatch) == 1:
         return "number"
-    if _share(keys, lambda key: FORMULA.search(key) or WHOLE_KEY_NUMBER.fullmatch(key)) >= MOST_ROWS:
+    if share_of(keys, lambda key: FORMULA.search(key) or WHOLE_KEY_NUMBER.fullmatch(key)) >= MOST_ROWS:
         return "math"
     return "text"
 

@@ -1,11 +1,12 @@
 """Which columns of a completions file hold what: the field flags. It imports nothing heavy, as `--help` needs it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from sftkey_data.options import Option, Panel
 
-CHOICES = "choices"
+CHOICES, ID, PROMPT, QUESTION = "choices", "id", "prompt", "question"
 COLUMN = "Of the file; also a.0.b."  # help of a flag
 
 
@@ -13,14 +14,32 @@ COLUMN = "Of the file; also a.0.b."  # help of a flag
 class Fields:
     """Which column of a completions file holds what, see `lookup`.
 
-    `choices` None means the column `choices` where there is one.
+    `choices` None means the column `choices` where there is one, `id` None the column `id` or the row's number, and
+    `prompt` None the column `prompt` or `question`.
     """
 
     completion: Annotated[str, Option(flag="--completion-field", metavar="COLUMN", help=COLUMN, panel=Panel.IN)] = (
         "completion"
     )
     gold: Annotated[str, Option(flag="--gold-field", metavar="COLUMN", help=COLUMN, panel=Panel.IN)] = "gold"
-    id: Annotated[str, Option(flag="--id-field", metavar="COLUMN", help=COLUMN, panel=Panel.IN)] = "id"
+    id: Annotated[
+        str | None,
+        Option(flag="--id-field", metavar="COLUMN", help="[default: id, or the row's number]", panel=Panel.IN),
+    ] = None
+    golds: Annotated[
+        Path | None,
+        Option(flag="--golds", metavar="FILE|DIR", help="Golds by id: a file, or prepared data.", panel=Panel.IN),
+    ] = None
+    prompt: Annotated[
+        str | None,
+        Option(
+            flag="--prompt-field",
+            metavar="COLUMN",
+            help="The question [default: prompt or question, where it is]",
+            panel=Panel.IN,
+            rare=True,
+        ),
+    ] = None
     choices: Annotated[
         str | None,
         Option(
@@ -41,3 +60,7 @@ class Fields:
             rare=True,
         ),
     ] = "finish_reason"
+
+
+USUAL = (ID, Fields().completion, Fields().gold)
+"""What the columns are called where nobody says."""

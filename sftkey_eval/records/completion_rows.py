@@ -16,7 +16,9 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extract.cells import number_text
 from sftkey_data.extract.parts import ANSWER_TYPES, Reject
-from sftkey_eval.records.completion_fields import CHOICES, Fields
+from sftkey_eval.records.column_hint import COMPLETION_FLAG, GOLD_FLAG, ID_FLAG, likely_flags
+from sftkey_eval.records.completion_fields import CHOICES, ID, PROMPT, QUESTION, USUAL, Fields
+from sftkey_eval.records.golds import read_golds
 from sftkey_eval.records.row_files import MISSING, kind_name, lookup, missing_field, read_row_file
 
 
@@ -42,10 +44,43 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a first pass over a completions file found."""
+    """What a first pass over a completions file found.
+
+    `numbered` is whether its rows have no id but their number. Of golds in another file, `golds` is where they are from
+    and `num_unasked` how many have no completion.
+    """
 
     num_rows: int
     sha256: str
+    numbered: bool = False
+    golds: Mapping[str, str] | None = None
+    num_unasked: int = 0
+
+
+class _Rows:
+    """Place and row of a file, each with an id and, where the golds are in another file, with its gold."""
+
+    def __init__(self, path: Path, fields: Fields) -> None:
+        self._path, self._fields, self.id_field = path, fields, fields.id or ID
+        self.golds = None if fields.golds is None else read_golds(fields.golds, fields)
+        self.numbered = False
+        self.first: Mapping[str, Any] = {}
+        """As it stands in the file."""
+
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for number, (where, row) in enumerate(read_row_file(self._path, "completions"), start=1):
+            has_id = lookup(row, self.id_field) is not MISSING
+            if number == 1:
+                self.first, self.numbered = row, self._fields.id is None and not has_id
+            if self.numbered and has_id:
+                raise SFTKeyError(f"{where}: has an {ID!r}, the first row has none; expected it in all rows or in none")
+            yield where, self._joined({ID: str(number), **row} if self.numbered else row, where)
+
+    def _joined(self, row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        if self.golds is None or lookup(row, self.id_field) is MISSING:
+            return row
+        ids = (read_text(row, self.id_field, where), read_text(row, "item_id", where))
+        return self.golds.joined(row, tuple(id_ for id_ in ids if id_ is not None), where)
 
 
 def survey_completions(path: Path, fields: Fields, answer_types: Collection[str] = ANSWER_TYPES) -> Survey:
@@ -57,42 +92,71 @@ def survey_completions(path: Path, fields: Fields, answer_types: Collection[str]
         answer_types: Those that a row may name; whoever scores knows which.
 
     Raises:
-        SFTKeyError: Missing or empty file, broken JSON, a missing column, a repeated id, a value of a wrong type.
+        SFTKeyError: Missing or empty file, broken JSON, a missing column, a repeated id, a value of a wrong type, an id
+            without a gold.
     """
     places: dict[str, str] = {}
-    needed = _needed(fields)
-    first: dict[str, Any] = {}
+    needed, rows = _needed(fields), _Rows(path, fields)
     without_id = ""
-    for where, row in read_row_file(path, "completions"):
-        first = first or row
+    items: set[str] = set()
+    for where, row in rows:
         if needed:
             needed = {name: flag for name, flag in needed.items() if lookup(row, name) is MISSING}
-        if lookup(row, fields.id) is MISSING:
+        if lookup(row, rows.id_field) is MISSING:
             without_id = without_id or where
             continue
-        id_ = _completion(row, fields, answer_types, where).id
-        if id_ in places:
-            raise SFTKeyError(f"{where}: id {id_!r} is already in {places[id_]}; ids must be unique")
-        places[id_] = where.removeprefix(f"{path} ")
-    if not first:
+        found = _completion(row, fields, answer_types, where)
+        if found.id in places:
+            raise SFTKeyError(f"{where}: id {found.id!r} is already in {places[found.id]}; ids must be unique")
+        places[found.id] = where.removeprefix(f"{path} ")
+        items |= {found.id, found.item_id} if rows.golds is not None else set()
+    if not (places or without_id):
         raise SFTKeyError(f"{path}: no rows, expected one JSON object per line")
     # Before a single row without an id: where no row has the column, the flag that names another is what helps.
-    for name, flag in needed.items():
-        raise SFTKeyError(f"{path}: {missing_field(first, name)}; {flag} names another")
+    _refuse_missing(path, rows.first, needed)
     if without_id:
-        raise SFTKeyError(f"{without_id}: no {fields.id!r}, expected one in every row")
+        raise SFTKeyError(f"{without_id}: no {rows.id_field!r}, expected one in every row")
+    golds = rows.golds
     with path.open("rb") as file:
-        return Survey(len(places), hashlib.file_digest(file, "sha256").hexdigest())
+        return Survey(
+            len(places),
+            hashlib.file_digest(file, "sha256").hexdigest(),
+            numbered=rows.numbered,
+            golds=golds.record if golds is not None else None,
+            num_unasked=len(golds.by_id.keys() - items) if golds is not None else 0,
+        )
 
 
 def _needed(fields: Fields) -> dict[str, str]:
     """The columns that at least one row must have, and the flags that name others."""
-    needed = {fields.id: "--id-field", fields.completion: "--completion-field", fields.gold: "--gold-field"}
+    needed = {fields.id: ID_FLAG} if fields.id is not None else {}
+    needed[fields.completion] = COMPLETION_FLAG
+    if fields.golds is None:
+        needed[fields.gold] = GOLD_FLAG
     if fields.choices is not None:
         needed[fields.choices] = "--choices-field"
+    if fields.prompt is not None:
+        needed[fields.prompt] = "--prompt-field"
     if fields.finish_reason != Fields().finish_reason:
         needed[fields.finish_reason] = "--finish-reason-field"
     return needed
+
+
+def _refuse_missing(path: Path, first: Mapping[str, Any], missing: Mapping[str, str]) -> None:
+    """Refuse a file whose rows lack columns, with all of the flags that name others, as they may have to be given."""
+    if not missing:
+        return
+    (name, flag), *others = missing.items()
+    usual = {one: its for one, its in missing.items() if one in USUAL}  # what was asked for by name is not guessed
+    likely = likely_flags(first, usual.values())
+    if flag in likely.split():
+        lacking = " and no ".join(repr(one) for one in missing)
+        found = f"no column {lacking}; found: {', '.join(first)}"
+    else:
+        found = missing_field(first, name) + "".join(f"; nor {other!r}" for other, _ in others)
+    named = " and ".join(missing.values()) + (" name others" if others else " names another")
+    elsewhere = "; or --golds FILE, with ids" if GOLD_FLAG in usual.values() and GOLD_FLAG not in likely else ""
+    raise SFTKeyError(f"{path}: {found}; {named}{f', likely {likely}' if likely else ''}{elsewhere}")
 
 
 def read_completions(path: Path, fields: Fields, answer_types: Collection[str] = ANSWER_TYPES) -> Iterator[Completion]:
@@ -101,31 +165,22 @@ def read_completions(path: Path, fields: Fields, answer_types: Collection[str] =
     Raises:
         SFTKeyError: As `survey_completions`, apart from repeated ids.
     """
-    for where, row in read_row_file(path, "completions"):
+    for where, row in _Rows(path, fields):
         yield _completion(row, fields, answer_types, where)
 
 
-def _refuse_missing(path: Path, fields: Fields, columns: list[str]) -> None:
-    wanted = [(fields.id, "--id-field"), (fields.completion, "--completion-field"), (fields.gold, "--gold-field")]
-    if fields.choices is not None:
-        wanted.append((fields.choices, "--choices-field"))
-    for name, flag in wanted:
-        if name not in columns:
-            hint = f"{nearest(name, columns)}; found: {', '.join(columns)}; {flag} names another"
-            raise SFTKeyError(f"{path}: no column {name!r}{hint}")
-
-
 def _completion(row: Mapping[str, Any], fields: Fields, answer_types: Collection[str], where: str) -> Completion:
-    id_ = read_text(row, fields.id, where)
+    id_ = read_text(row, name := fields.id or ID, where)
     if id_ is None:
-        raise SFTKeyError(f"{where}: {fields.id!r} must be a string, found null")
+        raise SFTKeyError(f"{where}: {name!r} must be a string, found null")
+    prompts = (PROMPT, QUESTION) if fields.prompt is None else (fields.prompt,)
     return Completion(
         id=id_,
         item_id=read_text(row, "item_id", where) or id_,
         sample=_number(row, "sample", where),
         dataset=read_text(row, "dataset", where) or "",
         split=read_text(row, "split", where) or "",
-        prompt=read_text(row, "prompt", where) or read_text(row, "question", where) or "",
+        prompt=next(filter(None, (read_text(row, prompt, where) for prompt in prompts)), ""),
         completion=read_text(row, fields.completion, where),
         gold=read_gold(row, fields.gold, where),
         answer_type=_answer_type(row, answer_types, where),

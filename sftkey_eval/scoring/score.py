@@ -80,7 +80,9 @@ def score_file(path: Path, out: Path, options: ScoreOptions | None = None) -> Sc
     provenance = _provenance(job) | {"source": path.name, "sha256": survey.sha256, "second_grader": second_name}
     provenance |= {"judge": judge, "metrics": [metric.record() for metric in metrics]}
     provenance |= {"config": config_record(options.config)}
-    tally = ScoreTally(metrics=tuple(metric.name for metric in metrics))
+    provenance |= {} if survey.golds is None else {"golds": dict(survey.golds)}
+    names = tuple(metric.name for metric in metrics)
+    tally = ScoreTally(metrics=names, numbered=survey.numbered, num_unasked=survey.num_unasked)
     with (
         own_file(out, "verdicts", beside=[disagreements_path(out).name]),
         open_judge(options.judge, options.concurrency, out) as judging,

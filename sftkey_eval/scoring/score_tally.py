@@ -24,6 +24,10 @@ class ScoreTally:
     measured: dict[str, list[float]] = field(default_factory=dict)
     readable_by: dict[str, int] = field(default_factory=dict)
     """Of `readable_by`, where the template in use reads less than half; empty where it reads more."""
+    numbered: bool = False
+    """Whether the ids are the numbers of the rows."""
+    num_unasked: int = 0
+    """Golds of another file that no completion belongs to."""
 
     def add(self, verdict: Verdict) -> None:
         """Count one verdict."""
@@ -85,6 +89,10 @@ class ScoreTally:
         """What a reader of the numbers should know first, a line each: a template that reads little, rows unscored."""
         n, unscored = self.counts["n"], self.counts["unscored"]
         said = [self._of_template()] if self.readable_by else []
+        if self.numbered:
+            said.append("no column 'id', so each item has the number of its row for an id; --id-field names another")
+        if self.num_unasked:
+            said.append(f"{self.num_unasked:,} of the golds have no completion; they are in no rate")
         if unscored:
             said.append(f"{unscored:,} of {n:,} completions are unscored: their gold is empty or unusable")
         if unparsable := self.counts["second_unparsable"]:
@@ -97,7 +105,7 @@ class ScoreTally:
         n, valid = self.counts["n"], self.counts["format_valid"]
         read = f"template {used} reads {valid:,} of {n:,} completions"
         if not others:
-            return f"{read}; no built-in template reads more"
+            return f"{read}; no built-in template reads more, --template FILE says what another format is"
         looked_at = f" of the first {LOOKED_AT:,}" if n > LOOKED_AT else ""
         instead = ", ".join(f"{name} {count:,}" for name, count in others)
         return f"{read}; --template names another, which would read{looked_at}: {instead}"

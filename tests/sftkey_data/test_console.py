@@ -9,7 +9,7 @@ from shard_edits import edit_manifest
 from typer.testing import CliRunner
 
 from sftkey_data.cli import app
-from sftkey_data.console import tell, tell_in_colour
+from sftkey_data.console import progress, tell, tell_in_colour
 
 ROOT = Path(__file__).resolve().parents[2]
 CLEAR, TITLE, C1, REVERSED = "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\u202e"
@@ -47,6 +47,12 @@ def test_a_hostile_manifest_steers_no_terminal(tmp_path: Path) -> None:
     assert printed.exit_code == 0
     assert f"missing_key{SHOWN}" in printed.output
     assert "\x1b" not in printed.output
+
+
+def test_a_bar_that_knew_no_total_has_one_at_its_end() -> None:
+    with progress("rows") as bar:
+        bar.advance(bar.task_ids[0], 3)
+    assert bar.tasks[0].total == 3
 
 
 def prints_by_itself(path: Path) -> list[int]:

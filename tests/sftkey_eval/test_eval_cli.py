@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
-from sftkey_eval.cli import app
+from sftkey_eval.cli import app, main
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.verdicts import read_verdicts
 from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
@@ -52,17 +52,28 @@ def test_every_option_of_scoring_is_a_flag(verb: str, kind: type[Any]) -> None:
 
 
 def test_run_goes_from_a_model_to_a_report_and_again_without_generating(
-    tiny_model: Path, prepared: Path, tmp_path: Path
+    tiny_model: Path,
+    prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["run", "--model", tiny_model, "--data", prepared, "--out", tmp_path / "run"]
     command += ["--limit", 6, "--max-new-tokens", 8, "--device", "cpu", "--name", "random"]
-    first, again = (call(*command) for _ in range(2))
-    assert first.exit_code == again.exit_code == 0
+    first = call(*command)
+    assert first.exit_code == 0
+    monkeypatch.setattr(sys, "argv", ["sftkey-eval", *map(str, command)])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    again = capsys.readouterr()
+    *_, look, follows = again.err.splitlines()
+    assert look == f"look at it: {tmp_path / 'run' / 'report' / 'report.html'}"
+    assert follows.startswith("next: sftkey-eval compare OTHER_RUN ")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         *(".sftkey", "completions.jsonl", "run.json", "verdicts.parquet", "report"),
     }
     assert (tmp_path / "run" / "report" / "report.html").exists()
-    line, repeated = json.loads(first.stdout), json.loads(again.stdout)
+    line, repeated = json.loads(first.stdout), json.loads(again.out)
     assert (line["num_new"], repeated["num_new"]) == (6, 0)
     assert line["format"] == repeated["format"] == {"k": 0, "n": 6}
     assert "random" in first.stderr

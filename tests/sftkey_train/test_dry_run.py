@@ -42,6 +42,7 @@ def test_it_prints_a_plan_and_leaves_nothing(
     printed = capsys.readouterr()
     assert caught.value.code == 0
     assert "stage 2 of 2: answer, from full" in printed.out
+    assert printed.err.splitlines()[-1] == f"next: sftkey-train run {recipe}"
     assert sorted(recipe.parent.rglob("*")) == before
 
 

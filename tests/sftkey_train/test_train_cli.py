@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.prepared.manifest import file_sha256
+from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.cli import main
-from sftkey_train.recipe_file import load_recipe
+from sftkey_train.recipe_file import READY_RECIPES, load_recipe
 from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
@@ -44,8 +45,32 @@ def test_stdout_is_one_json_object_per_stage(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    summaries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = capsys.readouterr()
+    summaries = [json.loads(line) for line in shown.out.splitlines()]
     assert [(s["stage"], s["steps"]) for s in summaries] == [("full", 3), ("answer", 4)]
+    final = summaries[-1]["final"]
+    assert shown.err.splitlines()[-1] == f"next: sftkey-eval run --model {final} --data TEST --out {final}-eval"
+
+
+@pytest.mark.parametrize("spare", [20, 200])
+def test_the_next_command_asks_for_no_more_tokens_than_the_context_has_left(
+    spare: int,
+    tables: dict[str, Any],
+    write_recipe: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    examples = read_training_set(Path(tables["data"])).examples
+    completion = int((examples.num_tokens - examples.num_prompt_tokens).max())
+    context = int(examples.num_prompt_tokens.max()) + completion + spare
+    tables["model"]["config"]["max_position_embeddings"] = context
+    tables["heldout"] = tables["data"]
+    tables["stage"] = [tables["stage"][0] | {"steps": 1, "batch_size": 2, "warmup_steps": 0}]
+    monkeypatch.setattr(sys, "argv", ["sftkey-train", "run", str(write_recipe(tables))])
+    with pytest.raises(SystemExit):
+        main()
+    room = min(completion + spare, 2 * completion)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"-eval --max-new-tokens {room}")
 
 
 def test_wrong_usage_exits_2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +85,28 @@ def test_a_recipe_that_is_not_there(fail: Fail, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemExit, match="1"):
         main()
     assert capsys.readouterr().err == f"error: recipe file not found: {tmp_path / 'none.toml'}\n"
+
+
+@pytest.mark.parametrize(("verb", "ready"), [("run", "demo.toml"), ("study", "studies/small.toml")])
+def test_of_a_file_that_is_not_there_the_ready_one_is_named(
+    verb: str, ready: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "recipes" / ready
+    monkeypatch.setattr(sys, "argv", ["sftkey-train", verb, str(asked)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    hint = f"; the ready one of that name is {READY_RECIPES / ready}"
+    what = "recipe" if verb == "run" else "study"
+    assert capsys.readouterr().err == f"error: {what} file not found: {asked}{hint}\n"
+
+
+def test_a_misspelt_file_is_refused_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = "import sys; from sftkey_train.cli import main\n"
+    code += "try: main()\nexcept SystemExit: print(*sys.modules)"
+    for verb in ("run", "study"):
+        command = [sys.executable, "-c", code, verb, str(tmp_path / "none.toml")]
+        loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert {"torch", "transformers", "matplotlib"}.isdisjoint(loaded)
 
 
 def test_a_misspelt_key(fail: Fail) -> None:
@@ -146,7 +193,8 @@ def test_an_example_longer_than_the_context_is_named_with_both_lengths(fail: Fai
     tables["model"]["config"]["max_position_embeddings"] = 60
     line = fail()
     assert line.startswith(f"{tables['data']}: example 'gsm8k/train/")
-    assert line.endswith("tokens, but the model's context (max_position_embeddings) is 60")
+    assert "tokens, but the model's context (max_position_embeddings) is 60: " in line
+    assert line.endswith("or a build with --max-tokens 60")
 
 
 def test_a_model_that_is_not_there(fail: Fail, tables: dict[str, Any], model_dir: Path) -> None:

@@ -4,6 +4,7 @@ import sftkey_data.starting.quiet_imports  # noqa: F401 - before what takes long
 
 # isort: split
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -72,18 +73,36 @@ def run(
     says how often what the model wrote by itself has a valid format and the right Key.
     """
     require("run", "train", "torch", "matplotlib")
-    # Here, as they load torch and transformers: seconds that `--help` does not have.
     from sftkey_train.recipe_file import load_recipe
-    from sftkey_train.recipe_run import dry_run, run_recipe
 
     loaded = load_recipe(recipe, settings or [])
+    # Here, as it loads torch and transformers: seconds that neither `--help` nor a misspelt key has.
+    from sftkey_train.recipe_run import dry_run, run_recipe
+
     if only_show:
         console.tell_in_colour(dry_run(loaded, overwrite=overwrite))
+        changed = [word for setting in settings or [] for word in ("--set", setting)]
+        console.next_command("sftkey-train", "run", recipe, *changed, *(["--overwrite"] if overwrite else []))
         return
+    final = None
     for summary in run_recipe(loaded, overwrite=overwrite):
         console.tell(json.dumps(summary))
-        trained, test = str(summary["final"]), loaded.heldout or "TEST"
-        console.next_command("sftkey-eval", "run", "--model", trained, "--data", test, "--out", f"{trained}-eval")
+        final = str(summary["final"])
+    if final is not None:  # only the first of several processes is told
+        console.next_command("sftkey-eval", "run", *_evaluation_of(final, loaded.heldout))
+
+
+def _evaluation_of(final: str, heldout: Path | None) -> Sequence[object]:
+    """How `sftkey-eval run` is asked for what a stage has trained: completions as long as those of the held-out set."""
+    words = ["--model", final, "--data", heldout or "TEST", "--out", f"{final}-eval"]
+    if heldout is None:
+        return words
+    from sftkey_data.model_loading import load_config
+    from sftkey_train.batches.training_set import read_training_set
+    from sftkey_train.measure.generated_match import room_for_completions
+
+    room = room_for_completions(read_training_set(heldout), load_config(Path(final)))
+    return [*words, "--max-new-tokens", room]
 
 
 @verb_of(app, epilog=STUDY_EPILOG)
@@ -158,6 +177,9 @@ def study(
     if file is None:
         _report(cast(Path, report), cast(Path, out))
         return
+    from sftkey_train.study.study_file import load_study
+
+    load_study(file)  # first, as what follows loads torch and transformers
     from sftkey_train.study.plan_lines import plan_lines
     from sftkey_train.study.selection import check_selectable
     from sftkey_train.study.study_runner import RECORD, open_study, run_study
@@ -168,6 +190,9 @@ def study(
     if plan:
         for line in list(plan_lines(opened, only or [], seeds, dataset or [])):
             console.tell(line)
+        chosen = [("--only", only), ("--dataset", dataset), ("--seeds", [seeds] if seeds else None)]
+        words = [word for flag, values in chosen for value in values or [] for word in (flag, value)]
+        console.next_command("sftkey-train", "study", file, *words)
         return
     if select:
         check_selectable(opened.study, str(file))
@@ -183,7 +208,10 @@ def study(
 @verb_of(app)
 def recipe(
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|DIR", help="Pretrained model.", rich_help_panel=Panel.IN)
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR", help="Pretrained model [default: a small one from scratch]", rich_help_panel=Panel.IN
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -205,15 +233,15 @@ def recipe(
     Lengths are those of the folder; the tokens of a forward pass are those that fit in this machine's memory, with
     LoRA where training all weights does not; epochs become steps where they would take longer than a day here.
 
-    Example: `sftkey-train recipe --model Qwen/Qwen2.5-0.5B --data data/gsm8k > mine.toml`
+    Example: `sftkey-train recipe --model Qwen/Qwen2.5-0.5B --data data/gsm8k > recipe.toml`
     """
     if path:
         from sftkey_train.recipe_file import READY_RECIPES
 
         console.tell(str(READY_RECIPES))
         return
-    if model is None or data is None:
-        raise typer.BadParameter("expected --model and --data, or --path")
+    if data is None:
+        raise typer.BadParameter("expected --data, or --path")
     require("recipe", "train", "torch", "matplotlib")
     from sftkey_train.proposal.machine import this_machine
     from sftkey_train.proposal.proposed_recipe import propose_recipe
@@ -223,7 +251,7 @@ def recipe(
     console.tell(commented_recipe(proposed))
     for line in remarks(proposed):
         console.tell(line, err=True)
-    console.next_command("sftkey-train", "run", "mine.toml", "--dry-run")
+    console.next_with_output("recipe.toml", "sftkey-train", lambda file: ("run", file, "--dry-run"))
 
 
 def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *, partly: bool, select: bool) -> None:
@@ -238,11 +266,16 @@ def _refuse_together(file: Path | None, report: Path | None, out: Path | None, *
         raise typer.BadParameter("expected STUDY, or --report FILE --out DIR", param_hint="STUDY")
 
 
+_BRIEF = ("dataset", "seed", "role", "arm", "steps")
+_BRIEF_SCORES = ("n", "format_valid", "correct", "lenient_correct")
+
+
 def _brief(result: dict[str, Any]) -> dict[str, Any]:
-    """What a run has come to, without what it has come to item by item and step by step: study.json has that."""
+    """What a run has come to, as a line to look at; study.json has its costs, hashes, items and measurements."""
     scores = result.get("scores", {})
-    shorter = {part: {k: v for k, v in found.items() if k != "items"} for part, found in scores.items()}
-    return {k: v for k, v in result.items() if k not in ("heldout", "scores")} | {"scores": shorter}
+    counts = {part: {name: found[name] for name in _BRIEF_SCORES} for part, found in scores.items()}
+    seconds = round(sum(taken or 0 for taken in result["seconds"].values()), 1)
+    return {name: result[name] for name in _BRIEF} | {"seconds": seconds, "scores": counts}
 
 
 def _report(record: Path, out: Path) -> None:

@@ -59,10 +59,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         SFTKeyError: One line that names the file, the table and the key, with the nearest known key.
     """
-    tables = load_toml(path, "recipe")
+    tables = load_tables(path, "recipe")
     for override in overrides:
         _apply(tables, override)
     return _checked(tables, str(path))
+
+
+def load_tables(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a file that may be one of the ready ones.
+
+    Raises:
+        SFTKeyError: As of `load_toml`; of a file that is not there, with the ready one of its name, if there is one.
+    """
+    try:
+        return load_toml(path, what)
+    except SFTKeyError as error:
+        ready = None if path.exists() else next(READY_RECIPES.rglob(path.name), None)
+        if ready is None:
+            raise
+        raise SFTKeyError(f"{error}; the ready one of that name is {ready}") from None
 
 
 def recipe_of(tables: Mapping[str, Any] | Path, settings: Mapping[str, Any]) -> Recipe:

@@ -170,6 +170,39 @@ def test_options_whose_labels_are_not_in_order_are_rejected(tmp_path: Path, text
     assert reason(tmp_path, {"o": text}, choices='{ column = "o", labels = true }') == "bad_options"
 
 
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [
+        (["red", "blue", "green"], ("red", "blue", "green")),
+        ([1.0, 2.5, " "], ("1", "2.5")),
+        (["red", "blue", None], ("red", "blue")),
+        (["A) red", "B) blue", ""], ("red", "blue")),
+    ],
+)
+def test_each_option_has_a_column_and_the_last_ones_may_be_blank(
+    tmp_path: Path, cells: list[Any], wanted: tuple[str, ...]
+) -> None:
+    words = 'columns = ["A", "B", "C"]' + (", labels = true" if cells[0] == "A) red" else "")
+    assert parts(tmp_path, dict(zip("ABC", cells, strict=True)), choices=f"{{ {words} }}").choices == wanted
+
+
+@pytest.mark.parametrize("cells", [["red", "", "green"], ["red", None, None], ["", "", ""]])
+def test_a_blank_before_an_option_or_a_single_option_is_rejected(tmp_path: Path, cells: list[Any]) -> None:
+    assert reason(tmp_path, dict(zip("ABC", cells, strict=True)), choices='["A", "B", "C"]') == "bad_options"
+
+
+def test_null_options_are_built_and_a_misspelt_column_is_refused_before_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"q": "Which?", "c": "So.", "k": "B", "A": "x", "B": "y", "C": null}\n')
+    mine, words = tmp_path / "mine.toml", 'prompt = "q"\ncot = "c"\nkey = { column = "k", option = "letter" }\n'
+    config = BuildConfig(source=str(mine), inputs=(str(tmp_path / "rows.jsonl"),))
+    mine.write_text(words + 'choices = ["A", "B", "c "]\n')
+    with pytest.raises(SFTKeyError, match="column 'c ' is missing"):
+        build(config, tmp_path / "out")
+    mine.write_text(words + 'choices = ["A", "B", "C"]\n')
+    build(config, tmp_path / "out")
+    assert open_shards(tmp_path / "out")["choices"].to_pylist() == [["x", "y"]]
+
+
 def test_options_stand_between_separators_or_in_a_list(tmp_path: Path) -> None:
     assert parts(tmp_path, {"o": "red | blue"}, choices='{ column = "o", separator = "|" }').choices == ("red", "blue")
     assert parts(tmp_path, {"o": [1.0, 2.5]}, choices='"o"').choices == ("1", "2.5")
@@ -253,6 +286,11 @@ def test_a_cot_column_that_no_row_has_is_refused_whatever_is_missing(tmp_path: P
         ({"key": '{ column = "k", option = "index" }'}, "key.option needs `choices`"),
         ({"list_choices": "true"}, "list_choices needs `choices`"),
         ({"cot": '{ missing = " " }'}, "cot: `missing` is blank"),
+        (
+            {"choices": '{ columns = ["a", "b"], separator = "|" }'},
+            "choices: `separator` is of one column",
+        ),
+        ({"choices": "{ labels = true }"}, "choices: expected either `column` or `columns`"),
         (
             {"choices": '{ column = "o", labels = true, separator = "|" }'},
             "choices: expected `labels` or a `separator`",

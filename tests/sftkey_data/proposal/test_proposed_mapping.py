@@ -58,6 +58,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         PICK | {"answer": "4", "options": "two | 4"},
         {"choices": {"column": "options", "separator": "|"}, "answer_type": "choice"},
     ),
+    "a column for each option": (
+        {"stem": "Which is even?", "A": "3", "B": "4", "C": "", "why": "4 is 2 times 2.", "correct": "B", "E": "x"},
+        {"key": {"column": "correct", "option": "letter"}, "choices": {"columns": ["A", "B"]}, "cot": "why"},
+    ),
+    "options with a word and a number": (
+        PICK | {"Option 1": "3", "Option 2": "4", "options": "", "answer": "2", "answer_1": "4"},
+        {"key": {"column": "answer", "option": "number"}, "choices": {"columns": ["Option 1", "Option 2"]}},
+    ),
+    "letters that are no options": (
+        {"q": "2 + 2?", "why": "2 and 2 are 4.", "a": "4", "c": "a remark"},
+        {"prompt": "q", "key": "a"},
+    ),
     "a context and no CoT": (
         {"passage": "Ann has 2.", "question": "How many?", "answer": "2"},
         {"prompt": {"columns": ["passage", "question"], "join": "\n\n"}, "cot": {"missing": "No reason is given."}},

@@ -71,6 +71,19 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
         "no column 'completion' .did you mean 'completions'",
     ),
     "a missing gold column": ([{"id": "1", "completion": "4", "answer": "4"}], "no column 'gold'.*--gold-field"),
+    "two missing columns": (
+        [{"Question": "2?", "Model answer": "4", "Correct": "4"}],
+        "no column 'completion' and no 'gold'; found: Question, Model answer, Correct; --completion-field and "
+        "--gold-field name others, likely --completion-field 'Model answer' --gold-field Correct$",
+    ),
+    "the log of a server": (
+        [{"id": "1", "response": {"body": {"choices": [{"message": {"content": "4"}}]}}}],
+        "likely --completion-field response.body.choices.0.message.content; or --golds FILE, with ids$",
+    ),
+    "an id after rows without": (
+        [{"completion": "4", "gold": "4"}, ROW],
+        "line 2: has an 'id', the first row has none",
+    ),
     "no id in one row": ([ROW, {"completion": "4", "gold": "4"}], "line 2: no 'id'"),
     "a null id": ([{**ROW, "id": None}], "line 1: 'id' must be a string, found null"),
     "a repeated id": ([ROW, {**ROW, "id": "2"}, ROW], "line 3: id '1' is already in line 1"),
@@ -99,3 +112,19 @@ def test_a_named_choices_column_must_exist_and_the_default_one_need_not(tmp_path
     assert survey_completions(path, Fields()).num_rows == 1
     with pytest.raises(SFTKeyError, match="no column 'options'"):
         survey_completions(path, Fields(choices="options"))
+
+
+def test_rows_without_ids_have_their_numbers_and_the_survey_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, {"completion": "4", "gold": "4"}, b"", {"completion": "5", "gold": "5"})
+    assert [row.id for row in read(path)] == ["1", "2"]
+    assert survey_completions(path, Fields()).numbered
+    assert not survey_completions(write(tmp_path, ROW), Fields()).numbered
+    with pytest.raises(SFTKeyError, match=r"no column 'name'.*--id-field names another"):
+        survey_completions(path, Fields(id="name"))
+
+
+def test_the_question_may_have_a_column_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, ROW | {"Question": "2+2?"})
+    assert read(path, prompt="Question")[0].prompt == "2+2?"
+    with pytest.raises(SFTKeyError, match=r"no column 'Questio'.*--prompt-field"):
+        survey_completions(path, Fields(prompt="Questio"))

@@ -37,7 +37,8 @@ def test_where_it_reads_most_nothing_is_said(tmp_path: Path) -> None:
 
 def test_where_none_reads_more_that_is_said(tmp_path: Path) -> None:
     assert scored(tmp_path, ["I do not know"]).notices() == [
-        "template sftkey reads 0 of 1 completions; no built-in template reads more"
+        "template sftkey reads 0 of 1 completions; no built-in template reads more, "
+        "--template FILE says what another format is"
     ]
 
 

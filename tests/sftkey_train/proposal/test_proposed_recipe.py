@@ -1,14 +1,17 @@
 """`sftkey-train recipe`: what it proposes fits in the memory that it was made for, and runs."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.process_pool import cores
 from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.cli import main
 from sftkey_train.dry_run import estimate_stage, largest_pass
@@ -16,6 +19,7 @@ from sftkey_train.proposal.machine import TrainingMachine, this_machine
 from sftkey_train.proposal.proposed_recipe import ROOM, propose_recipe
 from sftkey_train.proposal.recipe_comments import commented_recipe, remarks
 from sftkey_train.recipe_file import load_recipe
+from sftkey_train.recipe_run import run_recipe
 
 # 39 million parameters, in wide matrices, so that an adapter is small beside them; no weights are needed.
 SIZES = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 4, "num_attention_heads": 8}
@@ -70,6 +74,29 @@ def test_the_largest_pass_that_fits_is_proposed_with_an_adapter_where_nothing_el
     assert load_recipe(file) == proposed.recipe
 
 
+def test_without_a_model_a_small_one_from_scratch_is_proposed_that_runs(data_dir: Path, tmp_path: Path) -> None:
+    proposed = propose_recipe(None, data_dir, data_dir, machine(4e9))
+    examples = read_training_set(data_dir).examples
+    config = proposed.recipe.model.config
+    assert config is not None
+    needed = examples.num_prompt_tokens.max() + 2 * (examples.num_tokens - examples.num_prompt_tokens).max()
+    assert needed <= config["max_position_embeddings"] < 2 * needed
+    assert [stage.epochs for stage in proposed.recipe.stages] == [20, 5, 5]
+    assert proposed.recipe.name == data_dir.name
+    (file := tmp_path / "mine.toml").write_text(commented_recipe(proposed) + "\n")
+    assert load_recipe(file) == proposed.recipe
+    assert any("a small one from scratch" in line for line in remarks(proposed))
+    short = [f"stage.{n}.{key}" for n in range(3) for key in ("epochs=0.1", "generate_examples=2", "eval_every=0")]
+    stages = [summary["stage"] for summary in run_recipe(load_recipe(file, short))]
+    assert stages == ["stage1", "sftkey", "continued"]
+
+
+def test_a_small_model_gets_an_adapter_in_no_case(data_dir: Path) -> None:
+    proposed = propose_recipe(None, data_dir, None, machine(2 * MIB))
+    assert proposed.way == "all weights, activations recomputed"
+    assert not proposed.fits
+
+
 def test_where_nothing_fits_the_smallest_is_proposed_and_both_say_so(model: Path, data_dir: Path) -> None:
     proposed = propose_recipe(str(model), data_dir, None, machine(100 * MIB))
     assert not proposed.fits
@@ -103,7 +130,7 @@ def test_the_command_prints_a_recipe_alone_that_a_dry_run_takes(
     build(config, Path("some data"))
     called(monkeypatch, "recipe", "--model", str(model_dir), "--data", "some data")
     shown = capsys.readouterr()
-    assert shown.err.splitlines()[-1] == "next: sftkey-train run mine.toml --dry-run"
+    assert shown.err.splitlines()[-1] == "next: sftkey-train run recipe.toml --dry-run"
     assert "no heldout" not in shown.err
     Path("mine.toml").write_text(shown.out)
     recipe = load_recipe(Path("mine.toml"))
@@ -127,7 +154,7 @@ def called(monkeypatch: pytest.MonkeyPatch, *arguments: str, code: int = 0) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
-        (["--model", "m"], 2, "expected --model and --data, or --path"),
+        (["--model", "m"], 2, "expected --data, or --path"),
         (["--model", "m", "--data", "none"], 1, "none: no manifest.json, expected a folder written by"),
         (["--model", "m", "--data", "{data}"], 1, "'m'"),
     ],
@@ -154,3 +181,16 @@ def test_this_machine_has_memory_and_a_speed() -> None:
     found = this_machine()
     assert 2**28 < found.memory <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") or "cores" not in found.name
     assert found.flops > 1e8
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what others take of the cores says nothing about a GPU")
+def test_the_speed_is_that_of_this_machine_when_others_load_it_too() -> None:
+    alone = this_machine().flops
+    others = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(min(8, 2 * cores()))]
+    try:
+        beside = this_machine().flops
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert beside > alone / 2

@@ -1,10 +1,12 @@
 """`--plan`: every run, what is done, and estimates that are near what the runs then cost."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from studies import finished, tables, write
 
+from sftkey_train.cli import main
 from sftkey_train.study.plan_lines import plan_lines
 from sftkey_train.study.study_runner import open_study
 
@@ -24,6 +26,17 @@ def test_a_plan_writes_nothing_and_names_every_run(tmp_path: Path) -> None:
     assert " ".join(rest).startswith("6 runs: 0 done, 0 begun, 6 to do; to train: 28 steps, ")
     assert " ".join(completions) == "to generate: 84 completions"  # 3 x (8 + 12) + 3 x 8
     assert not (tmp_path / "out").exists()
+
+
+def test_what_follows_a_plan_is_what_it_was_the_plan_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "study.toml", tables(tmp_path / "out"))
+    command = ["sftkey-train", "study", str(path), "--only", "sftkey", "--seeds", "0:1"]
+    monkeypatch.setattr(sys, "argv", [*command, "--plan"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().err.splitlines()[-1] == f"next: {' '.join(command)}"
 
 
 def test_a_plan_of_one_dataset_has_its_runs_alone(tmp_path: Path) -> None:

@@ -56,6 +56,23 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "key 'validation' is missing",
     ),
     "folders and options": (lambda t: t["datasets"]["sums"].update(train="a"), "found both"),
+    "options and a source": (
+        lambda t: t["datasets"]["sums"].update(source="gsm8k"),
+        "datasets.sums: expected either arithmetic or source, found both",
+    ),
+    "sizes of a source": (
+        lambda t: t["datasets"].update(mine={"source": "gsm8k", "sizes": {"train": 3}}),
+        "datasets.mine: 'sizes' is of a set with arithmetic, this one has source",
+    ),
+    "a tokenizer of folders": (
+        lambda t: t["datasets"].update(mine={"train": "a", "validation": "b", "test": "c", "tokenizer": "d"}),
+        "'tokenizer' is of a set with arithmetic or source, this one has train, validation and test",
+    ),
+    "shares that leave nothing": (
+        lambda t: t["datasets"].update(mine={"source": "gsm8k", "shares": {"validation": 0.5, "test": 0.5}}),
+        "validation and test together leave no question",
+    ),
+    "an unknown source": (lambda t: t["datasets"].update(mine={"source": "gsm8"}), "did you mean 'gsm8k'"),
     "no threads": (lambda t: t.update(threads=0), "threads"),
     "a model's own code": (lambda t: t["model"].update(trust_remote_code=True), "trust_remote_code"),
     "greedy samples": (lambda t: t.update(own={"temperature": 0}), "own: samples means nothing at temperature 0"),

@@ -50,6 +50,11 @@ class Examples:
         # (examples, 6): in the order of `RegionBorders`, which ends with the number of tokens.
         self._borders = np.stack([table[name].to_numpy() for name in TOKEN_BORDERS] + [self.num_tokens], axis=1)
 
+    @property
+    def num_prompt_tokens(self) -> NDArray[np.int64]:
+        """Of each example, shape (examples,)."""
+        return self._borders[:, 0]
+
     def __len__(self) -> int:
         return len(self._borders)
 

@@ -21,7 +21,7 @@ from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.model.model import completion_ends
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 PROMPTS_AT_ONCE = 16  # bounds the cache of keys and values, however many are generated
 TWICE_UP_TO = 2048  # new tokens: a short completion may take twice as long as the gold one, a long one costs enough
@@ -67,9 +67,22 @@ def read_prompts(
             f"generate_max_new_tokens is {max_new_tokens}, but the longest prompt of {source.path} has {longest} "
             f"tokens and the model's context is {context}"
         )
-    limit = max_new_tokens or max(gold, min(2 * gold, TWICE_UP_TO))
+    limit = max_new_tokens or usual_new_tokens(gold)
     golds = open_shards(source.path, columns=["gold"]).slice(0, len(examples))["gold"].to_pylist()
     return Prompts(prompts, golds, read_manifest(source.path).template, source.tokenizer, limit, context, of)
+
+
+def usual_new_tokens(longest_gold: int) -> int:
+    """Of a completion, where nobody says: twice the longest gold one's up to `TWICE_UP_TO`, never less than its own."""
+    return max(longest_gold, min(2 * longest_gold, TWICE_UP_TO))
+
+
+def room_for_completions(source: TrainingSet, config: "PreTrainedConfig") -> int:
+    """The same for all examples of a set, as far as the model's context allows behind the longest prompt."""
+    prompts = source.examples.num_prompt_tokens
+    wanted = usual_new_tokens(int((source.examples.num_tokens - prompts).max()))
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return wanted if context is None else min(wanted, context - int(prompts.max()))
 
 
 def generate_and_read(model: "PreTrainedModel", prompts: Prompts) -> dict[str, Any]:

@@ -185,7 +185,8 @@ def check_fit(config: "PreTrainedConfig", data: "TrainingSet") -> None:
     if context is not None and lengths[longest] > context:
         raise SFTKeyError(
             f"{data.path}: example {data.examples.id(longest)!r} has {lengths[longest]} tokens, "
-            f"but the model's context (max_position_embeddings) is {context}"
+            f"but the model's context (max_position_embeddings) is {context}: expected a model with a longer one, "
+            f"or a build with --max-tokens {context}"
         )
 
 

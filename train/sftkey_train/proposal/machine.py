@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,15 +27,19 @@ class TrainingMachine:
 
 
 def this_machine() -> TrainingMachine:
-    """The first GPU where torch sees one, else the CPU; its speed is timed, which takes a moment."""
+    """The first GPU where torch sees one, else the CPU; its speed is timed, which takes a moment.
+
+    The speed is that of a machine that does nothing else: what others take of it now says nothing about the hours of a
+    training.
+    """
     if not torch.cuda.is_available():
-        name = f"{cores()} cores, no GPU"
-        return TrainingMachine(name, _main_memory(), "fp32", _timed(torch.device("cpu"), torch.float32, 1024))
+        return TrainingMachine(f"{cores()} cores, no GPU", _main_memory(), "fp32", _cpu_flops())
     device = torch.device("cuda", 0)
     found = torch.cuda.get_device_properties(device)
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     kind = torch.bfloat16 if has_bf16 else torch.float32
-    return TrainingMachine(found.name, found.total_memory, "bf16" if has_bf16 else "fp32", _timed(device, kind, 8192))
+    speed = _product_flops(torch.ones(8192, 8192, dtype=kind, device=device), time.perf_counter)
+    return TrainingMachine(found.name, found.total_memory, "bf16" if has_bf16 else "fp32", speed)
 
 
 def _main_memory() -> int:
@@ -43,12 +48,25 @@ def _main_memory() -> int:
     return min([there, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
-def _timed(device: torch.device, kind: torch.dtype, size: int) -> float:
-    """FLOP/s of a product of two square matrices, the fastest of a few."""
-    matrix = torch.ones(size, size, dtype=kind, device=device)
+def _cpu_flops() -> float:
+    """FLOP/s of all threads that torch takes, from the CPU time of one.
+
+    A clock on the wall would count the waiting for a core that another program has; so would the CPU time of several
+    threads, as those that are done spin until the last is.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return threads * _product_flops(torch.ones(1024, 1024), time.thread_time)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _product_flops(matrix: torch.Tensor, clock: Callable[[], float]) -> float:
+    """FLOP/s of a product of a square matrix with itself, the fastest of a few."""
     seconds = []
     for _ in range(_REPEATS + 1):  # the first warms up
-        begin = time.perf_counter()
+        begin = clock()
         (matrix @ matrix)[0, 0].item()  # waits for the device
-        seconds.append(time.perf_counter() - begin)
-    return 2 * size**3 / min(seconds[1:])
+        seconds.append(clock() - begin)
+    return 2 * matrix.shape[0] ** 3 / min(seconds[1:])

@@ -1,9 +1,8 @@
 """A recipe with what a newcomer cannot know: lengths of the data, passes and LoRA by the memory, steps by the speed."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from sftkey_train.loss.router_loss import router_coefficient
 from sftkey_train.measure.flops import flop_count
 from sftkey_train.measure.memory_estimate import MemoryEstimate, skeleton
 from sftkey_train.model.model import check_fit, check_tokenizer, model_config
+from sftkey_train.proposal.course import STAGE1, STAGE2, Course, course_from_scratch, course_of_pretrained
 from sftkey_train.proposal.machine import TrainingMachine
 from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_run import dry_run
@@ -27,21 +27,28 @@ from sftkey_train.recipe_tables import ModelSource
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-STAGE1, STAGE2, CONTROL = "stage1", "sftkey", "continued"
 ROOM = 0.8  # of the machine's memory: the estimate leaves out the program, fragmentation and single operations
 EFFICIENCY = 0.3  # share of a matrix product's speed that training reaches
 RECOMPUTED = 4 / 3  # forward and backward are three thirds, and the forward pass comes once more
 MAX_HOURS = 24.0  # of stage 1; what would take longer is given fewer steps …
 LEAST_SHARE = 0.1  # … but not fewer than this share: so little teaches nothing, and the machine is the wrong one
-_EPOCHS = {STAGE1: 3, STAGE2: 1, CONTROL: 1}
 _BATCH_SIZES = (32, 16, 8, 4)
 _MIN_STEPS = 100  # of stage 1, for the warm-up and the decay of the rate to be more than a few steps
 _MAX_PASS_TOKENS = 2**17
 _COUNTED_EXAMPLES = 64  # over which the operations of a token are averaged
-# Parameters up to which a learning rate of stage 1 is customary: what is smaller bears more.
-_RATES = {300e6: 1e-4, 1e9: 2e-5, math.inf: 1e-5}
 _LORA_RATE = 2e-4
 _LORA = {"r": 16, "alpha": 32, "dropout": 0.05}
+# A model from scratch is the demo's: some minutes on two cores.
+SMALL: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 170,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.06,
+}
 # From what trains best to what needs least memory.
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "all weights": {},
@@ -56,7 +63,7 @@ class ProposedRecipe:
     """The recipe, and what it was made of.
 
     `way` is a name in `WAYS`, `others` what those before it would need in bytes; `hours` are those of stage 1 with all
-    its epochs, of which `num_steps` is the number of steps.
+    its epochs, of which there are `num_epochs`, in `num_steps` steps.
     """
 
     recipe: Recipe
@@ -66,6 +73,7 @@ class ProposedRecipe:
     way: str
     memory: MemoryEstimate
     others: Mapping[str, int]
+    num_epochs: int
     num_steps: int
     hours: float
 
@@ -80,11 +88,11 @@ class ProposedRecipe:
         return self.memory.total <= ROOM * self.machine.memory
 
 
-def propose_recipe(model: str, data: Path, heldout: Path | None, machine: TrainingMachine) -> ProposedRecipe:
-    """A stage 1, the paper's stage 2 and its control, for a pretrained model on a prepared folder.
+def propose_recipe(model: str | None, data: Path, heldout: Path | None, machine: TrainingMachine) -> ProposedRecipe:
+    """A stage 1, the paper's stage 2 and its control, on a prepared folder.
 
     Args:
-        model: Folder or hub name.
+        model: Folder or hub name of a pretrained one; None: a small one from scratch.
         data: To train on.
         heldout: To measure on; None: what a build with `--holdout` has left beside `data`, if it has.
         machine: Where it is to run.
@@ -92,12 +100,14 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
     Raises:
         SFTKeyError: What a run refuses: a folder without tokens, another tokenizer, an example longer than the context.
     """
-    source, training = ModelSource.model_validate({"path": model}), read_training_set(data)
+    training = read_training_set(data)
+    source = _small_model(training) if model is None else ModelSource.model_validate({"path": model})
     config = model_config(source, training.tokenizer)
     check_tokenizer(source, training)
     check_fit(config, training)
     lengths, num_parameters = training.examples.num_tokens, _num_parameters(config)
-    batch_size = _batch_size(len(lengths))
+    course = course_from_scratch(len(lengths)) if model is None else course_of_pretrained(num_parameters)
+    batch_size = _batch_size(course, len(lengths))
     tables = {
         **_named(model, data),
         "data": data,
@@ -107,12 +117,12 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
     }
 
     def recipe(way: str, tokens: int, hours: float = 0.0) -> Recipe:
-        rate = _LORA_RATE if "lora" in WAYS[way] else next(r for most, r in _RATES.items() if num_parameters <= most)
-        stages = _stages(len(lengths), batch_size, rate, tokens, hours)
+        rated = replace(course, rate=_LORA_RATE) if "lora" in WAYS[way] else course
+        stages = _stages(rated, len(lengths), batch_size, tokens, hours)
         return Recipe.model_validate({**tables, **WAYS[way], "stage": stages})
 
     others: dict[str, int] = {}
-    for way in WAYS:
+    for way in [way for way, settings in WAYS.items() if model is not None or "lora" not in settings]:
         tokens, memory = _largest_budget(
             lambda tokens, way=way: recipe(way, tokens),  # type: ignore[misc]
             training,
@@ -123,7 +133,7 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
             break
         others[way] = memory.total
     others.pop(way, None)
-    hours = _hours(recipe(way, tokens), training, config, machine)
+    hours = _hours(recipe(way, tokens), course, training, config, machine)
     proposed = recipe(way, tokens, hours)
     dry_run(proposed)  # for what it refuses; its lines are not asked for
     return ProposedRecipe(
@@ -134,14 +144,23 @@ def propose_recipe(model: str, data: Path, heldout: Path | None, machine: Traini
         way=way,
         memory=memory,
         others=others,
-        num_steps=_num_steps(STAGE1, len(lengths), batch_size),
+        num_epochs=course.epochs[STAGE1],
+        num_steps=course.num_steps(STAGE1, len(lengths), batch_size),
         hours=hours,
     )
 
 
-def _named(model: str, data: Path) -> dict[str, str]:
+def _small_model(training: TrainingSet) -> ModelSource:
+    """Of a context that holds the longest prompt with twice the longest completion, as is generated."""
+    prompts = training.examples.num_prompt_tokens
+    longest = int(prompts.max() + 2 * (training.examples.num_tokens - prompts).max())
+    context = 2 ** (longest - 1).bit_length()
+    return ModelSource.model_validate({"config": {**SMALL, "max_position_embeddings": context}})
+
+
+def _named(model: str | None, data: Path) -> dict[str, str]:
     """A name after both, and the first folder of that name that is not there yet."""
-    titles = (Path(model).name, data.resolve().name)
+    titles = (*([] if model is None else [Path(model).name]), data.resolve().name)
     name = "-".join(re.sub(r"[^\w.-]+", "-", title).strip("-.") or "mine" for title in titles)
     outs = (f"runs/{name}{n}" for n in ("", *(f"-{n}" for n in range(2, 1000))))
     return {"name": name, "out": next(out for out in outs if not Path(out).exists())}
@@ -155,21 +174,18 @@ def _own_holdout(data: Path) -> Path | None:
     return data.with_name(beside.name) if of is not None and of.part == "holdout" else None
 
 
-def _batch_size(num_examples: int) -> int:
+def _batch_size(course: Course, num_examples: int) -> int:
     """The largest with enough steps."""
-    return next((s for s in _BATCH_SIZES if _num_steps(STAGE1, num_examples, s) >= _MIN_STEPS), _BATCH_SIZES[-1])
+    steps = {size: course.num_steps(STAGE1, num_examples, size) for size in _BATCH_SIZES}
+    return next((size for size, num in steps.items() if num >= _MIN_STEPS), _BATCH_SIZES[-1])
 
 
-def _num_steps(stage: str, num_examples: int, batch_size: int) -> int:
-    return math.ceil(num_examples * _EPOCHS[stage] / batch_size)
-
-
-def _stages(num_examples: int, batch_size: int, rate: float, tokens: int, hours: float) -> list[dict[str, Any]]:
+def _stages(course: Course, num_examples: int, batch_size: int, tokens: int, hours: float) -> list[dict[str, Any]]:
     """The tables of the stages; where stage 1 would take longer than a day they have steps and not epochs."""
     stages, day = [], MAX_HOURS / hours if hours else 1.0
     share = day if LEAST_SHARE <= day < 1 else 1.0
-    for name, epochs in _EPOCHS.items():
-        num_steps = _num_steps(name, num_examples, batch_size)
+    for name, epochs in course.epochs.items():
+        num_steps = course.num_steps(name, num_examples, batch_size)
         done = max(1, int(num_steps * share))
         later = {} if name == STAGE1 else {"init_from": STAGE1}
         stages.append(
@@ -180,7 +196,7 @@ def _stages(num_examples: int, batch_size: int, rate: float, tokens: int, hours:
                 **({"epochs": epochs} if share == 1 else {"steps": done}),
                 "batch_size": batch_size,
                 "max_tokens": tokens,
-                "lr": rate if name == STAGE1 else rate / 2,
+                "lr": course.rate if name == STAGE1 else course.rate * course.later,
                 "warmup_ratio": 0.05,
                 "eval_every": max(1, done // 5),
             }
@@ -209,7 +225,9 @@ def _largest_budget(
     return tokens, memory
 
 
-def _hours(recipe: Recipe, training: TrainingSet, config: "PreTrainedConfig", machine: TrainingMachine) -> float:
+def _hours(
+    recipe: Recipe, course: Course, training: TrainingSet, config: "PreTrainedConfig", machine: TrainingMachine
+) -> float:
     """Of stage 1, by its operations and the machine's speed: right in its order of magnitude."""
     stage, pad = recipe.stages[0], training.tokenizer.pad_token_id or 0
     some = np.linspace(0, len(training.examples) - 1, min(len(training.examples), _COUNTED_EXAMPLES)).astype(int)
@@ -217,7 +235,7 @@ def _hours(recipe: Recipe, training: TrainingSet, config: "PreTrainedConfig", ma
     with FakeTensorMode() as mode:
         count = flop_count(skeleton(config, mode, recipe.lora))
     flops = count.of(forward_passes(chosen, stage.region_weights, stage, pad, packed=False))
-    num_seen = training.examples.num_tokens.sum() * _EPOCHS[STAGE1]
+    num_seen = training.examples.num_tokens.sum() * course.epochs[STAGE1]
     total = flops * num_seen / sum(len(example.input_ids) for example in chosen)
     total *= RECOMPUTED if recipe.gradient_checkpointing else 1
     return float(total / (EFFICIENCY * machine.flops) / 3600)

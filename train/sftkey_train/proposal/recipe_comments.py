@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sftkey_train.dry_run import size_text
-from sftkey_train.proposal.proposed_recipe import CONTROL, MAX_HOURS, ROOM, STAGE2, WAYS, ProposedRecipe
+from sftkey_train.proposal.course import CONTROL, STAGE2
+from sftkey_train.proposal.proposed_recipe import MAX_HOURS, ROOM, WAYS, ProposedRecipe
 from sftkey_train.recipe_file import recipe_text
 
 
@@ -23,6 +24,8 @@ def commented_recipe(proposed: ProposedRecipe) -> str:
 
 def remarks(proposed: ProposedRecipe) -> Iterator[str]:
     """What the one who asked should know before a run, a line each."""
+    if proposed.recipe.model.path is None:
+        yield "note: no --model, so a small one from scratch: it learns narrow tasks, and shows the path for others"
     yield f"{proposed.machine.name}: {_memory(proposed)}"
     if not proposed.fits:
         mend = "build with a smaller --max-tokens, take a smaller model, or share it over several GPUs (fsdp = true)"
@@ -35,7 +38,8 @@ def remarks(proposed: ProposedRecipe) -> Iterator[str]:
 def _heading(proposed: ProposedRecipe) -> Iterator[str]:
     recipe, lengths = proposed.recipe, proposed.lengths
     middle, most = (int(np.quantile(lengths, share)) for share in (0.5, 0.95))
-    yield f"Proposed for {recipe.model.path} ({_millions(proposed.num_parameters)} parameters)"
+    model = recipe.model.path or "a small model from scratch"
+    yield f"Proposed for {model} ({_millions(proposed.num_parameters)} parameters)"
     yield f"on {recipe.data}: {len(lengths):,} examples of {lengths.min():,} to {lengths.max():,} tokens,"
     yield f"half of them up to {middle:,}, 95 % up to {most:,}."
     yield f"Machine: {proposed.machine.name}, {size_text(proposed.machine.memory)}."
@@ -56,7 +60,7 @@ def _memory(proposed: ProposedRecipe) -> str:
 
 def _time(proposed: ProposedRecipe) -> str:
     hours, stage = proposed.hours, proposed.recipe.stages[0]
-    whole = f"stage 1 of 3 epochs takes about {_duration(hours)} here, in its order of magnitude"
+    whole = f"stage 1 of {proposed.num_epochs} epochs takes about {_duration(hours)} here, in its order of magnitude"
     if proposed.is_slow:
         return f"{whole}: too slow a machine for this model; its first steps: --set stage.stage1.steps=20"
     if stage.epochs is not None:
@@ -84,7 +88,8 @@ def _comments(proposed: ProposedRecipe) -> Mapping[str, str]:
         "gradient_checkpointing": "saves memory for a third more time",
         "[lora]": f"adapters, as training all weights does not fit into {ROOM:.0%} of the memory here",
         "epochs": f"{proposed.num_steps:,} steps; each example is seen as often",
-        "steps": f"what {MAX_HOURS:.0f} hours here are enough for; 3 epochs are {proposed.num_steps:,} steps",
+        "steps": f"what {MAX_HOURS:.0f} hours here are enough for; {proposed.num_epochs} epochs are "
+        f"{proposed.num_steps:,} steps",
         "batch_size": "examples of an optimizer step",
         "max_tokens": f"tokens of a forward pass, padding included: {together} of the longest examples ({longest:,});\n"
         "fewer need less memory and change nothing but rounding",
@@ -93,6 +98,9 @@ def _comments(proposed: ProposedRecipe) -> Mapping[str, str]:
         f'name = "{STAGE2}"': "the paper's stage 2: the loss is on the answer alone",
         f'name = "{CONTROL}"': "the control: is a gain of the stage above more than further training? It costs as much",
     }
-    if "lora" not in WAYS[proposed.way]:
+    if recipe.model.path is None:
+        comments["[model.config]"] = "the demo's; the context holds the longest prompt and twice the longest completion"
+        comments["lr"] = "the demo's, of a model of this size"
+    elif "lora" not in WAYS[proposed.way]:
         comments["[model]"] = "for less memory: lora = { r = 16, alpha = 32 } above this line, and lr = 2e-4"
     return comments

@@ -27,11 +27,10 @@ from sftkey_eval.generation.sampling import Sampling
 from sftkey_eval.records.completion_rows import Completion
 from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.scoring.score import score_completion
+from sftkey_train.measure.generated_match import usual_new_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-_TWICE_UP_TO = 2048  # new tokens: a short completion may take twice as long as the gold one, a long one costs enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def max_new_tokens_for(config: "PreTrainedConfig", data: Path, longest: int, ask
         return asked
     table = open_shards(data, columns=["input_ids", "prompt_tokens"])
     gold = int(pc.max(pc.subtract(pc.list_value_length(table["input_ids"]), table["prompt_tokens"])).as_py())
-    wanted = max(gold, min(2 * gold, _TWICE_UP_TO))
+    wanted = usual_new_tokens(gold)
     return wanted if context is None else min(wanted, context - longest)
 
 

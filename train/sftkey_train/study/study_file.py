@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from sftkey_data.config import read_toml
+from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
+from sftkey_train.recipe_file import load_tables
 from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable, Weight
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -35,6 +36,21 @@ USUAL_ARMS: Mapping[str, Mapping[str, Any]] = {"continued": {}, "sftkey": {}, "w
 """What a study that names none compares: the control, the paper's stage 2, a weighted Key, and a weight that falls."""
 
 
+# What is said of the sets that are made, and of which.
+_OF_KINDS: Mapping[str, tuple[str, ...]] = {
+    "sizes": ("arithmetic",),
+    "input": ("source",),
+    "shares": ("source",),
+    "template": ("arithmetic", "source"),
+    "tokenizer": ("arithmetic", "source"),
+}
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class SetSizes(RecipeTable):
     """How many examples each part of a generated dataset has."""
 
@@ -43,31 +59,57 @@ class SetSizes(RecipeTable):
     test: AtLeastOne = 1000
 
 
+class SetShares(RecipeTable):
+    """Which shares of the questions of a source are kept apart; it trains on the rest."""
+
+    validation: Share = 0.1
+    test: Share = 0.2
+
+    @model_validator(mode="after")
+    def _leave_a_rest(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave no question to train on, expected a sum below 1")
+        return self
+
+
 class StudySet(RecipeTable):
-    """One dataset: three prepared folders, or the options of a generated `arithmetic` set."""
+    """One dataset: three prepared folders, the options of a generated `arithmetic` set, or a source of rows."""
 
     train: Path | None = Field(None, description="prepared folder")
     validation: Path | None = Field(None, description="prepared folder: measured on the way, and to choose by")
     test: Path | None = Field(None, description="prepared folder that only claims are made on")
     arithmetic: dict[str, Any] | None = Field(None, description="options of `sftkey-data build arithmetic`, instead")
     sizes: SetSizes = SetSizes()
+    source: str | None = Field(None, description="a dataset or a file as of `sftkey-data build`, instead")
+    input: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+        (), description="rows of the source, one file or several; default: the dataset's own"
+    )
+    shares: SetShares = SetShares.model_validate({})
     template: str = "sftkey"
     tokenizer: str | None = Field(None, description="default: the model's, or a small one made of the texts")
     arms: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         None, description="those of the study that are trained on it; default: all"
     )
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether its parts are folders that are there."""
+        return self.arithmetic is None and self.source is None
+
     @model_validator(mode="after")
-    def _given_or_generated(self) -> Self:
+    def _of_one_kind(self) -> Self:
         absent = [part for part in PARTS if getattr(self, part) is None]
-        if self.arithmetic is None and absent:
-            raise ValueError(f"key {absent[0]!r} is missing, expected train, validation and test, or arithmetic")
-        if self.arithmetic is not None and len(absent) < len(PARTS):
-            raise ValueError("expected either train, validation and test, or arithmetic, found both")
+        if self.is_prepared and absent:
+            raise ValueError(f"key {absent[0]!r} is missing, expected train, validation and test, arithmetic or source")
+        kinds = ("train, validation and test", len(absent) < len(PARTS)), ("arithmetic", self.arithmetic is not None)
+        found = [name for name, there in (*kinds, ("source", self.source is not None)) if there]
+        if len(found) > 1:
+            raise ValueError(f"expected either {' or '.join(found)}, found both")
         if self.arithmetic is not None and "num" in self.arithmetic:
             raise ValueError("arithmetic: 'num' is set by sizes = { train = …, validation = …, test = … }")
-        if self.arithmetic is None and (made := self.model_fields_set & {"sizes", "template", "tokenizer"}):
-            raise ValueError(f"{sorted(made)[0]!r} is of a generated set, a prepared folder has its own")
+        for name in sorted(self.model_fields_set & _OF_KINDS.keys()):
+            if found[0] not in _OF_KINDS[name]:
+                raise ValueError(f"{name!r} is of a set with {' or '.join(_OF_KINDS[name])}, this one has {found[0]}")
         return self
 
 
@@ -145,7 +187,7 @@ def load_study(path: Path) -> Study:
     Raises:
         SFTKeyError: One line that names the file and the key, with the nearest known key.
     """
-    return read_toml(path, Study, what="study")
+    return validate(load_tables(path, "study"), Study, where=str(path))
 
 
 def chosen_seeds(study: Study, text: str | None) -> Sequence[int]:

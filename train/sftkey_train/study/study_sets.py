@@ -1,20 +1,20 @@
-"""The datasets of a study: prepared folders as they are given, or built below the study's folder from options."""
+"""The datasets of a study: prepared folders as they are given, or built below its own from options or from rows."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sftkey_data.building.build import build
-from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig
 from sftkey_data.building.small_tokenizer import train_small_tokenizer
 from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.config import validate
 from sftkey_data.datasets.arithmetic import Options
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepared.manifest import MANIFEST, Manifest, read_manifest
+from sftkey_data.prepared.manifest import MANIFEST, Manifest, file_sha256, read_manifest
+from sftkey_data.registry import load_dataset
 from sftkey_data.storage.appearing import make_folder
 from sftkey_train.study.study_file import PARTS, Part, Study, StudySet
 
@@ -33,7 +33,7 @@ class StudyData:
 
 
 def check_sets(study: Study, where: str) -> None:
-    """Refuse wrong options of a generated set before anything is built.
+    """Refuse wrong options of a generated set, or an unknown source, before anything is built.
 
     Raises:
         SFTKeyError: Names the file, the set and the option.
@@ -41,6 +41,11 @@ def check_sets(study: Study, where: str) -> None:
     for name, study_set in study.datasets.items():
         if study_set.arithmetic is not None:
             validate(study_set.arithmetic, Options, where=f"{where}: datasets.{name}: arithmetic")
+        if study_set.source is not None:
+            try:
+                load_dataset(study_set.source)
+            except SFTKeyError as error:
+                raise SFTKeyError(f"{where}: datasets.{name}: source: {error}") from None
 
 
 def make_sets(study: Study, folder: Path) -> dict[str, StudyData]:
@@ -57,44 +62,62 @@ def make_sets(study: Study, folder: Path) -> dict[str, StudyData]:
 
 
 def _folders(study: Study, name: str, table: StudySet, folder: Path) -> dict[Part, Path]:
-    if table.arithmetic is None:
+    if table.is_prepared:
         return {part: Path(getattr(table, part)) for part in PARTS}
-    return _generate(table, table.tokenizer or study.model.path, folder / f"{name}-{_options_digest(table)}")
+    made, tokenizer = folder / f"{name}-{_digest(table)}", table.tokenizer or study.model.path
+    make_folder(made)
+    configs = _generated(table) if table.arithmetic is not None else _shared_out(table)
+    tokenizer = tokenizer or str(_small_tokenizer(configs["train"], made))
+    for part, config in configs.items():
+        if not (made / part / MANIFEST).exists():
+            build(replace(config, tokenizer=tokenizer), made / part)
+    return {part: made / part for part in PARTS}
 
 
-def _options_digest(table: StudySet) -> str:
-    """Sets of other options lie beside each other, so that a changed study file builds its own."""
-    return hashlib.sha256(table.model_dump_json(exclude={"arms"}).encode()).hexdigest()[:8]
+def _digest(table: StudySet) -> str:
+    """Sets of other options or files lie beside each other, so that a changed study file or table builds its own."""
+    of_sources = {"source", "input", "shares"} if table.source is None else set()
+    options = table.model_dump_json(exclude={"arms", *of_sources})
+    files = [path for path in map(Path, (table.source or "", *table.input)) if path.is_file()]
+    return hashlib.sha256("".join([options, *map(file_sha256, files)]).encode()).hexdigest()[:8]
 
 
-def _generate(table: StudySet, tokenizer: str | None, folder: Path) -> dict[Part, Path]:
-    options = dict(table.arithmetic or {})
-    make_folder(folder)
-    if tokenizer is None:
-        tokenizer = str(_tokenizer(options, table.sizes.train, table.template, folder))
-    folders: dict[Part, Path] = {part: folder / part for part in PARTS}
-    for part, out in folders.items():
-        _build(options | {"num": getattr(table.sizes, part)}, part, table.template, out, tokenizer)
-    return folders
+def _generated(table: StudySet) -> dict[Part, BuildConfig]:
+    """How each part is built, all but its tokenizer."""
+    return {
+        part: BuildConfig(
+            source="arithmetic",
+            split=part,
+            template=table.template,
+            options={**(table.arithmetic or {}), "num": getattr(table.sizes, part)},
+        )
+        for part in PARTS
+    }
 
 
-def _tokenizer(options: Mapping[str, Any], num: int, template: str, folder: Path) -> Path:
+def _shared_out(table: StudySet) -> dict[Part, BuildConfig]:
+    """The same, of shares of the questions of one source."""
+    test, heldout = table.shares.test, table.shares.test + table.shares.validation
+    shares: dict[Part, str] = {"train": f"{heldout}:1", "validation": f"{test}:{heldout}", "test": f"0:{test}"}
+    source, template = table.source or "", None if table.template == USUAL_TEMPLATE else table.template
+    return {
+        part: BuildConfig(source=source, inputs=table.input, template=template, share=share)
+        for part, share in shares.items()
+    }
+
+
+def _small_tokenizer(train: BuildConfig, folder: Path) -> Path:
+    """A tokenizer of the texts that are trained on; its folder is there when it is complete."""
     tokenizer = folder / "tokenizer"
     if not tokenizer.exists():
-        texts = {**options, "num": min(_TEXTS, num)}
-        train_small_tokenizer(
-            TokenizerOptions(source="arithmetic", split="train", template=template, options=texts), tokenizer
-        )
+        if train.source == "arithmetic":
+            texts = {**train.options, "num": min(_TEXTS, train.options["num"])}
+            options = TokenizerOptions(source="arithmetic", split="train", template=train.template, options=texts)
+            train_small_tokenizer(options, tokenizer)
+        else:
+            build(train, folder / "texts")
+            train_small_tokenizer(TokenizerOptions(source=str(folder / "texts")), tokenizer)
     return tokenizer
-
-
-def _build(options: Mapping[str, Any], split: str, template: str, out: Path, tokenizer: str) -> None:
-    if (out / MANIFEST).exists():
-        return
-    build(
-        BuildConfig(source="arithmetic", split=split, tokenizer=tokenizer, template=template, options=dict(options)),
-        out,
-    )
 
 
 def _data(name: str, folders: Mapping[Part, Path]) -> StudyData:

@@ -15,6 +15,7 @@ import pytest
 from some_slow import some_slow
 from wrong_samples import GOOD, NUM_GOOD, PLACE, as_csv, as_list, as_parquet, built, lines, rejects, sftkey_data
 
+from sftkey_data.building import plan
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
@@ -107,7 +108,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
             path.write_bytes({"longer": lines(GOOD[0]), "shorter": lines()[:99], "other rows": lines()[::-1]}[change])
         return digest
 
-    monkeypatch.setattr(sources, "source_fingerprint", change_after_hashing)
+    monkeypatch.setattr(plan, "source_fingerprint", change_after_hashing)
     with pytest.raises(SFTKeyError, match=r"r\.jsonl.*(changed while it was read|No such file)"):
         built(path, lines())
     assert not (tmp_path / "out-1").exists()

@@ -7,7 +7,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.publish.hub_push import CARD, Pushed
 from sftkey_eval.analysis.loaded_runs import VERDICTS_FILE
 from sftkey_eval.records.run_record import RECORD_FILE
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 
 RUN_FILES = (RECORD_FILE, "completions.jsonl", "teacher_forced.jsonl", VERDICTS_FILE, "verdicts.disagreements.jsonl")
 REPORT_FILES = ("{}.html", "{}.md", "{}.json", "tables/*.csv", "tables/*.tex", "plots/*.png", "plots/*.svg")

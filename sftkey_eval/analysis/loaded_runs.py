@@ -9,7 +9,8 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.verdicts import Verdict, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import Verdict
 
 VERDICTS_FILE = "verdicts.parquet"
 

@@ -31,7 +31,8 @@ from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.records.completion_rows import survey_completions
 from sftkey_eval.records.row_files import read_row_file
 from sftkey_eval.records.run_record import read_record
-from sftkey_eval.records.verdicts import Verdict, open_verdicts, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.scoring.answer_pairs import read_pairs
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.study.report.study_results import read_results

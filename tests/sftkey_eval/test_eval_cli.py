@@ -14,7 +14,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import require
 from sftkey_eval.cli import app, main
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from eval_samples import RIGHT, SLIP, WRONG, call, write_run
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 
 ROWS = [{"completion": text} for text in (RIGHT, SLIP, WRONG)]
 

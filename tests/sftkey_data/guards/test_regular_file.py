@@ -15,7 +15,7 @@ from sftkey_data.prepared.manifest import manifest_bytes, parse_manifest
 from sftkey_data.prepared.shards import open_shard
 from sftkey_eval.generation.model_files import ModelFiles
 from sftkey_eval.records.run_record import read_record
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.scoring.score import _read_run
 from sftkey_train.study.report import study_results
 from sftkey_train.study.report.study_results import read_results

@@ -107,7 +107,7 @@ def test_samples_of_a_killed_program_resume_to_the_same_bytes(
 
 def test_the_scorer_knows_which_samples_belong_together(sampled: Path, tmp_path: Path) -> None:
     score_file(sampled, tmp_path / "verdicts.parquet")
-    from sftkey_eval.records.verdicts import read_verdicts
+    from sftkey_eval.records.verdict_reader import read_verdicts
 
     verdicts, _ = read_verdicts(tmp_path / "verdicts.parquet")
     assert Counter(verdict.item_id for verdict in verdicts) == {f"arithmetic/test/{i}": 3 for i in range(8)}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 

@@ -18,7 +18,7 @@ from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_eval.judge import judge_server
 from sftkey_eval.judge.judge_options import KEY_VARIABLE, JudgeOptions, judge_address
 from sftkey_eval.judge.judged_verdicts import judge_prompt, judge_reading
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.report.report import report
 from sftkey_eval.scoring.score import disagreements_path, score_file
 from sftkey_eval.scoring.score_options import ScoreOptions

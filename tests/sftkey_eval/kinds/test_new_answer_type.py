@@ -18,7 +18,7 @@ from sftkey_eval.extraction.cot_value import find_cot_value
 from sftkey_eval.kinds.grade import grade
 from sftkey_eval.kinds.kind_table import KINDS, find_kind
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.scoring.answer_pairs import grade_file
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import GradeOptions, ScoreOptions

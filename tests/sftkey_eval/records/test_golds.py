@@ -11,7 +11,7 @@ from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.records.completion_fields import Fields
 from sftkey_eval.records.completion_rows import Completion, read_completions, survey_completions
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.verdicts import Verdict, open_verdicts, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import Verdict, open_verdicts
 
 NUM_FLIPS = 150
 

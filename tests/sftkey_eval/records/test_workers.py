@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.records.workers import in_order
 from sftkey_eval.scoring.score import disagreements_path, score_file
 from sftkey_eval.scoring.score_options import ScoreOptions

@@ -16,7 +16,8 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.summary import rate, summarize
-from sftkey_eval.records.verdicts import Verdict, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import Verdict
 from sftkey_eval.report.embed import unpacked
 from sftkey_eval.report.example_browser import segments
 from sftkey_eval.report.printed import cell, percent, points

@@ -10,7 +10,8 @@ import pytest
 from eval_samples import AFTER, RIGHT, SLIP, write_run
 from report_pages import Watched
 
-from sftkey_eval.records.verdicts import open_verdicts, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import open_verdicts
 from sftkey_eval.report.report import report
 
 MANY = 20_000

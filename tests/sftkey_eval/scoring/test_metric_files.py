@@ -9,7 +9,8 @@ import pytest
 from eval_samples import RIGHT, SLIP, WRONG, call, write_run
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_eval.records.verdicts import VERDICT_COLUMNS, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import VERDICT_COLUMNS
 from sftkey_eval.report.report import report
 
 FILE = '''"""How long answers are."""

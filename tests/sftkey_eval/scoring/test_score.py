@@ -13,7 +13,8 @@ from sftkey_data.format.template import BUILTIN
 from sftkey_eval.analysis.summary import summarize
 from sftkey_eval.extraction.answer_marks import answer_marks
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.verdicts import ERROR_CLASSES, VERDICT_COLUMNS, Verdict, read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import ERROR_CLASSES, VERDICT_COLUMNS, Verdict
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.score_tally import ScoreTally

@@ -22,7 +22,7 @@ from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_eval.generation.generate import generate
 from sftkey_eval.generation.generate_options import GenerateOptions
-from sftkey_eval.records.verdicts import read_verdicts
+from sftkey_eval.records.verdict_reader import read_verdicts
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_train.checkpoint.origin import model_hash

@@ -10,6 +10,7 @@ from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.prepared.prepared_folder import open_prepared
 from sftkey_eval.analysis.loaded_runs import Run, load_runs
 from sftkey_eval.analysis.summary import HEADLINE, Rate, Shares
+from sftkey_eval.records.verdict_reader import read_texts
 from sftkey_eval.records.verdicts import VERDICT_COLUMNS
 from sftkey_eval.report.tables import Table, spread
 
@@ -106,7 +107,9 @@ def frames_of(found: Iterable[Table]) -> dict[str, pd.DataFrame]:
 
 
 def _frame(run: Run) -> pd.DataFrame:
-    columns: dict[str, list[Any]] = {name: [getattr(v, name) for v in run.verdicts] for name in VERDICT_COLUMNS}
+    _, prompts, completions = zip(*read_texts(run.path, range(len(run.verdicts))), strict=True)
+    texts = {"prompt": list(prompts), "completion": list(completions)}
+    columns = {name: texts.get(name) or [getattr(v, name) for v in run.verdicts] for name in VERDICT_COLUMNS}
     return pd.DataFrame({RUN: run.label, ARM: run.arm, **columns})
 
 

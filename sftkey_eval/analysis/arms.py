@@ -10,7 +10,7 @@ from sftkey_eval.analysis.comparability import refuse_unlike
 from sftkey_eval.analysis.item_samples import by_item
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import PAIRED_OUTCOMES
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.statistics.arm_seeds import SeedEstimate, arm_difference, arm_share
 from sftkey_eval.statistics.item_means import Array
 
@@ -126,5 +126,5 @@ def _item_means(runs: Sequence[Run], order: Sequence[str], outcome: str) -> Arra
     return np.array([[_share(items[item], outcome) for items in by_run] for item in order])
 
 
-def _share(samples: Sequence[Verdict], outcome: str) -> float:
+def _share(samples: Sequence[Outcome], outcome: str) -> float:
     return sum(PAIRED_OUTCOMES[outcome](sample) for sample in samples) / len(samples)

@@ -3,10 +3,10 @@
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdicts import Outcome
 
 
-def pair_up(first: Run, second: Run) -> list[tuple[Verdict, Verdict]]:
+def pair_up(first: Run, second: Run) -> list[tuple[Outcome, Outcome]]:
     """Verdicts with the same id, in the first run's order."""
     by_id = {verdict.id: verdict for verdict in second.verdicts}
     return [(verdict, by_id[verdict.id]) for verdict in first.verdicts]
@@ -50,7 +50,8 @@ def _refuse_other_ids(first: Run, second: Run) -> None:
 
 def _refuse_other_questions(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
     other_prompts = 0
-    for one, other in pair_up(first, second):
+    prompts = {verdict.id: digest for verdict, digest in zip(second.verdicts, second.prompt_digests, strict=True)}
+    for (one, other), prompt in zip(pair_up(first, second), first.prompt_digests, strict=True):
         for what in ("item_id", "gold", "answer_type", "choices"):
             a, b = getattr(one, what), getattr(other, what)
             if a != b:
@@ -58,7 +59,7 @@ def _refuse_other_questions(first: Run, second: Run, allowed: Allowed) -> tuple[
                     f"{one.id}: {what} is {_short(a)} in {first.label!r} and {_short(b)} in {second.label!r}; "
                     "expected the same item"
                 )
-        if one.prompt != other.prompt:
+        if prompt != prompts[other.id]:
             if not allowed.prompts:
                 raise SFTKeyError(
                     f"{one.id}: the prompts of {first.label!r} and {second.label!r} differ; "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Rate, Shares, rate
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.scoring.second_grader import disagreement
 
 
@@ -20,7 +20,7 @@ class Opinions:
     """
 
     disagreement: Rate
-    differing: tuple[Verdict, ...]
+    differing: tuple[Outcome, ...]
     unparsable: int
 
 

@@ -6,10 +6,8 @@ from itertools import pairwise
 from statistics import quantiles
 from typing import Any
 
-from sftkey_data.format.marks import Malformed
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Rate, Shares
-from sftkey_eval.records.verdicts import Verdict
 
 MAX_BINS = 5
 
@@ -66,7 +64,7 @@ def by_cot_length(runs: Sequence[Run]) -> Breakdown:
     The groups are those of each run's own completions, so a group holds other items in another run. A completion that
     does not parse counts with all its words.
     """
-    lengths = [[cot_words(run, verdict) for verdict in run.verdicts] for run in runs]
+    lengths = [run.cot_words for run in runs]
     pooled = [length for run in lengths for length in run]
     cuts = sorted({round(cut) for cut in quantiles(pooled, n=MAX_BINS, method="inclusive")}) if len(pooled) > 1 else []
     cuts = [cut for cut in cuts if min(pooled) <= cut < max(pooled)]  # a group below or above these would be empty
@@ -82,16 +80,6 @@ def by_cot_length(runs: Sequence[Run]) -> Breakdown:
         rates=_rates(runs, placed, len(names)),
         placed=placed,
     )
-
-
-def cot_words(run: Run, verdict: Verdict) -> int:
-    """Words of the CoT; of the whole completion where it does not parse."""
-    text = verdict.completion or ""
-    try:
-        spans = run.template.locate(text, verdict.finish_reason)
-    except Malformed:
-        return len(text.split())
-    return len(text[spans.cot_start : spans.cot_end].split())
 
 
 def _rates(runs: Sequence[Run], placed: Sequence[Sequence[int]], num_groups: int) -> dict[str, tuple[Rate, ...]]:

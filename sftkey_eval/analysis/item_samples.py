@@ -15,7 +15,7 @@ from sftkey_eval.statistics.item_shares import item_share
 from sftkey_eval.statistics.proportions import QUANTILE
 
 if TYPE_CHECKING:
-    from sftkey_eval.records.verdicts import Verdict
+    from sftkey_eval.records.verdicts import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,26 +35,26 @@ class SampleRates:
     majority: Estimate
 
 
-def by_item(verdicts: Sequence["Verdict"]) -> dict[str, list["Verdict"]]:
+def by_item(verdicts: Sequence["Outcome"]) -> dict[str, list["Outcome"]]:
     """The samples of each item, in the order of their numbers; items in the order of the file."""
-    items: dict[str, list[Verdict]] = {}
+    items: dict[str, list[Outcome]] = {}
     for verdict in verdicts:
         items.setdefault(verdict.item_id, []).append(verdict)
     return {item: sorted(samples, key=lambda verdict: verdict.sample) for item, samples in items.items()}
 
 
-def sample_rates(verdicts: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY) -> SampleRates | None:
+def sample_rates(verdicts: Sequence["Outcome"], policy: Policy = DEFAULT_POLICY) -> SampleRates | None:
     """pass@k for k = 1, 2, 4, … and the number of samples, and maj@n; None where no item has two samples.
 
     Raises:
         SFTKeyError: No verdicts.
     """
-    items = list(by_item(verdicts).values())
-    if not items:
+    if not verdicts:
         raise SFTKeyError("no verdicts, so there is nothing to report")
-    num_samples = min(map(len, items))
-    if max(map(len, items)) == 1:
+    if len({verdict.item_id for verdict in verdicts}) == len(verdicts):
         return None
+    items = list(by_item(verdicts).values())
+    num_samples = min(map(len, items))
     # Of 6 samples: 1, 2, 4 and 6.
     sizes = sorted({num_samples} | {2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples})
     counts = [(len(samples), sum(v.correct for v in samples)) for samples in items]
@@ -85,13 +85,13 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     return 1 - comb(num_samples - num_correct, k) / comb(num_samples, k)
 
 
-def majority_is_correct(samples: Sequence["Verdict"], policy: Policy = DEFAULT_POLICY) -> bool:
+def majority_is_correct(samples: Sequence["Outcome"], policy: Policy = DEFAULT_POLICY) -> bool:
     """Whether the answer that most samples of an item give is correct.
 
     Keys are one answer where the grader says so; a malformed completion has no vote. Of answers with as many votes, the
     one that came first wins. Without any vote the item is wrong.
     """
-    answers: list[list[Verdict]] = []
+    answers: list[list[Outcome]] = []
     for sample in samples:
         if sample.format_valid:
             same = next((group for group in answers if _same(group[0], sample, policy)), None)
@@ -102,7 +102,7 @@ def majority_is_correct(samples: Sequence["Verdict"], policy: Policy = DEFAULT_P
     return bool(answers) and max(answers, key=len)[0].correct
 
 
-def _same(one: "Verdict", other: "Verdict", policy: Policy) -> bool:
+def _same(one: "Outcome", other: "Outcome", policy: Policy) -> bool:
     if one.predicted == other.predicted:
         return True
     return (

@@ -1,32 +1,45 @@
 """The runs a report is about: verdicts and where they come from, under labels of their own."""
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from sftkey_data.errors import SFTKeyError
+from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_eval.policy import Policy
-from sftkey_eval.records.verdict_reader import read_verdicts
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdict_reader import stream_verdicts
+from sftkey_eval.records.verdicts import Outcome, Verdict
 
 VERDICTS_FILE = "verdicts.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One scored run; `provenance` is what the scoring recorded about policy, template, source and model.
+    """One scored run; its texts stay in the file.
 
-    `arm` is the label it was given; runs with one label are the seeds of an arm, and `label` numbers them.
+    Args:
+        label: Of its own; the runs of an arm are numbered.
+        arm: The label it was given; runs with one label are the seeds of an arm.
+        path: The verdicts file.
+        verdicts: What it says of each completion, in the order of the file.
+        provenance: What the scoring recorded about policy, template, source and model.
+        cot_words: Of each completion, the words of its CoT; of one that does not parse, all its words.
+        prompt_digests: Of each completion; equal where the prompts are.
     """
 
     label: str
     arm: str
     path: Path
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Outcome, ...]
     provenance: dict[str, Any]
+    cot_words: Sequence[int]
+    prompt_digests: Sequence[int]
 
     @property
     def template(self) -> Template:
@@ -79,15 +92,47 @@ def _numbered(runs: Sequence[Run], counts: Mapping[str, int]) -> list[Run]:
 
 def _load(spec: str) -> Run:
     label, path = _split(spec)
-    verdicts, provenance = read_verdicts(path)
-    id_, count = Counter(verdict.id for verdict in verdicts).most_common(1)[0]
-    if count > 1:
-        raise SFTKeyError(f"{path}: id {id_!r} occurs {count} times, expected once")
+    provenance, batches = stream_verdicts(path)
+    template = Template(**provenance["template"])
+    verdicts: list[Outcome] = []
+    cot_words, prompt_digests = array("L"), array("Q")
+    for batch in batches:
+        shared: dict[object, Any] = {}  # most texts are those of other rows, or of another column
+        for verdict in batch:
+            verdicts.append(_outcome(verdict, shared))
+            cot_words.append(_cot_words(template, verdict))
+            prompt_digests.append(xxhash.xxh3_64_intdigest(verdict.prompt.encode()))
+    _refuse_repeated(path, verdicts)
     record = provenance.get("run")
     name = record.get("name") if isinstance(record, dict) else None
     folder = path.resolve().parent.name if path.name == VERDICTS_FILE else path.stem
     label = label or str(name or folder)
-    return Run(label, label, path, tuple(verdicts), provenance)
+    return Run(label, label, path, tuple(verdicts), provenance, cot_words, prompt_digests)
+
+
+_OUTCOME = tuple(field.name for field in fields(Outcome))
+
+
+def _outcome(verdict: Verdict, shared: dict[object, Any]) -> Outcome:
+    values = {name: getattr(verdict, name) for name in _OUTCOME}
+    return Outcome(
+        **{name: shared.setdefault(value, value) if isinstance(value, str) else value for name, value in values.items()}
+    )
+
+
+def _cot_words(template: Template, verdict: Verdict) -> int:
+    text = verdict.completion or ""
+    try:
+        spans = template.locate(text, verdict.finish_reason)
+    except Malformed:
+        return len(text.split())
+    return len(text[spans.cot_start : spans.cot_end].split())
+
+
+def _refuse_repeated(path: Path, verdicts: Sequence[Outcome]) -> None:
+    if len({verdict.id for verdict in verdicts}) < len(verdicts):
+        id_, count = Counter(verdict.id for verdict in verdicts).most_common(1)[0]
+        raise SFTKeyError(f"{path}: id {id_!r} occurs {count} times, expected once")
 
 
 def _split(spec: str) -> tuple[str, Path]:

@@ -8,7 +8,7 @@ import numpy as np
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Rate, Shares, rate
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.statistics.item_means import mean_of_items
 
 
@@ -81,7 +81,7 @@ def _values(run: Run, name: str) -> list[float | None]:
     return [verdict.metrics[names.index(name)] for verdict in run.verdicts]
 
 
-def _measured(verdicts: Sequence[Verdict], values: Sequence[float | None], are_shares: bool) -> Measured:
+def _measured(verdicts: Sequence[Outcome], values: Sequence[float | None], are_shares: bool) -> Measured:
     known = [(verdict, value) for verdict, value in zip(verdicts, values, strict=True) if value is not None]
     if not known:
         return rate(0, 0) if are_shares else None

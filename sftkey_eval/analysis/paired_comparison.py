@@ -8,7 +8,7 @@ from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.comparability import pair_up, refuse_unlike
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT, Shares
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.statistics import proportions
 from sftkey_eval.statistics.item_shares import MeasuredShare, difference, mixture
 from sftkey_eval.statistics.sign_flip import sign_flip
@@ -16,9 +16,9 @@ from sftkey_eval.statistics.sign_flip import sign_flip
 FORMAT_MARGIN = 0.01
 """Non-inferiority margin of the format rate, fixed beforehand: one point."""
 
-Pairs = Sequence[tuple[Verdict, Verdict]]
+Pairs = Sequence[tuple[Outcome, Outcome]]
 
-PAIRED_OUTCOMES: dict[str, Callable[[Verdict], bool]] = {
+PAIRED_OUTCOMES: dict[str, Callable[[Outcome], bool]] = {
     "format": lambda verdict: verdict.format_valid,
     "strict": lambda verdict: verdict.correct,
     "lenient": lambda verdict: verdict.lenient_correct,
@@ -124,7 +124,7 @@ class Comparison:
         return self.format_p_non_inferior < 0.05
 
     @property
-    def pairs(self) -> list[tuple[Verdict, Verdict]]:
+    def pairs(self) -> list[tuple[Outcome, Outcome]]:
         """Both verdicts of every item, in the first run's order."""
         return pair_up(self.first, self.second)
 
@@ -151,7 +151,7 @@ def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Com
     )
 
 
-def changes(before: Verdict, now: Verdict) -> list[str]:
+def changes(before: Outcome, now: Outcome) -> list[str]:
     """What became of an item, as keys of `CHANGES`."""
     answer = {
         (False, True): "fixed",

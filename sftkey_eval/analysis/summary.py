@@ -10,7 +10,7 @@ import numpy as np
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.item_samples import SampleRates, sample_rates
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.records.verdicts import ERROR_CLASSES, Verdict
+from sftkey_eval.records.verdicts import ERROR_CLASSES, Outcome
 from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.statistics import proportions
 from sftkey_eval.statistics.item_means import Array
@@ -124,7 +124,7 @@ HEADLINE: dict[str, str] = {
 }
 
 
-def summarize(verdicts: Sequence[Verdict], policy: Policy = DEFAULT_POLICY) -> Summary:
+def summarize(verdicts: Sequence[Outcome], policy: Policy = DEFAULT_POLICY) -> Summary:
     """The numbers of one run.
 
     Raises:
@@ -163,9 +163,10 @@ def summarize(verdicts: Sequence[Verdict], policy: Policy = DEFAULT_POLICY) -> S
 class Shares:
     """Proportions over the completions of a run, with intervals that know which are samples of one item."""
 
-    def __init__(self, verdicts: Sequence[Verdict]) -> None:
-        _, self._item = np.unique([verdict.item_id for verdict in verdicts], return_inverse=True)
-        self._num_items = int(self._item.max()) + 1
+    def __init__(self, verdicts: Sequence[Outcome]) -> None:
+        rank = {item: at for at, item in enumerate(sorted({verdict.item_id for verdict in verdicts}))}
+        self._item = np.fromiter((rank[verdict.item_id] for verdict in verdicts), dtype=np.intp, count=len(verdicts))
+        self._num_items = len(rank)
         self.one_each = self._num_items == len(verdicts)
         """Whether every item has one sample."""
         self.sizes: Array = np.bincount(self._item).astype(float)

@@ -36,8 +36,8 @@ UNPARSABLE = "unparsable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """One scored completion: a row of `verdicts.parquet`.
+class Outcome:
+    """What a verdict says of a completion, without its text: what a report holds of every row.
 
     Args:
         id: Unique in the file.
@@ -62,8 +62,6 @@ class Verdict:
         cot_value: The last value the CoT states, else None.
         error_class: Where the error comes from.
         lucky: Correct although the CoT ends elsewhere.
-        prompt: Empty where the completions file does not say.
-        completion: Raw text; None where the row has none.
         choices: Option texts in the order A, B, C, …
         finish_reason: `stop`, `length` or unknown.
         second_verdict: `correct`, `wrong` or `undecided` by a second grader, of `lenient_predicted`; None where it
@@ -94,8 +92,6 @@ class Verdict:
     cot_value: str | None
     error_class: ErrorClass
     lucky: bool
-    prompt: str
-    completion: str | None
     choices: tuple[str, ...] | None
     finish_reason: str | None
     second_verdict: str | None = None
@@ -103,7 +99,26 @@ class Verdict:
     metrics: tuple[float | None, ...] = ()
 
 
-VERDICT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict) if field.name != "metrics")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Outcome):
+    """One scored completion: a row of `verdicts.parquet`.
+
+    Args:
+        prompt: Empty where the completions file does not say.
+        completion: Raw text; None where the row has none.
+    """
+
+    prompt: str
+    completion: str | None
+
+
+def _columns() -> tuple[str, ...]:
+    names = [field.name for field in fields(Outcome) if field.name != "metrics"]
+    at = names.index("choices")  # the texts stand before it in the file
+    return (*names[:at], "prompt", "completion", *names[at:])
+
+
+VERDICT_COLUMNS = _columns()
 
 
 def verdict_schema(metrics: Sequence[str] = ()) -> "pa.Schema":

@@ -1,17 +1,23 @@
 """The examples of a report: every item once, every completion cut into regions for colouring."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
+
+import xxhash
 
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdict_reader import read_texts
+from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.report.embed import Segment, abridge, segment_limit
 from sftkey_eval.scoring.second_grader import disagreement
+
+MOST_SHOWN = 20_000
+"""Completions on a page: of more, a sample."""
 
 CLASS_LABELS = {
     "correct": "correct",
@@ -56,11 +62,10 @@ def group_columns(paired: bool, several_runs: bool) -> dict[str, str]:
     return {name: title for name, title in _GROUP_COLUMNS.items() if name not in left_out}
 
 
-def segments(template: Template, verdict: Verdict) -> list[Segment]:
+def segments(template: Template, text: str, finish_reason: str | None) -> list[Segment]:
     """A completion cut at its region borders; joined, the texts are the completion."""
-    text = verdict.completion or ""
     try:
-        spans = template.locate(text, verdict.finish_reason)
+        spans = template.locate(text, finish_reason)
     except Malformed:
         return _marked(template, text)
     between, after = text[spans.cot_end : spans.key_start], text[spans.key_end :]
@@ -96,41 +101,75 @@ def _marks(template: Template) -> re.Pattern[str]:
 
 
 def single_examples(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Data of the browser with one completion per card; paired runs say what changed against the first."""
+    """Data of the browser with one completion per card; paired runs say what changed against the first.
+
+    Of more than `MOST_SHOWN` completions there is a sample, as many of each error class as there is room for.
+    """
+    most = max(1, MOST_SHOWN // len(runs))
+    shown = [_sample(run.verdicts, [verdict.error_class for verdict in run.verdicts], most) for run in runs]
     changed = {
         (comparison.second.label, now.id): changes(before, now)
         for comparison in comparisons
         for before, now in comparison.pairs
     }
-    cards = (
-        ([(index, verdict)], changed.get((run.label, verdict.id), []))
+    cards = [
+        ([(index, row)], changed.get((run.label, run.verdicts[row].id), []))
         for index, run in enumerate(runs)
-        for verdict in run.verdicts
-    )
-    return _browser(runs, cards)
+        for row in shown[index]
+    ]
+    return _browser(runs, cards, num_all=sum(len(run.verdicts) for run in runs))
 
 
 def paired_examples(comparison: Comparison) -> dict[str, Any]:
-    """Data of the browser with both completions of an item on one card, flipped items first."""
-    cards = [([(0, before), (1, now)], changes(before, now)) for before, now in comparison.pairs]
+    """Data of the browser with both completions of an item on one card, flipped items first.
+
+    Of more than half of `MOST_SHOWN` items there is a sample, as many of each change as there is room for.
+    """
+    first, second = comparison.first, comparison.second
+    changed = [changes(before, now) for before, now in comparison.pairs]
+    row_of = {verdict.id: row for row, verdict in enumerate(second.verdicts)}
+    rows = _sample(first.verdicts, [tuple(change) for change in changed], MOST_SHOWN // 2)
+    cards = [([(0, row), (1, row_of[first.verdicts[row].id])], changed[row]) for row in rows]
     cards.sort(key=lambda card: list(CHANGES).index(card[1][0]))
-    return _browser((comparison.first, comparison.second), cards)
+    return _browser((first, second), cards, num_all=2 * len(changed))
 
 
-def _browser(runs: Sequence[Run], cards: Iterable[tuple[list[tuple[int, Verdict]], list[str]]]) -> dict[str, Any]:
-    templates = [run.template for run in runs]
-    limit = segment_limit(sum(len(run.verdicts) for run in runs))
+def _sample(verdicts: Sequence[Outcome], groups: Sequence[Hashable], most: int) -> list[int]:
+    """Rows in order, at most so many, as many of each group as there is room for; by id, so alike in every run."""
+    if len(verdicts) <= most:
+        return list(range(len(verdicts)))
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    taken: list[int] = []
+    for left, members in zip(range(len(rows), 0, -1), sorted(rows.values(), key=len), strict=True):
+        members.sort(key=lambda row: xxhash.xxh3_64_intdigest(verdicts[row].id.encode()))
+        taken += members[: (most - len(taken)) // left]
+    return sorted(taken)
+
+
+Card = tuple[list[tuple[int, int]], list[str]]
+"""The outcomes on a card, each a run and a row of its verdicts, and what changed."""
+
+
+def _browser(runs: Sequence[Run], cards: Sequence[Card], num_all: int) -> dict[str, Any]:
+    outcomes = [outcome for shown, _ in cards for outcome in shown]
+    limit = segment_limit(len(outcomes))
+    made = {}
+    for index, run in enumerate(runs):
+        rows = sorted(row for of_run, row in outcomes if of_run == index)
+        for row, prompt, completion in read_texts(run.path, rows):
+            made[index, row] = (prompt, _outcome(index, run, row, completion or "", limit))
     items: dict[tuple[object, ...], int] = {}
     entries = []
-    for outcomes, changed in cards:
-        first = outcomes[0][1]
+    for shown, changed in cards:
+        first, (prompt, _) = runs[shown[0][0]].verdicts[shown[0][1]], made[shown[0]]
         item = (
-            *(first.id, first.item_id, first.prompt, first.gold, first.choices),
+            *(first.id, first.item_id, prompt, first.gold, first.choices),
             *(first.dataset, first.split, first.answer_type),
         )
         index = items.setdefault(item, len(items))
-        shown = [_outcome(run, verdict, templates[run], limit) for run, verdict in outcomes]
-        entries.append({"item": index, "changes": changed, "outcomes": shown})
+        entries.append({"item": index, "changes": changed, "outcomes": [made[outcome][1] for outcome in shown]})
     names = ("id", "item_id", "prompt", "gold", "choices", "dataset", "split", "type")
     return {
         "runs": [run.label for run in runs],
@@ -139,12 +178,14 @@ def _browser(runs: Sequence[Run], cards: Iterable[tuple[list[tuple[int, Verdict]
         "limit": limit,
         "items": [dict(zip(names, item, strict=True)) for item in items],
         "entries": entries,
+        "num_left_out": num_all - len(outcomes),
     }
 
 
-def _outcome(run: int, verdict: Verdict, template: Template, limit: int) -> dict[str, Any]:
+def _outcome(index: int, run: Run, row: int, text: str, limit: int) -> dict[str, Any]:
+    verdict = run.verdicts[row]
     shown = {
-        "run": run,
+        "run": index,
         "class": verdict.error_class,
         "code": verdict.format_error,
         "predicted": verdict.predicted,
@@ -159,8 +200,8 @@ def _outcome(run: int, verdict: Verdict, template: Template, limit: int) -> dict
         "tolerant": verdict.format_tolerant,
         "present": verdict.format_present,
         "sample": verdict.sample,
-        "length": len(verdict.completion or ""),
-        "segments": abridge(segments(template, verdict), limit),
+        "length": len(text),
+        "segments": abridge(segments(run.template, text, verdict.finish_reason), limit),
     }
     if verdict.second_verdict:
         shown |= {

@@ -38,6 +38,7 @@ def page(template: str, examples: Mapping[str, Any], **values: Any) -> str:
         "num_entries": len(examples["entries"]),
         "data_bytes": len(data),
         "limit": examples["limit"],
+        "num_left_out": examples["num_left_out"],
         "num_abridged": _num_abridged(examples),
         "filters": _filters(examples),
         "katex": _safe(katex_packed()) if maths else None,

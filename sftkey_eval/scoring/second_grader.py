@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.extras import require
-from sftkey_eval.records.verdicts import Verdict
+from sftkey_eval.records.verdicts import Outcome, Verdict
 from sftkey_eval.symbolic.symbolic_rule import second_opinion
 
 SECOND_GRADERS = ("math-verify",)
@@ -48,7 +48,7 @@ def with_second_opinion(verdict: Verdict) -> Verdict:
     return replace(verdict, second_verdict=second, second_rule=rule)
 
 
-def disagreement(verdict: Verdict) -> bool:
+def disagreement(verdict: Outcome) -> bool:
     """Whether the second grader was asked and says otherwise; of a valid format the lenient verdict is the Key's."""
     return verdict.second_verdict is not None and verdict.second_verdict != verdict.lenient_verdict
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from eval_samples import CUT, LUCKY, RIGHT, SLIP, WRONG, completion, write_run
 
-from sftkey_eval.analysis.groups import by_cot_length, cot_words
+from sftkey_eval.analysis.groups import by_cot_length
 from sftkey_eval.analysis.loaded_runs import Run, load_runs
 from sftkey_eval.analysis.paired_comparison import compare_runs
 from sftkey_eval.analysis.summary import summarize
@@ -94,7 +94,7 @@ def test_groups_of_cot_length_hold_every_item_once(tmp_path: Path) -> None:
     lengths = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89]
     texts = [completion(" ".join(["42"] * n), "42" if n < 10 else "41") for n in lengths]
     (run,) = load_runs([str(write_run(tmp_path / "run", rows([*texts, "w " * 144])))])
-    assert [cot_words(run, verdict) for verdict in run.verdicts] == [*lengths, 144]
+    assert list(run.cot_words) == [*lengths, 144]
     found = by_cot_length([run])
     rates = found.rates[run.label]
     assert sum(rate.n for rate in rates) == 11

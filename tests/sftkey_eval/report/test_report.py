@@ -169,16 +169,15 @@ def test_hostile_text_is_data_and_never_markup(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(BUILTIN))
-def test_segments_join_to_the_completion_and_name_its_parts(name: str, verdicts: list[Verdict]) -> None:
+def test_segments_join_to_the_completion_and_name_its_parts(name: str) -> None:
     template = BUILTIN[name]
     text, spans = template.render("20 + 22 = 42 😀", "42")
-    valid = replace(verdicts[0], completion=text, format_valid=True)
-    cut = segments(template, valid)
+    cut = segments(template, text, "stop")
     assert "".join(part for _, part in cut) == text
     assert [part for region, part in cut if region == "key"] == ["42"]
     assert [part for region, part in cut if region == "cot"] == [text[spans.cot_start : spans.cot_end]]
-    broken = replace(verdicts[0], completion=f"{text}\n{text}", format_valid=False)
-    assert "".join(part for _, part in segments(template, broken)) == f"{text}\n{text}"
+    broken = f"{text}\n{text}"
+    assert "".join(part for _, part in segments(template, broken, "stop")) == broken
 
 
 @pytest.mark.parametrize(
@@ -196,10 +195,10 @@ def test_invisible_characters_are_shown(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["boxed"])
-def test_free_text_around_the_key_is_no_tag(name: str, verdicts: list[Verdict]) -> None:
+def test_free_text_around_the_key_is_no_tag(name: str) -> None:
     template = BUILTIN[name]
     text, _ = template.render("20 + 22 = 42", "42")
-    cut = segments(template, replace(verdicts[0], completion=f"{text} and that is all", format_valid=True))
+    cut = segments(template, f"{text} and that is all", "stop")
     assert "".join(part for _, part in cut) == f"{text} and that is all"
     assert cut[-2:] == [("tag", "}"), ("text", " and that is all")]
     assert [part for region, part in cut if region == "key"] == ["42"]

@@ -1,5 +1,6 @@
 """Completions in, verdicts out: the format from the raw text, then the Key, then the reason for the error."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -250,13 +251,19 @@ def _key(text: str, spans: Spans | None) -> Candidate | None:
 
 
 def infer_answer_type(row: Completion) -> str:
-    """The type of a row that does not say: a choice, a number, or text, by its options and its gold."""
+    """The type of a row that does not say: a choice, a number, a formula, or text, by its options and its gold."""
     gold = (row.gold or "").strip()
     if row.choices:
         return "choice"
     if read_number(gold) is not None:
         return "number"
-    return "choice" if len(gold) == 1 and gold.isascii() and gold.isupper() else "text"
+    if len(gold) == 1 and gold.isascii() and gold.isupper():
+        return "choice"
+    return "math" if _FORMULA.search(gold) else "text"
+
+
+_FORMULA = re.compile(r"\\[A-Za-z]|\w\^|^\$.+\$$", re.DOTALL)
+"""A LaTeX command, a power, or signs of mathematics around the whole."""
 
 
 def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:

@@ -313,3 +313,27 @@ def test_reading_refuses_what_is_no_verdicts_file(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(SFTKeyError, match=message):
             read_verdicts(tmp_path / f"{name}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("gold", "written", "answer_type", "correct"),
+    [
+        (r"\frac{3}{4}", "0.75", "number", True),
+        (r"\frac{\pi}{2}", r"\pi/2", "math", True),
+        (r"\frac{\pi}{2}", r"\pi/3", "math", False),
+        (r"\text{Evelyn}", "Evelyn", "math", True),
+        ("x^2 + 1", "1 + x^2", "math", True),
+        ("$p - q$", "p-q", "math", True),
+        ("$18", "18", "number", True),
+        ("7", "7.0", "number", True),
+        ("B", "B", "choice", True),
+        ("New York", "new york", "text", True),
+        ("snake_case", "snake_case", "text", True),
+    ],
+)
+def test_a_gold_without_a_type_is_graded_by_what_it_looks_like(
+    tmp_path: Path, gold: str, written: str, answer_type: str, correct: bool
+) -> None:
+    completion = f"<Thinking>\nso\n</Thinking>\n<Answer>\n{written}\n</Answer>"
+    (verdict,) = scored(tmp_path, {"gold": gold, "completion": completion})
+    assert (verdict.answer_type, verdict.correct) == (answer_type, correct)

@@ -1,6 +1,5 @@
 """Completions in, verdicts out: the format from the raw text, then the Key, then the reason for the error."""
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -22,7 +21,6 @@ from sftkey_data.storage.sealed_json import read_sealed
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind
 from sftkey_eval.answers.decision import Decision
-from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.answer_marks import AnswerMarks, answer_marks
 from sftkey_eval.extraction.candidates import Candidate, find_candidate, find_cot
@@ -39,6 +37,7 @@ from sftkey_eval.records.run_record import RECORD_FILE, RECORD_MEND, refuse_othe
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
+from sftkey_eval.scoring.inferred_type import infer_answer_type
 from sftkey_eval.scoring.metric_files import load_metrics, with_metrics
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.score_tally import ScoreTally
@@ -248,22 +247,6 @@ def _key(text: str, spans: Spans | None) -> Candidate | None:
     if spans is None:
         return None
     return Candidate(text[spans.key_start : spans.key_end], "key", text[spans.cot_start : spans.cot_end])
-
-
-def infer_answer_type(row: Completion) -> str:
-    """The type of a row that does not say: a choice, a number, a formula, or text, by its options and its gold."""
-    gold = (row.gold or "").strip()
-    if row.choices:
-        return "choice"
-    if read_number(gold) is not None:
-        return "number"
-    if len(gold) == 1 and gold.isascii() and gold.isupper():
-        return "choice"
-    return "math" if _FORMULA.search(gold) else "text"
-
-
-_FORMULA = re.compile(r"\\[A-Za-z]|\w\^|^\$.+\$$", re.DOTALL)
-"""A LaTeX command, a power, or signs of mathematics around the whole."""
 
 
 def _batches(rows: Iterable[Completion]) -> Iterator[list[Completion]]:

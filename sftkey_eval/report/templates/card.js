@@ -23,11 +23,16 @@ function element(tag, className, text) {
   return node;
 }
 
-function answer(label, value, className, fallback = "none") {
+function fact(label, value, className, fallback = "none", nodes = visible) {
   const box = element("div", className);
   const missing = value === null || value === undefined || value === "";
-  box.append(element("dt", "", label), missing ? element("dd", "none", fallback) : element("dd", value.length > 160 ? "clip" : "", answerNodes(value)));
+  box.append(element("dt", "", label), missing ? element("dd", "none", fallback) : element("dd", value.length > 160 ? "clip" : "", nodes(value)));
   return box;
+}
+
+// A fact that is somebody's text, and may be a formula.
+function answer(label, value, className, fallback) {
+  return fact(label, value, className, fallback, answerNodes);
 }
 
 function folding(pre) {
@@ -84,9 +89,9 @@ function outcomeView(item, outcome) {
     answer("Predicted", outcome.predicted, "predicted" + tone, outcome.code ? "none (malformed)" : "none"),
   );
   const facts = element("dl", "facts");
-  if (outcome.code) facts.append(answer("Lenient answer" + (outcome.source ? ` (${outcome.source})` : ""), outcome.lenient), answer("Lenient verdict", outcome.lenient_verdict));
+  if (outcome.code) facts.append(answer("Lenient answer" + (outcome.source ? ` (${outcome.source})` : ""), outcome.lenient), fact("Lenient verdict", outcome.lenient_verdict));
   facts.append(answer("CoT ends at", outcome.cot_value));
-  if (outcome.second) facts.append(answer("Second grader", outcome.second), answer("Its rule", outcome.second_rule));
+  if (outcome.second) facts.append(fact("Second grader", outcome.second), fact("Its rule", outcome.second_rule));
   box.append(outcomeHead(outcome), versus, decided(outcome), ...folding(completion(outcome)), facts);
   return box;
 }

@@ -55,7 +55,7 @@ function withMaths(text) {
 
 // An answer as nodes: LaTeX without any marks around it.
 function answerNodes(text) {
-  const isMaths = /\\[a-zA-Z]|[\^_]/.test(text) && !text.includes("$") && !/\\[([]/.test(text);
+  const isMaths = /\\[a-zA-Z]|\^|_[{\d]/.test(text) && !text.includes("$") && !/\\[([]/.test(text);
   if (!katexAt || sourceShown || !isMaths || text.length > 400 || text.search(CONTROL) >= 0) return withMaths(text);
   return set(text, text, false);
 }

@@ -1,6 +1,7 @@
 """How the examples of a page can be looked at: groups of any column, by length, one by its link, formulas set."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from opened_page import CONTRAST
 from report_pages import Watched
 
 from sftkey_eval.analysis.loaded_runs import load_runs
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import open_verdicts
 from sftkey_eval.report.compare import compare
 from sftkey_eval.report.example_browser import group_columns, single_examples
 from sftkey_eval.report.maths.katex_files import has_maths
@@ -165,6 +168,20 @@ def test_what_katex_refuses_stands_as_it_was_written_and_nothing_runs(browser: A
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'pwned = 1'}))"
     )
     assert watched.page.evaluate("window.pwned") is None  # the policy lets the page's own scripts run alone
+    watched.page.close()
+
+
+def test_names_are_no_formulas(browser: Any, tmp_path: Path) -> None:
+    rows = [{"completion": completion(r"so \(x\)", key), "gold": key} for key in ("snake_case", "x_1")]
+    verdicts, provenance = read_verdicts(write_run(tmp_path / "run", rows) / "verdicts.parquet")
+    with open_verdicts(tmp_path / "both.parquet", provenance) as writer:
+        writer.write(replace(one, second_verdict="correct", second_rule="math_verify") for one in verdicts)
+    report([str(tmp_path / "both.parquet")], tmp_path / "report")
+    watched = Watched(browser, tmp_path / "report" / "report.html")
+    cards = watched.page.locator(".example")
+    assert cards.nth(0).locator(".versus .maths, .facts .maths").count() == 0
+    assert cards.nth(0).locator(".facts").get_by_text("math_verify", exact=True).count() == 1
+    assert cards.nth(1).locator(".versus .maths").count() == 2
     watched.page.close()
 
 

@@ -132,7 +132,7 @@ def test_several_datasets_are_summed_up_by_what_test_shows_of_the_arm_validation
     record["num_runs"] = record["num_finished"] = len(record["runs"])
     (sentence,) = in_short(study_numbers(read_results(written(record, tmp_path / "study.json"))))
     assert sentence == (
-        "The way of training on that validation chose is shown to beat plain training on 2 of 4 datasets (`first`, "
+        "The stage 2 that validation chose is shown to beat plain training on 2 of 4 datasets (`first`, "
         "`second`), and to lose to it on 1 (`third`); on the other 1 nothing is shown."
     )
 

@@ -38,7 +38,7 @@ def test_a_report_has_a_page_markdown_numbers_tables_and_plots_in_three_formats(
     drawn = {path.name for path in (made / "plots").iterdir()}
     assert drawn == {f"{name}.{kind}" for name in plots | {"gain_by_slips"} for kind in ("png", "svg", "pdf")}
     first = study_text(study_numbers(read_results(made / "study.json"))).splitlines()[0]
-    assert first.startswith("The way of training on that validation chose is shown to beat plain training on 1 of 2")
+    assert first.startswith("The stage 2 that validation chose is shown to beat plain training on 1 of 2")
     text = (made / "study.md").read_text(encoding="utf-8")
     assert text.splitlines()[2] == f"**{first}**"
     assert all(f"](plots/{name}.png)" in text for name in plots | {"gain_by_slips"})
@@ -71,7 +71,7 @@ def test_the_command_makes_the_same_files_of_the_compressed_record_alone(made: P
     done = CliRunner().invoke(app, ["study", "--report", str(packed), "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert done.stderr.startswith(
-        "The way of training on that validation chose is shown to beat plain training on 1 of 2"
+        "The stage 2 that validation chose is shown to beat plain training on 1 of 2"
     )
     assert json.loads(done.stdout)["report"] == str(out / "study.html")
     files = [path for path in made.rglob("*") if path.is_file() and path.name != "study.json"]

@@ -34,7 +34,7 @@ def in_short(numbers: StudyNumbers) -> list[str]:
     so_far = "" if numbers.is_whole else "So far, "
     control = "plain training" if all(d.control == CONTROL for d in numbers.datasets) else "its control"
     said = [
-        _upper(f"{so_far}the way of training on that validation chose is shown to beat {control} on "),
+        _upper(f"{so_far}the stage 2 that validation chose is shown to beat {control} on "),
         f"{len(helps)} of {finished} datasets{_named(helps)}",
         f", and to lose to it on {len(harms)}{_named(harms)}" if harms else "",
         f"; on the other {finished - len(shown)} nothing is shown" if shown and finished > len(shown) else "",

@@ -4,6 +4,7 @@ import re
 
 from sftkey_data.extract import AnswerType, Reject
 from sftkey_data.format.boxes import find_boxes, unwrap
+from sftkey_data.format.formula import looks_like_formula
 
 _NUMBER = re.compile(r"[-+−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
 _LETTER = re.compile(r"\(?[A-Z]\)?")
@@ -31,8 +32,10 @@ def number_or(key: str, otherwise: AnswerType) -> AnswerType:
 
 
 def infer_answer_type(key: str) -> AnswerType:
-    """The type of a Key of which nothing else is known: an option letter, a truth value, a number, else text."""
+    """The type of a Key of which nothing else is known: a letter, a truth value, a number, a formula, else text."""
     key = key.strip()
     if _LETTER.fullmatch(key):
         return "choice"
-    return "boolean" if key.rstrip(".").lower() in _TRUTHS else number_or(key, "text")
+    if key.rstrip(".").lower() in _TRUTHS:
+        return "boolean"
+    return number_or(key, "math" if looks_like_formula(key) else "text")

@@ -2,21 +2,23 @@
 
 import re
 
+from sftkey_data.format.formula import looks_like_formula
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.records.completion_rows import Completion
 
+_LETTER = re.compile(r"[A-Z]|\([A-Z]\)")
+_TRUTHS = frozenset({"yes", "no", "true", "false"})
+
 
 def infer_answer_type(row: Completion) -> str:
-    """The type of a row that does not say: a choice, a number, a formula, or text, by its options and its gold."""
+    """The type of a row that does not say: a choice, a number, a truth value, a formula, or text."""
     gold = (row.gold or "").strip()
     if row.choices:
         return "choice"
     if read_number(gold) is not None:
         return "number"
-    if len(gold) == 1 and gold.isascii() and gold.isupper():
+    if _LETTER.fullmatch(gold):
         return "choice"
-    return "math" if _FORMULA.search(gold) else "text"
-
-
-_FORMULA = re.compile(r"\\[A-Za-z]|\w\^|^\$.+\$$", re.DOTALL)
-"""A LaTeX command, a power, or signs of mathematics around the whole."""
+    if gold.rstrip(".").lower() in _TRUTHS:
+        return "boolean"
+    return "math" if looks_like_formula(gold) else "text"

@@ -70,9 +70,7 @@ def test_the_command_makes_the_same_files_of_the_compressed_record_alone(made: P
     out = tmp_path / "out"
     done = CliRunner().invoke(app, ["study", "--report", str(packed), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert done.stderr.startswith(
-        "The stage 2 that validation chose is shown to beat plain training on 1 of 2"
-    )
+    assert done.stderr.startswith("The stage 2 that validation chose is shown to beat plain training on 1 of 2")
     assert json.loads(done.stdout)["report"] == str(out / "study.html")
     files = [path for path in made.rglob("*") if path.is_file() and path.name != "study.json"]
     assert len(files) > 25

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_start.py --out benchmarks/results/start.jsonl
 
-Wall time of the whole command, the first of each left out, as it reads the files from the disk. `python` and `typer` are
-what nothing of ours can be faster than: the interpreter alone, and the help of an empty program with the same library.
+Wall time of the whole command, the first of each left out, as it reads the files from the disk. `python` and `typer`
+are what nothing of ours can be faster than: the interpreter alone, and the help of an empty program.
 """
 
 import argparse

@@ -12,11 +12,12 @@ from transformers import AutoConfig, AutoTokenizer
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.process_pool import cores
+from sftkey_eval.generation.sampling import Sampling
 from sftkey_train.batches.training_set import read_training_set
 from sftkey_train.cli import main
 from sftkey_train.dry_run import estimate_stage, largest_pass
 from sftkey_train.proposal.machine import TrainingMachine, this_machine
-from sftkey_train.proposal.proposed_recipe import ROOM, propose_recipe
+from sftkey_train.proposal.proposed_recipe import GENERATED, ROOM, propose_recipe
 from sftkey_train.proposal.recipe_comments import commented_recipe, remarks
 from sftkey_train.recipe_file import load_recipe
 from sftkey_train.recipe_run import run_recipe
@@ -79,8 +80,10 @@ def test_without_a_model_a_small_one_from_scratch_is_proposed_that_runs(data_dir
     examples = read_training_set(data_dir).examples
     config = proposed.recipe.model.config
     assert config is not None
-    needed = examples.num_prompt_tokens.max() + 2 * (examples.num_tokens - examples.num_prompt_tokens).max()
-    assert needed <= config["max_position_embeddings"] < 2 * needed
+    longest = (examples.num_tokens - examples.num_prompt_tokens).max()
+    assert longest < 256
+    assert Sampling().max_new_tokens == GENERATED
+    assert examples.num_prompt_tokens.max() + GENERATED <= config["max_position_embeddings"] == 1024
     assert [stage.epochs for stage in proposed.recipe.stages] == [20, 5, 5]
     assert proposed.recipe.name == data_dir.name
     (file := tmp_path / "mine.toml").write_text(commented_recipe(proposed) + "\n")

@@ -35,6 +35,7 @@ LEAST_SHARE = 0.1  # … but not fewer than this share: so little teaches nothin
 _BATCH_SIZES = (32, 16, 8, 4)
 _MIN_STEPS = 100  # of stage 1, for the warm-up and the decay of the rate to be more than a few steps
 _MAX_PASS_TOKENS = 2**17
+GENERATED = 512  # tokens of a completion at most, unless sftkey-eval is told otherwise
 _COUNTED_EXAMPLES = 64  # over which the operations of a token are averaged
 _LORA_RATE = 2e-4
 _LORA = {"r": 16, "alpha": 32, "dropout": 0.05}
@@ -151,10 +152,10 @@ def propose_recipe(model: str | None, data: Path, heldout: Path | None, machine:
 
 
 def _small_model(training: TrainingSet) -> ModelSource:
-    """Of a context that holds the longest prompt with twice the longest completion, as is generated."""
+    """With a context for the longest prompt and what is generated: twice the longest completion, or the default."""
     prompts = training.examples.num_prompt_tokens
-    longest = int(prompts.max() + 2 * (training.examples.num_tokens - prompts).max())
-    context = 2 ** (longest - 1).bit_length()
+    generated = max(2 * (training.examples.num_tokens - prompts).max(), GENERATED)
+    context = 2 ** int(prompts.max() + generated - 1).bit_length()
     return ModelSource.model_validate({"config": {**SMALL, "max_position_embeddings": context}})
 
 

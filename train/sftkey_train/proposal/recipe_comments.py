@@ -99,7 +99,7 @@ def _comments(proposed: ProposedRecipe) -> Mapping[str, str]:
         f'name = "{CONTROL}"': "the control: is a gain of the stage above more than further training? It costs as much",
     }
     if recipe.model.path is None:
-        comments["[model.config]"] = "the demo's; the context holds the longest prompt and twice the longest completion"
+        comments["[model.config]"] = "the demo's; the context holds the longest prompt and what sftkey-eval generates"
         comments["lr"] = "the demo's, of a model of this size"
     elif "lora" not in WAYS[proposed.way]:
         comments["[model]"] = "for less memory: lora = { r = 16, alpha = 32 } above this line, and lr = 2e-4"

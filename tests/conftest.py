@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 _OURS = [ROOT, Path(tempfile.gettempdir()).resolve(), Path.home() / ".cache"]
@@ -52,6 +53,17 @@ def shared_data() -> Path:
 def shared_conformance(shared_data: Path) -> Path:
     """Folder with the conformance cases; skips the test where it is absent."""
     return _real_files(shared_data.parent / "conformance", "conformance cases")
+
+
+@pytest.fixture
+def ray_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Ray, of which one test at a time has a cluster: a program joins one that it finds, also another test's.
+
+    Skips the test where Ray is not installed.
+    """
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        yield ray
 
 
 CHROMIUM = Path("/usr/bin/chromium")

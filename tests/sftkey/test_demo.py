@@ -69,7 +69,7 @@ def test_the_quick_demo_runs_from_an_empty_folder_with_the_wheel_alone(wheel: Pa
     assert told[-1]["report"] == "demo/quick/study.html"
     assert "this shows the path and no result" in done.stderr.splitlines()[-2]
     assert done.stderr.splitlines()[-1].startswith(
-        "next: sftkey-eval run --model demo/models/annealed --data demo/test"
+        "next: sftkey eval run --model demo/models/annealed --data demo/test"  # by the name that was typed
     )
     assert [path.name for path in empty.iterdir()] == ["demo"]
     assert (empty / "demo" / "quick" / "study.html").is_file()

@@ -119,10 +119,10 @@ def test_twenty_kills_lose_nothing(tmp_path: Path, plan: dict[str, Any], whole: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_alone")
 def test_ray_on_two_nodes_one_of_them_killed_writes_the_same_bytes(
     tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

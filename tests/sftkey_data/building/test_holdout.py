@@ -131,8 +131,8 @@ def test_a_number_of_questions_leaves_out_contaminated_ones_and_may_not_take_all
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_alone")
 def test_ray_writes_the_same_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     path = write(tmp_path / "rows.jsonl")
     for engine in ("local", "ray"):

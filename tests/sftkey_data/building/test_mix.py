@@ -207,8 +207,8 @@ def test_an_interrupted_mix_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_alone")
 def test_ray_writes_the_same_bytes(mix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     wanted = config(mix, holdout=20, dedup=True, shard_rows=40)
     for engine in ("local", "ray"):

@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from studies import begin, figures, finished, in_work, tables, write
@@ -35,8 +36,8 @@ def refused(path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_alone")
 def test_tasks_of_a_cluster_give_the_figures_of_one_process(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     outs = {engine: tmp_path / engine for engine in ("local", "ray")}
     studies = {
         engine: tables(out) | {"arms": {"continued": {}, "rft": {"keep": "all"}}} for engine, out in outs.items()
@@ -52,15 +53,14 @@ def test_tasks_of_a_cluster_give_the_figures_of_one_process(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_alone")
 def test_a_run_that_fits_no_machine_is_refused_and_does_not_wait(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     said = refused(write(tmp_path / "study.toml", tables(tmp_path / "out") | {"threads": 4096}))
     assert "--engine ray: a run needs 4096 CPUs (threads) and 0 GPUs, no machine has both; found" in said
 
 
 @pytest.mark.slow
-def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+def test_a_machine_that_does_not_see_the_folder_says_so(ray_alone: Any, tmp_path: Path) -> None:
     opened = open_study(write(tmp_path / "study.toml", tables(tmp_path / "out")))
     runs = plan_runs(opened.study, opened.arms, make_sets(opened.study, tmp_path / "sets"))
     elsewhere = tmp_path / "of another machine" / ".sftkey-study"
@@ -68,12 +68,12 @@ def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
         with pytest.raises(SFTKeyError, match=r"does not see .*of another machine.*that all machines .* share"):
             list(run_on_cluster(print, runs[:2], elsewhere, threads=1, gpus=0))
     finally:
-        ray.shutdown()
+        ray_alone.shutdown()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_alone")
 def test_ctrl_c_ends_the_tasks_of_a_cluster_that_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from ray.cluster_utils import Cluster
 
     out, long = tmp_path / "out", {"steps": 100_000, "batch_size": 8, "lr": 5e-3, "save_every": 2}

@@ -31,7 +31,7 @@ def test_the_record_of_the_positive_control_shows_its_difference() -> None:
 def test_a_starved_key_is_found_and_another_name_is_not(tmp_path: Path) -> None:
     study = tomllib.loads((STUDIES / "starved.toml").read_text())
     study |= {"out": str(tmp_path / "out"), "arms": {**study["arms"], "renamed": {"like": "continued"}}}
-    finished(write(tmp_path / "study.toml", study), jobs=2)
+    finished(write(tmp_path / "study.toml", study), workers=2)
     found = dataset_of(tmp_path / "out" / "study.json")
     assert_positive(found.on_test("anchored"))
     renamed = found.on_test("renamed")

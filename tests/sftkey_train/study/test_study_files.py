@@ -71,9 +71,12 @@ def test_a_ready_study_plans_all_its_runs(
     study = load_study(path)
     put_in_place(study, stand_ins, tmp_path)
     monkeypatch.chdir(tmp_path)
-    _, _, *runs, _, _ = plan_lines(open_study(path))
-    seeds = len(study.seeds.claim) + len(study.seeds.tuning)
-    assert len(runs) == seeds * len(study.datasets) * len(study_arms(study, str(path)))
+    lines = list(plan_lines(open_study(path)))
+    arms = study_arms(study, str(path)).values()
+    starts = (len(study.seeds.claim) + len(study.seeds.tuning)) * len(study.datasets)
+    samplings = starts if any(arm.own for arm in arms) else 0  # of the words of each stage 1
+    assert len(lines) == 2 + starts * len(arms) + samplings + 2 + bool(samplings)
+    assert any(line.startswith(f"{starts * len(arms)} runs: 0 done, ") for line in lines)
 
 
 def test_ones_own_data_take_ten_lines() -> None:

@@ -36,10 +36,10 @@ test: $(FOR_TESTS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: $(FOR_TESTS)
-	$(BIN)/python -m pytest -m "" -n auto
+	$(BIN)/python -m pytest -m "" -n auto --dist worksteal
 
 # Every code block of the documentation, also the slow ones; `make test` runs the quick ones.
 test-docs: $(FOR_TESTS)

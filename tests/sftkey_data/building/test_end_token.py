@@ -41,17 +41,23 @@ def prepared(out: Path, tokenizer: Path, **values: Any) -> TokenizerInfo:
 
 
 @pytest.mark.parametrize(
-    ("chat", "end"), [(True, TURN), pytest.param(False, TEXT, marks=pytest.mark.slow)], ids=["chat", "plain"]
+    ("chat", "end", "forms"),
+    [
+        (True, TURN, ["trl"]),
+        pytest.param(True, TURN, ["axolotl", "parquet", "jsonl"], marks=pytest.mark.slow),
+        pytest.param(False, TEXT, ["trl", "axolotl", "parquet", "jsonl"], marks=pytest.mark.slow),
+    ],
+    ids=["chat", "chat, other forms", "plain"],
 )
 def test_what_ends_the_examples_is_the_eos_wherever_the_folder_goes(
-    base: Path, tmp_path: Path, chat: bool, end: tuple[str, int]
+    base: Path, tmp_path: Path, chat: bool, end: tuple[str, int], forms: list[str]
 ) -> None:
     info = prepared(tmp_path / "data", base, chat=chat)
     assert (info.end_token, info.eos_token_id) == end
     assert {row["input_ids"][-1] for row in open_shards(tmp_path / "data").to_pylist()} == {end[1]}
-    for form in ("trl", "axolotl", "parquet", "jsonl"):
+    for form in forms:
         export(tmp_path / "data", tmp_path / form, to=form)
-    for folder in ("data", "trl", "axolotl", "parquet", "jsonl"):
+    for folder in ("data", *forms):
         copy = load_tokenizer(str(tmp_path / folder / TOKENIZER_FOLDER))
         assert (copy.eos_token, copy.eos_token_id) == end
         assert f"`{end[0]}`" in (tmp_path / folder / "README.md").read_text()

@@ -84,7 +84,7 @@ def test_a_build_with_wrong_token_borders_does_not_pass(
         check(folder, full=full)
 
 
-@pytest.mark.parametrize("tokenizer", ["gpt2", "phi-3-mini"])
+@pytest.mark.parametrize("tokenizer", some_slow(["gpt2", "phi-3-mini"], quick=["gpt2"]))
 def test_a_build_with_a_wrong_bit_for_the_prompt_alone_does_not_pass_the_full_check(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ) -> None:
@@ -124,7 +124,7 @@ WRONG_SUMS: dict[str, tuple[object, object]] = {
 
 
 @pytest.mark.parametrize("full", FULL.values(), ids=FULL)
-@pytest.mark.parametrize("tokenizer", ["gpt2", None])
+@pytest.mark.parametrize("tokenizer", some_slow(["gpt2", None], quick=[None]))
 @pytest.mark.parametrize(("right", "wrong"), WRONG_SUMS.values(), ids=WRONG_SUMS)
 def test_a_build_that_sums_up_wrongly_does_not_pass(
     shared_data: Path,

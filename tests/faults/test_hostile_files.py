@@ -17,7 +17,8 @@ MAX_BYTES = 4 * 2**30  # 2 GiB for what is read, the rest for what is imported
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    with Programs({"TMPDIR": str(tmp_path_factory.mktemp("scratch")), "XDG_CACHE_HOME": "none"}) as started:
+    scratch = tmp_path_factory.mktemp("scratch")
+    with Programs({"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(scratch / "cache")}) as started:
         yield started
 
 

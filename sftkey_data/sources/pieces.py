@@ -88,13 +88,6 @@ def cut(
             return
 
 
-def count_rows(source: Source) -> int:
-    """How many rows a source has; lines are counted without parsing them."""
-    if source.kind == "dataset" or not sources.is_plain_lines(source):
-        return sources.count_records(source)
-    return sum(run.num_rows for run in _runs([source], 10**9, 2**62))
-
-
 def _wanted(
     inputs: Iterable[Source] | Iterable[Record], windows: Sequence[Window], max_rows: int, max_bytes: int
 ) -> Iterator[Piece]:

@@ -69,11 +69,13 @@ class SourcePlan:
     def pieces(self, max_rows: int, max_bytes: int) -> Iterator[Piece]:
         """All rows, cut into what becomes one shard each; numbers as of `cut`."""
         generated = self.dataset.generate is not None
+        surveyed = zip(self.inputs, self.surveys, strict=True)
         return cut(
             self._generated() if generated else self.inputs,
             max_rows=max_rows,
             max_bytes=max_bytes,
             limit=self.asked.limit,
+            lines={source: one.lines for source, one in surveyed if one.lines is not None},
             windows=() if generated else self.windows,
             first=self.first,
         )

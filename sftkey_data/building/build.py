@@ -6,6 +6,7 @@ that are done and gives the same bytes. Folders may be local or URLs.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -43,6 +44,7 @@ from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.process_pool import run_processes
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
+from sftkey_data.sources.survey import SurveyRun, survey_threads
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
@@ -66,6 +68,12 @@ class Machinery:
             return engine.run_here(task, pieces)
         # fork: tokenizer and evaluation questions are loaded by now, and shared
         return run_processes(task, pieces, self.workers, start="fork", hint=GOES_ON)
+
+    def surveying(self) -> AbstractContextManager[SurveyRun]:
+        """Who surveys the inputs: threads, since processes may not be forked beside the loading of a tokenizer."""
+        if self.engine == "ray":
+            return nullcontext(lambda task, blocks: engine.run_ray(lambda: task, blocks))
+        return survey_threads(self.workers)
 
 
 def build(
@@ -97,9 +105,9 @@ def _built(config: BuildConfig, outputs: BuildOutputs, *, overwrite: bool, machi
     refuse_outputs(outputs, overwrite=overwrite or finished or done is not None)
     # a chat template is rendered by transformers, so its tokenizer is loaded anyway
     with opinion_on(config.tokenizer if not config.chat else None) as opinion:
-        plan = make_plan(config, from_file=opinion is not None)
+        plan = make_plan(config, from_file=opinion is not None, surveying=machinery.surveying)
         if opinion is not None and plan.unconfirmed is not None and opinion.denies(plan.unconfirmed):
-            plan = make_plan(config)
+            plan = make_plan(config, surveying=machinery.surveying)
         if plan.said:
             tell(plan.said, err=True)
         if done is not None and done.fingerprint == plan.fingerprint:
@@ -113,7 +121,7 @@ def _built(config: BuildConfig, outputs: BuildOutputs, *, overwrite: bool, machi
             manifest = _prepared(plan, outputs, machinery, opinion)
         except TokenizerDiffers as difference:
             tell(f"{difference}: beginning again with the tokenizer that transformers gives", err=True)
-            manifest = _prepared(make_plan(config), outputs, machinery)
+            manifest = _prepared(make_plan(config, surveying=machinery.surveying), outputs, machinery)
     outputs.publish()
     return manifest
 
@@ -273,8 +281,8 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
     if config.holdout is None or config.holdout < 1:
         return config
     num = int(config.holdout)
-    plan, found = make_plan(replace(_plain(config), holdout=None, seed=0)), [np.empty(0, np.uint64)]
-    holdout = Draw(1.0, config.seed)
+    plan = make_plan(replace(_plain(config), holdout=None, seed=0), surveying=machinery.surveying)
+    found, holdout = [np.empty(0, np.uint64)], Draw(1.0, config.seed)
     with progress("drawing the holdout", plan.num_rows(copies=False)) as bar:
         make_task = partial(_remake_placing, plan.config, plan.asked, holdout)
         task = partial(place_questions, recipes=plan.recipes, holdout=holdout)

@@ -11,9 +11,9 @@ from sftkey_data.console import tell
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.registry import Dataset
 from sftkey_data.sources import source as sources
-from sftkey_data.sources.pieces import count_rows
 from sftkey_data.sources.source import Record, Source
-from sftkey_data.sources.split_slices import Window, base_names, is_sliced, windows_of
+from sftkey_data.sources.split_slices import Window, base_names, windows_of
+from sftkey_data.sources.survey import InputSurvey
 
 
 def find_inputs(dataset: Dataset, asked: SourceConfig) -> tuple[Source, ...]:
@@ -79,16 +79,19 @@ def label_of(inputs: tuple[Source, ...], asked: SourceConfig) -> str:
 
 
 def find_windows(
-    dataset: Dataset, inputs: tuple[Source, ...], label: str, options: BaseModel | None, split: str | None
+    dataset: Dataset,
+    inputs: tuple[Source, ...],
+    surveys: tuple[InputSurvey, ...],
+    label: str,
+    options: BaseModel | None,
+    split: str,
 ) -> tuple[Window, ...]:
-    """What is read of each split, where that is not all; the rows are counted first, as `[-10:]` needs their number."""
-    if split is None or not is_sliced(split):
-        return ()
+    """What a split with slices names of each split; where a survey does not know the number of rows, they are read."""
     if dataset.generate is not None:
         return windows_of(split, {label: sum(1 for _ in generate_rows(dataset, label, options))})
     lengths = dict.fromkeys(base_names(split), 0)
-    for source in inputs:
-        lengths[source.split] += count_rows(source)
+    for source, survey in zip(inputs, surveys, strict=True):
+        lengths[source.split] += sources.count_records(source) if survey.lines is None else survey.lines.num_rows
     return windows_of(split, lengths)
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -20,12 +20,14 @@ from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import TokenizerInfo, file_sha256
 from sftkey_data.registry import dataset_name
 from sftkey_data.sources.pieces import Piece
-from sftkey_data.sources.source import Record, Source, source_bytes, source_fingerprint
+from sftkey_data.sources.source import Record, Source, source_bytes
+from sftkey_data.sources.survey import SurveyRun, start_surveys, survey_threads
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
 from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.tokenizer import OFFSET_PROBES, Encoder
 from sftkey_data.tokens.tokenizer_file import TokenizerFile
 
+Surveying = Callable[[], AbstractContextManager[SurveyRun]]
 SHARD_BYTES = 128 * 2**20  # of input: about 256 MB of shard, text and ids
 MIN_SHARD_BYTES = 4 * 2**20
 WANTED_SHARDS = 32  # of a smaller input, so that many workers have work: 1 GiB is cut into 32 MiB each
@@ -102,7 +104,7 @@ class Plan:
         facts = {
             "code_version": sftkey_data.__version__,
             "config": config_json(self.config),
-            "inputs": [digest for source in self.sources for digest in source.hashes],
+            "inputs": [survey.digest for source in self.sources for survey in source.surveys],
             "source_file": file_sha256(source_file) if source_file else None,
             "option_files": [file_sha256(path) for path in self.recipe.dataset.option_files],
             "template": self.recipe.template.digest,
@@ -146,12 +148,13 @@ class Plan:
             yield recipe, ((index, record) for record, index in zip(source.records(), indices, strict=False))
 
 
-def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
+def make_plan(config: BuildConfig, *, from_file: bool = False, surveying: Surveying = survey_threads) -> Plan:
     """Check a build from end to end without preparing a row.
 
     Args:
         config: What is wanted.
         from_file: See `make_recipes`.
+        surveying: Who surveys the inputs meanwhile.
 
     Raises:
         SFTKeyError: A value outside its limits; unknown dataset, template or option; missing file, column or tokenizer;
@@ -162,11 +165,12 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
         prefetch(config.tokenizer)
     if config.template is not None:
         load_template(config.template)
-    sources = [plan_source(asked) for asked in sources_of(config)]
-    config = _settled_config(config, sources)
-    template = load_template(config.template or USUAL_TEMPLATE)
-    with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to the loading of the tokenizer
-        fingerprints = pool.map(source_fingerprint, chain.from_iterable(source.inputs for source in sources))
+    with surveying() as run:
+        sources = [plan_source(asked, run) for asked in sources_of(config)]
+        config = _settled_config(config, sources)
+        template = load_template(config.template or USUAL_TEMPLATE)
+        # from here on the inputs are surveyed beside the loading of the tokenizer
+        surveys = [source.surveys or start_surveys(source.inputs, run) for source in sources]
         read = [(source.asked, source.dataset) for source in sources]
         recipes, info = make_recipes(config, read, template, from_file=from_file)
         if (encoder := recipes[0].encoder) is not None:
@@ -174,12 +178,12 @@ def make_plan(config: BuildConfig, *, from_file: bool = False) -> Plan:
                 _self_test(encoder, sources)
             except SFTKeyError:
                 if from_file:  # maybe transformers makes a better tokenizer of the file
-                    return make_plan(config)
+                    return make_plan(config, surveying=surveying)
                 raise
         return Plan(
             config=config,
             recipes=recipes,
-            sources=tuple(_with_fingerprints(source, fingerprints) for source in sources),
+            sources=tuple(replace(one, surveys=tuple(of)) for one, of in zip(sources, surveys, strict=True)),
             tokenizer=info,
             shard_bytes=config.shard_bytes or _shard_bytes(sources),
         )
@@ -206,12 +210,6 @@ def _settled_config(config: BuildConfig, sources: Sequence[SourcePlan]) -> Build
     template = config.template or next(iter(wanted), USUAL_TEMPLATE)
     plain = sources[0].asked.mix is None
     return replace(config, template=template, options=sources[0].asked.options if plain else config.options)
-
-
-def _with_fingerprints(source: SourcePlan, fingerprints: Iterator[tuple[str, int | None]]) -> SourcePlan:
-    """The plan with the next fingerprints, one for each of its inputs."""
-    own = list(islice(fingerprints, len(source.inputs)))
-    return replace(source, hashes=tuple(digest for digest, _ in own), row_counts=tuple(count for _, count in own))
 
 
 def proven(plan: Plan) -> tuple[Recipes, str]:

@@ -13,12 +13,14 @@ from sftkey_data.building.inputs import find_inputs, find_windows, generate_rows
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepare.row_filter import parse_condition
-from sftkey_data.prepared.manifest import InputInfo, file_sha256
+from sftkey_data.prepared.manifest import InputInfo
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.pieces import Piece, cut
 from sftkey_data.sources.source import Record, Source
-from sftkey_data.sources.split_slices import Window
+from sftkey_data.sources.split_slices import Window, is_sliced
+from sftkey_data.sources.survey import InputSurvey, SurveyRun, start_surveys
+from sftkey_data.sources.tree_hash import file_tree_hash
 
 _FLAG = re.compile(r"--(input|split|where|set)\b")  # the words of a mix file are those of the command line
 
@@ -27,8 +29,7 @@ _FLAG = re.compile(r"--(input|split|where|set)\b")  # the words of a mix file ar
 class SourcePlan:
     """A source whose name, options and columns have been checked.
 
-    `windows` are the rows that are read of each split; all where there are none. `hashes` and `row_counts` have an
-    entry for each input, see `source_fingerprint`.
+    `windows` are the rows that are read of each split; all where there are none. `surveys` has an entry for each input.
     """
 
     asked: SourceConfig
@@ -36,8 +37,7 @@ class SourcePlan:
     options: BaseModel | None
     inputs: tuple[Source, ...]
     windows: tuple[Window, ...] = ()
-    hashes: tuple[str, ...] = ()
-    row_counts: tuple[int | None, ...] = ()
+    surveys: tuple[InputSurvey, ...] = ()
     template: str | None = None
     """The one that the rows are written in, where they decide it."""
     said: str = ""
@@ -56,7 +56,7 @@ class SourcePlan:
 
     def num_rows(self) -> int | None:
         """How many rows will be read each time, where that is known without reading them."""
-        known: list[int | None] = list(self.row_counts)
+        known: list[int | None] = [survey.num_rows for survey in self.surveys]
         if self.dataset.generate is not None:
             known = [getattr(self.options, "num", None)]
         if self.windows:
@@ -69,11 +69,13 @@ class SourcePlan:
     def pieces(self, max_rows: int, max_bytes: int) -> Iterator[Piece]:
         """All rows, cut into what becomes one shard each; numbers as of `cut`."""
         generated = self.dataset.generate is not None
+        surveyed = zip(self.inputs, self.surveys, strict=True)
         return cut(
             self._generated() if generated else self.inputs,
             max_rows=max_rows,
             max_bytes=max_bytes,
             limit=self.asked.limit,
+            lines={source: one.lines for source, one in surveyed if one.lines is not None},
             windows=() if generated else self.windows,
             first=self.first,
         )
@@ -88,13 +90,14 @@ class SourcePlan:
 
     def input_infos(self, rows_by_source: dict[str, int]) -> list[InputInfo]:
         """The manifest's entry for each input; a generated set has one, hashed by its options or file."""
-        named = [(source.name, source.split, digest) for source, digest in zip(self.inputs, self.hashes, strict=True)]
+        surveyed = zip(self.inputs, self.surveys, strict=True)
+        named = [(source.name, source.split, survey.digest) for source, survey in surveyed]
         labels = [source.label for source in self.inputs]
         if self.options is not None and self.dataset.generate is not None:
             content = self.options.model_dump_json().encode()
             named = [("generated", self.asked.label, hashlib.sha256(content).hexdigest())]
             if files := self.dataset.option_files:  # rows are made of the first
-                named = [(str(files[0]), self.asked.label, file_sha256(files[0]))]
+                named = [(str(files[0]), self.asked.label, file_tree_hash(files[0]))]
             labels = [f"{self.dataset.name}[{self.asked.label}]"]
         return [
             InputInfo(name=name, split=split, sha256=digest, rows=rows_by_source.get(label, 0))
@@ -102,14 +105,14 @@ class SourcePlan:
         ]
 
 
-def plan_source(asked: SourceConfig) -> SourcePlan:
-    """Check a source before its first row; hashes and numbers of rows are still to come.
+def plan_source(asked: SourceConfig, run: SurveyRun) -> SourcePlan:
+    """Check a source before its first row; what `run` surveys is still to come, but where a slice of it is read.
 
     Raises:
         SFTKeyError: Unknown dataset or option; a missing file or column. Of a mix, with the place in it.
     """
     try:
-        return _checked_source(asked)
+        return _checked_source(asked, run)
     except SFTKeyError as error:
         if asked.mix is None or type(error) is not SFTKeyError:
             raise
@@ -117,7 +120,7 @@ def plan_source(asked: SourceConfig) -> SourcePlan:
         raise SFTKeyError(f"{asked.place}: {said}") from None
 
 
-def _checked_source(asked: SourceConfig) -> SourcePlan:
+def _checked_source(asked: SourceConfig, run: SurveyRun) -> SourcePlan:
     dataset, options = _chosen(asked)
     inputs = find_inputs(dataset, asked)
     plan = _settled(SourcePlan(asked=asked, dataset=dataset, options=options, inputs=inputs))
@@ -126,8 +129,13 @@ def _checked_source(asked: SourceConfig) -> SourcePlan:
     wanted = tuple(parse_condition(text).column for text in asked.where)
     for source in inputs:
         sources.check_first_rows(source, (*dataset.columns, *dataset.nullable, *wanted))
-    windows = find_windows(dataset, inputs, label, plan.options, asked.split)
-    return replace(plan, asked=replace(plan.asked, label=label), dataset=dataset, windows=windows)
+    plan = replace(plan, asked=replace(plan.asked, label=label), dataset=dataset)
+    if asked.split is None or not is_sliced(asked.split):
+        return plan
+    surveys = tuple(start_surveys(inputs, run))  # `[-10:]` needs the number of rows
+    return replace(
+        plan, windows=find_windows(dataset, inputs, surveys, label, plan.options, asked.split), surveys=surveys
+    )
 
 
 def bound_dataset(asked: SourceConfig) -> Dataset:

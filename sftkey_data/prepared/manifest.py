@@ -12,10 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import Template
 from sftkey_data.guards.regular_file import parse_json, regular
-from sftkey_data.schema import SCHEMA_VERSION
 from sftkey_data.storage.file_bytes import exists, open_read
 from sftkey_data.storage.filesystems import is_url
 
+MANIFEST_VERSION = 2
+"""Version 1 differs in one fact: its `inputs[].sha256` is the SHA-256 of a file as a whole, and no tree hash."""
+VERSIONS_READ = (1, MANIFEST_VERSION)
 MANIFEST = "manifest.json"
 TOKENIZER_FOLDER = "tokenizer"
 REJECTS = "rejects.jsonl"
@@ -42,7 +44,11 @@ class TokenizerInfo(_Record):
 
 
 class InputInfo(_Record):
-    """One input; `sha256` is over its bytes (of a hub dataset, the fingerprint of its content)."""
+    """One input; `sha256` is the SHA-256 tree hash of its bytes, see `sftkey_data.sources.tree_hash`.
+
+    Of a folder of tables it is the SHA-256 over the tree hashes of its files, in hexadecimal one after the other; of
+    any other set, the fingerprint that `datasets` gives it; of a generated set, the SHA-256 of its options.
+    """
 
     name: str
     split: str
@@ -116,13 +122,15 @@ class HoldoutInfo(_Record):
 class Manifest(_Record):
     """The content of `manifest.json`, written last: a folder that has one is complete.
 
+    `schema_version` is that of the manifest; the shards have their own, `sftkey_data.schema.SCHEMA_VERSION`.
+
     `first_row` is the number in its split of the first row read, from which ids are counted; each source of a mix has
     its own. `shards` and `files` hold the hash of what lies beside it. README.md is not among them: it is there to be
     edited.
     `digest` is over all other fields, so that a manifest changed by hand, or hashes that were made to fit, are found.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = MANIFEST_VERSION
     code_version: str
     fingerprint: str = ""  # of everything that decides the rows: configuration, inputs, the user's own files, tokenizer
     dataset: str
@@ -203,8 +211,9 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     """The manifest that a file holds; `path` is for the message."""
     # Another version has other fields, so it comes before the check of these.
     values = _values(content)
-    if (version := _version(values)) != SCHEMA_VERSION:
-        raise SFTKeyError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+    if (version := _version(values)) not in VERSIONS_READ:
+        known = " and ".join(map(str, VERSIONS_READ))
+        raise SFTKeyError(f"{path}: schema version {version}, this program reads {known}")
     _refuse_changed(values, path)
     try:
         return Manifest.model_validate_json(content)
@@ -228,7 +237,7 @@ def _values(content: bytes) -> dict[str, Any]:
 def _version(values: Mapping[str, Any]) -> int:
     """The schema version that a file states; ours where it states none."""
     stated = values.get("schema_version")
-    return stated if isinstance(stated, int) else SCHEMA_VERSION
+    return stated if isinstance(stated, int) else MANIFEST_VERSION
 
 
 def _refuse_changed(values: Mapping[str, Any], path: str) -> None:

@@ -1,24 +1,22 @@
 """Cutting the input into pieces: runs of rows that become one shard each, whoever works on them.
 
 Where a piece ends depends on the input and the configured sizes alone, so the shards are the same for any number of
-workers. Of a plain `.jsonl` a piece is a range of bytes, which its worker reads by itself; of everything else the rows
+workers. Of a plain `.jsonl` a piece is a range of bytes, which its worker reads by itself; where it ends is found by
+the line index of a survey, so that a leaf with a border in it is all that is read here. Of everything else the rows
 travel with the piece.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import IO
+from types import MappingProxyType
 
-import numpy as np
-
-from sftkey_data.arrays import Int64s
 from sftkey_data.sources import source as sources
-from sftkey_data.sources.row_bounds import refuse_long
+from sftkey_data.sources.line_index import LineIndex
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window
 
-CUT_BYTES = 2**22  # read at a time while line ends are looked for
+LineIndices = Mapping[Source, LineIndex]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,7 @@ def cut(
     max_rows: int,
     max_bytes: int,
     limit: int | None,
+    lines: LineIndices = MappingProxyType({}),
     windows: Sequence[Window] = (),
     first: int = 0,
 ) -> Iterator[Piece]:
@@ -75,11 +74,12 @@ def cut(
         max_rows: Rows of a piece at most.
         max_bytes: A piece of a file ends with the row that reaches so many bytes.
         limit: Rows of all pieces together at most; all when None.
+        lines: Of those of the sources that are files of plain lines.
         windows: Of sources, the rows that are wanted of each split; all when empty.
         first: Index of the first row.
     """
     number, index = 0, first
-    for item in _wanted(inputs, windows, max_rows, max_bytes):
+    for item in _wanted(inputs, lines, windows, max_rows, max_bytes):
         kept = item.num_rows if limit is None else min(item.num_rows, limit - (index - first))
         if kept:
             yield replace(item, number=number, first=index, num_rows=kept, records=item.records[:kept])
@@ -88,22 +88,19 @@ def cut(
             return
 
 
-def count_rows(source: Source) -> int:
-    """How many rows a source has; lines are counted without parsing them."""
-    if source.kind == "dataset" or not sources.is_plain_lines(source):
-        return sources.count_records(source)
-    return sum(run.num_rows for run in _runs([source], 10**9, 2**62))
-
-
 def _wanted(
-    inputs: Iterable[Source] | Iterable[Record], windows: Sequence[Window], max_rows: int, max_bytes: int
+    inputs: Iterable[Source] | Iterable[Record],
+    lines: LineIndices,
+    windows: Sequence[Window],
+    max_rows: int,
+    max_bytes: int,
 ) -> Iterator[Piece]:
     if not windows:
-        yield from _runs(inputs, max_rows, max_bytes)
+        yield from _runs(inputs, lines, max_rows, max_bytes)
         return
     chosen = [source for source in inputs if isinstance(source, Source)]
     for window in windows:
-        runs = _runs([source for source in chosen if source.split == window.base], max_rows, max_bytes)
+        runs = _runs([source for source in chosen if source.split == window.base], lines, max_rows, max_bytes)
         yield from _inside(runs, window)
 
 
@@ -121,7 +118,9 @@ def _inside(runs: Iterator[Piece], window: Window) -> Iterator[Piece]:
         begin = end
 
 
-def _runs(inputs: Iterable[Source] | Iterable[Record], max_rows: int, max_bytes: int) -> Iterator[Piece]:
+def _runs(
+    inputs: Iterable[Source] | Iterable[Record], lines: LineIndices, max_rows: int, max_bytes: int
+) -> Iterator[Piece]:
     generated: list[Record] = []
     for item in inputs:
         if isinstance(item, Record):
@@ -130,8 +129,8 @@ def _runs(inputs: Iterable[Source] | Iterable[Record], max_rows: int, max_bytes:
                 yield _carried(generated)
                 generated = []
         elif sources.is_plain_lines(item):
-            with sources.open_raw(item) as file:
-                yield from _line_runs(item, file, max_rows, max_bytes)
+            sources.refuse_changed(item)  # the index is of what it was
+            yield from _line_runs(item, lines[item], max_rows, max_bytes)
             sources.refuse_changed(item)
         else:
             yield from _row_runs(sources.read_source(item), max_rows, max_bytes)
@@ -158,11 +157,16 @@ def _row_runs(records: Iterator[Record], max_rows: int, max_bytes: int) -> Itera
         yield _carried(run)
 
 
-def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -> Iterator[Piece]:
-    """Runs of lines, found by their line breaks without parsing them; blank lines are no rows."""
+def _line_runs(source: Source, index: LineIndex, max_rows: int, max_bytes: int) -> Iterator[Piece]:
+    """Runs of lines, found without parsing them; blank lines are no rows."""
     rows = line = 0
     start, first_line = 0, 1
-    for ends, is_row in _lines(file, source.name):
+    for leaf, (num_breaks, num_rows) in enumerate(zip(index.breaks.tolist(), index.rows.tolist(), strict=True)):
+        if rows + num_rows < max_rows and (leaf + 1) * index.leaf_bytes < start + max_bytes:  # no run ends in it
+            rows += num_rows
+            line += num_breaks
+            continue
+        ends, is_row = index.lines(leaf)
         begin = 0
         while begin < len(ends):
             counted = is_row[begin:].cumsum()
@@ -179,31 +183,5 @@ def _line_runs(source: Source, file: IO[bytes], max_rows: int, max_bytes: int) -
             if rows:
                 yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=stop, line=first_line)
             start, first_line, rows, begin = stop, line + 1, 0, last + 1
-        tail = int(ends[-1]) if len(ends) else start
     if rows:
-        yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=tail, line=first_line)
-
-
-def _lines(file: IO[bytes], name: str) -> Iterator[tuple[Int64s, Int64s]]:
-    """Block by block: where each line ends (the byte after its break), and whether it holds a row (1) or is blank."""
-    rest, position = b"", 0
-    while True:
-        chunk = file.read(CUT_BYTES)
-        block = rest + chunk
-        whole = block if not chunk else block[: block.rfind(b"\n") + 1]
-        rest = block[len(whole) :]
-        refuse_long(len(rest), f"{name} at byte {position + len(whole)}")
-        if whole:
-            data = np.frombuffer(whole, np.uint8)
-            ends = np.flatnonzero(data == ord("\n")) + 1
-            if not len(ends) or ends[-1] < len(whole):
-                ends = np.append(ends, len(whole))
-            starts = np.concatenate(([0], ends[:-1]))
-            is_row = np.ones(len(ends), np.int64)
-            # blank lines begin with white space, so only such lines are looked at one by one
-            for index in np.flatnonzero(data[starts] <= ord(" ")):
-                is_row[index] = bool(whole[starts[index] : ends[index]].strip())
-            yield ends + position, is_row
-            position += len(whole)
-        if not chunk:
-            return
+        yield Piece(number=0, first=0, num_rows=rows, source=source, start=start, stop=index.size, line=first_line)

@@ -2,7 +2,6 @@
 
 import difflib
 import gzip
-import hashlib
 import io
 import os
 import re
@@ -134,7 +133,7 @@ def read_source(source: Source) -> Iterator[Record]:
         SFTKeyError: Content that is broken as a whole, with the file and the line.
     """
     if source.kind == "dataset":
-        files = _table_files(source)
+        files = set_files(source)
         yield from _rows_of_files(files, source.label) if files else _hub_rows(source)
         return
     with _open(source.name) as file:
@@ -145,7 +144,7 @@ def read_source(source: Source) -> Iterator[Record]:
     refuse_changed(source)
 
 
-def _table_files(source: Source) -> list[Source] | None:
+def set_files(source: Source) -> list[Source] | None:
     """The files of a folder of plain tables; None for any other set."""
     names = hub.table_files(source.name, source.split)
     known = names is not None and all(_format(name) in FORMATS for name in names)
@@ -201,30 +200,20 @@ def read_source_lines(source: Source, start: int, stop: int, line: int) -> Itera
     return read_jsonl(io.BytesIO(read_range(source.name, start, stop)), source.name, line)
 
 
-def source_fingerprint(source: Source) -> tuple[str, int | None]:
-    """SHA-256 of the input's bytes, and how many rows it has; of a dataset, the fingerprint that `datasets` gives it.
+def has_counted_lines(source: Source) -> bool:
+    """Whether the lines of a file say how many rows it has, at least nearly."""
+    return source.kind == "file" and _format(source.name) in (".jsonl", ".tsv") and not source.name.endswith(".gz")
 
-    The number of rows is for the progress bar only. Of a file it counts lines, of which some may be blank; it is None
-    where counting would cost more.
-    """
-    if source.kind == "dataset":
-        if files := _table_files(source):
-            digests, counts = zip(*map(source_fingerprint, files), strict=True)
-            return hashlib.sha256("".join(digests).encode()).hexdigest(), None if None in counts else sum(counts)
-        dataset = hub.load(source.name, source.split)
-        return str(dataset._fingerprint), len(dataset)
-    digest, lines = hashlib.sha256(), 0
-    with _open(source.name, compression=None) as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-            lines += chunk.count(b"\n")
-    has_lines = _format(source.name) in (".jsonl", ".tsv") and not source.name.endswith(".gz")
-    return digest.hexdigest(), lines if has_lines else None
+
+def set_fingerprint(source: Source) -> tuple[str, int]:
+    """The fingerprint that `datasets` gives a set, and how many rows it has."""
+    dataset = hub.load(source.name, source.split)
+    return str(dataset._fingerprint), len(dataset)
 
 
 def count_records(source: Source) -> int:
     """How many rows a source has, by reading it; of a set of the hub, by asking it."""
-    if source.kind == "dataset" and not _table_files(source):
+    if source.kind == "dataset" and not set_files(source):
         return len(hub.load(source.name, source.split))
     return sum(1 for _ in read_source(source))
 
@@ -265,12 +254,12 @@ def _refuse_columns(source: Source, required: Sequence[str], found: Row) -> None
     raise SFTKeyError(f"{source.name}: column {column!r} is missing{hint}; found: {named or 'none'}")
 
 
-def _open(name: str, compression: str | None = "infer") -> IO[bytes]:
+def _open(name: str) -> IO[bytes]:
     try:
         raw = open_read(name)
     except (OSError, ValueError, ImportError) as error:
         raise SFTKeyError(f"input {name} cannot be opened: {error}") from None
-    if compression is not None and name.endswith(".gz"):
+    if name.endswith(".gz"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
     return raw
 

@@ -67,7 +67,7 @@ SAMPLE = {
 }
 HEADER = {"version": 2, "status": "success", "eval": {"task": "t", "config": {"epochs": 1}, "dataset": {"samples": 1}}}
 MANIFEST = {
-    "schema_version": 1,
+    "schema_version": 2,
     "code_version": "0",
     "dataset": "d",
     "split": "train",

@@ -15,6 +15,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256, read_manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.schema import shard_schema
+from sftkey_data.sources.tree_hash import file_tree_hash
 from sftkey_data.tokens.tokenizer import load_tokenizer
 from sftkey_data.verify.check import check
 
@@ -208,7 +209,7 @@ def test_the_policy_strict_rejects_what_cover_keeps(tmp_path: Path, shared_data:
 def test_the_manifest_says_what_was_built(tmp_path: Path, qwen: str) -> None:
     build(config(tokenizer=qwen, limit=4), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.inputs[0].sha256 == file_sha256(Path(GSM8K))
+    assert manifest.inputs[0].sha256 == file_tree_hash(Path(GSM8K))
     assert manifest.inputs[0].rows == 4
     assert manifest.tokenizer is not None
     assert manifest.tokenizer.eos_token_id == 151645

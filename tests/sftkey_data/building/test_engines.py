@@ -17,6 +17,7 @@ from sftkey_data.building.build import Machinery, build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256
+from sftkey_data.sources.tree_hash import LEAF_BYTES
 from sftkey_data.verify.check import check
 
 ROWS = 6000
@@ -70,20 +71,47 @@ def test_many_workers_write_what_one_writes(
 def test_a_worker_that_dies_is_said_and_the_build_goes_on(
     tmp_path: Path, plan: dict[str, Any], whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sftkey_data.building import work
-
-    def die(path: Path) -> str:
-        if "00011" in path.name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return file_sha256(path)
-
-    monkeypatch.setattr(work, "file_sha256", die)
+    kill_at(monkeypatch, "00011")
     with pytest.raises(SFTKeyError, match="a worker process died"):
         build(BuildConfig(**plan), tmp_path / "out", machinery=Machinery(2))
     assert len(list((tmp_path / "out.partial").glob("unit-*.json"))) >= 8
     monkeypatch.undo()
     build(BuildConfig(**plan), tmp_path / "out", machinery=Machinery(2))
     assert contents(tmp_path / "out") == whole
+
+
+def test_one_flipped_bit_in_the_input_begins_anew(
+    tmp_path: Path, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bit is of a piece that is done, and not in the first leaf; the file keeps its size and its time."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{' ' * 999}{line}\n" for line in Path(plan["inputs"][0]).read_text().splitlines()))
+    changed = BuildConfig(source="gsm8k", inputs=(str(path),), shard_rows=200)
+    with monkeypatch.context() as patch:
+        kill_at(patch, "00011")
+        with pytest.raises(SFTKeyError, match="a worker process died"):
+            build(changed, tmp_path / "out", machinery=Machinery(2))
+    content, status = bytearray(path.read_bytes()), path.stat()
+    place = content.index(b"after 1100?") + len(b"after ")
+    assert place > LEAF_BYTES
+    content[place] ^= 3  # after 2100?
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    build(changed, tmp_path / "out", machinery=Machinery(2))
+    build(changed, tmp_path / "anew")
+    assert contents(tmp_path / "out") == contents(tmp_path / "anew")
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    """Have the worker of a piece die when its shard is written."""
+    from sftkey_data.building import work
+
+    def die(path: Path) -> str:
+        if number in path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return file_sha256(path)
+
+    monkeypatch.setattr(work, "file_sha256", die)
 
 
 def wait_for_pieces(out: Path, num: int, process: "subprocess.Popen[bytes]") -> None:

@@ -16,8 +16,9 @@ from sftkey_data.building.build import Machinery, build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.datasets.completions import READ_COLUMNS, Options
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.prepared.manifest import file_sha256, read_manifest
+from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
+from sftkey_data.sources.tree_hash import file_tree_hash
 from sftkey_data.verify.check import check
 from sftkey_eval.scoring.score import score_file
 from sftkey_eval.scoring.score_options import ScoreOptions
@@ -203,7 +204,7 @@ def test_evaluation_questions_are_found_in_rendered_prompts(chat: bool, shared_d
 def test_the_manifest_holds_the_hash_of_the_verdicts(verdicts: str, tmp_path: Path) -> None:
     manifest = read_manifest(_build(verdicts, tmp_path / "out"))
     (entry,) = manifest.inputs
-    assert (entry.name, entry.sha256, entry.rows) == (verdicts, file_sha256(Path(verdicts)), len(SAMPLES))
+    assert (entry.name, entry.sha256, entry.rows) == (verdicts, file_tree_hash(Path(verdicts)), len(SAMPLES))
 
 
 def test_a_flipped_bit_in_the_verdicts_is_refused_or_changes_no_row(verdicts: str, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources import row_bounds
-from sftkey_data.sources.pieces import _line_runs
-from sftkey_data.sources.source import Source, open_raw, read_source
+from sftkey_data.sources.source import Source, read_source
 from sftkey_eval.records.row_files import read_row_file
 
 ROW = '{"question": "q", "answer": "a"}\n'
@@ -77,13 +76,3 @@ def test_a_row_group_that_packs_as_text_does_is_read_whatever_its_size(tmp_path:
 def test_a_list_that_is_not_packed_is_as_long_as_it_lies_there(tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text(FILES["rows.json.gz"])
     assert len(list(read_source(Source(str(tmp_path / "rows.json"), "file", "train")))) == 100
-
-
-def test_cutting_a_file_into_pieces_stops_at_a_line_that_does_not_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sftkey_data.sources.pieces.CUT_BYTES", 100)
-    source = Source(str(tmp_path / "rows.jsonl"), "file", "train")
-    (tmp_path / "rows.jsonl").write_text(ROW + LONG)
-    with open_raw(source) as file, pytest.raises(SFTKeyError, match=r"rows.jsonl at byte 33: longer than"):
-        list(_line_runs(source, file, 10, 10_000))

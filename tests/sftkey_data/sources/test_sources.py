@@ -9,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources.source import Source, find_source, read_source, source_fingerprint
+from sftkey_data.sources.source import Source, find_source, read_source
+from sftkey_data.sources.survey import InputSurvey, start_surveys
+
+
+def surveyed(source: Source) -> InputSurvey:
+    return next(start_surveys([source]))
+
 
 STRING = {"dtype": "string", "_type": "Value"}
 ROWS = [{"question": 'a, "b"\tc\nd é', "answer": "1"}, {"question": "x", "answer": "2"}]
@@ -131,7 +137,7 @@ def test_a_folder_that_save_to_disk_wrote_is_read(tmp_path: Path, split: str) ->
         find_source(str(tmp_path / "named"), None),
     ):
         assert [record.row for record in read_source(source)] == rows[split]
-        assert (source.split, source_fingerprint(source)[1]) == (split, 3)
+        assert (source.split, surveyed(source).num_rows) == (split, 3)
 
 
 @pytest.mark.parametrize("name", ["both", "named"])
@@ -155,8 +161,8 @@ def test_a_folder_in_the_hubs_layout_is_read_split_by_split(tmp_path: Path) -> N
     assert [record.row for record in read_source(train)] == ROWS
     assert [record.row for record in read_source(test)] == ROWS[:1]
     assert [record.row for record in read_source(find_source(f"{tmp_path}:main", None))] == ROWS
-    assert source_fingerprint(train)[1] is None  # not known without reading
-    assert source_fingerprint(train)[0] != source_fingerprint(test)[0]
+    assert surveyed(train).num_rows is None  # not known without reading
+    assert surveyed(train).digest != surveyed(test).digest
     with pytest.raises(SFTKeyError, match="split 'dev'"):
         list(read_source(find_source(str(tmp_path), "dev")))
 
@@ -186,11 +192,11 @@ def test_pictures_are_neither_decoded_nor_read_but_their_rows_show_that_there_is
     rows = [record.row for record in read_source(source)]
     assert [row["image"] for row in rows] == [{"path": "a.png"}, {"path": None}, None]
     assert [row["question"] for row in rows] == ["x", "y", "z"]
-    assert source_fingerprint(source) == source_fingerprint(source)
+    assert surveyed(source) == surveyed(source)
 
 
 def test_the_hash_is_of_the_files_bytes(tmp_path: Path) -> None:
     import hashlib
 
     path = write(tmp_path / "rows.jsonl.gz")
-    assert source_fingerprint(find_source(str(path), None))[0] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert surveyed(find_source(str(path), None)).digest == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,11 +15,10 @@ import pytest
 from some_slow import some_slow
 from wrong_samples import GOOD, NUM_GOOD, PLACE, as_csv, as_list, as_parquet, built, lines, rejects, sftkey_data
 
-from sftkey_data.building import plan
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.sources import source as sources
+from sftkey_data.sources import survey
 from sftkey_data.verify.check import check
 
 TEXT = lines().decode()
@@ -97,18 +96,18 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     path = tmp_path / "r.jsonl"
-    hash_then = sources.source_fingerprint
+    survey_then = survey.survey_block
 
-    def change_after_hashing(source: sources.Source) -> tuple[str, int | None]:
-        digest = hash_then(source)
+    def change_after_hashing(block: survey.Block, leaf_bytes: int) -> survey.BlockFacts:
+        facts = survey_then(block, leaf_bytes)
         os.utime(path, ns=(1, 1))
         if change == "gone":
             path.unlink()
         else:
             path.write_bytes({"longer": lines(GOOD[0]), "shorter": lines()[:99], "other rows": lines()[::-1]}[change])
-        return digest
+        return facts
 
-    monkeypatch.setattr(plan, "source_fingerprint", change_after_hashing)
+    monkeypatch.setattr(survey, "survey_block", change_after_hashing)
     with pytest.raises(SFTKeyError, match=r"r\.jsonl.*(changed while it was read|No such file)"):
         built(path, lines())
     assert not (tmp_path / "out-1").exists()

@@ -21,6 +21,7 @@ from sftkey_train.checkpoint.earlier_run import (
     METRICS,
     PLOT,
     RUN,
+    USED,
     delete_run,
     own_run,
     record_sha256,
@@ -50,6 +51,7 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stage_trackers import StageTrackers, check_recipe_trackers
 from sftkey_train.measure.stopping import Measurements
+from sftkey_train.model.attention_choice import attention_used
 from sftkey_train.model.model import (
     check_causal,
     check_compiler,
@@ -80,6 +82,7 @@ class _Run:
     heldout: TrainingSet | None
     config: "PreTrainedConfig"
     model_hash: str | None  # of the recipe's model where that is a folder
+    attention: str  # of all its models
 
     @property
     def metrics(self) -> MetricsLog:
@@ -214,7 +217,8 @@ def _open(recipe: Recipe) -> _Run:
         refuse_other_tokens("heldout", heldout, data)
     config = model_config(recipe.model, data.tokenizer)
     hashed = None if recipe.model.path is None else hash_of(recipe.model.path)
-    run = _Run(recipe, data, stage_data, heldout, config, hashed)
+    attention = attention_used(recipe, config, device)
+    run = _Run(recipe, data, stage_data, heldout, config, hashed, attention)
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, *own.values(), heldout)):
         check_fit(run.config, prepared)
@@ -277,7 +281,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
 
 def _prepare_out(run: _Run, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
-    write_sealed(run.recipe.out / RUN, run.record())
+    write_sealed(run.recipe.out / RUN, run.record() | {USED: {"attention": run.attention}})
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, run.folder(stage).latest_step)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.loss.half_precision import half_where_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,7 +104,9 @@ def _passes_through(model: "PreTrainedModel", head: nn.Linear) -> bool:
     training = model.training
     model.eval()  # dropout would draw random numbers
     try:
-        logits = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False).logits
+        with half_where_needed(model):
+            token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            logits = model(input_ids=token, use_cache=False).logits
     finally:
         model.train(training)
         handle.remove()

@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-USUAL = "sdpa"
+ATTENTION_IN_FP32 = "sdpa"
 
 
 def takes_half_only(model: "PreTrainedModel") -> bool:
@@ -30,7 +30,7 @@ def usual_attention(model: "PreTrainedModel") -> Iterator[None]:
     if not takes_half_only(model):
         yield
         return
-    model.config._attn_implementation = USUAL  # of its sub-configurations too
+    model.config._attn_implementation = ATTENTION_IN_FP32  # of its sub-configurations too
     try:
         yield
     finally:

@@ -59,8 +59,8 @@ def initial_model(
 ) -> "PreTrainedModel":
     """The model a run starts from: pretrained weights in fp32 or 4 bits, or weights initialised from the seed."""
     if source.path is not None:
-        how = {"trust_remote_code": source.trust_remote_code, "attention": attention}
-        return load_model(source.path, four_bits=four_bits, **how)
+        trust = source.trust_remote_code
+        return load_model(source.path, trust_remote_code=trust, four_bits=four_bits, attention=attention)
     torch.manual_seed(seed)
     return untrained_model(config, attention)
 

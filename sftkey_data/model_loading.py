@@ -49,6 +49,7 @@ def load_causal_model(
     dtype: "torch.dtype | str",
     trust_remote_code: bool = False,
     instead: str = INSTEAD,
+    attn_implementation: str | None = None,
     quantized: Mapping[str, Any] | None = None,
 ) -> "PreTrainedModel":
     """A causal language model with all its weights, from safetensors files, on the CPU.
@@ -58,6 +59,7 @@ def load_causal_model(
         dtype: Of the weights; `auto` is as they are stored.
         trust_remote_code: Run the Python files that come with the model.
         instead: As of `load_config`.
+        attn_implementation: Its attention, by transformers' name; by default what `needed_attention` says.
         quantized: How `from_pretrained` is to quantize what it loads, and where.
 
     Raises:
@@ -71,7 +73,7 @@ def load_causal_model(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=dtype,
-            attn_implementation=attention(config),
+            attn_implementation=attn_implementation or needed_attention(config),
             output_loading_info=True,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,  # None, the default, would ask on the terminal
@@ -97,7 +99,7 @@ def refuse_unsafe(name: str | Path) -> None:
         _refuse_own_code(Path(name), INSTEAD)
 
 
-def attention(config: "PreTrainedConfig") -> str | None:
+def needed_attention(config: "PreTrainedConfig") -> str | None:
     """Which attention a model needs; None is transformers' choice."""
     # Scaled-dot-product attention leaves soft-capping out without a word.
     return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None

@@ -240,6 +240,7 @@ def test_the_resolved_recipe_reads_back_as_the_same_recipe(tables: dict[str, Any
 def test_keys_that_came_later_are_in_no_record_until_they_are_used(tables: dict[str, Any], write_recipe: Write) -> None:
     """So that a run of an earlier version goes on, and a study finds what it has trained."""
     plain, changed = (load_recipe(write_recipe(tables), s) for s in ([], ["stage.answer.min_lr_ratio=0.1"]))
+    assert set(Recipe.model_fields) - set(plain.resolved()) - {"stages"} == set(Recipe.later)
     for stage in plain.resolved()["stage"]:
         assert set(Stage.model_fields) - set(stage) == set(Stage.later)
     assert changed.resolved()["stage"][1]["min_lr_ratio"] == 0.1

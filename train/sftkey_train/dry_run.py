@@ -173,6 +173,7 @@ def estimate_stage(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", lar
         config,
         largest,
         recipe.precision,
+        attention=recipe.attention,
         lora=recipe.lora,
         optimizer=stage.optimizer,
         gradient_checkpointing=recipe.gradient_checkpointing,

@@ -1,6 +1,5 @@
 """The training loop. Every stage of every recipe goes through it; what it calls is pure or in one small file."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from sftkey_data.console import progress
-from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
-from sftkey_train.batches.batch import Batch, ExampleOrder, Examples, shown_ids
+from sftkey_train.batches.batch import Batch, ExampleOrder, Examples
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.loss.embedding_noise import noisy_embeddings
 from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
@@ -27,7 +25,8 @@ from sftkey_train.measure.heldout import measure_heldout
 from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
-from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from sftkey_train.measure.unread_steps import Pace, StepFigures, UnreadSteps
+from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate, step_if
 from sftkey_train.model.sharding import keep_pace
 from sftkey_train.recipe import Stage
 from sftkey_train.signals import StopSignals
@@ -73,19 +72,20 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     packed = packs(model, stage, run.examples, run.precision)
     _check_shortcuts(run, model, packed=packed, begun=bool(done))
     model.train()
-    last = done
+    last, unread, pace = done, UnreadSteps(stage.name, device), Pace()
     with run.signals.held(), progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
         bar.update(bar.task_ids[0], completed=done)
         for step in range(done + 1, num_steps + 1):
             # Asked before a step, not after one: a resumed stage then stops where an uninterrupted one does.
             if run.measurements.says_stop(stage.early_stopping):
                 break
-            started, tally, last = time.perf_counter(), LossTally(), step
+            started, tally, last = time.perf_counter(), LossTally(device), step
             examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
             how = {"packed": packed, "whole": run.router_coefficient > 0}
             batches = step_batches(stage, examples, step, run.order, run.pad_token_id, **how)
 
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
+                unread.read()
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             whole = _whole_routing(run, model, batches, step)
             keep_pace(model, len(batches))
@@ -96,23 +96,26 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 tally.add(batch, costs, share, router)
             ranks.sum_gradients(model)  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
-            grad_norm = clip_gradients(model, stage.max_grad_norm)
-            _refuse_non_finite(tally, grad_norm, batches, f"stage {stage.name!r} step {step}")
+            unread.add(step, tally, clip_gradients(model, stage.max_grad_norm))
 
             rate = learning_rate(stage, step, num_steps)
             set_learning_rate(optimizer, rate)
-            optimizer.step()
+            step_if(unread.all_finite, optimizer)
             optimizer.zero_grad(set_to_none=True)
 
-            seconds = time.perf_counter() - started
-            speed = _speed(run, tally.tokens, batches, seconds)
-            bar.update(bar.task_ids[0], completed=step, description=_headline(stage.name, tally.loss, speed))
-            if _is_due(step, stage.log_every, num_steps):
-                _log(run, step, tally, rate, grad_norm, speed)
+            # Only here the host waits for the device; before anything is made of weights that may be of no use.
+            figures = unread.read() if _is_looked_at(run, step) else None
+            pace.add(batches, _flops(run, batches), time.perf_counter() - started)
+            bar.update(bar.task_ids[0], completed=step)
+            if figures is not None and _is_due(step, stage.log_every, num_steps):
+                speed, pace = pace.speed(run.peak_flops), Pace()
+                bar.update(bar.task_ids[0], description=_headline(stage.name, figures.loss.loss, speed))
+                _log(run, step, figures, rate, speed)
             _measure_if_due(run, step, model)
             # After the measurements: a resumed stage goes on behind this step and would not make them up.
             asked = ranks.greatest(int(run.signals.asked)) > 0  # all stop after the same step
-            if asked or (stage.save_every and step % stage.save_every == 0):
+            if asked or _is_saved(stage, step):
+                unread.read()
                 save_checkpoint(run.folder, step, model, optimizer, stage.keep_last)
             if asked:
                 raise KeyboardInterrupt
@@ -148,6 +151,7 @@ def _costs(
     """What each token costs, and what the pass adds to the router loss of the step."""
     stage = run.stage
     how = {"context_gradient": stage.context_gradient, "prune_last_layer": stage.prune_last_layer}
+    how |= {"only_weighted": stage.token_loss == "nll"}
     with (
         _precision(run, model.device),
         _noise(run, model, batch, step),
@@ -180,23 +184,30 @@ def _is_due(step: int, every: int, num_steps: int) -> bool:
     return step == num_steps or (every > 0 and step % every == 0)
 
 
-def _refuse_non_finite(tally: LossTally, grad_norm: float, batches: list[Batch], where: str) -> None:
-    if math.isfinite(tally.loss) and math.isfinite(grad_norm):
-        return
-    # Gathered by all ranks: the sums have told each of them that something is not finite, one alone knows what.
-    suspects = [id_ for ids in ranks.gather(tally.suspects) for id_ in ids]
-    ids = suspects or [id_ for ids in ranks.gather([i for b in batches for i in b.ids]) for id_ in ids]
-    found = f"loss is {tally.loss}" if not math.isfinite(tally.loss) else f"gradient norm is {grad_norm}"
-    raise SFTKeyError(f"{where}: {found}, stopped before the optimizer step; examples: {shown_ids(ids)}")
+def _is_saved(stage: Stage, step: int) -> bool:
+    return stage.save_every > 0 and step % stage.save_every == 0
 
 
-def _speed(run: StageRun, tokens: int, batches: list[Batch], seconds: float) -> dict[str, float]:
-    """Tokens per second of all ranks, FLOP/s of one device, and MFU where the device's peak is known."""
+def _is_looked_at(run: StageRun, step: int) -> bool:
+    """Whether figures or weights of this step are logged, measured or saved."""
+    stage, num_steps = run.stage, run.order.num_steps
+    logged = _is_due(step, stage.log_every, num_steps)
+    return logged or _is_saved(stage, step) or _heldout_is_due(run, step) or _generation_is_due(run, step)
+
+
+def _heldout_is_due(run: StageRun, step: int) -> bool:
+    """Also at the start."""
+    return run.heldout is not None and (step == 0 or _is_due(step, run.stage.eval_every, run.order.num_steps))
+
+
+def _generation_is_due(run: StageRun, step: int) -> bool:
+    return run.prompts is not None and run.stage.generate_every > 0 and step % run.stage.generate_every == 0
+
+
+def _flops(run: StageRun, batches: list[Batch]) -> float:
+    """This rank's operations of one step."""
     stage = run.stage
-    flops = run.flop_count.of(batches, context_gradient=stage.context_gradient, has_reference=stage.anchor > 0)
-    per_second = ranks.total(flops) / seconds / ranks.num_ranks()
-    speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "flops_per_second": per_second}
-    return speed if run.peak_flops is None else speed | {"mfu": per_second / run.peak_flops}
+    return run.flop_count.of(batches, context_gradient=stage.context_gradient, has_reference=stage.anchor > 0)
 
 
 def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
@@ -204,25 +215,25 @@ def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
     return f"{name}  loss {loss:.4f}  {speed['tokens_per_second']:,.0f} tokens/s{mfu}"
 
 
-def _log(run: StageRun, step: int, tally: LossTally, rate: float, grad_norm: float, speed: dict[str, float]) -> None:
-    stage = run.stage
+def _log(run: StageRun, step: int, figures: StepFigures, rate: float, speed: dict[str, float]) -> None:
+    stage, loss = run.stage, figures.loss
     row: dict[str, Any] = {
         "kind": "train",
         "stage": stage.name,
         "step": step,
-        "loss": tally.loss,
+        "loss": loss.loss,
         "lr": rate,
-        "grad_norm": grad_norm,
-        "tokens": tally.tokens,
-        "weighted_tokens": tally.weighted_tokens,
-        "examples": tally.examples,
+        "grad_norm": figures.grad_norm,
+        "tokens": loss.tokens,
+        "weighted_tokens": loss.weighted_tokens,
+        "examples": loss.examples,
         **speed,
-        "loss_by_region": tally.loss_by_region,
+        "loss_by_region": loss.loss_by_region,
         "weights": dict(step_weights(stage, step, run.order.num_steps)),
         "normalisation": stage.normalisation,
     }
-    row |= {"anchor_kl": tally.kl} if stage.anchor else {}
-    router = {"router_loss": tally.router, "router_coefficient": run.router_coefficient}
+    row |= {"anchor_kl": loss.kl} if stage.anchor else {}
+    router = {"router_loss": loss.router, "router_coefficient": run.router_coefficient}
     run.metrics.append(row | (router if run.router_coefficient else {}))
 
 
@@ -242,11 +253,10 @@ def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", bat
 
 def _measure_if_due(run: StageRun, step: int, model: "PreTrainedModel") -> None:
     """What is measured on held-out examples, at the start, at the end, and every so often."""
-    stage, num_steps = run.stage, run.order.num_steps
-    if run.heldout is not None and (step == 0 or _is_due(step, stage.eval_every, num_steps)):
+    if run.heldout is not None and _heldout_is_due(run, step):
         with _precision(run, model.device):
             _record(run, "heldout", step, model, measure_heldout(model, run.heldout))
-    if run.prompts is not None and stage.generate_every and step % stage.generate_every == 0:
+    if run.prompts is not None and _generation_is_due(run, step):
         with _precision(run, model.device):
             _record(run, "generated", step, model, generate_and_read(model, run.prompts))
 

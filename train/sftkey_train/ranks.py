@@ -8,7 +8,7 @@ which it learns before its backward passes, so ranks with few Key tokens and ran
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -50,6 +50,13 @@ def process_group(*, cuda: bool) -> Iterator[None]:
         raise error if is_main() else SFTKeyError(f"rank {rank()}: {error}") from None
     finally:
         distributed.destroy_process_group()
+
+
+def own_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """What this process computes on: the GPU that torchrun gives it where torch sees one and `cpu` is not asked for."""
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def rank() -> int:

@@ -17,6 +17,7 @@ TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
 OptimizerName = Literal["adamw", "adamw_8bit", "adafactor", "muon"]
+Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"]
 BETAS = (0.9, 0.95)
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
@@ -189,6 +190,7 @@ class Stage(RecipeTable):
 class Recipe(RecipeTable):
     """A whole run. Paths are relative to the directory the command runs in."""
 
+    later = ("attention",)
     name: str
     data: Path = Field(description="prepared directory to train on")
     heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
@@ -197,6 +199,7 @@ class Recipe(RecipeTable):
     seed: AtLeastZero = Field(0, description="initial weights, data order and dropout follow from it")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
+    attention: Attention = Field("auto", description="transformers' attention function; auto: what it chooses itself")
     threads: AtLeastZero = Field(0, description="CPU threads; 0: what torch chooses")
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
@@ -242,6 +245,14 @@ class Recipe(RecipeTable):
             if stage.prune_last_layer or not stage.context_gradient:
                 names = "prune_last_layer and context_gradient = false"
                 raise ValueError(f"stage {stage.name!r}: compile does not go with {names}, which run layers in parts")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_takes_a_mask(self) -> Self:
+        for stage in self.stages if self.attention not in ("auto", "eager", "sdpa") else ():
+            if stage.prune_last_layer:
+                found = f"attention = {self.attention!r}, which takes no mask of its own"
+                raise ValueError(f"stage {stage.name!r}: prune_last_layer does not go with {found}")
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ READY_RECIPES = Path(__file__).parent / "recipes"
 SYNONYMS = {
     "learning_rate": "lr",
     "max_lr": "lr",
+    "attn_implementation": "attention",
     "num_train_epochs": "epochs",
     "num_epochs": "epochs",
     "max_steps": "steps",

@@ -1,6 +1,5 @@
 """A whole run: all stages of a recipe in order, each from where an earlier invocation left it."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from sftkey_train.checkpoint.earlier_run import (
     METRICS,
     PLOT,
     RUN,
+    USED,
     delete_run,
     own_run,
     record_sha256,
@@ -51,6 +51,7 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stage_trackers import StageTrackers, check_recipe_trackers
 from sftkey_train.measure.stopping import Measurements
+from sftkey_train.model.attention_choice import attention_used
 from sftkey_train.model.model import (
     check_causal,
     check_compiler,
@@ -81,6 +82,7 @@ class _Run:
     heldout: TrainingSet | None
     config: "PreTrainedConfig"
     model_hash: str | None  # of the recipe's model where that is a folder
+    attention: str  # of all its models
 
     @property
     def metrics(self) -> MetricsLog:
@@ -96,7 +98,7 @@ class _Run:
     def start(self, stage: Stage) -> StageStart:
         """What a stage starts from."""
         before = self.folder(parent) if (parent := self.recipe.parent(stage)) is not None else None
-        own, tokenizer, device = self.folder(stage), self.data.tokenizer, _device(self.recipe)
+        own, tokenizer, device = self.folder(stage), self.data.tokenizer, ranks.own_device(self.recipe.device)
         return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash, device)
 
     def starts(self) -> list[StageStart]:
@@ -145,7 +147,7 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
         Stopped: SIGINT or SIGTERM came; says what is kept.
     """
     _quiet(recipe)
-    cuda = _device(recipe).type == "cuda"
+    cuda = ranks.own_device(recipe.device).type == "cuda"
     with ranks.process_group(cuda=cuda), stopping(recipe, overwrite=overwrite) as signals, ExitStack() as held:
         run = _open(recipe)
         held.enter_context(own_run(recipe.out))
@@ -199,11 +201,12 @@ def _open(recipe: Recipe) -> _Run:
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise SFTKeyError("device is 'cuda', but torch sees no GPU; expected 'auto' or 'cpu'")
     check_recipe_trackers(recipe)
+    device = ranks.own_device(recipe.device)
     if recipe.compile:
-        check_compiler(_device(recipe))
+        check_compiler(device)
     if recipe.lora is not None:
         require("lora", "train", "peft")
-        check_quantization(recipe.lora, _device(recipe))
+        check_quantization(recipe.lora, device)
     data = read_training_set(recipe.data)
     heldout = read_training_set(recipe.heldout) if recipe.heldout else None
     own = {path: read_training_set(path) for path in dict.fromkeys(s.data for s in recipe.stages) if path is not None}
@@ -214,7 +217,8 @@ def _open(recipe: Recipe) -> _Run:
         refuse_other_tokens("heldout", heldout, data)
     config = model_config(recipe.model, data.tokenizer)
     hashed = None if recipe.model.path is None else hash_of(recipe.model.path)
-    run = _Run(recipe, data, stage_data, heldout, config, hashed)
+    attention = attention_used(recipe, config, device)
+    run = _Run(recipe, data, stage_data, heldout, config, hashed, attention)
     check_tokenizer(recipe.model, data)
     for prepared in filter(None, (data, *own.values(), heldout)):
         check_fit(run.config, prepared)
@@ -222,13 +226,13 @@ def _open(recipe: Recipe) -> _Run:
     for stage in recipe.stages:
         examples, num_steps = run.data_of(stage).examples, run.order(stage).num_steps
         coefficient = router_coefficient(config)
-        check_stage(stage, examples, num_steps, coefficient, _device(recipe), sharded=_is_sharded(recipe))
+        check_stage(stage, examples, num_steps, coefficient, device, sharded=_is_sharded(recipe))
         _prompts(run, stage)  # for what it refuses; made again where it is used
     return run
 
 
 def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSignals) -> None:
-    folder, recipe, device = run.folder(stage), run.recipe, _device(run.recipe)
+    folder, recipe, device = run.folder(stage), run.recipe, ranks.own_device(run.recipe.device)
     model = starting_model(start := run.start(stage))
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     check_causal(model)
@@ -277,7 +281,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
 
 def _prepare_out(run: _Run, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
-    write_sealed(run.recipe.out / RUN, run.record())
+    write_sealed(run.recipe.out / RUN, run.record() | {USED: {"attention": run.attention}})
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, run.folder(stage).latest_step)
 
@@ -301,13 +305,6 @@ def _why_not_generated(run: _Run, stage: Stage) -> str:
 
 def _is_sharded(recipe: Recipe) -> bool:
     return recipe.fsdp and ranks.num_ranks() > 1
-
-
-def _device(recipe: Recipe) -> torch.device:
-    if recipe.device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    # torchrun says which GPU of its node a process has.
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _outputs(run: _Run, folder: StageFolder) -> Outputs:

@@ -40,7 +40,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         clip, calls = loop.clip_gradients, iter(range(1, 1000))
         offset = 0 if stage == "full" else 6
 
-        def clip_and_signal(*arguments: Any) -> float:
+        def clip_and_signal(*arguments: Any) -> torch.Tensor:
             if next(calls) == offset + step:
                 for number in numbers:
                     os.kill(os.getpid(), number)
@@ -137,7 +137,7 @@ def _train_signalled(recipe: Path, stopped_rank: int) -> None:
     """What each rank does: one of them gets the signal in its third step."""
     clip, calls = loop.clip_gradients, iter(range(1, 1000))
 
-    def clip_and_signal(*arguments: Any) -> float:
+    def clip_and_signal(*arguments: Any) -> torch.Tensor:
         if next(calls) == 3 and int(os.environ["RANK"]) == stopped_rank:
             os.kill(os.getpid(), signal.SIGTERM)
         return clip(*arguments)

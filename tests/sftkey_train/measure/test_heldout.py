@@ -37,7 +37,7 @@ def test_every_region_of_the_completion_is_measured_whatever_is_trained_on(
     measured = measure_heldout(model, batches)
     with torch.no_grad():
         expected = _tally((batch, token_nll(model, batch)) for batch in batches)
-    assert measured["loss_by_region"] == pytest.approx(expected.loss_by_region)
+    assert measured["loss_by_region"] == pytest.approx(expected.read().loss_by_region)
     assert list(measured["loss_by_region"]) == list(REGIONS[1:])
     assert measured["examples"] == 20
 

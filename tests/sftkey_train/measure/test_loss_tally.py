@@ -21,9 +21,10 @@ def test_losses_are_means_per_token_of_a_region_over_all_forward_passes() -> Non
     tally = LossTally()
     tally.add(_batch("a"), torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor(0.25))
     tally.add(_batch("b"), torch.tensor([3.0, 0.0, 1.0, 2.0]), torch.tensor(0.5))
-    assert tally.loss_by_region == {"tag": 2.0, "key": 1.75, "eos": 5.0}
-    assert tally.loss == pytest.approx(0.75)
-    assert (tally.weighted_tokens, tally.tokens, tally.examples) == (8, 20, 2)
+    figures = tally.read()
+    assert figures.loss_by_region == {"tag": 2.0, "key": 1.75, "eos": 5.0}
+    assert figures.loss == pytest.approx(0.75)
+    assert (figures.weighted_tokens, figures.tokens, figures.examples) == (8, 20, 2)
     assert tally.suspects == []
 
 
@@ -38,8 +39,9 @@ def test_anchored_tokens_have_a_kl_and_no_part_in_the_losses() -> None:
     batch, tally = replace(_batch("a"), anchor=torch.tensor([0.5, 0.0, 0.5, 0.0])), LossTally()
     for _ in range(2):
         tally.add(batch, torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor(0.25))
-    assert tally.loss_by_region == {"key": 2.0, "eos": 8.0}
-    assert (tally.weighted_tokens, tally.kl) == (4, 2 * (0.5 * 1 + 0.5 * 4))
+    figures = tally.read()
+    assert figures.loss_by_region == {"key": 2.0, "eos": 8.0}
+    assert (figures.weighted_tokens, figures.kl) == (4, 2 * (0.5 * 1 + 0.5 * 4))
 
 
 def test_an_anchored_token_that_is_not_finite_is_remembered_too() -> None:

@@ -36,6 +36,6 @@ def test_gradients_are_scaled_down_to_the_norm_and_the_norm_before_is_returned(
     num_weights = sum(p.numel() for p in model.parameters())
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 10.0 / num_weights**0.5)
-    assert clip_gradients(model, max_norm) == pytest.approx(10.0, rel=1e-4)
+    assert float(clip_gradients(model, max_norm)) == pytest.approx(10.0, rel=1e-4)
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert float(norm) == pytest.approx(after, rel=1e-4)

@@ -26,6 +26,8 @@ from sftkey_train.recipe import STAGE_NAME, Recipe
 from sftkey_train.signals import StopSignals
 
 RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
+USED = "used"
+"""In `run.json`, beside what must not change within a run: what was used of what the machine offers."""
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Sequence[Sta
         return
     if not (out / RUN).exists():
         raise SFTKeyError(f"out {out} is not empty and holds no earlier run ({RUN}), found {found[0]}")
-    earlier = _earlier(out / RUN)
+    earlier = {key: value for key, value in _earlier(out / RUN).items() if key != USED}
     difference = None if overwrite else first_difference(earlier, record)
     if difference is not None:
         raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")

@@ -110,14 +110,14 @@ def _weights(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":
         return model
     path = checkpoint or handed_on
     if path is not None:
-        return load_model(path, trust_remote_code=recipe.model.trust_remote_code)
+        return load_model(path, trust_remote_code=recipe.model.trust_remote_code, attention=recipe.attention)
     return _first(start)
 
 
 def _first(start: StageStart, four_bits: FourBits | None = None) -> "PreTrainedModel":
     """The recipe's model, with room for the tokens of the data."""
     source = start.recipe.model
-    model = initial_model(source, start.config, start.recipe.seed, four_bits)
+    model = initial_model(source, start.config, start.recipe.seed, four_bits, start.recipe.attention)
     if source.tags_as_tokens and source.path is not None:
         embed_added_tokens(model, source.path, start.tokenizer)
     return model

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.loss.half_precision import half_where_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,14 +104,24 @@ def _passes_through(model: "PreTrainedModel", head: nn.Linear) -> bool:
     training = model.training
     model.eval()  # dropout would draw random numbers
     try:
-        logits = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False).logits
+        with half_where_needed(model):
+            token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            logits = model(input_ids=token, use_cache=False).logits
     finally:
         model.train(training)
         handle.remove()
     return logits.shape == expected.shape and torch.equal(logits, expected)
 
 
-def linear_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor) -> Tensor:
+def linear_nll(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    *,
+    only_weighted: bool = False,
+) -> Tensor:
     """`cross_entropy(linear(hidden, weight, bias), labels, reduction="none")` that never holds all logits.
 
     The gradient is computed chunk by chunk in the forward pass, as in Liger Kernel (arXiv 2410.10989), so that no
@@ -123,13 +134,15 @@ def linear_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tens
         bias: (V,) or none.
         labels: int64 (N,).
         weights: What the loss will multiply each label's by, up to a common factor, shape (N,); others cost more.
+        only_weighted: The loss does that and nothing else, so the backward pass need not look whether it was so, for
+            which the host would wait for the device.
 
     Returns:
         fp32 of shape (N,), in nats.
     """
     if not torch.is_grad_enabled():
         return _chunked(_compute_dtype(hidden), (False,) * 3, hidden, weight, bias, labels, weights)[0]
-    nll: Tensor = _LinearNLL.apply(hidden, weight, bias, labels, weights)  # type: ignore[no-untyped-call]
+    nll: Tensor = _LinearNLL.apply(hidden, weight, bias, labels, weights, only_weighted)  # type: ignore[no-untyped-call]
     return nll
 
 
@@ -149,9 +162,16 @@ def linear_nll_and_choice(hidden: Tensor, weight: Tensor, bias: Tensor | None, l
 class _LinearNLL(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        weights: Tensor,
+        only_weighted: bool,
     ) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, labels, weights)
+        ctx.only_weighted = only_weighted
         ctx.dtype = _compute_dtype(hidden)
         nll, ctx.gradients = _chunked(ctx.dtype, ctx.needs_input_grad[:3], hidden, weight, bias, labels, weights)
         return nll
@@ -162,12 +182,13 @@ class _LinearNLL(torch.autograd.Function):
         hidden, weight, bias, labels, weights = ctx.saved_tensors
         gradients, ctx.gradients = ctx.gradients, None  # scaled in place, so used once
         # The multiple of `weights` nearest to what came back. That it is, up to rounding (1.2e-7 in fp32), or the loss
-        # was used in another way than announced.
-        scale = (grad_nll @ weights) / (weights @ weights)
-        if gradients is None or not torch.allclose(grad_nll, scale * weights, rtol=1e-5, atol=0):
+        # was used in another way than announced. Where nothing weighs anything, all gradients are zero.
+        square = weights @ weights
+        scale = torch.where(square > 0, (grad_nll @ weights) / square, 1.0)
+        if gradients is None or not (ctx.only_weighted or torch.allclose(grad_nll, scale * weights, rtol=1e-5, atol=0)):
             gradients, scale = None, scale.new_ones(())  # the memory goes before new one is taken
             _, gradients = _chunked(ctx.dtype, ctx.needs_input_grad[:3], hidden, weight, bias, labels, grad_nll)
-        return *(None if g is None else g.mul_(scale) for g in gradients), None, None
+        return *(None if g is None else g.mul_(scale) for g in gradients), None, None, None
 
 
 def _chunked(

@@ -17,6 +17,7 @@ from sftkey_train.loss.comparison import (
     refuse_other_gradients,
     refuse_other_losses,
 )
+from sftkey_train.loss.half_precision import half_where_needed
 from sftkey_train.loss.shortcuts import with_other_labels
 from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.recipe import Stage, Weights
@@ -88,5 +89,6 @@ def keeps_documents_apart(model: "PreTrainedModel", examples: Sequence[Example],
 @torch.no_grad()
 def _leak(model: "PreTrainedModel", packed: Batch, beside_others: Batch, own: int) -> float:
     """The greatest change of a loss behind the first document, whose own losses differ, of course."""
-    losses, others = (token_nll(model, batch)[own:] for batch in (packed, beside_others))
+    with half_where_needed(model):
+        losses, others = (token_nll(model, batch)[own:] for batch in (packed, beside_others))
     return float((losses - others).abs().max())

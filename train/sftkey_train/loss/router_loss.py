@@ -145,15 +145,15 @@ def whole_routing(
     if ranks.num_ranks() == 1 and len(batches) == 1:
         return None
     num_experts = cast(int, model.num_experts)
-    counts = torch.zeros(num_experts + 1, dtype=torch.float64)
+    counts = torch.zeros(num_experts + 1, dtype=torch.float64, device=model.device)
     with routers_seen(model) as seen:
         for batch in (batch.to(model.device) for batch in batches):
             with noise(batch), head_sees(model, batch.positions[:0]):  # no logits of the vocabulary
                 model(**batch.inputs)
             found = routing(model, batch, seen[0])
-            counts += torch.cat([found.chosen, found.num[None]]).double().cpu()
+            counts += torch.cat([found.chosen, found.num[None]]).double()
     ranks.add_up(counts)
-    return Routing(counts[:-1], torch.zeros(num_experts), counts[-1])
+    return Routing(counts[:-1], torch.zeros(num_experts, device=model.device), counts[-1])
 
 
 def check_router_loss(

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def token_nll(
-    model: "PreTrainedModel", batch: Batch, *, context_gradient: bool = True, prune_last_layer: bool = False
+    model: "PreTrainedModel",
+    batch: Batch,
+    *,
+    context_gradient: bool = True,
+    prune_last_layer: bool = False,
+    only_weighted: bool = False,
 ) -> Tensor:
     """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
 
@@ -30,6 +35,7 @@ def token_nll(
         batch: What to predict.
         context_gradient: Whether what precedes the answer learns too, see `answer_inputs`.
         prune_last_layer: Whether the last layer runs where something is predicted only, see `last_layer_prunes`.
+        only_weighted: Whether the loss will be a multiple of their sum times `batch.weights`, see `linear_nll`.
     """
     if not logits_are_plain(model):
         logits = selected_logits(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
@@ -37,7 +43,7 @@ def token_nll(
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
 
     def losses(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return linear_nll(hidden, weight, bias, batch.labels, batch.weights)[:, None]  # (N, 1)
+        return linear_nll(hidden, weight, bias, batch.labels, batch.weights, only_weighted=only_weighted)[:, None]
 
     with (
         last_layer_prunes(model, positions, when=prune_last_layer),

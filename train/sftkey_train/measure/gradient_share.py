@@ -45,7 +45,7 @@ def gradient_norms(
             for part in parts:
                 loss(part.to(model.device)).backward()
         ranks.sum_gradients(model)
-        norms[region] = clip_gradients(model, math.inf)  # infinite: measured, not clipped
+        norms[region] = float(clip_gradients(model, math.inf))  # infinite: measured, not clipped
         model.zero_grad(set_to_none=True)
     return norms
 

@@ -39,7 +39,7 @@ def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[
     """
     was_training = model.training
     model.eval()
-    tally, matched, present = LossTally(), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
+    tally, matched, present = LossTally(model.device), torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
     keep_pace(model, len(batches))  # with FSDP, a rank with fewer batches would leave the others waiting
     for batch in batches:
         on_device = batch.to(model.device)
@@ -50,13 +50,14 @@ def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[
         matched += (has_region & ~has_miss).sum(0)
     model.train(was_training)
     tally.sum_over_ranks()
+    figures = tally.read()
     matches = zip(REGIONS, ranks.add_up(matched).tolist(), ranks.add_up(present).tolist(), strict=True)
     forced_match = {region: hits / num for region, hits, num in matches if num}
     return {
-        "loss_by_region": tally.loss_by_region,
+        "loss_by_region": figures.loss_by_region,
         "forced_match_by_region": forced_match,
         "forced_key_match": forced_match["key"],
-        "examples": tally.examples,
+        "examples": figures.examples,
     }
 
 

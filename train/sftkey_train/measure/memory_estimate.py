@@ -18,7 +18,7 @@ from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations, untrained_model
 from sftkey_train.model.optimizer import optimizer_bytes
 from sftkey_train.model.quantization import NF4_BYTES, to_be_quantized
-from sftkey_train.recipe import OptimizerName
+from sftkey_train.recipe import Attention, OptimizerName
 from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ class MemoryEstimate:
         return {field.name: size for field in fields(self) if (size := getattr(self, field.name))}
 
 
-def skeleton(config: "PreTrainedConfig", mode: FakeTensorMode, lora: Lora | None = None) -> "PreTrainedModel":
+def skeleton(
+    config: "PreTrainedConfig", mode: FakeTensorMode, lora: Lora | None = None, attention: Attention = "auto"
+) -> "PreTrainedModel":
     """The model as it is trained, with shapes and no numbers; it takes no memory."""
     with torch.device("meta"):  # peft cannot put an adapter into a model of fake tensors
-        model = untrained_model(config)
+        model = untrained_model(config, attention)
         if lora is not None:
             add_adapter(model, lora, seed=0)
     made: dict[int, Tensor] = {}  # what the model ties is one tensor here, too
@@ -94,6 +96,7 @@ def estimate_memory(
     batch: Batch,
     precision: Literal["fp32", "bf16"],
     *,
+    attention: Attention = "auto",
     lora: Lora | None = None,
     optimizer: OptimizerName = "adamw",
     gradient_checkpointing: bool = False,
@@ -107,6 +110,8 @@ def estimate_memory(
         config: The model's.
         batch: The largest of the stage, on a CPU.
         precision: That of the recipe, as are `lora` and `gradient_checkpointing`.
+        attention: That of the recipe. Only `eager` keeps what grows with the square of the length; the others, of
+            which not all run on shapes, count as the model's usual one.
         lora: The adapter, which alone is trained.
         optimizer: That of the stage.
         gradient_checkpointing: Whether activations are recomputed.
@@ -118,7 +123,7 @@ def estimate_memory(
         Of one process; the same numbers whatever the machine, as nothing is computed but shapes.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        model = skeleton(config, mode, lora)
+        model = skeleton(config, mode, lora, attention if attention == "eager" else "auto")
         weights, trainable = _sizes(model.parameters())
         in_bits = 0 if lora is None or lora.quantization is None else _quantize(model, precision)
         layers, logits, is_wide = kept_for_backward(model, batch, precision, context_gradient=context_gradient)

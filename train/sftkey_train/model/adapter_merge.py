@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sftkey_data.errors import SFTKeyError
+from sftkey_train.loss.half_precision import usual_attention
 from sftkey_train.model.quantization import quantized_layers, whole_weights
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ def check_merges(model: "PreTrainedModel") -> None:
     model.eval()
     try:
         for name, layer in _one_of_each_kind(model).items():
-            if not _merges(model, *_merged_and_adapted(name, layer, generator)):
+            with usual_attention(model):
+                merges = _merges(model, *_merged_and_adapted(name, layer, generator))
+            if not merges:
                 raise SFTKeyError(
                     f"lora: an adapter on {LAYER_BELOW.sub('', name)!r} cannot be merged, as {type(model).__name__} "
                     "reads its weight past the adapter; name other layers in target_modules"

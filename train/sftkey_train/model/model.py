@@ -11,10 +11,12 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from sftkey_data.errors import SFTKeyError, nearest
-from sftkey_data.model_loading import as_one_line, attention, load_causal_model, load_config, own_end_tokens
+from sftkey_data.model_loading import as_one_line, load_causal_model, load_config, needed_attention, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
+from sftkey_train.loss.half_precision import half_where_needed
 from sftkey_train.model.added_tokens import add_tokens_of
 from sftkey_train.model.quantization import FourBits
+from sftkey_train.recipe import Attention
 from sftkey_train.recipe_tables import ModelSource
 
 if TYPE_CHECKING:
@@ -49,27 +51,39 @@ def model_config(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> "
 
 
 def initial_model(
-    source: ModelSource, config: "PreTrainedConfig", seed: int, four_bits: FourBits | None = None
+    source: ModelSource,
+    config: "PreTrainedConfig",
+    seed: int,
+    four_bits: FourBits | None = None,
+    attention: Attention = "auto",
 ) -> "PreTrainedModel":
     """The model a run starts from: pretrained weights in fp32 or 4 bits, or weights initialised from the seed."""
     if source.path is not None:
-        return load_model(source.path, trust_remote_code=source.trust_remote_code, four_bits=four_bits)
+        trust = source.trust_remote_code
+        return load_model(source.path, trust_remote_code=trust, four_bits=four_bits, attention=attention)
     torch.manual_seed(seed)
-    return untrained_model(config)
+    return untrained_model(config, attention)
 
 
-def untrained_model(config: "PreTrainedConfig") -> "PreTrainedModel":
+def untrained_model(config: "PreTrainedConfig", attention: Attention = "auto") -> "PreTrainedModel":
     """A model of this configuration in fp32, with weights from torch's random generator."""
     let_in = type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING  # of code of its own, which `model_config` let in
     with as_one_line("model: config"):
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=attention(config), trust_remote_code=let_in
+            config,
+            dtype=torch.float32,
+            attn_implementation=needed_attention(config) if attention == "auto" else attention,
+            trust_remote_code=let_in,
         )
     return _causal_model(model)
 
 
 def load_model(
-    name: str | Path, *, trust_remote_code: bool = False, four_bits: FourBits | None = None
+    name: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    four_bits: FourBits | None = None,
+    attention: Attention = "auto",
 ) -> "PreTrainedModel":
     """A causal language model with all its weights, in fp32, from safetensors files.
 
@@ -77,6 +91,7 @@ def load_model(
         name: Directory or hub name.
         trust_remote_code: Run the Python files that come with the model.
         four_bits: How the matrices of its layers are quantized, if they are.
+        attention: That of the recipe.
 
     Raises:
         SFTKeyError: What `load_causal_model` refuses, or a model without an output layer.
@@ -87,6 +102,7 @@ def load_model(
         dtype=torch.float32,
         trust_remote_code=trust_remote_code,
         instead=READ_THEN_TRUST,
+        attn_implementation=None if attention == "auto" else attention,
         quantized=None if four_bits is None else four_bits.arguments(),
     )
     return _causal_model(model)
@@ -145,7 +161,8 @@ def check_causal(model: "PreTrainedModel") -> None:
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
     was_training = model.training
     model.eval()
-    logits, others = (model(input_ids=i, use_cache=False).logits[:, :-1] for i in (ids, ids * (ids < ids.max())))
+    with half_where_needed(model):
+        logits, others = (model(input_ids=i, use_cache=False).logits[:, :-1] for i in (ids, ids * (ids < ids.max())))
     model.train(was_training)
     if not torch.allclose(logits, others, rtol=1e-3, atol=1e-4):
         raise SFTKeyError(f"model {type(model).__name__} is not causal: what it predicts, it has already seen")

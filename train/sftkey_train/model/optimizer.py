@@ -178,7 +178,24 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(model: "PreTrainedModel", max_norm: float) -> float:
-    """Scale all gradients down to a common norm of at most `max_norm` (0: leave them) and return the norm they had."""
+def step_if(all_finite: Tensor, optimizer: Optimizer) -> None:
+    """Take a step where `all_finite`, a scalar on the device, is true; else weights stay, and so does what is kept.
+
+    Torch's AdamW looks at it on the device. For the other optimizers, and for shares of weights, it is read, so the
+    host waits for the device.
+    """
+    shared = any(isinstance(p, DTensor) for group in optimizer.param_groups for p in group["params"])
+    if isinstance(optimizer, torch.optim.AdamW) and not shared:
+        optimizer.found_inf = (~all_finite).float()  # type: ignore[attr-defined]  # as torch.amp's scaler sets it
+        optimizer.step()
+    elif all_finite:
+        optimizer.step()
+
+
+def clip_gradients(model: "PreTrainedModel", max_norm: float) -> Tensor:
+    """Scale all gradients down to a common norm of at most `max_norm` (0: leave them); the norm they had, a scalar.
+
+    It stays on the device, so nothing waits for it.
+    """
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or math.inf)  # infinity measures, clips nothing
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

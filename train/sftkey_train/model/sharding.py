@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sftkey_train import ranks
+from sftkey_train.loss.half_precision import half_where_needed
 from sftkey_train.loss.output_layer import logits_are_plain
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def keep_pace(model: "PreTrainedModel", num_passes: int) -> None:
         return
     for _ in range(ranks.greatest(num_passes) - num_passes):
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        logits: Tensor = model(input_ids=token, use_cache=False).logits
+        with half_where_needed(model):
+            logits: Tensor = model(input_ids=token, use_cache=False).logits
         if torch.is_grad_enabled():
             (logits.sum() * 0).backward()  # a backward pass, too, takes all ranks
 

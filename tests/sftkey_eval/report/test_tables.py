@@ -46,10 +46,8 @@ def test_every_table_is_there_as_csv_and_as_latex(written: Path) -> None:
 
 
 def median_words(numbers: RunNumbers) -> Table:
-    rows = tuple(
-        (run.label, sorted(len((v.completion or "").split()) for v in run.verdicts)[5]) for run in numbers.runs
-    )
-    return Table(name="median_words", caption="Words of a completion.", columns=("Run", "Median <words>"), rows=rows)
+    rows = tuple((run.label, sorted(run.cot_words)[5]) for run in numbers.runs)
+    return Table(name="median_words", caption="Words of a CoT.", columns=("Run", "Median <words>"), rows=rows)
 
 
 def test_a_new_table_is_one_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +60,7 @@ def test_a_new_table_is_one_function(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for folder, name in ((tmp_path / "report", "report"), (tmp_path / "compare", "compare")):
         assert [row["run"] for row in read(folder, "median_words")] == ["first", "second"]
         assert "\\begin{tabular}" in (folder / "tables" / "median_words.tex").read_text()
-        assert "## Median words\n\nWords of a completion." in (folder / f"{name}.md").read_text()
+        assert "## Median words\n\nWords of a CoT." in (folder / f"{name}.md").read_text()
         page = (folder / f"{name}.html").read_text()
         assert "Further tables" in page
         assert "Median &lt;words&gt;" in page

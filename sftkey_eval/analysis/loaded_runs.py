@@ -101,7 +101,8 @@ def _load(spec: str) -> Run:
         for verdict in batch:
             verdicts.append(_outcome(verdict, shared))
             cot_words.append(_cot_words(template, verdict))
-            prompt_digests.append(xxhash.xxh3_64_intdigest(verdict.prompt.encode()))
+            prompt = verdict.prompt or ""  # null in a file made elsewhere
+            prompt_digests.append(xxhash.xxh3_64_intdigest(prompt.encode()))
     _refuse_repeated(path, verdicts)
     record = provenance.get("run")
     name = record.get("name") if isinstance(record, dict) else None

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from eval_samples import RIGHT, WRONG, write_run
 from typer.testing import CliRunner
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.cli import app
+from sftkey_eval.report.report import report
 
 
 def rows(**changes: Any) -> list[dict[str, Any]]:
@@ -81,3 +84,13 @@ def test_score_refuses_a_sample_that_is_no_number(tmp_path: Path, sample: object
     row = {"id": "a", "completion": RIGHT, "gold": "42", "sample": sample}
     (tmp_path / "c.jsonl").write_text(json.dumps(row))
     assert "'sample' must be" in refused("score", tmp_path / "c.jsonl", out=tmp_path / "v.parquet")
+
+
+def test_a_file_made_elsewhere_may_have_no_prompts(tmp_path: Path) -> None:
+    verdicts = write_run(tmp_path / "run", rows()) / "verdicts.parquet"
+    table = pq.read_table(verdicts)
+    at = table.schema.get_field_index("prompt")
+    table = table.set_column(at, "prompt", pa.nulls(len(table), pa.string()))
+    pq.write_table(table, tmp_path / "none.parquet")  # without our digest
+    report([str(tmp_path / "none.parquet")], tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -20,7 +20,6 @@ QUICK = (
     "README.md",
     "docs/choosing.md",
     "docs/formats.md",
-    "docs/tutorials/own_csv.md",
     "docs/tutorials/completions.md",
 )
 """What `make test` runs; the others are run by `make test-docs` and `make test-all`."""

@@ -85,9 +85,10 @@ COMBINED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lora",
-    [None, pytest.param({"r": 2, "target_modules": ["q_proj", "v_proj"]}, marks=pytest.mark.slow)],
+    [None, {"r": 2, "target_modules": ["q_proj", "v_proj"]}],
     ids=["full", "lora"],
 )
 def test_two_ranks_equal_one_whatever_is_combined(lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:

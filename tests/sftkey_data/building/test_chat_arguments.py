@@ -51,12 +51,14 @@ def test_the_flag_is_recorded_and_written_into_every_prompt(tokenizer: Path, tmp
     check(tmp_path / "out", full=True, workers=1)
 
 
+@pytest.mark.slow
 def test_workers_render_with_the_arguments_too(tokenizer: Path, tmp_path: Path) -> None:
     build(config(tokenizer, level="high"), tmp_path / "one", machinery=Machinery(1))
     build(config(tokenizer, level="high"), tmp_path / "two", machinery=Machinery(2))
     assert open_shards(tmp_path / "one").equals(open_shards(tmp_path / "two"))
 
 
+@pytest.mark.slow
 def test_questions_of_a_folder_built_with_arguments_are_found(tokenizer: Path, tmp_path: Path) -> None:
     build(config(tokenizer, level="high"), tmp_path / "test")
     again = BuildConfig(source="arithmetic", options=SUMS, decontaminate=(str(tmp_path / "test"),), max_reject_rate=1.0)

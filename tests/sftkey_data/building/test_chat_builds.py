@@ -164,9 +164,9 @@ def test_a_real_chat_template_builds_every_template_with_the_ids_of_the_referenc
 @pytest.mark.parametrize(
     ("tokenizer", "where", "arguments", "advised"),
     [
-        ("qwen2.5", "file", [], True),
+        pytest.param("qwen2.5", "file", [], True, marks=pytest.mark.slow),
         ("qwen2.5", "configuration", [], True),
-        ("qwen2.5", "file", ["--chat"], False),
+        pytest.param("qwen2.5", "file", ["--chat"], False, marks=pytest.mark.slow),
         ("gpt2", "nowhere", [], False),
     ],
     ids=["file", "configuration", "chat", "no template"],

@@ -37,7 +37,10 @@ def built(folder: Path, rows: list[dict[str, Any]], tokenizer: Path, **values: A
     return folder / "out"
 
 
-@pytest.mark.parametrize(("name", "chat"), [("gpt2", False), ("phi-3-mini", False), ("qwen2.5", True)])
+@pytest.mark.parametrize(
+    ("name", "chat"),
+    [("gpt2", False), pytest.param("phi-3-mini", False, marks=pytest.mark.slow), ("qwen2.5", True)],
+)
 def test_a_special_token_in_any_part_rejects_the_row(tmp_path: Path, shared_data: Path, name: str, chat: bool) -> None:
     tokenizer = shared_data / "tokenizers" / name
     special = {"gpt2": "<|endoftext|>", "phi-3-mini": "<|end|>", "qwen2.5": "<|im_end|>"}[name]
@@ -71,7 +74,7 @@ def test_a_system_prompt_with_a_special_token_fails_before_the_first_row(tmp_pat
     ("name", "special", "chat"),
     [
         ("gpt2", "<|endoftext|>", False),
-        ("phi-3-mini", "<|end|>", False),
+        pytest.param("phi-3-mini", "<|end|>", False, marks=pytest.mark.slow),
         pytest.param("qwen2.5", "<|im_end|>", True, marks=pytest.mark.slow),
     ],
 )
@@ -160,7 +163,7 @@ def normalizing(shared_data: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "chat"])
-@pytest.mark.parametrize("choice", ["reject", "text"])
+@pytest.mark.parametrize("choice", ["reject", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_special_token_that_only_the_normaliser_makes_rejects_the_row(
     tmp_path: Path, shared_data: Path, chat: bool, choice: str
 ) -> None:

@@ -181,7 +181,7 @@ def test_a_headerless_file_is_read_with_the_fields_of_the_dataset(tmp_path: Path
     assert found.match("how", "") is not None
 
 
-@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
+@pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "chat"])
 @pytest.mark.parametrize(
     "system", [None, "You are a careful and patient tutor who explains each step to every student."]
 )

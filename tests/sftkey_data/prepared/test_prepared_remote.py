@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from flaky_proxy import FlakyProxy, Rule
 from page_samples import prepared_folder
-from some_slow import some_slow
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
@@ -120,7 +119,8 @@ def test_a_shard_that_nobody_listed_is_found_there(folder: Path) -> None:
         check(URL)
 
 
-@pytest.mark.parametrize("verb", some_slow(["check", "stats", "show"], quick=["stats"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["check", "stats", "show"])
 def test_a_server_that_keeps_failing_is_one_line(folder: Path, proxy: FlakyProxy, verb: str) -> None:
     proxy.rules.append(Rule("error", "GET", "data-00000", times=10**6))
     command = [sys.executable, "-m", "sftkey_data.cli", verb, URL]

@@ -96,7 +96,7 @@ def test_a_column_whose_name_is_no_text_is_one_line(cut: bytes, tmp_path: Path) 
 
 @only_on_linux
 def test_a_packed_arrow_file_takes_no_more_memory_than_its_size_explains(tmp_path: Path) -> None:
-    path = write_arrow(tmp_path / "a.arrow", pa.record_batch([pa.array(["x" * (1100 * MIB)])], ["question"]), "zstd")
+    path = write_arrow(tmp_path / "a.arrow", pa.record_batch([pa.array(["x" * (600 * MIB)])], ["question"]), "zstd")
     command = [sys.executable, "-c", IN_ITS_OWN_PROCESS, str(path), "file"]
     peak, said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split(maxsplit=1)
     assert int(peak) < 400

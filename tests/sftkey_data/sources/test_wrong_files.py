@@ -177,7 +177,7 @@ def test_a_folder_in_the_hubs_layout_is_built_from_the_command_line(tmp_path: Pa
 
 
 @pytest.mark.parametrize("workers", some_slow(["1", "2"], quick=["2"]))
-@pytest.mark.parametrize("wrong", ["shards", "rejects"])
+@pytest.mark.parametrize("wrong", some_slow(["shards", "rejects"], quick=["shards"]))
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, workers: str, wrong: str) -> None:
     row = {"question": "q", "answer": f"{'x' * 3_000} {'####' if wrong == 'shards' else ''} 4"}
     (tmp_path / "r.jsonl").write_bytes(lines(*[json.dumps(row).encode()] * 60))

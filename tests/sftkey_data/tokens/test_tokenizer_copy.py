@@ -14,7 +14,12 @@ TURNS = [{"role": "user", "content": "7 + 65?"}, {"role": "assistant", "content"
 
 @pytest.mark.parametrize(
     ("name", "end"),
-    [("phi-3-mini", "<|end|>"), ("qwen2.5", "<|endoftext|>"), ("qwen2.5", "</tool_call>"), ("gpt2", "<|endoftext|>")],
+    [
+        pytest.param("phi-3-mini", "<|end|>", marks=pytest.mark.slow),
+        ("qwen2.5", "<|endoftext|>"),
+        pytest.param("qwen2.5", "</tool_call>", marks=pytest.mark.slow),
+        ("gpt2", "<|endoftext|>"),
+    ],
 )
 def test_a_copy_encodes_alike_and_ends_as_told(shared_data: Path, tmp_path: Path, name: str, end: str) -> None:
     tokenizer = load_tokenizer(str(shared_data / "tokenizers" / name))

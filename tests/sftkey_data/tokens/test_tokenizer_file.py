@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from some_slow import some_slow
 
 from sftkey_data.building.build import Machinery, build
 from sftkey_data.building.build_config import BuildConfig
@@ -39,7 +40,9 @@ def rewritten(shared_data: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k"])
+@pytest.mark.parametrize(
+    "name", some_slow(["qwen2.5", "gpt2", "phi-3-mini", "falcon", "cl100k"], quick=["qwen2.5", "gpt2"])
+)
 def test_the_file_says_what_transformers_gives(shared_data: Path, cache: Path, name: str) -> None:
     path = str(shared_data / "tokenizers" / name)
     quick, reference = open_tokenizer_file(path), load_tokenizer(path)

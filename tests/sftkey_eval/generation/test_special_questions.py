@@ -45,7 +45,8 @@ def test_a_question_that_names_a_special_token_is_refused_or_encoded_as_text(
     assert tokenizer.decode(named) == items[1].prompt
 
 
-@pytest.mark.parametrize("chat", [pytest.param(False, marks=pytest.mark.slow), True], ids=["plain", "chat"])
+@pytest.mark.slow
+@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
 def test_what_the_build_encoded_as_text_the_model_is_asked_as_text(
     tmp_path: Path, shared_data: Path, chat: bool
 ) -> None:

@@ -97,7 +97,9 @@ def generate(model: Path, data: Path, out: Path) -> "subprocess.CompletedProcess
     return subprocess.run(command, input=yes, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("spoil", [only_a_pickle, code_of_its_own, a_tokenizer_of_its_own])
+@pytest.mark.parametrize(
+    "spoil", [only_a_pickle, code_of_its_own, pytest.param(a_tokenizer_of_its_own, marks=pytest.mark.slow)]
+)
 def test_a_model_that_would_run_what_comes_with_it_is_refused_in_one_line(
     spoil: Callable[[Path], str], tiny_model: Path, prepared: Path, tmp_path: Path
 ) -> None:

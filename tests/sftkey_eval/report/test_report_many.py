@@ -17,10 +17,8 @@ from sftkey_eval.report.report import report
 MANY = 20_000
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on 20,000 items: every fourth a slip, every tenth malformed, half of them from another dataset."""
-    folder = tmp_path_factory.mktemp("many")
+def report_on(folder: Path, num: int) -> Path:
+    """The page of so many items: every fourth a slip, every tenth malformed, half of them from another dataset."""
     three = write_run(folder / "three", [{"completion": text} for text in (RIGHT, SLIP, AFTER)])
     (right, slip, after), provenance = read_verdicts(three / "verdicts.parquet")
     words = " ".join(f"word{i}" for i in range(120))
@@ -33,23 +31,31 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 answer_type="number" if i % 5 else "text",
                 prompt=f"Question {i}: {words} {i * i}?",
             )
-            for i in range(MANY)
+            for i in range(num)
         )
     report([str(folder / "many.parquet")], folder / "report")
     return folder / "report" / "report.html"
 
 
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough examples for many pages of them."""
+    return report_on(tmp_path_factory.mktemp("some"), 1_000)
+
+
 @pytest.fixture
-def opened(browser: Any, many: Path) -> Iterator[Watched]:
-    watched = Watched(browser, many)
+def opened(browser: Any, some: Path) -> Iterator[Watched]:
+    watched = Watched(browser, some)
     yield watched
     assert watched.complaints == []
-    assert watched.requests == [many.as_uri()]
+    assert watched.requests == [some.as_uri()]
     watched.page.close()
 
 
 @pytest.mark.slow
-def test_twenty_thousand_examples_are_filtered_and_searched(opened: Watched, many: Path) -> None:
+def test_twenty_thousand_examples_are_filtered_and_searched(browser: Any, tmp_path: Path) -> None:
+    many = report_on(tmp_path, MANY)
+    opened = Watched(browser, many)
     assert opened.shown() == "Showing 1–20 of 20,000 (20,000 in all)"
     opened.choose("dataset", "odd")
     assert opened.shown() == "Showing 1–20 of 10,000 (20,000 in all)"
@@ -63,6 +69,9 @@ def test_twenty_thousand_examples_are_filtered_and_searched(opened: Watched, man
     assert opened.page.locator(".example").count() == 1
     assert many.stat().st_size < 5_000_000
     assert "The examples take " in opened.page.locator("footer").inner_text()
+    assert opened.complaints == []
+    assert opened.requests == [many.as_uri()]
+    opened.page.close()
 
 
 def test_only_the_shown_examples_are_in_the_page(opened: Watched) -> None:
@@ -115,10 +124,10 @@ def test_the_keys_are_documented_in_the_page(opened: Watched) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, many: Path, scheme: str) -> None:
+def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, some: Path, scheme: str) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     dark, light = "rgb(20, 22, 26)", "rgb(252, 251, 249)"
-    watched = Watched(browser, many, scheme=scheme)
+    watched = Watched(browser, some, scheme=scheme)
     seen = [watched.page.evaluate(ground)]
     for _ in range(3):
         watched.page.locator("#theme").click()
@@ -134,8 +143,8 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, many: Pat
     watched.page.close()
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, many: Path) -> None:
-    watched = Watched(browser, many, width=375)
+def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, some: Path) -> None:
+    watched = Watched(browser, some, width=375)
     for theme in ("system", "light", "dark"):
         assert watched.page.locator("#theme").inner_text() == f"Theme: {theme}"
         assert watched.page.evaluate("document.documentElement.scrollWidth") == 375

@@ -149,6 +149,7 @@ def _train_signalled(recipe: Path, stopped_rank: int) -> None:
         os._exit(7 if stopped.kept else 8)
 
 
+@pytest.mark.slow
 def test_all_ranks_stop_after_the_step_in_which_one_gets_the_signal(
     tables: dict[str, Any], write_recipe: Write
 ) -> None:

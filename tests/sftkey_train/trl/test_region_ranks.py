@@ -39,8 +39,9 @@ def train_rank(kind: str, model: Path, data: Path, out: Path, loss: dict[str, An
         save_file({"losses": torch.tensor(losses)}, out / "losses.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["Trainer", pytest.param("SFTTrainer", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("normalisation", [pytest.param("token", marks=pytest.mark.slow), "example"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Trainer", "SFTTrainer"])
+@pytest.mark.parametrize("normalisation", ["token", "example"])
 def test_gradients_of_two_ranks_are_ours(
     kind: str,
     normalisation: str,

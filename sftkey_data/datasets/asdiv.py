@@ -8,8 +8,8 @@ EleutherAI/asdiv, whose one subset is `asdiv` and one split `validation`. Licenc
 
 import re
 
-from sftkey_data.datasets._keys import number_or
 from sftkey_data.extract import Parts, Reject, Row, text
+from sftkey_data.format.key_type import number_or
 
 INPUT = "EleutherAI/asdiv:asdiv"
 SPLIT = "validation"

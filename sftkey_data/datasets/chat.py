@@ -36,11 +36,11 @@ from sftkey_data.datasets._chat_answer import (
     written_answer,
 )
 from sftkey_data.datasets._chat_turns import Turn, read_turns
-from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract import AnswerType, Parts, Reject, Row, text
 from sftkey_data.extract.cells import text_or_number
 from sftkey_data.extract.training_flags import said_by
+from sftkey_data.format.key_type import infer_answer_type
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import BUILTIN, Template, load_template
 

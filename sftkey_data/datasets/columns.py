@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import AnswerType, Parts, Row
+from sftkey_data.format.key_type import infer_answer_type
 from sftkey_data.mapping.toml_mapping import ColumnMapping
 
 COLUMNS = ()  # the options name them

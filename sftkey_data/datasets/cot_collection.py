@@ -7,8 +7,8 @@ Chain-of-Thought Fine-Tuning"; hub id nguyen-brat/CoT-Collection, the rows of ka
 loading script, which `datasets` no longer runs. Licence: CC BY 4.0.
 """
 
-from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import Parts, Row, text
+from sftkey_data.format.key_type import infer_answer_type
 
 INPUT = "nguyen-brat/CoT-Collection"
 COLUMNS = ("source", "target", "rationale")

@@ -9,8 +9,8 @@ github.com/google-research/FLAN, to be named with `--input`. Licence: Apache-2.0
 
 import re
 
-from sftkey_data.datasets._keys import infer_answer_type
 from sftkey_data.extract import AnswerType, Parts, Reject, Row, text
+from sftkey_data.format.key_type import infer_answer_type
 
 FIELDS = ("question", "answer", "rationale")
 COLUMNS = FIELDS

@@ -8,9 +8,9 @@ meta-math/MetaMathQA. Licence: MIT.
 
 import re
 
-from sftkey_data.datasets._keys import number_or
 from sftkey_data.extract import Parts, Reject, Row, text
 from sftkey_data.format.boxes import unwrap
+from sftkey_data.format.key_type import number_or
 
 INPUT = "meta-math/MetaMathQA"
 COLUMNS = ("query", "response")

@@ -7,9 +7,9 @@ Source: Toshniwal et al. 2024, "OpenMathInstruct-2: Accelerating AI for Math wit
 hub id nvidia/OpenMathInstruct-2. Licence: CC BY 4.0.
 """
 
-from sftkey_data.datasets._keys import number_or
 from sftkey_data.extract import Parts, Row, text
 from sftkey_data.format.boxes import unwrap
+from sftkey_data.format.key_type import number_or
 
 INPUT = "nvidia/OpenMathInstruct-2"
 COLUMNS = ("problem", "generated_solution", "expected_answer")

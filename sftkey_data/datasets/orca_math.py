@@ -13,9 +13,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftkey_data.datasets._keys import boxed_key, number_or
+from sftkey_data.datasets._keys import boxed_key
 from sftkey_data.extract import Parts, Reject, Row, text
 from sftkey_data.format.boxes import find_boxes, unwrap
+from sftkey_data.format.key_type import number_or
 
 INPUT = "microsoft/orca-math-word-problems-200k"
 COLUMNS = ("question", "answer")

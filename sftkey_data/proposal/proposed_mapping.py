@@ -11,6 +11,7 @@ from typing import Any
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Parts, Reject, Row
 from sftkey_data.format.boxes import boxed_texts
+from sftkey_data.format.key_type import is_letter, is_number, is_truth
 from sftkey_data.mapping.toml_mapping import ColumnMapping
 from sftkey_data.proposal.column_roles import (
     COT_NAMES,
@@ -38,8 +39,6 @@ KEY_MARKS = {
 """How a Key is marked within a longer text, and the CoT before it."""
 
 FORMULA = re.compile(r"\\[a-z]+|\^|[\d)]\s*[*/+=-]\s*[\w(\\]")
-WHOLE_KEY_NUMBER = re.compile(r"[-+−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
-TRUTH_WORDS = frozenset({"yes", "no", "true", "false"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +178,13 @@ def _answer_type(mapping: Mapping[str, Any], columns: Sequence[Column], keys: Se
     rows = [{column.name: column.values[n] for column in columns} for n in range(len(columns[0].values))]
     made, _ = _tried(mapping, [Record("", n, row) for n, row in enumerate(rows)])
     keys = [parts.key.strip() for parts in made] or list(keys)
-    if share_of(keys, lambda key: re.fullmatch(r"\(?[A-Z]\)?", key)) >= MOST_ROWS:
+    if share_of(keys, is_letter) >= MOST_ROWS:
         return "choice"
-    if share_of(keys, lambda key: key.rstrip(".").lower() in TRUTH_WORDS) >= MOST_ROWS:
+    if share_of(keys, is_truth) >= MOST_ROWS:
         return "boolean"
-    if share_of(keys, WHOLE_KEY_NUMBER.fullmatch) == 1:
+    if share_of(keys, is_number) == 1:
         return "number"
-    if share_of(keys, lambda key: FORMULA.search(key) or WHOLE_KEY_NUMBER.fullmatch(key)) >= MOST_ROWS:
+    if share_of(keys, lambda key: FORMULA.search(key) or is_number(key)) >= MOST_ROWS:
         return "math"
     return "text"
 

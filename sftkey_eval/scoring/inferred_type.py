@@ -10,7 +10,7 @@ _LETTER = re.compile(r"[A-Z]|\([A-Z]\)")
 _TRUTHS = frozenset({"yes", "no", "true", "false"})
 
 
-def infer_answer_type(row: Completion) -> str:
+def answer_type_of(row: Completion) -> str:
     """The type of a row that does not say: a choice, a number, a truth value, a formula, or text."""
     gold = (row.gold or "").strip()
     if row.choices:

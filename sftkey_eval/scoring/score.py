@@ -37,7 +37,7 @@ from sftkey_eval.records.run_record import RECORD_FILE, RECORD_MEND, refuse_othe
 from sftkey_eval.records.verdicts import Verdict, open_verdicts
 from sftkey_eval.records.workers import ROWS_PER_JOB, in_order
 from sftkey_eval.scoring.error_classes import classify, ends_elsewhere
-from sftkey_eval.scoring.inferred_type import infer_answer_type
+from sftkey_eval.scoring.inferred_type import answer_type_of
 from sftkey_eval.scoring.metric_files import load_metrics, with_metrics
 from sftkey_eval.scoring.score_options import ScoreOptions
 from sftkey_eval.scoring.score_tally import ScoreTally
@@ -130,7 +130,7 @@ class _Job:
     marks: AnswerMarks
 
     def __call__(self, rows: list[Completion]) -> list[Verdict]:
-        kinds = [self.kinds[self.answer_type or row.answer_type or infer_answer_type(row)] for row in rows]
+        kinds = [self.kinds[self.answer_type or row.answer_type or answer_type_of(row)] for row in rows]
         pairs = zip(rows, kinds, strict=True)
         verdicts = [_score(row, self.template, kind, self.policy, self.marks) for row, kind in pairs]
         if not self.second:
@@ -181,7 +181,7 @@ def score_completion(
     Raises:
         SFTKeyError: An unknown answer type.
     """
-    kind = find_kind(answer_type or row.answer_type or infer_answer_type(row))
+    kind = find_kind(answer_type or row.answer_type or answer_type_of(row))
     return _score(row, template, kind, policy, marks or answer_marks())
 
 

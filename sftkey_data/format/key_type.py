@@ -5,7 +5,8 @@ import re
 from sftkey_data.extract import AnswerType
 from sftkey_data.format.formula import looks_like_formula
 
-_NUMBER = re.compile(r"[-+−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
+_NUMBER = re.compile(r"[-+−]?[$€£]?(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
+"""Commas stand between thousands: `3,5,7` is a list."""
 _LETTER = re.compile(r"\(?[A-Z]\)?")
 _TRUTHS = frozenset({"yes", "no", "true", "false"})
 

@@ -15,7 +15,7 @@ from sftkey_data import console
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.command_line.program import make_program, verb_of
-from sftkey_data.command_line.usual_options import Engine, OutFolder, Overwrite, Workers
+from sftkey_data.command_line.usual_options import COUNT, Engine, OutFolder, Overwrite, Workers
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.flags import takes_options
 from sftkey_data.options import Panel
@@ -110,7 +110,7 @@ def show(
     ],
     num: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many [default: 3, with --html all]", rich_help_panel=Panel.OUT),
+        typer.Option(**COUNT, help="How many [default: 3, with --html all]", rich_help_panel=Panel.OUT),
     ] = None,
     wanted: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="The example with this id.", rich_help_panel=Panel.IN)

@@ -8,6 +8,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from sftkey_data.errors import SFTKeyError, nearest
 
+LARGEST = 2**63 - 1
+"""What Arrow, torch and Python's own counters take at most."""
+MOST_WORKERS = 1024
+
 
 class Panel(StrEnum):
     """Where an option stands in the help of a verb; the panels come in this order, in every program."""
@@ -66,7 +70,7 @@ def choices_of(hint: Any) -> tuple[str, ...]:
 
 
 def check_values(options: Any) -> None:
-    """Refuse values outside their choices or limits; None is always inside.
+    """Refuse values outside their choices or limits, and numbers that nothing can count to; None is always inside.
 
     Raises:
         SFTKeyError: Names the first such field, what was found and what is expected.
@@ -93,6 +97,8 @@ def _check_limits(name: str, value: Any, option: Option) -> None:
     )
     if not inside:
         raise SFTKeyError(f"{name} is {value}, expected {stated}")
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:
+        raise SFTKeyError(f"{name} is {value}, expected at most {LARGEST}")
 
 
 def recorded(options: Any, part: str) -> dict[str, Any]:

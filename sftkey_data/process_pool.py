@@ -14,7 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from sftkey_data.errors import Interrupted
+from sftkey_data.errors import Interrupted, SFTKeyError
+from sftkey_data.options import MOST_WORKERS
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
@@ -55,6 +56,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_workers(workers: int) -> None:
+    """Refuse a number of workers that no machine has.
+
+    Raises:
+        SFTKeyError: It is below 1, or above `MOST_WORKERS`.
+    """
+    if not 1 <= workers <= MOST_WORKERS:
+        raise SFTKeyError(f"workers is {workers}, expected 1 to {MOST_WORKERS}")
+
+
 def run_processes(
     task: Callable[[_Piece], _Result],
     pieces: Iterable[_Piece],
@@ -75,8 +86,10 @@ def run_processes(
         saves: Where it ends early, workers get a SIGTERM and the time to save and end; a second Ctrl-C kills them.
 
     Raises:
+        SFTKeyError: Such a number of workers is refused by `check_workers`.
         Interrupted: A worker died (killed, or out of memory).
     """
+    check_workers(workers)
     context = _Spawn() if start == "spawn" else multiprocessing.get_context(start)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), task))
     try:

@@ -1,11 +1,11 @@
 """Options that several verbs of several programs have: one name, one place, one default, one sentence."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sftkey_data.options import Option, Panel
+from sftkey_data.options import LARGEST, MOST_WORKERS, Option, Panel
 
 OutFolder = Annotated[
     str,
@@ -17,7 +17,8 @@ Overwrite = Annotated[
 ]
 ALL_CORES = "Processes; the same result for any number [default: all cores]"
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED)
+    int | None,
+    typer.Option("--workers", min=1, max=MOST_WORKERS, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED),
 ]
 Engine = Annotated[
     str,
@@ -28,6 +29,8 @@ Engine = Annotated[
         rich_help_panel=Panel.SPEED,
     ),
 ]
+COUNT: Any = {"min": 1, "max": LARGEST, "metavar": "N"}
+"""Of an option that says how many."""
 CONFIG = "--config"
 CONFIG_HELP = "TOML file with options; those given here win."
 ConfigFile = Annotated[

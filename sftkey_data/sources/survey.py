@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sftkey_data.arrays import Int64s
+from sftkey_data.process_pool import check_workers
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.arrow_rows import end_of
 from sftkey_data.sources.line_index import LeafCounts, LineIndex, count_lines, index_lines
@@ -64,6 +65,7 @@ class InputSurvey:
 @contextmanager
 def survey_threads(workers: int = 1) -> Iterator[SurveyRun]:
     """Threads that begin when they are asked to: hashing and counting leave the interpreter to the others."""
+    check_workers(workers)
     pool = ThreadPoolExecutor(workers)
     try:
         yield pool.map

@@ -4,8 +4,7 @@ from collections.abc import Callable, Generator, Iterable
 from itertools import chain, islice
 from typing import TypeVar
 
-from sftkey_data.errors import SFTKeyError
-from sftkey_data.process_pool import cores, run_processes
+from sftkey_data.process_pool import check_workers, cores, run_processes
 
 _Row = TypeVar("_Row")
 _Result = TypeVar("_Result")
@@ -24,11 +23,10 @@ def in_order(
         workers: Processes at most; None: one per core. There are no more than batches.
 
     Raises:
-        SFTKeyError: `workers` is below 1, or a worker process died.
+        SFTKeyError: `workers` is refused by `check_workers`, or a worker process died.
     """
     workers = cores() if workers is None else workers
-    if workers < 1:
-        raise SFTKeyError(f"--workers must be at least 1, found {workers}")
+    check_workers(workers)
     left = iter(batches)
     first = list(islice(left, workers))
     batches, workers = chain(first, left), len(first)

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from sftkey_data.command_line.usual_options import ALL_CORES, ConfigFile
 from sftkey_data.extract.parts import ANSWER_TYPES
-from sftkey_data.options import Option, Panel
+from sftkey_data.options import MOST_WORKERS, Option, Panel
 from sftkey_eval.generation.generate_options import Concurrency
 from sftkey_eval.judge.judge_options import JudgeOptions
 from sftkey_eval.policy import Policy
 from sftkey_eval.records.completion_fields import Fields
 
-Processes = Annotated[int | None, Option(help=ALL_CORES, min=1, range_shown=True, panel=Panel.SPEED)]
+Processes = Annotated[int | None, Option(help=ALL_CORES, min=1, max=MOST_WORKERS, range_shown=True, panel=Panel.SPEED)]
 AnswerMarksFile = Annotated[
     Path | None,
     Option(

@@ -40,6 +40,9 @@ class Wider(Outer):
         ({"inner": Inner(share=1.5)}, "share is 1.5, expected more than 0 and at most 1"),
         ({"inner": Inner(share=float("nan"))}, "share is nan, expected more than 0 and at most 1"),
         ({"added": -0.1}, "added is -0.1, expected at least 0"),
+        ({"added": float("inf")}, "added is inf, expected at most 9223372036854775807"),
+        ({"num": 2**63}, "num is 9223372036854775808, expected at most 9223372036854775807"),
+        ({"most": -(2**64)}, "most is -18446744073709551616, expected at most 9223372036854775807"),
     ],
 )
 def test_a_value_outside_its_field_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -49,7 +52,8 @@ def test_a_value_outside_its_field_is_refused_in_one_line(changes: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"num": 1, "most": 5, "order": "all"}, {"inner": Inner(share=1e-9)}, {"most": -3}]
+    "changes",
+    [{}, {"num": 1, "most": 5, "order": "all"}, {"inner": Inner(share=1e-9)}, {"most": -3}, {"num": 2**63 - 1}],
 )
 def test_values_on_the_border_none_and_fields_without_option_pass(changes: dict[str, Any]) -> None:
     check_values(Wider(**changes))

@@ -1,5 +1,6 @@
 """The recipe file, its overrides, and the one line each mistake gets."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,24 @@ def test_wrong_weights_are_refused(tables: dict[str, Any], write_recipe: Write, 
     with pytest.raises(SFTKeyError) as caught:
         load_recipe(write_recipe(tables))
     assert str(caught.value).endswith(f": {message}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 2**63}, "seed: Input should be less than 9223372036854775808, found 9223372036854775808"),
+        ({"threads": 2**31}, "threads: Input should be less than 2147483648, found 2147483648"),
+        ({"stage": [{"name": "a" * 101}]}, "name: String should have at most 100 characters, found 'aaaa"),
+    ],
+    ids=["seed", "threads", "name"],
+)
+def test_what_no_machine_takes_is_refused(
+    tables: dict[str, Any], write_recipe: Write, change: dict[str, Any], message: str
+) -> None:
+    if "stage" in change:
+        tables["stage"][0] |= change.pop("stage")[0]
+    with pytest.raises(SFTKeyError, match=re.escape(message)):
+        load_recipe(write_recipe(tables | change))
 
 
 def _weighted(tables: dict[str, Any], options: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from sftkey_data.command_line.program import make_program, verb_of
 from sftkey_data.command_line.usual_options import ALL_CORES, Engine
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import check_engine, require
-from sftkey_data.options import Panel
+from sftkey_data.options import MOST_WORKERS, Panel
 from sftkey_data.publish.push_verb import add_push
 
 if TYPE_CHECKING:
@@ -130,7 +130,10 @@ def study(
         typer.Option(metavar="A:B", help="The study's seeds from A up to but not B.", rich_help_panel=Panel.IN),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "--jobs", min=1, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED)
+        int | None,
+        typer.Option(
+            *("--workers", "--jobs"), min=1, max=MOST_WORKERS, metavar="N", help=ALL_CORES, rich_help_panel=Panel.SPEED
+        ),
     ] = None,
     select: Annotated[
         bool,

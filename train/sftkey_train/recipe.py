@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sftkey_data.errors import nearest
-from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, BelowOne, Lora, ModelSource, Ratio, RecipeTable, Weight
+from sftkey_train.recipe_tables import (
+    AtLeastOne,
+    AtLeastZero,
+    BelowOne,
+    Lora,
+    ModelSource,
+    Name,
+    Ratio,
+    RecipeTable,
+    Seed,
+    Weight,
+)
 
 LossOn = Literal["completion", "answer", "key"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
@@ -19,7 +30,6 @@ Packing = Literal["auto", "on", "off"]
 OptimizerName = Literal["adamw", "adamw_8bit", "adafactor", "muon"]
 Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"]
 BETAS = (0.9, 0.95)
-STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
 
 class Weights(RecipeTable):
@@ -58,7 +68,7 @@ class Stage(RecipeTable):
 
     later = ("min_lr_ratio", "decay_ratio", "optimizer", "neftune_alpha")
 
-    name: Annotated[str, Field(pattern=STAGE_NAME)]
+    name: Name
     init_from: str | None = Field(None, description="earlier stage to fork from; default: the stage before")
     init_weights: Literal["final", "best"] = Field("final", description="which weights that stage hands on")
     data: Path | None = Field(None, description="prepared directory of this stage, instead of the recipe's")
@@ -196,7 +206,7 @@ class Recipe(RecipeTable):
     heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
     heldout_examples: AtLeastOne = Field(128, description="how many of its first examples are measured")
     out: Path = Field(description="directory of the run; the same command with the same directory resumes")
-    seed: AtLeastZero = Field(0, description="initial weights, data order and dropout follow from it")
+    seed: Seed = Field(0, description="initial weights, data order and dropout follow from it")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
     attention: Attention = Field("auto", description="transformers' attention function; auto: what it chooses itself")

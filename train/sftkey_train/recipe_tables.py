@@ -7,8 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-AtLeastOne = Annotated[int, Field(ge=1)]
-AtLeastZero = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1, lt=2**31)]  # torch and NumPy take no more
+AtLeastZero = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+FOLDER_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=FOLDER_NAME, max_length=100)]
+"""Of a stage, an arm, a set: a folder is named by it."""
 
 
 class RecipeTable(BaseModel):

@@ -38,7 +38,7 @@ def test_two_workers_score_to_the_same_bytes_as_one(tmp_path: Path) -> None:
 
 
 def test_fewer_than_one_worker_is_refused() -> None:
-    with pytest.raises(SFTKeyError, match="at least 1, found 0"):
+    with pytest.raises(SFTKeyError, match="workers is 0, expected 1 to 1024"):
         list(in_order(len, [[1]], 0))
 
 

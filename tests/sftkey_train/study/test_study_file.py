@@ -48,6 +48,11 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a seed for both": (lambda t: t["seeds"].update(tuning=[0]), "seed 0 is in 'claim' and in 'tuning'"),
     "a seed twice": (lambda t: t["seeds"].update(claim=[0, 3, 3]), "seed 3 is twice in 'claim'"),
     "the first seed twice": (lambda t: t["seeds"].update(claim=[0, 0]), "seed 0 is twice in 'claim'"),
+    "a seed that no generator takes": (lambda t: t["seeds"].update(claim=[2**63]), r"seeds\.claim.*less than 92233"),
+    "an arm that no folder can be named by": (
+        lambda t: t["arms"].update({"a" * 101: {"like": "continued"}}),
+        "String should have at most 100 characters, found 'aaa",
+    ),
     "no claim seed": (lambda t: t["seeds"].update(claim=[]), r"seeds\.claim"),
     "an arm called stage1": (lambda t: t["arms"].update(stage1={}), r"arms\.stage1: the name is that of"),
     "no arms": (lambda t: t.update(arms={}), "arms"),

@@ -22,7 +22,8 @@ from sftkey_train.checkpoint.checkpoint import (
     refuse_unwritable,
 )
 from sftkey_train.checkpoint.origin import Origin
-from sftkey_train.recipe import STAGE_NAME, Recipe
+from sftkey_train.recipe import Recipe
+from sftkey_train.recipe_tables import FOLDER_NAME
 from sftkey_train.signals import StopSignals
 
 RUN, METRICS, PLOT = "run.json", "metrics.jsonl", "loss.png"
@@ -99,7 +100,7 @@ def record_sha256(record: Mapping[str, Any]) -> str:
 def _earlier(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = read_sealed(path, "")
-        if all(re.fullmatch(STAGE_NAME, stage["name"]) for stage in record["recipe"]["stage"]):
+        if all(re.fullmatch(FOLDER_NAME, stage["name"]) for stage in record["recipe"]["stage"]):
             return record
     except (SFTKeyError, KeyError, TypeError):
         pass

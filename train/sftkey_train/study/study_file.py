@@ -9,9 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from sftkey_data.config import validate
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_train.recipe_file import load_tables
-from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, Lora, ModelSource, RecipeTable, Weight
+from sftkey_train.recipe_tables import AtLeastOne, AtLeastZero, Lora, ModelSource, Name, RecipeTable, Seed, Weight
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -19,8 +18,8 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 class Seeds(RecipeTable):
     """Which seeds the claims are made on, and which ones choices are made on."""
 
-    claim: Annotated[tuple[AtLeastZero, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
-    tuning: tuple[AtLeastZero, ...] = Field((), description="never used by a claim, and never generated for on test")
+    claim: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+    tuning: tuple[Seed, ...] = Field((), description="never used by a claim, and never generated for on test")
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:

@@ -43,6 +43,14 @@ def _real_files(folder: Path, what: str) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _torch_is_seen() -> Iterator[None]:
+    """The data program hides torch from its process: from a test's that calls it only until the test ends."""
+    yield
+    if sys.modules.get("torch", True) is None:
+        del sys.modules["torch"]
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with `raw/`, `outputs/` and `tokenizers/`; skips the test where it is absent."""

@@ -3,6 +3,7 @@
 import multiprocessing
 import multiprocessing.context
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -47,6 +48,7 @@ class _Spawn(multiprocessing.context.SpawnContext):
 
 AHEAD = 2  # pieces handed out per worker, one in work and one waiting: busy workers, bounded memory
 PARENT_POLL_SECONDS = 0.5
+TERM_AGAIN_SECONDS = 0.5
 
 _task: Callable[[Any], Any] | None = None  # what this worker does
 
@@ -91,7 +93,8 @@ def run_processes(
     """
     check_workers(workers)
     context = _Spawn() if start == "spawn" else multiprocessing.get_context(start)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), task))
+    given = task if start == "fork" else pickle.dumps(task)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), given))
     try:
         yield from _flow(pool, pieces, AHEAD * workers)
     except BrokenProcessPool:
@@ -120,7 +123,10 @@ def _end(pool: ProcessPoolExecutor, *, saves: bool) -> None:
         for process in processes if saves else ():
             process.terminate()
         for process in processes if saves else ():
-            process.join()
+            # Again and again: a signal that comes as a task ends is lost with it, and the next task would never end.
+            while process.is_alive():
+                process.terminate()
+                process.join(TERM_AGAIN_SECONDS)
     finally:  # also when a second Ctrl-C ends the waiting
         for process in processes:
             process.kill()
@@ -132,12 +138,12 @@ def _work(piece: Any) -> Any:
     return _task(piece)
 
 
-def _begin(parent: int, task: Callable[[Any], Any]) -> None:
+def _begin(parent: int, task: Callable[[Any], Any] | bytes) -> None:
     """Take the task: as an argument, since another pool may begin while `pieces` of this one are being made."""
     global _task
-    _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent says what there is to say
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _task = pickle.loads(task) if isinstance(task, bytes) else task  # at last: it may import for many seconds
 
 
 def _end_with(parent: int) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.context import SpawnProcess
@@ -40,6 +41,38 @@ def pid_then_sleep(number: int) -> int:
     if number >= 2:
         time.sleep(PATIENCE_SECONDS)
     return os.getpid()
+
+
+def fail_beside_a_lost_signal(piece: tuple[int, str]) -> None:
+    """The first fails while the second loses the signal, as a task does that is at its end when it comes."""
+    number, ready = piece
+    if number == 0:
+        while not Path(ready).exists():
+            time.sleep(0.01)
+        raise SFTKeyError("zero")
+    lost: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: lost.append(1))
+    Path(ready).touch()
+    while not lost:
+        time.sleep(0.01)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(10 * PATIENCE_SECONDS)  # the next task
+
+
+class SlowToLoad:
+    """A task whose modules take long to import."""
+
+    def __call__(self, number: int) -> int:
+        return number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _loaded_slowly, ()
+
+
+def _loaded_slowly() -> SlowToLoad:
+    print(os.getpid(), flush=True)  # noqa: T201
+    time.sleep(10 * PATIENCE_SECONDS)
+    return SlowToLoad()
 
 
 @pytest.fixture
@@ -131,6 +164,23 @@ def test_a_worker_that_dies_is_one_line_with_a_hint(start: Start, bystanders: li
 
 
 @both_starts
+def test_a_worker_that_has_lost_its_signal_gets_another(start: Start, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def run() -> None:
+        pieces = [(number, str(tmp_path / "ready")) for number in range(2)]
+        try:
+            list(run_processes(fail_beside_a_lost_signal, pieces, 2, start=start, hint="", saves=True))
+        except SFTKeyError as error:
+            said.append(str(error))
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(PATIENCE_SECONDS)
+    assert said == ["zero"]
+
+
+@both_starts
 def test_workers_end_when_their_parent_was_killed(start: Start) -> None:
     code = (
         "import sys\nfrom test_process_pool import pid_then_sleep\nfrom sftkey_data.process_pool import run_processes\n"
@@ -144,3 +194,17 @@ def test_workers_end_when_their_parent_was_killed(start: Start) -> None:
     parent.kill()
     parent.wait()
     assert all(map(is_gone, workers))
+
+
+def test_a_worker_that_is_still_importing_ends_when_its_parent_was_killed() -> None:
+    code = (
+        "from test_process_pool import SlowToLoad\nfrom sftkey_data.process_pool import run_processes\n"
+        "list(run_processes(SlowToLoad(), range(2), 1, start='spawn', hint=''))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert is_gone(worker)

@@ -18,7 +18,8 @@ class StopSignals:
     """The two signals while it is entered; a signal that the process ignores, as under nohup, stays ignored.
 
     Inside `held` the first one only sets `asked`, and a second one raises `KeyboardInterrupt`. Outside the first one
-    does. In a process of a pool a further SIGTERM says nothing new: pools send several, and end for good by SIGKILL.
+    does. One that came too late to stop anything here stops what this is part of. In a process of a pool a further
+    SIGTERM says nothing new: pools send several, and end for good by SIGKILL.
     """
 
     def __init__(self) -> None:
@@ -35,9 +36,12 @@ class StopSignals:
                 signal.signal(number, self._receive)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        outer = getattr(self._before.get(signal.SIGINT), "__self__", None)
+        if self.asked and error is None and isinstance(outer, StopSignals):
+            outer._receive(self.code - 128, None)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from processes import final_weights, metric_rows, run_together
 
-from sftkey_data.errors import Stopped
+from sftkey_data.errors import SFTKeyError, Stopped
 from sftkey_train import loop
 from sftkey_train import recipe_run as run_module
 from sftkey_train.measure.metrics_log import MetricsLog
@@ -121,6 +121,27 @@ def test_a_signal_while_it_generates_at_the_end_saves_the_last_step(
         with pytest.raises(Stopped) as caught:
             run()
     assert caught.value.kept == f"stage 'full' is saved after step 6, {ON}"
+
+
+def ends_signalled(number: int, *, fails: bool = False) -> None:
+    """A run that is at its end when the signal comes."""
+    with StopSignals() as signals, signals.held():
+        signal.raise_signal(number)
+        if fails:
+            raise SFTKeyError("disk full")
+
+
+def test_a_signal_as_a_run_ends_stops_what_the_run_is_part_of() -> None:
+    with StopSignals() as study:
+        with pytest.raises(KeyboardInterrupt):
+            ends_signalled(signal.SIGTERM)
+        assert (study.asked, study.code) == (True, 143)
+    ends_signalled(signal.SIGTERM)  # of a run alone, which has ended
+
+
+def test_an_error_after_a_signal_is_what_is_said() -> None:
+    with StopSignals(), pytest.raises(SFTKeyError, match="disk full"):
+        ends_signalled(signal.SIGINT, fails=True)
 
 
 def test_a_signal_that_the_process_ignores_stays_ignored() -> None:

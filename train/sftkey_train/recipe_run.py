@@ -35,6 +35,7 @@ from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
 from sftkey_train.measure.stage_trackers import StageTrackers
 from sftkey_train.measure.stopping import Measurements
+from sftkey_train.model.deterministic_kernels import deterministic_kernels, missing_kernels_named
 from sftkey_train.model.model import check_causal, compile_layers, recompute_activations
 from sftkey_train.model.sharding import shard
 from sftkey_train.open_run import OpenRun, is_in_shares, open_run, prompts_of
@@ -57,12 +58,19 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
         says_end: A line at the terminal when a stage ends; not for one who generates afterwards.
 
     Raises:
-        SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run.
+        SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run; in it,
+            an operation without a deterministic kernel where these are asked for.
         Stopped: SIGINT or SIGTERM came; says what is kept.
     """
     _quiet(recipe)
-    cuda = ranks.own_device(recipe.device).type == "cuda"
-    with ranks.process_group(cuda=cuda), stopping(recipe, overwrite=overwrite) as signals, ExitStack() as held:
+    device = ranks.own_device(recipe.device)
+    with (
+        deterministic_kernels(device, when=recipe.deterministic),  # before the processes join, as that starts CUDA
+        ranks.process_group(cuda=device.type == "cuda"),
+        missing_kernels_named(),
+        stopping(recipe, overwrite=overwrite) as signals,
+        ExitStack() as held,
+    ):
         run = open_run(recipe)
         held.enter_context(own_run(recipe.out))
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)

@@ -11,9 +11,10 @@ import torch
 from sftkey_data.console import progress
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder, Examples
+from sftkey_train.batches.batches_ahead import made_ahead
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.loss.embedding_noise import noisy_embeddings
-from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
+from sftkey_train.loss.objective import batch_loss, collated_batches, token_costs, weighted_batches
 from sftkey_train.loss.parity import packs
 from sftkey_train.loss.router_loss import Routing, check_router_loss, routers_seen, routing, whole_routing
 from sftkey_train.loss.schedule import learning_rate, step_weights
@@ -72,18 +73,19 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     packed = packs(model, stage, run.examples, run.precision)
     _check_shortcuts(run, model, packed=packed, begun=bool(done))
     model.train()
-    last, unread, pace = done, UnreadSteps(stage.name, device), Pace()
-    with run.signals.held(), progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
+    last, unread, pace, steps = done, UnreadSteps(stage.name, device), Pace(), range(done + 1, num_steps + 1)
+    with (
+        run.signals.held(),
+        made_ahead(_collating(run, device, packed=packed), steps, device) as collated,
+        progress(stage.name, num_steps, shown=ranks.is_main()) as bar,
+    ):
         bar.update(bar.task_ids[0], completed=done)
-        for step in range(done + 1, num_steps + 1):
+        for step in steps:
             # Asked before a step, not after one: a resumed stage then stops where an uninterrupted one does.
             if run.measurements.says_stop(stage.early_stopping):
                 break
             started, tally, last = time.perf_counter(), LossTally(device), step
-            examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
-            how = {"packed": packed, "whole": run.router_coefficient > 0}
-            batches = step_batches(stage, examples, step, run.order, run.pad_token_id, **how)
-
+            batches = weighted_batches(next(collated), stage, step, num_steps)
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 unread.read()
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
@@ -143,6 +145,18 @@ def _check_shortcuts(run: StageRun, model: "PreTrainedModel", *, packed: bool, b
     check_shortcuts(model, run.stage, run.examples, run.pad_token_id, packed=packed, precision=run.precision)
     for later, data in () if begun else run.later:  # refused now, and not when this stage has taken its hours
         check_shortcuts(model, later, data, run.pad_token_id, precision=run.precision)
+
+
+def _collating(run: StageRun, device: torch.device, *, packed: bool) -> Callable[[int], list[Batch]]:
+    """A function from a step to this rank's batches, but for their weights."""
+    how = {"packed": packed, "whole": run.router_coefficient > 0}
+
+    def collated(step: int) -> list[Batch]:
+        examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
+        batches = collated_batches(run.stage, examples, run.order, run.pad_token_id, **how)
+        return [batch.pinned_for(device) for batch in batches]
+
+    return collated
 
 
 def _costs(

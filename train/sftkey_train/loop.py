@@ -55,6 +55,7 @@ class StageRun:
     precision: Literal["fp32", "bf16"]
     seed: int
     pad_token_id: int
+    logit_bytes: int  # what the logits held at once may take; 0: see `logit_budget`
     signals: StopSignals
     router_coefficient: float  # of a mixture of experts, as its configuration says; 0: it has no such loss
     reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
@@ -171,7 +172,7 @@ def _costs(
         _noise(run, model, batch, step),
         routers_seen(model, when=run.router_coefficient > 0) as seen,
     ):
-        costs = token_costs(model, batch, run.reference, **how)
+        costs = token_costs(model, batch, run.reference, **how, logit_bytes=run.logit_bytes)
         if not seen:
             return costs, 0.0
         own = routing(model, batch, seen[0])
@@ -269,7 +270,7 @@ def _measure_if_due(run: StageRun, step: int, model: "PreTrainedModel") -> None:
     """What is measured on held-out examples, at the start, at the end, and every so often."""
     if run.heldout is not None and _heldout_is_due(run, step):
         with _precision(run, model.device):
-            _record(run, "heldout", step, model, measure_heldout(model, run.heldout))
+            _record(run, "heldout", step, model, measure_heldout(model, run.heldout, run.logit_bytes))
     if run.prompts is not None and _generation_is_due(run, step):
         with _precision(run, model.device):
             _record(run, "generated", step, model, generate_and_read(model, run.prompts))

@@ -155,6 +155,7 @@ def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: Sto
         # Mixed and not added, so that seed 0 at depth 1 and seed 1 at depth 0 draw apart.
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
+        logit_bytes=recipe.logits_mib * 2**20,
         signals=signals,
         router_coefficient=router_coefficient(run.config),
         reference=reference,

@@ -108,6 +108,7 @@ def token_costs(
     context_gradient: bool = True,
     prune_last_layer: bool = False,
     only_weighted: bool = False,
+    logit_bytes: int = 0,
 ) -> Tensor:
     """What each token costs before any weighting: NLL of a target, KL of an anchored token; fp32 (N,), in nats.
 
@@ -118,10 +119,11 @@ def token_costs(
         context_gradient: See `token_nll`; without it there is no anchor.
         prune_last_layer: See `token_nll`.
         only_weighted: See `token_nll`.
+        logit_bytes: See `token_nll`; with a reference all logits are held.
     """
     if reference is None:
         how = {"context_gradient": context_gradient, "prune_last_layer": prune_last_layer}
-        return token_nll(model, batch, **how, only_weighted=only_weighted)
+        return token_nll(model, batch, **how, only_weighted=only_weighted, logit_bytes=logit_bytes)
     logits, anchored = selected_logits(model, batch, prune_last_layer=prune_last_layer), batch.anchor > 0
     nll = functional.cross_entropy(logits[~anchored].float(), batch.labels[~anchored], reduction="none")
     kl = anchor_kl(reference_logits(reference, batch), logits[anchored])

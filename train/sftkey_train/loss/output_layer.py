@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.loss.half_precision import half_where_needed
+from sftkey_train.loss.flash_attention import half_where_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -127,6 +127,10 @@ class Batch:
     lengths: Tensor  # int64 (examples,), tokens of `input_ids` that each has, padding aside
     num_tokens: int  # tokens of the whole examples, padding aside
     position_ids: Tensor | None = None  # int64 (1, T) where examples are packed in one row, from 0 in each
+    starts: Tensor | None = (
+        None  # int32 (examples + 1,), where packed examples begin in the row, and where the last ends
+    )
+    longest: int = 0  # tokens of the longest packed example, known without asking the device
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -136,6 +140,14 @@ class Batch:
         """
         inputs = {"input_ids": self.input_ids, "use_cache": False}
         return inputs if self.position_ids is None else inputs | {"position_ids": self.position_ids}
+
+    @property
+    def segments(self) -> dict[str, Any]:
+        """Where packed examples begin and end, as arguments that transformers hands on to kernels for such rows."""
+        if self.starts is None:
+            return {}
+        ends = {"cu_seq_lens_q": self.starts, "cu_seq_lens_k": self.starts}
+        return ends | {"max_length_q": self.longest, "max_length_k": self.longest}
 
     @property
     def is_real(self) -> Tensor:

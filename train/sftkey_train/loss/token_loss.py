@@ -11,6 +11,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch
 from sftkey_train.batches.region_weights import NoTarget
 from sftkey_train.loss.context_cache import answer_inputs, cache_kept_small
+from sftkey_train.loss.flash_attention import model_inputs
 from sftkey_train.loss.last_layer import last_layer_prunes
 from sftkey_train.loss.output_layer import head_answers, head_sees, linear_nll, linear_nll_and_choice, logits_are_plain
 
@@ -109,7 +110,7 @@ def selected_logits(
 
 def _inputs(model: "PreTrainedModel", batch: Batch, *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
     """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels."""
-    return (batch.inputs, batch.positions) if context_gradient else answer_inputs(model, batch)
+    return (model_inputs(model, batch), batch.positions) if context_gradient else answer_inputs(model, batch)
 
 
 def _output(model: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:

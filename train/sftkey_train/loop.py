@@ -27,6 +27,7 @@ from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.unread_steps import Pace, StepFigures, UnreadSteps
+from sftkey_train.model.gradient_sums import gradient_sums
 from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate, step_if
 from sftkey_train.model.sharding import keep_pace
 from sftkey_train.recipe import Stage
@@ -78,6 +79,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     with (
         run.signals.held(),
         made_ahead(_collating(run, device, packed=packed), steps, device) as collated,
+        gradient_sums(model) as sums,
         progress(stage.name, num_steps, shown=ranks.is_main()) as bar,
     ):
         bar.update(bar.task_ids[0], completed=done)
@@ -92,12 +94,13 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             whole = _whole_routing(run, model, batches, step)
             keep_pace(model, len(batches))
+            sums.expect(len(batches))
             for batch in (batch.to(device) for batch in batches):
                 costs, router = _costs(run, model, batch, whole, step)
                 share = batch_loss(costs, batch, stage) + run.router_coefficient * router
-                share.backward()  # gradients of the micro-batches add up to those of the whole batch
+                sums.backward(share)  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share, router)
-            ranks.sum_gradients(model)  # before clipping, which is by the norm of the global batch
+            sums.finish()  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
             unread.add(step, tally, clip_gradients(model, stage.max_grad_norm))
 

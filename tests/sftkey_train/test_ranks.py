@@ -16,6 +16,7 @@ from processes import PATIENCE_SECONDS, final_weights, kill_at, metric_rows, run
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
+from sftkey_train.model.gradient_sums import sum_gradients
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -158,7 +159,7 @@ def _add_gradients() -> None:
         first.weight.grad = torch.full((1, 2), 1.0 + ranks.rank())
         if ranks.rank() == 1:
             second.weight.grad = torch.full((1, 2), 5.0)
-        ranks.sum_gradients(model)  # type: ignore[arg-type]
+        sum_gradients(model)  # type: ignore[arg-type]
         assert first.weight.grad.tolist() == [[3.0, 3.0]]
         assert second.weight.grad is not None
         assert second.weight.grad.tolist() == [[5.0, 5.0]]

@@ -11,9 +11,10 @@ import torch
 from sftkey_data.console import progress
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch, ExampleOrder, Examples
+from sftkey_train.batches.batches_ahead import made_ahead
 from sftkey_train.checkpoint.checkpoint import StageFolder, restore_checkpoint, save_checkpoint
 from sftkey_train.loss.embedding_noise import noisy_embeddings
-from sftkey_train.loss.objective import batch_loss, step_batches, token_costs
+from sftkey_train.loss.objective import batch_loss, collated_batches, token_costs, weighted_batches
 from sftkey_train.loss.parity import packs
 from sftkey_train.loss.router_loss import Routing, check_router_loss, routers_seen, routing, whole_routing
 from sftkey_train.loss.schedule import learning_rate, step_weights
@@ -26,6 +27,7 @@ from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.unread_steps import Pace, StepFigures, UnreadSteps
+from sftkey_train.model.gradient_sums import gradient_sums
 from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate, step_if
 from sftkey_train.model.sharding import keep_pace
 from sftkey_train.recipe import Stage
@@ -54,6 +56,7 @@ class StageRun:
     precision: Literal["fp32", "bf16"]
     seed: int
     pad_token_id: int
+    logit_bytes: int  # what the logits held at once may take; 0: see `logit_budget`
     signals: StopSignals
     router_coefficient: float  # of a mixture of experts, as its configuration says; 0: it has no such loss
     reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
@@ -72,29 +75,32 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     packed = packs(model, stage, run.examples, run.precision)
     _check_shortcuts(run, model, packed=packed, begun=bool(done))
     model.train()
-    last, unread, pace = done, UnreadSteps(stage.name, device), Pace()
-    with run.signals.held(), progress(stage.name, num_steps, shown=ranks.is_main()) as bar:
+    last, unread, pace, steps = done, UnreadSteps(stage.name, device), Pace(), range(done + 1, num_steps + 1)
+    with (
+        run.signals.held(),
+        made_ahead(_collating(run, device, packed=packed), steps, device) as collated,
+        gradient_sums(model) as sums,
+        progress(stage.name, num_steps, shown=ranks.is_main()) as bar,
+    ):
         bar.update(bar.task_ids[0], completed=done)
-        for step in range(done + 1, num_steps + 1):
+        for step in steps:
             # Asked before a step, not after one: a resumed stage then stops where an uninterrupted one does.
             if run.measurements.says_stop(stage.early_stopping):
                 break
             started, tally, last = time.perf_counter(), LossTally(device), step
-            examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
-            how = {"packed": packed, "whole": run.router_coefficient > 0}
-            batches = step_batches(stage, examples, step, run.order, run.pad_token_id, **how)
-
+            batches = weighted_batches(next(collated), stage, step, num_steps)
             if stage.gradient_share_every and step % stage.gradient_share_every == 0:
                 unread.read()
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             whole = _whole_routing(run, model, batches, step)
             keep_pace(model, len(batches))
+            sums.expect(len(batches))
             for batch in (batch.to(device) for batch in batches):
                 costs, router = _costs(run, model, batch, whole, step)
                 share = batch_loss(costs, batch, stage) + run.router_coefficient * router
-                share.backward()  # gradients of the micro-batches add up to those of the whole batch
+                sums.backward(share)  # gradients of the micro-batches add up to those of the whole batch
                 tally.add(batch, costs, share, router)
-            ranks.sum_gradients(model)  # before clipping, which is by the norm of the global batch
+            sums.finish()  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
             unread.add(step, tally, clip_gradients(model, stage.max_grad_norm))
 
@@ -145,6 +151,18 @@ def _check_shortcuts(run: StageRun, model: "PreTrainedModel", *, packed: bool, b
         check_shortcuts(model, later, data, run.pad_token_id, precision=run.precision)
 
 
+def _collating(run: StageRun, device: torch.device, *, packed: bool) -> Callable[[int], list[Batch]]:
+    """A function from a step to this rank's batches, but for their weights."""
+    how = {"packed": packed, "whole": run.router_coefficient > 0}
+
+    def collated(step: int) -> list[Batch]:
+        examples = [run.examples[i] for i in ranks.share(run.order.batch(step))]
+        batches = collated_batches(run.stage, examples, run.order, run.pad_token_id, **how)
+        return [batch.pinned_for(device) for batch in batches]
+
+    return collated
+
+
 def _costs(
     run: StageRun, model: "PreTrainedModel", batch: Batch, whole: Routing | None, step: int
 ) -> tuple[torch.Tensor, torch.Tensor | float]:
@@ -157,7 +175,7 @@ def _costs(
         _noise(run, model, batch, step),
         routers_seen(model, when=run.router_coefficient > 0) as seen,
     ):
-        costs = token_costs(model, batch, run.reference, **how)
+        costs = token_costs(model, batch, run.reference, **how, logit_bytes=run.logit_bytes)
         if not seen:
             return costs, 0.0
         own = routing(model, batch, seen[0])
@@ -255,7 +273,7 @@ def _measure_if_due(run: StageRun, step: int, model: "PreTrainedModel") -> None:
     """What is measured on held-out examples, at the start, at the end, and every so often."""
     if run.heldout is not None and _heldout_is_due(run, step):
         with _precision(run, model.device):
-            _record(run, "heldout", step, model, measure_heldout(model, run.heldout))
+            _record(run, "heldout", step, model, measure_heldout(model, run.heldout, run.logit_bytes))
     if run.prompts is not None and _generation_is_due(run, step):
         with _precision(run, model.device):
             _record(run, "generated", step, model, generate_and_read(model, run.prompts))

@@ -8,20 +8,14 @@ which it learns before its backward passes, so ranks with few Key tokens and ran
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.fsdp import FSDPModule
 
 from sftkey_data.errors import SFTKeyError, Stopped
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 T = TypeVar("T")
-# Gradients sent at once, 128 MiB in fp32: far fewer messages than one per tensor, and no second copy of all of them.
-BUCKET_ELEMENTS = 1 << 25
 
 
 @contextmanager
@@ -111,40 +105,3 @@ def gather(value: T) -> list[T]:
     values: list[T | None] = [None] * num_ranks()
     distributed.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # every entry was filled
-
-
-def sum_gradients(model: "PreTrainedModel") -> None:
-    """Replace the gradient of every parameter by its sum over all ranks.
-
-    A rank without an example has no gradients and adds zeros. A parameter without a gradient on every rank keeps none:
-    AdamW decays and moves one with a gradient of zero, and leaves one without alone. FSDP has summed its shares in the
-    backward pass already.
-    """
-    if num_ranks() == 1 or isinstance(model, FSDPModule):
-        return
-    trained = [p for p in model.parameters() if p.requires_grad]
-    used = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
-    distributed.all_reduce(used, op=distributed.ReduceOp.MAX)
-    gradients = []
-    for parameter, anywhere in zip(trained, used.tolist(), strict=True):
-        if anywhere and parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        if parameter.grad is not None:
-            gradients.append(parameter.grad)
-    for bucket in _buckets(gradients):
-        flat = add_up(torch.cat([gradient.flatten() for gradient in bucket]))
-        for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
-            gradient.copy_(summed.view_as(gradient))
-
-
-def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    # Of one type each, as `cat` would convert; the same on all ranks, which have the same parameters in this order.
-    bucket: list[Tensor] = []
-    for gradient in gradients:
-        full = sum(g.numel() for g in bucket) + gradient.numel() > BUCKET_ELEMENTS
-        if bucket and (full or gradient.dtype != bucket[0].dtype):
-            yield bucket
-            bucket = []
-        bucket.append(gradient)
-    if bucket:
-        yield bucket

@@ -200,7 +200,7 @@ class Stage(RecipeTable):
 class Recipe(RecipeTable):
     """A whole run. Paths are relative to the directory the command runs in."""
 
-    later = ("attention",)
+    later = ("attention", "deterministic", "logits_mib")
     name: str
     data: Path = Field(description="prepared directory to train on")
     heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
@@ -211,6 +211,10 @@ class Recipe(RecipeTable):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
     attention: Attention = Field("auto", description="transformers' attention function; auto: what it chooses itself")
     threads: AtLeastZero = Field(0, description="CPU threads; 0: what torch chooses")
+    deterministic: bool = Field(False, description="the same bits every time on a GPU too, or an operation is refused")
+    logits_mib: AtLeastZero = Field(
+        0, description="MiB of logits held at once; 0: 256, more on a GPU, see output_layer.py"
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
     fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")

@@ -24,6 +24,7 @@ SYNONYMS = {
     "learning_rate": "lr",
     "max_lr": "lr",
     "attn_implementation": "attention",
+    "full_determinism": "deterministic",
     "num_train_epochs": "epochs",
     "num_epochs": "epochs",
     "max_steps": "steps",

@@ -1,8 +1,7 @@
 """A whole run: all stages of a recipe in order, each from where an earlier invocation left it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +9,8 @@ import torch
 import transformers
 
 from sftkey_data.console import say
-from sftkey_data.errors import SFTKeyError
-from sftkey_data.extras import require
 from sftkey_data.storage.sealed_json import write_sealed
 from sftkey_train import ranks
-from sftkey_train.batches.batch import ExampleOrder
-from sftkey_train.batches.training_set import TrainingSet, read_training_set, refuse_other_tokens
 from sftkey_train.checkpoint.checkpoint import StageFolder
 from sftkey_train.checkpoint.earlier_run import (
     METRICS,
@@ -24,111 +19,31 @@ from sftkey_train.checkpoint.earlier_run import (
     USED,
     delete_run,
     own_run,
-    record_sha256,
     refuse_other_run,
     stopping,
 )
-from sftkey_train.checkpoint.origin import Origin
 from sftkey_train.checkpoint.stage_outputs import Outputs, finish_stage, keep_best
-from sftkey_train.checkpoint.stage_start import (
-    StageStart,
-    check_handed_on,
-    check_start,
-    first_model,
-    hash_of,
-    starting_model,
-)
+from sftkey_train.checkpoint.stage_start import check_handed_on, check_start, first_model, starting_model
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
 from sftkey_train.loss.anchor import frozen
 from sftkey_train.loss.router_loss import router_coefficient
-from sftkey_train.loss.schedule import num_stage_examples
 from sftkey_train.measure.flops import flop_count, peak_flops
-from sftkey_train.measure.generated_match import Prompts, SampleOf, read_prompts
 from sftkey_train.measure.heldout import heldout_batches
 from sftkey_train.measure.loss_plot import plot_loss
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.measure.stage_summary import closing_line, stage_summary
-from sftkey_train.measure.stage_trackers import StageTrackers, check_recipe_trackers
+from sftkey_train.measure.stage_trackers import StageTrackers
 from sftkey_train.measure.stopping import Measurements
-from sftkey_train.model.attention_choice import attention_used
-from sftkey_train.model.model import (
-    check_causal,
-    check_compiler,
-    check_fit,
-    check_tokenizer,
-    compile_layers,
-    model_config,
-    recompute_activations,
-)
-from sftkey_train.model.quantization import check_quantization
+from sftkey_train.model.deterministic_kernels import deterministic_kernels, missing_kernels_named
+from sftkey_train.model.model import check_causal, compile_layers, recompute_activations
 from sftkey_train.model.sharding import shard
-from sftkey_train.recipe import LOSS_ON_WEIGHTS, Recipe, Stage
+from sftkey_train.open_run import OpenRun, is_in_shares, open_run, prompts_of
+from sftkey_train.recipe import Recipe, Stage
 from sftkey_train.signals import StopSignals
-from sftkey_train.stage_checks import check_stage
 
 if TYPE_CHECKING:
     from rich.text import Text
-    from transformers import PreTrainedConfig
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A recipe with everything it names opened and checked."""
-
-    recipe: Recipe
-    data: TrainingSet
-    stage_data: Mapping[str, TrainingSet]  # of the stages that name one of their own
-    heldout: TrainingSet | None
-    config: "PreTrainedConfig"
-    model_hash: str | None  # of the recipe's model where that is a folder
-    attention: str  # of all its models
-
-    @property
-    def metrics(self) -> MetricsLog:
-        return MetricsLog(self.recipe.out / METRICS)
-
-    def folder(self, stage: Stage) -> StageFolder:
-        return StageFolder(self.recipe.out / stage.name, Origin(record_sha256(self.record()), stage.name))
-
-    def folders(self) -> list[StageFolder]:
-        """Those of all stages."""
-        return [self.folder(stage) for stage in self.recipe.stages]
-
-    def start(self, stage: Stage) -> StageStart:
-        """What a stage starts from."""
-        before = self.folder(parent) if (parent := self.recipe.parent(stage)) is not None else None
-        own, tokenizer, device = self.folder(stage), self.data.tokenizer, ranks.own_device(self.recipe.device)
-        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash, device)
-
-    def starts(self) -> list[StageStart]:
-        """Those of all stages."""
-        return [self.start(stage) for stage in self.recipe.stages]
-
-    def data_of(self, stage: Stage) -> TrainingSet:
-        """What a stage trains on."""
-        return self.stage_data.get(stage.name, self.data)
-
-    def order(self, stage: Stage) -> ExampleOrder:
-        num = len(self.data_of(stage).examples)
-        seen = num_stage_examples(stage, num)
-        return ExampleOrder(self.recipe.seed, self.recipe.depth(stage), num, stage.batch_size, seen)
-
-    def steps_before(self) -> dict[str, int]:
-        """How many steps the stages before each one have together, in the order of the recipe."""
-        num_steps = [self.order(stage).num_steps for stage in self.recipe.stages]
-        return {stage.name: sum(num_steps[:i]) for i, stage in enumerate(self.recipe.stages)}
-
-    def record(self) -> dict[str, Any]:
-        """What must not change between two invocations on one directory."""
-        record: dict[str, Any] = {"recipe": self.recipe.resolved(), "data_sha256": self.data.sha256}
-        record |= {"router_coefficient": coefficient} if (coefficient := router_coefficient(self.config)) else {}
-        record |= {"stage_data_sha256": {name: data.sha256 for name, data in self.stage_data.items()}}
-        record |= {"heldout_sha256": self.heldout.sha256 if self.heldout else None}
-        if self.recipe.model.path is None:
-            return record
-        # The commit of a model of the hub fixes its files; of a folder they are read.
-        return record | {"model_hash": self.model_hash or getattr(self.config, "_commit_hash", None)}
 
 
 def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True) -> Iterator[dict[str, Any]]:
@@ -143,13 +58,20 @@ def run_recipe(recipe: Recipe, *, overwrite: bool = False, says_end: bool = True
         says_end: A line at the terminal when a stage ends; not for one who generates afterwards.
 
     Raises:
-        SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run.
+        SFTKeyError: Before the first step where anything does not fit: data, tokenizer, model, an earlier run; in it,
+            an operation without a deterministic kernel where these are asked for.
         Stopped: SIGINT or SIGTERM came; says what is kept.
     """
     _quiet(recipe)
-    cuda = ranks.own_device(recipe.device).type == "cuda"
-    with ranks.process_group(cuda=cuda), stopping(recipe, overwrite=overwrite) as signals, ExitStack() as held:
-        run = _open(recipe)
+    device = ranks.own_device(recipe.device)
+    with (
+        deterministic_kernels(device, when=recipe.deterministic),  # before the processes join, as that starts CUDA
+        ranks.process_group(cuda=device.type == "cuda"),
+        missing_kernels_named(),
+        stopping(recipe, overwrite=overwrite) as signals,
+        ExitStack() as held,
+    ):
+        run = open_run(recipe)
         held.enter_context(own_run(recipe.out))
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=overwrite)
         check_handed_on([] if overwrite else run.starts())
@@ -178,14 +100,14 @@ def dry_run(recipe: Recipe, *, overwrite: bool = False) -> "Iterator[Text]":
         SFTKeyError: What `run_recipe` would refuse; an earlier run in `out` is no fault where `overwrite` is given.
     """
     _quiet(recipe)
-    run = _open(recipe)
+    run = open_run(recipe)
     if not overwrite:
         refuse_other_run(recipe.out, run.record(), run.folders(), overwrite=False)
         check_handed_on(run.starts())
     parents = {s.name: run.recipe.parent(s) for s in recipe.stages}
     starts = {s: "the model" if p is None else p.name for s, p in parents.items()}
     starts |= {s.name: f"{starts[s.name]}, its best" for s in recipe.stages if s.init_weights == "best"}
-    plans = [StagePlan(s, run.data_of(s), run.order(s), starts[s.name], _prompts(run, s)) for s in recipe.stages]
+    plans = [StagePlan(s, run.data_of(s), run.order(s), starts[s.name], prompts_of(run, s)) for s in recipe.stages]
     return describe(recipe, run.data, run.heldout, run.config, plans)
 
 
@@ -196,42 +118,7 @@ def _quiet(recipe: Recipe) -> None:
         torch.set_num_threads(recipe.threads)
 
 
-def _open(recipe: Recipe) -> _Run:
-    """Open what the recipe names and check that it fits together; nothing is written."""
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise SFTKeyError("device is 'cuda', but torch sees no GPU; expected 'auto' or 'cpu'")
-    check_recipe_trackers(recipe)
-    device = ranks.own_device(recipe.device)
-    if recipe.compile:
-        check_compiler(device)
-    if recipe.lora is not None:
-        require("lora", "train", "peft")
-        check_quantization(recipe.lora, device)
-    data = read_training_set(recipe.data)
-    heldout = read_training_set(recipe.heldout) if recipe.heldout else None
-    own = {path: read_training_set(path) for path in dict.fromkeys(s.data for s in recipe.stages) if path is not None}
-    stage_data = {stage.name: own[stage.data] for stage in recipe.stages if stage.data is not None}
-    for name, other in stage_data.items():
-        refuse_other_tokens(f"stage {name!r}: data", other, data)
-    if heldout is not None:
-        refuse_other_tokens("heldout", heldout, data)
-    config = model_config(recipe.model, data.tokenizer)
-    hashed = None if recipe.model.path is None else hash_of(recipe.model.path)
-    attention = attention_used(recipe, config, device)
-    run = _Run(recipe, data, stage_data, heldout, config, hashed, attention)
-    check_tokenizer(recipe.model, data)
-    for prepared in filter(None, (data, *own.values(), heldout)):
-        check_fit(run.config, prepared)
-        prepared.examples.check(LOSS_ON_WEIGHTS["completion"], str(prepared.path))
-    for stage in recipe.stages:
-        examples, num_steps = run.data_of(stage).examples, run.order(stage).num_steps
-        coefficient = router_coefficient(config)
-        check_stage(stage, examples, num_steps, coefficient, device, sharded=_is_sharded(recipe))
-        _prompts(run, stage)  # for what it refuses; made again where it is used
-    return run
-
-
-def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSignals) -> None:
+def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: StopSignals) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, ranks.own_device(run.recipe.device)
     model = starting_model(start := run.start(stage))
     model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
@@ -243,7 +130,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
         recompute_activations(model)
     if recipe.compile:
         compile_layers(model)
-    if _is_sharded(recipe):
+    if is_in_shares(recipe):
         shard(model)
     if ranks.is_main():
         _prepare_out(run, stage)
@@ -257,7 +144,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
         examples=run.data_of(stage).examples,
         later=[(s, run.data_of(s).examples) for s in recipe.stages[recipe.stages.index(stage) + 1 :]],
         heldout=None if run.heldout is None else heldout_batches(run.heldout.examples.first(most), pad_token_id),
-        prompts=_prompts(run, stage),
+        prompts=prompts_of(run, stage),
         measurements=Measurements([row for row in run.metrics.rows() if row["stage"] == stage.name]),
         keep_best=lambda model, step: keep_best(_outputs(run, folder), model, step),
         flop_count=flop_count(model),
@@ -268,6 +155,7 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
         # Mixed and not added, so that seed 0 at depth 1 and seed 1 at depth 0 draw apart.
         seed=int(np.random.SeedSequence([recipe.seed, recipe.depth(stage)]).generate_state(1)[0]),
         pad_token_id=pad_token_id,
+        logit_bytes=recipe.logits_mib * 2**20,
         signals=signals,
         router_coefficient=router_coefficient(run.config),
         reference=reference,
@@ -279,37 +167,24 @@ def _run_stage(run: _Run, stage: Stage, trackers: StageTrackers, signals: StopSi
         finish_stage(_outputs(run, folder), model)
 
 
-def _prepare_out(run: _Run, stage: Stage) -> None:
+def _prepare_out(run: OpenRun, stage: Stage) -> None:
     """Record the run, and forget what the stage has measured since its latest checkpoint."""
     write_sealed(run.recipe.out / RUN, run.record() | {USED: {"attention": run.attention}})
     finished = [s.name for s in run.recipe.stages if run.folder(s).finished]
     run.metrics.rewind(finished, stage.name, run.folder(stage).latest_step)
 
 
-def _prompts(run: _Run, stage: Stage) -> Prompts | None:
-    if not (stage.generate_every or stage.generate_at_end) or _is_sharded(run.recipe):
-        return None
-    context = getattr(run.config.get_text_config(), "max_position_embeddings", None)
-    of: SampleOf = "train" if run.heldout is None else "heldout"
-    num, limit = stage.generate_examples, stage.generate_max_new_tokens
-    return read_prompts(run.heldout or run.data_of(stage), num, limit, context, of)
-
-
-def _why_not_generated(run: _Run, stage: Stage) -> str:
+def _why_not_generated(run: OpenRun, stage: Stage) -> str:
     """Why nothing was generated at the end of a stage, where nothing was."""
-    if _is_sharded(run.recipe):
+    if is_in_shares(run.recipe):
         return "as with fsdp each process holds a share of the weights"
     failed = [row for row in run.metrics.rows() if row["stage"] == stage.name and row["kind"] == "not_generated"]
     return f"as it failed ({failed[-1]['reason']})" if failed else "as generate_at_end is false"
 
 
-def _is_sharded(recipe: Recipe) -> bool:
-    return recipe.fsdp and ranks.num_ranks() > 1
-
-
-def _outputs(run: _Run, folder: StageFolder) -> Outputs:
+def _outputs(run: OpenRun, folder: StageFolder) -> Outputs:
     return Outputs(folder, run.data.tokenizer, run.recipe.resolved())
 
 
-def _summary(run: _Run, stage: Stage) -> dict[str, Any]:
+def _summary(run: OpenRun, stage: Stage) -> dict[str, Any]:
     return stage_summary(run.metrics.rows(), run.folder(stage), stage)

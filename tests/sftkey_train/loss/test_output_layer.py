@@ -22,7 +22,7 @@ N, H, V = 37, 16, 100
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_layer, "CHUNK_LOGITS", 8 * V)  # four whole chunks and one that is short
+    monkeypatch.setattr(output_layer, "LEAST_BYTES", 4 * 8 * V)  # four whole chunks and one that is short
 
 
 def _tensors(bias: bool = True) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:

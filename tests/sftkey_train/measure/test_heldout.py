@@ -107,7 +107,7 @@ def test_what_is_measured_is_what_plain_logits_say(
     family: str, tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batches = tiny_model(family), heldout_batches(prepared.examples.first(20), 0)
-    monkeypatch.setattr(output_layer, "CHUNK_LOGITS", 7 * 512)
+    monkeypatch.setattr(output_layer, "LEAST_BYTES", 4 * 7 * 512)
     for measured in batches:
         with torch.no_grad():
             whole = model(input_ids=measured.input_ids).logits.flatten(0, 1)[measured.positions]
@@ -124,7 +124,7 @@ def test_no_more_than_one_chunk_of_logits_is_held(
     tiny_model: Make, prepared: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batches = tiny_model("llama", vocab_size=5000), heldout_batches(prepared.examples.first(8), 0)
-    monkeypatch.setattr(output_layer, "CHUNK_LOGITS", 9 * 5000)
+    monkeypatch.setattr(output_layer, "LEAST_BYTES", 4 * 9 * 5000)
     assert logits_are_plain(model)
     with Largest() as largest:
         measure_heldout(model, batches)

@@ -30,7 +30,7 @@ WAITS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.defa
 """Operations that need numbers of the device on the host: what `float`, `bool` and `item` end in."""
 COPIES = {Tensor.tolist, Tensor.cpu, Tensor.numpy}
 """Methods that do, and that are no operation on a CPU."""
-ON_THE_HOST = {"step_batches", "num_inputs", "step_work", "greatest", "total"}
+ON_THE_HOST = {"weighted_batches", "num_inputs", "step_work", "greatest", "total"}
 """Functions of ours whose tensors lie on the host also where the model is on a GPU."""
 OF_TRANSFORMERS = {"find_packed_sequence_indices"}
 """Waits once in each forward pass, and has no way around it."""
@@ -76,14 +76,14 @@ class _Waits:
 
 @pytest.fixture
 def waits_by_step(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How often each step of a stage waits, from the collating of its batches to that of the next."""
+    """How often each step of a stage waits, from the weighing of its batches to that of the next."""
     counts: list[int] = []
     waits = _Waits()
-    collate, train = loop.step_batches, recipe_run.train_stage
+    weigh, train = loop.weighted_batches, recipe_run.train_stage
 
-    def collated(*args: Any, **how: Any) -> Any:
+    def weighted(*args: Any) -> Any:
         counts.append(waits.num)
-        return collate(*args, **how)
+        return weigh(*args)
 
     def watched(run: StageRun, model: PreTrainedModel) -> None:
         with waits.seen():
@@ -91,7 +91,7 @@ def waits_by_step(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(waits.num)
         counts[:] = [later - before for before, later in pairwise(counts)]
 
-    monkeypatch.setattr(loop, "step_batches", collated)
+    monkeypatch.setattr(loop, "weighted_batches", weighted)
     monkeypatch.setattr(recipe_run, "train_stage", watched)
     return counts
 

@@ -18,7 +18,7 @@ from sftkey_train.batches.batch import collate
 from sftkey_train.batches.packing import pack
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.loop import StageRun, train_stage
-from sftkey_train.loss.half_precision import usual_attention
+from sftkey_train.loss.flash_attention import usual_attention
 from sftkey_train.loss.output_layer import logits_are_plain
 from sftkey_train.loss.parity import keeps_documents_apart
 from sftkey_train.loss.token_loss import token_nll

@@ -1,7 +1,7 @@
 """From prepared shards to batches: which examples each optimizer step sees, and the tensors of each forward pass."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -40,6 +40,8 @@ class Example:
 class Examples:
     """The tokenised examples of a prepared directory, read from the memory-mapped shards one by one.
 
+    An item raises SFTKeyError where a shard has changed since, so that an example has another number of tokens.
+
     Args:
         table: The columns `id`, `input_ids` and the token borders of schema version 1.
     """
@@ -61,6 +63,9 @@ class Examples:
     def __getitem__(self, index: int) -> Example:
         # A copy: the shards hold int32 in memory that cannot be written, torch looks up int64.
         ids = np.array(self._input_ids[index].values, dtype=np.int64)
+        if len(ids) != self.num_tokens[index]:
+            found = f"{len(ids)} tokens where there were {self.num_tokens[index]} when it was opened"
+            raise SFTKeyError(f"example {self.id(index)!r}: its shard has changed: {found}")
         return Example(self.id(index), torch.from_numpy(ids), RegionBorders(*self._borders[index].tolist()))
 
     def id(self, index: int) -> str:
@@ -122,6 +127,10 @@ class Batch:
     lengths: Tensor  # int64 (examples,), tokens of `input_ids` that each has, padding aside
     num_tokens: int  # tokens of the whole examples, padding aside
     position_ids: Tensor | None = None  # int64 (1, T) where examples are packed in one row, from 0 in each
+    starts: Tensor | None = (
+        None  # int32 (examples + 1,), where packed examples begin in the row, and where the last ends
+    )
+    longest: int = 0  # tokens of the longest packed example, known without asking the device
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -133,6 +142,14 @@ class Batch:
         return inputs if self.position_ids is None else inputs | {"position_ids": self.position_ids}
 
     @property
+    def segments(self) -> dict[str, Any]:
+        """Where packed examples begin and end, as arguments that transformers hands on to kernels for such rows."""
+        if self.starts is None:
+            return {}
+        ends = {"cu_seq_lens_q": self.starts, "cu_seq_lens_k": self.starts}
+        return ends | {"max_length_q": self.longest, "max_length_k": self.longest}
+
+    @property
     def is_real(self) -> Tensor:
         """Which of the flattened (B * T) inputs are no padding, bool."""
         if self.position_ids is not None:  # packed: there is none
@@ -141,10 +158,19 @@ class Batch:
         return (columns < self.lengths[:, None]).flatten()
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device; the host does not wait for the copy."""
+        return self.pinned_for(device)._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned_for(self, device: torch.device) -> "Batch":
+        """The same batch in memory of the host that a GPU reads by itself; as it is, where `device` is none."""
+        if device.type != "cuda":
+            return self
+        return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
-        return replace(self, **moved)
+        changed: dict[str, Any] = {name: change(value) for name, value in tensors.items()}
+        return replace(self, **changed)
 
 
 def collate(examples: Sequence[Example], weights: Weights, pad_token_id: int = 0, *, whole: bool = False) -> Batch:

@@ -80,6 +80,7 @@ def pack(batches: Sequence[Batch]) -> Batch:
 
     Nothing but these restarts keeps attention within an example: transformers derives a block mask from them, where it
     is given neither an attention mask nor a cache. Not every model does so, see `loss.parity.keeps_documents_apart`.
+    FlashAttention is told by `starts`.
     """
     starts = [0]
     for batch in batches:
@@ -91,6 +92,8 @@ def pack(batches: Sequence[Batch]) -> Batch:
         "input_ids": torch.cat([batch.input_ids for batch in batches], dim=1),
         "position_ids": torch.cat([torch.arange(batch.input_ids.shape[1]) for batch in batches])[None],
         "num_tokens": sum(batch.num_tokens for batch in batches),
+        "starts": torch.tensor(starts, dtype=torch.int32),
+        "longest": max(batch.input_ids.shape[1] for batch in batches),
     }
     for name in (f.name for f in fields(Batch) if f.name not in joined):  # one entry per target
         values = [getattr(batch, name) for batch in batches]

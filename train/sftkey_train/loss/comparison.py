@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch
-from sftkey_train.loss.half_precision import takes_half_only
+from sftkey_train.loss.flash_attention import takes_half_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

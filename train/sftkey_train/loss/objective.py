@@ -66,11 +66,29 @@ def step_batches(
     Raises:
         NoTarget: The weights of the batch sum to zero.
     """
+    batches = collated_batches(stage, examples, order, pad_token_id, packed=packed, whole=whole)
+    return weighted_batches(batches, stage, step, order.num_steps)
+
+
+def collated_batches(
+    stage: Stage,
+    examples: Sequence[Example],
+    order: ExampleOrder,
+    pad_token_id: int,
+    *,
+    packed: bool = False,
+    whole: bool = False,
+) -> list[Batch]:
+    """The first half of `step_batches`: all but the weights, without a word to other ranks, so in any thread."""
     if stage.placebo:
         examples = [with_placebo(example, order.seed, order.depth) for example in examples]
     # By the regions of the whole stage: where weights move, a token that weighs nothing yet is measured all the same.
-    batches = forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed, whole=whole)
-    weights = _normalised(batches, step_weights(stage, step, order.num_steps), stage)
+    return forward_passes(examples, selected_regions(stage), stage, pad_token_id, packed=packed, whole=whole)
+
+
+def weighted_batches(batches: Sequence[Batch], stage: Stage, step: int, num_steps: int) -> list[Batch]:
+    """The second half of `step_batches`: weights over the batches of all ranks, which must all ask for them."""
+    weights = _normalised(batches, step_weights(stage, step, num_steps), stage)
     if not stage.anchor:
         return [replace(batch, weights=w) for batch, w in zip(batches, weights, strict=True)]
     anchors = _normalised(batches, _each_one(stage.anchored_regions), stage)
@@ -90,6 +108,7 @@ def token_costs(
     context_gradient: bool = True,
     prune_last_layer: bool = False,
     only_weighted: bool = False,
+    logit_bytes: int = 0,
 ) -> Tensor:
     """What each token costs before any weighting: NLL of a target, KL of an anchored token; fp32 (N,), in nats.
 
@@ -100,10 +119,11 @@ def token_costs(
         context_gradient: See `token_nll`; without it there is no anchor.
         prune_last_layer: See `token_nll`.
         only_weighted: See `token_nll`.
+        logit_bytes: See `token_nll`; with a reference all logits are held.
     """
     if reference is None:
         how = {"context_gradient": context_gradient, "prune_last_layer": prune_last_layer}
-        return token_nll(model, batch, **how, only_weighted=only_weighted)
+        return token_nll(model, batch, **how, only_weighted=only_weighted, logit_bytes=logit_bytes)
     logits, anchored = selected_logits(model, batch, prune_last_layer=prune_last_layer), batch.anchor > 0
     nll = functional.cross_entropy(logits[~anchored].float(), batch.labels[~anchored], reduction="none")
     kl = anchor_kl(reference_logits(reference, batch), logits[anchored])

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.loss.half_precision import half_where_needed
+from sftkey_train.loss.flash_attention import half_where_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Logits at once: 256 MiB in fp32, 441 tokens at a vocabulary of 151,936. In plain cross-entropy they would all be kept.
-CHUNK_LOGITS = 2**26
+LEAST_BYTES = 2**28
+"""Of the logits held at once: 256 MiB, on a CPU never more: 441 tokens in fp32 at a vocabulary of 151,936."""
+SHARE_OF_GPU = 64
+"""Of a GPU's memory, one part in so many: 80 GiB are 1.25 GiB, 1,472 tokens under bf16 at that vocabulary. For so many
+the weight is read once, which pays on a GPU from about a thousand on."""
 
 
 @contextmanager
@@ -113,6 +115,30 @@ def _passes_through(model: "PreTrainedModel", head: nn.Linear) -> bool:
     return logits.shape == expected.shape and torch.equal(logits, expected)
 
 
+def logit_budget(device: torch.device) -> int:
+    """Bytes that the logits held at once may take; the same each time on one device, whatever else it holds."""
+    if device.type != "cuda":
+        return LEAST_BYTES
+    return max(LEAST_BYTES, torch.cuda.get_device_properties(device).total_memory // SHARE_OF_GPU)
+
+
+def tokens_at_once(num_tokens: int, vocab_size: int, dtype: torch.dtype, budget: int) -> int:
+    """How many tokens' logits fit in `budget` bytes, at least one and at most `num_tokens` (or one).
+
+    A logit takes 4 bytes in fp32, where all is done in one place. In half precision there are the matrix product, and
+    later the gradient for the next one (2), and in fp32 the logits of the loss (4).
+    """
+    bytes_per_logit = 4 if dtype == torch.float32 else dtype.itemsize + 4
+    return max(1, min(num_tokens, budget // (vocab_size * bytes_per_logit)))
+
+
+class _How(NamedTuple):
+    """How a loss is computed: in which type, and how much its logits may take at once."""
+
+    dtype: torch.dtype
+    logit_bytes: int
+
+
 def linear_nll(
     hidden: Tensor,
     weight: Tensor,
@@ -121,6 +147,7 @@ def linear_nll(
     weights: Tensor,
     *,
     only_weighted: bool = False,
+    logit_bytes: int = 0,
 ) -> Tensor:
     """`cross_entropy(linear(hidden, weight, bias), labels, reduction="none")` that never holds all logits.
 
@@ -136,26 +163,31 @@ def linear_nll(
         weights: What the loss will multiply each label's by, up to a common factor, shape (N,); others cost more.
         only_weighted: The loss does that and nothing else, so the backward pass need not look whether it was so, for
             which the host would wait for the device.
+        logit_bytes: What the logits held at once may take; 0: see `logit_budget`. In plain cross-entropy all would be.
 
     Returns:
         fp32 of shape (N,), in nats.
     """
+    how = _How(_compute_dtype(hidden), logit_bytes or logit_budget(hidden.device))
     if not torch.is_grad_enabled():
-        return _chunked(_compute_dtype(hidden), (False,) * 3, hidden, weight, bias, labels, weights)[0]
-    nll: Tensor = _LinearNLL.apply(hidden, weight, bias, labels, weights, only_weighted)  # type: ignore[no-untyped-call]
+        return _chunked(how, (False,) * 3, hidden, weight, bias, labels, weights)[0]
+    nll: Tensor = _LinearNLL.apply(hidden, weight, bias, labels, weights, only_weighted, how)  # type: ignore[no-untyped-call]
     return nll
 
 
 @torch.no_grad()
-def linear_nll_and_choice(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+def linear_nll_and_choice(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, *, logit_bytes: int = 0
+) -> Tensor:
     """Loss of each label as `linear_nll` has it, and whether the label is the first choice (1 or 0), fp32 (N, 2)."""
-    dtype, results = _compute_dtype(hidden), []
-    matrix = weight.to(dtype)
-    for start in range(0, len(labels), CHUNK_LOGITS // len(weight) or 1):
-        rows = slice(start, start + (CHUNK_LOGITS // len(weight) or 1))
-        logits = functional.linear(hidden[rows].to(dtype), matrix, None if bias is None else bias.to(dtype)).float()
-        nll = functional.cross_entropy(logits, labels[rows], reduction="none")
-        results.append(torch.stack([nll, (logits.argmax(-1) == labels[rows]).float()], -1))
+    how, results = (
+        _How(_compute_dtype(hidden), logit_bytes or logit_budget(hidden.device)),
+        [hidden.new_zeros(0, 2).float()],
+    )
+    for rows, _, logits, _ in _logits_by_chunk(how, hidden, weight.to(how.dtype), bias):
+        chosen = logits.argmax(-1) == labels[rows]
+        nll, *_ = _exponentials(logits, labels[rows, None])
+        results.append(torch.stack([nll, chosen.float()], -1))
     return torch.cat(results)
 
 
@@ -169,11 +201,11 @@ class _LinearNLL(torch.autograd.Function):
         labels: Tensor,
         weights: Tensor,
         only_weighted: bool,
+        how: _How,
     ) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, labels, weights)
-        ctx.only_weighted = only_weighted
-        ctx.dtype = _compute_dtype(hidden)
-        nll, ctx.gradients = _chunked(ctx.dtype, ctx.needs_input_grad[:3], hidden, weight, bias, labels, weights)
+        ctx.only_weighted, ctx.how = only_weighted, how
+        nll, ctx.gradients = _chunked(how, ctx.needs_input_grad[:3], hidden, weight, bias, labels, weights)
         return nll
 
     @staticmethod
@@ -187,12 +219,12 @@ class _LinearNLL(torch.autograd.Function):
         scale = torch.where(square > 0, (grad_nll @ weights) / square, 1.0)
         if gradients is None or not (ctx.only_weighted or torch.allclose(grad_nll, scale * weights, rtol=1e-5, atol=0)):
             gradients, scale = None, scale.new_ones(())  # the memory goes before new one is taken
-            _, gradients = _chunked(ctx.dtype, ctx.needs_input_grad[:3], hidden, weight, bias, labels, grad_nll)
-        return *(None if g is None else g.mul_(scale) for g in gradients), None, None, None
+            _, gradients = _chunked(ctx.how, ctx.needs_input_grad[:3], hidden, weight, bias, labels, grad_nll)
+        return *(None if g is None else g.mul_(scale) for g in gradients), None, None, None, None
 
 
 def _chunked(
-    dtype: torch.dtype,
+    how: _How,
     wanted: tuple[bool, ...],
     hidden: Tensor,
     weight: Tensor,
@@ -204,32 +236,51 @@ def _chunked(
     parts = zip((hidden, weight, bias), wanted, strict=True)
     gradients = [torch.zeros_like(t) if learns and t is not None else None for t, learns in parts]
     nll = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
-    matrix = weight.to(dtype)
-    size = max(1, min(len(labels), CHUNK_LOGITS // len(weight)))
-    buffer = matrix.new_empty(size, len(weight))  # one for all chunks: fresh memory is slow on a CPU
-    for start in range(0, len(labels), size):
-        rows = slice(start, start + size)
-        inputs, targets = hidden[rows].to(matrix.dtype), labels[rows, None]
-        logits = torch.mm(inputs, matrix.T, out=buffer[: len(inputs)]).float()
-        if bias is not None:
-            logits += bias
-        logits -= logits.amax(1, keepdim=True)  # so that exp does not overflow
-        of_labels = logits.gather(1, targets)  # now, as exp_ takes the place of the logits
-        exponentials = logits.exp_()
-        sums = exponentials.sum(1, keepdim=True)
-        nll[rows] = (sums.log() - of_labels).squeeze(1)
+    matrix = weight.to(how.dtype)
+    for rows, inputs, logits, narrow in _logits_by_chunk(how, hidden, matrix, bias):
+        targets = labels[rows, None]
+        nll[rows], exponentials, sums = _exponentials(logits, targets)
         if any(wanted):  # the gradient of the logits is softmax minus one-hot, times the coefficient
             by_row = coefficients[rows, None]
             errors = exponentials.mul_(by_row / sums).scatter_add_(1, targets, -by_row)
+            if gradients[2] is not None:
+                gradients[2] += errors.sum(0)
+            errors = errors if errors.dtype == narrow.dtype else narrow.copy_(errors)
             _accumulate(gradients, rows, errors, inputs, matrix)
     return nll, gradients
 
 
+def _logits_by_chunk(
+    how: _How, hidden: Tensor, matrix: Tensor, bias: Tensor | None
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """Some rows after others: which, their hidden states, their fp32 logits, and room for as many numbers in `dtype`.
+
+    All chunks are written to the same memory, as fresh memory is slow on a CPU; in fp32 the room is that of the logits.
+    """
+    size = tokens_at_once(len(hidden), len(matrix), how.dtype, how.logit_bytes)
+    buffer = matrix.new_empty(size, len(matrix))
+    wide = buffer if how.dtype == torch.float32 else torch.empty_like(buffer, dtype=torch.float32)
+    for start in range(0, len(hidden), size):
+        rows = slice(start, start + size)
+        inputs = hidden[rows].to(how.dtype)
+        narrow = torch.mm(inputs, matrix.T, out=buffer[: len(inputs)])
+        logits = narrow if wide is buffer else wide[: len(inputs)].copy_(narrow)
+        if bias is not None:
+            logits += bias
+        yield rows, inputs, logits, narrow
+
+
+def _exponentials(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of each row (n,), in the place of its logits what is proportional to their probabilities, and its sums."""
+    logits -= logits.amax(1, keepdim=True)  # so that exp does not overflow
+    of_labels = logits.gather(1, targets)  # now, as exp_ takes the place of the logits
+    exponentials = logits.exp_()
+    sums = exponentials.sum(1, keepdim=True)
+    return (sums.log() - of_labels).squeeze(1), exponentials, sums
+
+
 def _accumulate(gradients: list[Tensor | None], rows: slice, errors: Tensor, inputs: Tensor, matrix: Tensor) -> None:
-    to_hidden, to_weight, to_bias = gradients
-    if to_bias is not None:
-        to_bias += errors.sum(0)
-    errors = errors.to(matrix.dtype)
+    to_hidden, to_weight, _ = gradients
     if to_hidden is not None:
         to_hidden[rows] = errors @ matrix
     # Added in place where types allow; under autocast the product is bf16 and the gradient of the weight is fp32.

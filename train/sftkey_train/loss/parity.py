@@ -17,7 +17,7 @@ from sftkey_train.loss.comparison import (
     refuse_other_gradients,
     refuse_other_losses,
 )
-from sftkey_train.loss.half_precision import half_where_needed
+from sftkey_train.loss.flash_attention import half_where_needed
 from sftkey_train.loss.shortcuts import with_other_labels
 from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.recipe import Stage, Weights

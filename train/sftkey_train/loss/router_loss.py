@@ -27,6 +27,7 @@ from sftkey_train.loss.comparison import (
     refuse_other_gradients,
     refuse_other_losses,
 )
+from sftkey_train.loss.flash_attention import model_inputs
 from sftkey_train.loss.output_layer import head_sees
 from sftkey_train.loss.shortcuts import extremes
 from sftkey_train.recipe import LOSS_ON_WEIGHTS, Stage
@@ -149,7 +150,7 @@ def whole_routing(
     with routers_seen(model) as seen:
         for batch in (batch.to(model.device) for batch in batches):
             with noise(batch), head_sees(model, batch.positions[:0]):  # no logits of the vocabulary
-                model(**batch.inputs)
+                model(**model_inputs(model, batch))
             found = routing(model, batch, seen[0])
             counts += torch.cat([found.chosen, found.num[None]]).double()
     ranks.add_up(counts)
@@ -184,5 +185,5 @@ def _own_loss(model: "PreTrainedModel", batch: Batch) -> Tensor:
 
 def _router_loss(model: "PreTrainedModel", batch: Batch) -> Tensor:
     with routers_seen(model) as seen:
-        model(**batch.inputs)
+        model(**model_inputs(model, batch))
     return routing(model, batch, seen[0]).loss.reshape(1)

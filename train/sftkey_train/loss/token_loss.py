@@ -11,6 +11,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch
 from sftkey_train.batches.region_weights import NoTarget
 from sftkey_train.loss.context_cache import answer_inputs, cache_kept_small
+from sftkey_train.loss.flash_attention import model_inputs
 from sftkey_train.loss.last_layer import last_layer_prunes
 from sftkey_train.loss.output_layer import head_answers, head_sees, linear_nll, linear_nll_and_choice, logits_are_plain
 
@@ -25,6 +26,7 @@ def token_nll(
     context_gradient: bool = True,
     prune_last_layer: bool = False,
     only_weighted: bool = False,
+    logit_bytes: int = 0,
 ) -> Tensor:
     """Negative log-likelihood of every token that carries weight, fp32 of shape (N,), in nats.
 
@@ -36,14 +38,16 @@ def token_nll(
         context_gradient: Whether what precedes the answer learns too, see `answer_inputs`.
         prune_last_layer: Whether the last layer runs where something is predicted only, see `last_layer_prunes`.
         only_weighted: Whether the loss will be a multiple of their sum times `batch.weights`, see `linear_nll`.
+        logit_bytes: See `linear_nll`. Where the model changes its logits (soft-capping), all are held whatever it says.
     """
     if not logits_are_plain(model):
         logits = selected_logits(model, batch, context_gradient=context_gradient, prune_last_layer=prune_last_layer)
         return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
     inputs, positions = _inputs(model, batch, context_gradient=context_gradient)
+    nll = partial(linear_nll, labels=batch.labels, weights=batch.weights)
 
     def losses(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return linear_nll(hidden, weight, bias, batch.labels, batch.weights, only_weighted=only_weighted)[:, None]
+        return nll(hidden, weight, bias, only_weighted=only_weighted, logit_bytes=logit_bytes)[:, None]
 
     with (
         last_layer_prunes(model, positions, when=prune_last_layer),
@@ -53,13 +57,14 @@ def token_nll(
 
 
 @torch.no_grad()
-def nll_and_choice(model: "PreTrainedModel", batch: Batch) -> tuple[Tensor, Tensor]:
+def nll_and_choice(model: "PreTrainedModel", batch: Batch, *, logit_bytes: int = 0) -> tuple[Tensor, Tensor]:
     """Loss of every token to predict, fp32 (N,), in nats, and whether it is the model's first choice, bool (N,)."""
     if not logits_are_plain(model):
         logits = selected_logits(model, batch).float()
         return functional.cross_entropy(logits, batch.labels, reduction="none"), logits.argmax(-1) == batch.labels
     inputs, positions = _inputs(model, batch, context_gradient=True)
-    with head_answers(model, positions, partial(linear_nll_and_choice, labels=batch.labels)):
+    answer = partial(linear_nll_and_choice, labels=batch.labels, logit_bytes=logit_bytes)
+    with head_answers(model, positions, answer):
         nll, chosen = _output(model, inputs)[0].unbind(-1)
     return nll, chosen > 0
 
@@ -105,7 +110,7 @@ def selected_logits(
 
 def _inputs(model: "PreTrainedModel", batch: Batch, *, context_gradient: bool) -> tuple[dict[str, Any], Tensor]:
     """Arguments of the forward pass, and the positions of its flattened hidden states that predict the labels."""
-    return (batch.inputs, batch.positions) if context_gradient else answer_inputs(model, batch)
+    return (model_inputs(model, batch), batch.positions) if context_gradient else answer_inputs(model, batch)
 
 
 def _output(model: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:

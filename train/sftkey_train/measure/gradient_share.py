@@ -11,6 +11,7 @@ from torch import Tensor
 from sftkey_data.schema import REGIONS
 from sftkey_train import ranks
 from sftkey_train.batches.batch import Batch
+from sftkey_train.model.gradient_sums import sum_gradients
 from sftkey_train.model.optimizer import clip_gradients
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def gradient_norms(
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
             for part in parts:
                 loss(part.to(model.device)).backward()
-        ranks.sum_gradients(model)
+        sum_gradients(model)
         norms[region] = float(clip_gradients(model, math.inf))  # infinite: measured, not clipped
         model.zero_grad(set_to_none=True)
     return norms

@@ -27,11 +27,16 @@ def heldout_batches(examples: Sequence[Example], pad_token_id: int) -> list[Batc
 
 
 @torch.no_grad()
-def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[str, Any]:
+def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch], logit_bytes: int = 0) -> dict[str, Any]:
     """Loss and forced match per region, over the batches of all ranks: given the gold text before each token.
 
     A region of an example matches when every one of its tokens is the model's first choice. Examples without a token in
     the region are not counted. That of the Key is no accuracy: the model is given the gold CoT, which leads to it.
+
+    Args:
+        model: What is measured; in the mode that it is in afterwards.
+        batches: This rank's, see `heldout_batches`.
+        logit_bytes: See `linear_nll`.
 
     Returns:
         `loss_by_region` in nats per token, `forced_match_by_region` and of it `forced_key_match`, from 0 to 1, and
@@ -43,7 +48,7 @@ def measure_heldout(model: "PreTrainedModel", batches: Sequence[Batch]) -> dict[
     keep_pace(model, len(batches))  # with FSDP, a rank with fewer batches would leave the others waiting
     for batch in batches:
         on_device = batch.to(model.device)
-        nll, chosen = nll_and_choice(model, on_device)
+        nll, chosen = nll_and_choice(model, on_device, logit_bytes=logit_bytes)
         tally.add(on_device, nll)
         has_region, has_miss = _by_example(batch, ~chosen.cpu())
         present += has_region.sum(0)

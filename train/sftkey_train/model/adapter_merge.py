@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sftkey_data.errors import SFTKeyError
-from sftkey_train.loss.half_precision import usual_attention
+from sftkey_train.loss.flash_attention import usual_attention
 from sftkey_train.model.quantization import quantized_layers, whole_weights
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from sftkey_data.errors import SFTKeyError, nearest
 from sftkey_data.model_loading import as_one_line, load_causal_model, load_config, needed_attention, own_end_tokens
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
-from sftkey_train.loss.half_precision import half_where_needed
+from sftkey_train.loss.flash_attention import half_where_needed
 from sftkey_train.model.added_tokens import add_tokens_of
 from sftkey_train.model.quantization import FourBits
 from sftkey_train.recipe import Attention

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sftkey_train import ranks
-from sftkey_train.loss.half_precision import half_where_needed
+from sftkey_train.loss.flash_attention import half_where_needed
 from sftkey_train.loss.output_layer import logits_are_plain
 
 if TYPE_CHECKING:

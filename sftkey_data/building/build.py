@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftkey_data import engine
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.build_config import BuildConfig, checked, config_json
 from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.building.plan import Plan, make_plan, proven
-from sftkey_data.building.recipes import Recipes, make_recipes
-from sftkey_data.building.source_plan import bound_dataset
+from sftkey_data.building.recipes import Recipes, remake_recipes, without_tokenizer
 from sftkey_data.building.work import (
     REFERENCE_ONLY,
     TALLIES,
@@ -36,7 +35,6 @@ from sftkey_data.building.work import (
 )
 from sftkey_data.console import progress, say, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
 from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
@@ -46,7 +44,7 @@ from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
 from sftkey_data.sources.survey import SurveyRun, survey_threads
 from sftkey_data.storage.output_folder import Folder
-from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
+from sftkey_data.tokens.fast_encoder import Mismatch
 from sftkey_data.tokens.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
 
 Asked = tuple[SourceConfig, ...]
@@ -251,28 +249,12 @@ def _remake(
     config: BuildConfig, asked: Asked, half: Folder, held: Folder | None, *, fast: bool, from_file: bool
 ) -> Callable[[Piece], UnitTally]:
     """The task of `_run`, made again in another process from the configuration."""
-    recipes = _remake_recipes(config, asked, fast=fast, from_file=from_file)
+    recipes = remake_recipes(config, asked, fast=fast, from_file=from_file)
     return partial(work_piece, recipes=recipes, folder=half, held=held)
 
 
-def _remake_recipes(config: BuildConfig, asked: Asked, *, fast: bool = False, from_file: bool = False) -> Recipes:
-    template = load_template(config.template or USUAL_TEMPLATE)
-    read = [(source, bound_dataset(source)) for source in asked]
-    recipes, _ = make_recipes(config, read, template, from_file=from_file)
-    encoder = recipes[0].encoder
-    found = find_fast_encoder(encoder) if fast and encoder is not None else None
-    return tuple(replace(recipe, fast=found) for recipe in recipes)
-
-
 def _remake_hashing(config: BuildConfig, asked: Asked) -> Callable[[Piece], NDArray[np.uint64]]:
-    return partial(hash_questions, recipes=_remake_recipes(replace(_plain(config), decontaminate=()), asked))
-
-
-def _plain(config: BuildConfig) -> BuildConfig:
-    """The configuration without what a question's hash does not need, so a worker that hashes loads none of it."""
-    return replace(
-        config, tokenizer=None, chat=False, chat_args={}, system=None, special_tokens="reject", max_tokens=None
-    )
+    return partial(hash_questions, recipes=remake_recipes(replace(without_tokenizer(config), decontaminate=()), asked))
 
 
 def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
@@ -281,7 +263,7 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
     if config.holdout is None or config.holdout < 1:
         return config
     num = int(config.holdout)
-    plan = make_plan(replace(_plain(config), holdout=None, seed=0), surveying=machinery.surveying)
+    plan = make_plan(replace(without_tokenizer(config), holdout=None, seed=0), surveying=machinery.surveying)
     found, holdout = [np.empty(0, np.uint64)], Draw(1.0, config.seed)
     with progress("drawing the holdout", plan.num_rows(copies=False)) as bar:
         make_task = partial(_remake_placing, plan.config, plan.asked, holdout)
@@ -297,7 +279,7 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
 
 
 def _remake_placing(config: BuildConfig, asked: Asked, holdout: Draw) -> Callable[[Piece], NDArray[np.uint64]]:
-    return partial(place_questions, recipes=_remake_recipes(config, asked), holdout=holdout)
+    return partial(place_questions, recipes=remake_recipes(config, asked), holdout=holdout)
 
 
 def _without_duplicates(plan: Plan, recipes: Recipes, machinery: Machinery) -> Iterator[Piece]:

@@ -6,19 +6,17 @@ that are done and gives the same bytes. Folders may be local or URLs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sftkey_data import engine
 from sftkey_data.building.build_config import BuildConfig, checked, config_json
 from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
+from sftkey_data.building.machinery import ONE_WORKER, Machinery
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.building.plan import Plan, make_plan, proven
@@ -39,43 +37,17 @@ from sftkey_data.prepare.contamination import duplicates
 from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
-from sftkey_data.process_pool import run_processes
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
-from sftkey_data.sources.survey import SurveyRun, survey_threads
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.tokens.fast_encoder import Mismatch
 from sftkey_data.tokens.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
 
 Asked = tuple[SourceConfig, ...]
-GOES_ON = "the same command goes on from the finished shards; fewer --workers need less memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Machinery:
-    """Who works: changes nothing about what is written."""
-
-    workers: int = 1
-    engine: str = "local"  # or "ray"
-
-    def run(self, task: Callable[[Piece], Any], make_task: Callable[[], Any], pieces: Iterator[Piece]) -> Iterator[Any]:
-        """Results of a task over pieces, in order."""
-        if self.engine == "ray":
-            return engine.run_ray(make_task, pieces)
-        if self.workers == 1:
-            return engine.run_here(task, pieces)
-        # fork: tokenizer and evaluation questions are loaded by now, and shared
-        return run_processes(task, pieces, self.workers, start="fork", hint=GOES_ON)
-
-    def surveying(self) -> AbstractContextManager[SurveyRun]:
-        """Who surveys the inputs: threads, since processes may not be forked beside the loading of a tokenizer."""
-        if self.engine == "ray":
-            return nullcontext(lambda task, blocks: engine.run_ray(lambda: task, blocks))
-        return survey_threads(self.workers)
 
 
 def build(
-    config: BuildConfig, out: Path | str, *, overwrite: bool = False, machinery: Machinery = Machinery()
+    config: BuildConfig, out: Path | str, *, overwrite: bool = False, machinery: Machinery = ONE_WORKER
 ) -> Manifest:
     """Build a prepared folder.
 

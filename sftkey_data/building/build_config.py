@@ -150,6 +150,30 @@ class BuildConfig:
     options: DatasetOptions = field(default_factory=dict)
 
 
+BYTES_AND_SPECIAL = 256 + 2  # every byte is a token, so that any text can be encoded; and the end and the padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions:
+    """What a small tokenizer is trained on: the rows, as for a build, and how many tokens they may become.
+
+    Each field is a flag of `sftkey-data tokenizer`.
+    """
+
+    source: Annotated[
+        str,
+        Option(flag="--train", metavar="SOURCE", help="Source as for `build`, or a prepared folder.", panel=Panel.IN),
+    ]
+    inputs: Inputs = ()
+    split: Split = None
+    template: TemplateName = None
+    limit: Limit = None
+    options: DatasetOptions = field(default_factory=dict)
+    vocab_size: Annotated[
+        int, Option(help="Tokens at most.", min=BYTES_AND_SPECIAL, range_shown=True, panel=Panel.OUT)
+    ] = 512
+
+
 def checked(config: BuildConfig) -> BuildConfig:
     """The configuration with every value of its type, within its choices and limits.
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from some_slow import some_slow
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.sources.tree_hash import LEAF_BYTES

@@ -118,12 +118,13 @@ def _prepared(plan: Plan, outputs: BuildOutputs, machinery: Machinery, opinion: 
     outputs.open(plan.fingerprint)
     half = outputs.main.half
     try:
+        plan = machinery.indexed(plan)
         tallies = _work(plan, outputs, machinery)
         if opinion is not None and plan.unconfirmed is not None:
             # only after the work: transformers was asked beside it
             opinion.confirm(plan.unconfirmed)
         manifest = make_manifest(plan, tallies, half, _other(plan, tallies, outputs))
-        for source in plan.inputs:
+        for source in plan.files:
             refuse_changed(source)
         refuse_rejects(manifest, half, plan)
     except Interrupted:
@@ -236,6 +237,7 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
         return config
     num = int(config.holdout)
     plan = make_plan(replace(without_tokenizer(config), holdout=None, seed=0), surveying=machinery.surveying)
+    plan = machinery.indexed(plan)
     found, holdout = [np.empty(0, np.uint64)], Draw(1.0, config.seed)
     with progress("drawing the holdout", plan.num_rows(copies=False)) as bar:
         make_task = partial(_remake_placing, plan.config, plan.asked, holdout)

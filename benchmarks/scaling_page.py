@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,8 +97,9 @@ def growth(source: str, sizes: Mapping[str, Sequence[Size]]) -> str:
     head = ["rows", *(f"{LABELS[name]}, {unit}" for name in sizes for unit in ("seconds", "MiB"))]
     table = [head, ["---:"] * len(head)]
     for num in rows:
-        cells = [(found.seconds, found.peak_mib) if (found := by_rows[name].get(num)) else ("", "") for name in sizes]
-        table.append([f"{num:,}", *(f"{cell:,}" if cell != "" else "" for pair in cells for cell in pair)])
+        found = [by_rows[name].get(num) for name in sizes]
+        cells = ((f"{size.seconds:,.2f}", f"{size.peak_mib:,}") if size else ("", "") for size in found)
+        table.append([f"{num:,}", *chain.from_iterable(cells)])
     said = [sentence(LABELS[name], of) for name, of in sizes.items()]
     return "\n".join(
         [

@@ -11,7 +11,7 @@ from sftkey_data import engine
 from sftkey_data.building.plan import Plan
 from sftkey_data.console import progress
 from sftkey_data.process_pool import run_processes
-from sftkey_data.sources.pieces import Piece, each_of, together
+from sftkey_data.sources.pieces import Piece, each_of, in_groups
 from sftkey_data.sources.row_index import BlockSizes, RowBlock
 from sftkey_data.sources.survey import SurveyRun, survey_threads
 
@@ -30,7 +30,7 @@ class Machinery:
         if self.is_alone:
             yield from engine.run_here(task, pieces)
             return
-        for results in self._spread(partial(each_of, task=task), partial(_make_each, make_task), together(pieces)):
+        for results in self._spread(partial(each_of, task=task), partial(_make_each, make_task), in_groups(pieces)):
             yield from results
 
     def indexed(self, plan: Plan) -> Plan:

@@ -19,7 +19,7 @@ from sftkey_data.sources.row_index import FileRows, RowIndex, RowReader
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 Indices = Mapping[Source, LineIndex | RowIndex]
 
 
@@ -77,7 +77,7 @@ class Piece:
         return (Record(source.label, number, record.row) for number, record in enumerate(records, start=self.start + 1))
 
 
-def together(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
+def in_groups(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
     """The pieces, those that one worker reads together as one."""
     for shared, run in groupby(pieces, key=lambda piece: piece.together):
         if shared is None:
@@ -86,7 +86,7 @@ def together(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
             yield tuple(run)
 
 
-def each_of(pieces: Sequence[Piece], task: Callable[[Piece], Result]) -> list[Result]:
+def each_of(pieces: Sequence[Piece], task: Callable[[Piece], _Result]) -> list[_Result]:
     """What a task makes of each piece, where what they have in common is read once."""
     reader = RowReader()
     return [task(replace(piece, reader=reader)) for piece in pieces]

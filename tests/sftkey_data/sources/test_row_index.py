@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.sources import row_index
-from sftkey_data.sources.pieces import Piece, cut, each_of, together
+from sftkey_data.sources.pieces import Piece, cut, each_of, in_groups
 from sftkey_data.sources.readers import text_size
 from sftkey_data.sources.row_index import RowIndex, index_rows, run_lengths, worth_indexing
 from sftkey_data.sources.source import Record, Source, find_source, read_source, set_files
@@ -57,7 +57,9 @@ def assert_cut_alike(source: Source, max_rows: int, max_bytes: int) -> list[Piec
     ]
     expected = [read_each(piece) for piece in handed]
     assert [read_each(piece) for piece in own] == expected
-    assert [rows for group in together(own) for rows in each_of(group, read_each)] == expected
+    assert [rows for group in in_groups(own) for rows in each_of(group, read_each)] == expected
+    for group in in_groups(own):  # of which some are done
+        assert each_of(group[1::2], read_each) == [expected[piece.number] for piece in group[1::2]]
     assert not any(piece.records for piece in own)
     return own
 
@@ -96,7 +98,7 @@ def test_a_piece_that_a_limit_cuts_ends_there(tmp_path: Path, limit: int) -> Non
     write_parquet(tmp_path / "rows.parquet", ROWS)
     source = find_source(str(tmp_path / "rows.parquet"), None)
     pieces = list(cut([source], max_rows=7, max_bytes=10**9, limit=limit, indices=indexed(source, 7, 10**9)))
-    read = [row for group in together(pieces) for rows in each_of(group, read_each) for row in rows]
+    read = [row for group in in_groups(pieces) for rows in each_of(group, read_each) for row in rows]
     assert read == list(enumerate(read_source(source)))[:limit]
 
 
@@ -165,7 +167,7 @@ def test_only_row_groups_that_hold_wanted_rows_are_read(tmp_path: Path) -> None:
 def test_pieces_of_one_row_group_are_read_in_eight_parts(tmp_path: Path) -> None:
     write_parquet(tmp_path / "rows.parquet", [{"a": str(i)} for i in range(64)], group=64)
     source = find_source(str(tmp_path / "rows.parquet"), None)
-    groups = list(together(pieces_of(source, 2, 10**9, indexed(source, 2, 10**9))))
+    groups = list(in_groups(pieces_of(source, 2, 10**9, indexed(source, 2, 10**9))))
     assert [len(group) for group in groups] == [4] * 8
 
 

@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 
 import sftkey_data
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json, is_small
 from sftkey_data.building.mix import SourceConfig, sources_of
 from sftkey_data.building.recipes import Recipes, make_recipes
 from sftkey_data.building.source_plan import SourcePlan, plan_source
@@ -181,7 +181,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False, surveying: Survey
             a tokenizer whose offsets fail the self-test on the probes or on the first rows.
     """
     config = checked(config)
-    if from_file and config.tokenizer is not None:
+    if from_file and config.tokenizer is not None and not is_small(config):
         prefetch(config.tokenizer)
     if config.template is not None:
         load_template(config.template)
@@ -245,7 +245,7 @@ def proven(plan: Plan) -> tuple[Recipes, str]:
         for recipe, records in plan.readings(copies=False)
     ]
     expected = [prepare(some, recipe) for recipe, some in rows]  # first, while the fast encoder may still be loading
-    if (fast := find_fast_encoder(encoder)) is None:
+    if (fast := find_fast_encoder(encoder, quickest=not is_small(plan.config))) is None:
         return plan.recipes, "reference encoder (the tokens' bytes are not known from the vocabulary)"
     try:
         found = [prepare(some, replace(recipe, fast=fast)) for recipe, some in rows]

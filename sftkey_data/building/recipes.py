@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, parse_share
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, is_small, parse_share
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.building.source_plan import bound_dataset
 from sftkey_data.errors import SFTKeyError
@@ -87,7 +87,7 @@ def remake_recipes(
     read = [(source, bound_dataset(source)) for source in asked]
     recipes, _ = make_recipes(config, read, template, from_file=from_file)
     encoder = recipes[0].encoder
-    found = find_fast_encoder(encoder) if fast and encoder is not None else None
+    found = find_fast_encoder(encoder, quickest=not is_small(config)) if fast and encoder is not None else None
     return tuple(replace(recipe, fast=found) for recipe in recipes)
 
 

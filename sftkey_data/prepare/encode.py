@@ -88,8 +88,9 @@ def _encode_fast(
         return np.zeros(len(rows), bool), None
     everything = len(rows) == len(texts)
     prompts = columns.prompts if everything else [columns.prompts[row] for row in rows]
-    encoding = recipe.fast.encode(texts if everything else [texts[row] for row in rows], columns.positions(rows))
-    prefixes = recipe.fast.prompts_are_prefixes(prompts, encoding)
+    texts = texts if everything else [texts[row] for row in rows]
+    encoding = recipe.fast.encode(texts, columns.positions(rows))
+    prefixes = recipe.fast.prompts_are_prefixes(prompts, texts, encoding)
     encoding.straddle[~prefixes] |= PROMPT_NOT_PREFIX
     sure = encoding.sure.copy()
     if recipe.straddle == "strict":

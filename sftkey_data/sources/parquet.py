@@ -19,6 +19,7 @@ from sftkey_data.guards.memory_bound import bounded_memory, bounded_steps
 from sftkey_data.sources.arrow_rows import ROWS_AT_ONCE, batch_rows, decoded, end_of, media_columns, refuse_twice
 from sftkey_data.sources.readers import Record, text_size
 from sftkey_data.sources.row_bounds import Unpacking, refuse_row_group
+from sftkey_data.storage.arrow_columns import ints_of
 
 STEP_BYTES = 64 * 2**20
 """Of the rows that are converted at a time, by what the footer says of their size."""
@@ -94,7 +95,7 @@ def _text_sizes(batch: pa.RecordBatch) -> Int64s:
         for column in batch.columns:
             column.validate(full=True)  # a row with text that is no UTF-8, at any depth, is a `BrokenRow`
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                sizes += pc.fill_null(pc.utf8_length(column), 0).to_numpy(zero_copy_only=False)
+                sizes += ints_of(pc.utf8_length(column))
             elif not _is_no_text(column.type):
                 break
         else:

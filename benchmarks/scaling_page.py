@@ -95,7 +95,7 @@ def growth(source: str, sizes: Mapping[str, Sequence[Size]]) -> str:
     rows = sorted({size.rows for of in sizes.values() for size in of})
     by_rows = {name: {size.rows: size for size in of} for name, of in sizes.items()}
     head = ["rows", *(f"{LABELS[name]}, {unit}" for name in sizes for unit in ("seconds", "MiB"))]
-    table = [head, ["---:"] * len(head)]
+    table = [head]
     for num in rows:
         found = [by_rows[name].get(num) for name in sizes]
         cells = ((f"{size.seconds:,.2f}", f"{size.peak_mib:,}") if size else ("", "") for size in found)
@@ -105,13 +105,15 @@ def growth(source: str, sizes: Mapping[str, Sequence[Size]]) -> str:
         [
             f"Of `benchmarks/results/{source}`; MiB are the peak of all processes.",
             "",
-            *(f"| {' | '.join(row)} |" for row in table),
+            f"| {' | '.join(table[0])} |",
+            "|---:" * len(head) + "|",
+            *(f"| {' | '.join(row)} |" for row in table[1:]),
             "",
             *said,
             "",
             "![Time against rows](scaling.svg)",
         ]
-    ).replace("| ---: |", "|---:|")
+    )
 
 
 def sentence(label: str, sizes: Sequence[Size]) -> str:

@@ -1,14 +1,19 @@
 """How fast is a build, against what people use otherwise: rows per second and peak memory, as ratios.
 
     python benchmarks/bench_build.py --input train.jsonl --tokenizer DIR --copies 10 --out benchmarks/results/build.json
+    python benchmarks/bench_build.py --input train.jsonl --tokenizer DIR --rows 10000 100000 1000000 10000000 \\
+        --only sftkey "sftkey text" --repeats 3 --scratch /fast --out benchmarks/results/DATE-rows.jsonl
 
 Every candidate is a process of its own on the same rows and cores, timed from its start to its end; GSM8K's columns are
 expected. The candidates take turns, so that a noisy minute meets all of them; `datasets.map` and `trl` run once. `trl`
 prepares only the first `--trl-rows` (it takes minutes), so its rate leaves its start-up out. Memory is the largest sum
 over the process and its workers (PSS: a page that several share counts once), sampled five times a second in a run of
 its own, as sampling takes time.
-Candidates: `sftkey` (this project, --workers 1 and all cores), `encode_batch` (raw `tokenizers`, texts already
-rendered, nothing written), `datasets.map` (the same tokenizer, batched), `trl` (SFTTrainer's own preparation).
+With `--rows` all of it is done for each number of rows, one line of results each; the input is a file of so many rows
+in `--scratch`, half a kB a row, and the output, 1.3 kB a row with ids, lies there too. `scaling_page.py` reads them.
+Candidates: `sftkey` (this project, --workers 1 and all cores; `sftkey text` without a tokenizer), `encode_batch` (raw
+`tokenizers`, texts already rendered, nothing written), `datasets.map` (the same tokenizer, batched), `trl`
+(SFTTrainer's own preparation).
 """
 
 import argparse
@@ -76,29 +81,36 @@ print("SECONDS", time.perf_counter() - began)
 
 def main() -> None:
     options = parse()
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = copies(Path(options.input), options.copies, Path(scratch) / "rows.jsonl")
-        names = options.only or ["encode_batch", "sftkey", "sftkey one worker", "datasets.map", "trl"]
-        seconds: dict[str, list[float]] = {name: [] for name in names}
-        peaks: dict[str, int] = {}
-        for repeat in range(options.repeats + 1):  # the last one for the memory
-            for name in names:
-                if repeat in (0, options.repeats) or name not in ONCE:
-                    shutil.rmtree(Path(scratch) / "out", ignore_errors=True)
-                    taken, peaks[name] = run(command(name, Path(scratch), options), sample=repeat == options.repeats)
-                    seconds[name] += [taken] if repeat < options.repeats else []
-                    print(name, round(taken, 2), peaks[name], flush=True)
+    given = Path(options.input).read_bytes().count(b"\n")
+    for wanted in options.rows or [options.copies * given]:
+        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+            repeated(Path(options.input), wanted, Path(scratch) / "rows.jsonl")
+            report = {"results": measured(wanted, Path(scratch), options), **facts(options, wanted)}
+        print(json.dumps(report, indent=2), flush=True)
+        if options.out:
+            with Path(options.out).open("a") as file:
+                file.write(json.dumps(report) + "\n")
+
+
+def measured(rows: int, scratch: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The summary of each candidate, and how many times as fast as its peers ours are."""
+    names = options.only or ["encode_batch", "sftkey", "sftkey one worker", "datasets.map", "trl"]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    peaks: dict[str, int] = {}
+    for repeat in range(options.repeats + 1):  # the last one for the memory
+        for name in names:
+            if repeat in (0, options.repeats) or name not in ONCE:
+                shutil.rmtree(scratch / "out", ignore_errors=True)
+                taken, peaks[name] = run(command(name, scratch, options), sample=repeat == options.repeats)
+                seconds[name] += [taken] if repeat < options.repeats else []
+                print(name, round(taken, 2), peaks[name], flush=True)
     counted = {name: options.trl_rows if name == "trl" else rows for name in names}
     results = {name: summary(seconds[name], peaks[name], counted[name]) for name in names}
     for name, result in results.items():
         for peer in ("encode_batch", "datasets.map", "trl", "sftkey one worker"):
             if peer in results and name.startswith("sftkey") and peer != name:
                 result[f"times {peer}"] = round(result["rows_per_second"] / results[peer]["rows_per_second"], 2)
-    report = {"results": results, **facts(options, rows)}
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with Path(options.out).open("a") as file:
-            file.write(json.dumps(report) + "\n")
+    return results
 
 
 def parse() -> argparse.Namespace:
@@ -106,6 +118,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--input", required=True, help="GSM8K's train.jsonl")
     parser.add_argument("--tokenizer", required=True, help="folder with tokenizer.json")
     parser.add_argument("--copies", type=int, default=10, help="how often the file is repeated")
+    parser.add_argument("--rows", type=int, nargs="+", help="how many rows, instead of --copies")
+    parser.add_argument("--scratch", help="folder for the input and what is built, 2 kB a row")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trl-rows", type=int, default=7_473)
     parser.add_argument("--only", nargs="*", help="candidates; all when absent")
@@ -113,12 +127,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def copies(source: Path, num: int, target: Path) -> int:
+def repeated(source: Path, rows: int, target: Path) -> None:
+    """Write the file's rows again and again until there are so many."""
     content = source.read_bytes()
+    copies, rest = divmod(rows, content.count(b"\n"))
     with target.open("wb") as file:
-        for _ in range(num):
+        for _ in range(copies):
             file.write(content)
-    return num * content.count(b"\n")
+        file.writelines(content.splitlines(keepends=True)[:rest])
 
 
 def summary(seconds: list[float], peak: int, rows: int) -> dict[str, Any]:
@@ -138,7 +154,8 @@ def command(name: str, scratch: Path, options: argparse.Namespace) -> list[str]:
         return [sys.executable, "-c", SHARED + PEERS[name], rows, options.tokenizer, str(options.trl_rows), out]
     workers = 1 if name.endswith("one worker") else os.cpu_count() or 1
     build = [sys.executable, "-m", "sftkey_data.cli", "build", "gsm8k", "--input", rows, "--out", out]
-    return [*build, "--tokenizer", options.tokenizer, "--workers", str(workers)]
+    build += [] if name.endswith("text") else ["--tokenizer", options.tokenizer]
+    return [*build, "--workers", str(workers)]
 
 
 def run(command: list[str], *, sample: bool) -> tuple[float, int]:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sftkey_data import console
-from sftkey_data.building.build_config import BuildConfig
-from sftkey_data.building.tokenizer_options import TokenizerOptions
+from sftkey_data.building.build_config import BuildConfig, TokenizerOptions, is_small
 from sftkey_data.command_line.program import make_program, verb_of
 from sftkey_data.command_line.usual_options import COUNT, Engine, OutFolder, Overwrite, Workers
 from sftkey_data.errors import SFTKeyError
@@ -59,12 +58,13 @@ def build(
 
     Example: `sftkey-data build gsm8k --input train.jsonl --tokenizer Qwen/Qwen2.5-0.5B --out data/gsm8k`
     """
-    if config.tokenizer is not None and not config.chat and (Path(config.tokenizer) / "tokenizer.json").is_file():
+    file = Path(config.tokenizer or "") / "tokenizer.json"
+    if config.tokenizer is not None and not (config.chat or is_small(config)) and file.is_file():
         from sftkey_data.tokens.fastokens_prefetch import prefetch
 
         prefetch(config.tokenizer)  # before anything else, as it takes longest
-    from sftkey_data.building.build import Machinery
     from sftkey_data.building.build import build as run_build
+    from sftkey_data.building.machinery import Machinery
     from sftkey_data.extras import check_engine
     from sftkey_data.process_pool import cores
 

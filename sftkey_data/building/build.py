@@ -6,24 +6,21 @@ that are done and gives the same bytes. Folders may be local or URLs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sftkey_data import engine
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.build_config import BuildConfig, checked, config_json
 from sftkey_data.building.finish import drop_leftovers, finish_folder, make_manifest, refuse_rejects
+from sftkey_data.building.machinery import ONE_WORKER, Machinery
 from sftkey_data.building.mix import SourceConfig
 from sftkey_data.building.outputs import BuildOutputs, outputs_of, refuse_outputs
 from sftkey_data.building.plan import Plan, make_plan, proven
-from sftkey_data.building.recipes import Recipes, make_recipes
-from sftkey_data.building.source_plan import bound_dataset
+from sftkey_data.building.recipes import Recipes, remake_recipes, without_tokenizer
 from sftkey_data.building.work import (
     REFERENCE_ONLY,
     TALLIES,
@@ -36,48 +33,21 @@ from sftkey_data.building.work import (
 )
 from sftkey_data.console import progress, say, tell
 from sftkey_data.errors import Interrupted, SFTKeyError
-from sftkey_data.format.template import load_template
 from sftkey_data.prepare.contamination import duplicates
 from sftkey_data.prepare.draw import Draw
 from sftkey_data.prepared.manifest import HoldoutInfo, Manifest
 from sftkey_data.prepared.unit_tally import UnitTally
-from sftkey_data.process_pool import run_processes
 from sftkey_data.sources.pieces import Piece
 from sftkey_data.sources.source import refuse_changed
-from sftkey_data.sources.survey import SurveyRun, survey_threads
 from sftkey_data.storage.output_folder import Folder
-from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
+from sftkey_data.tokens.fast_encoder import Mismatch
 from sftkey_data.tokens.tokenizer_file import Opinion, TokenizerDiffers, opinion_on
 
 Asked = tuple[SourceConfig, ...]
-GOES_ON = "the same command goes on from the finished shards; fewer --workers need less memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Machinery:
-    """Who works: changes nothing about what is written."""
-
-    workers: int = 1
-    engine: str = "local"  # or "ray"
-
-    def run(self, task: Callable[[Piece], Any], make_task: Callable[[], Any], pieces: Iterator[Piece]) -> Iterator[Any]:
-        """Results of a task over pieces, in order."""
-        if self.engine == "ray":
-            return engine.run_ray(make_task, pieces)
-        if self.workers == 1:
-            return engine.run_here(task, pieces)
-        # fork: tokenizer and evaluation questions are loaded by now, and shared
-        return run_processes(task, pieces, self.workers, start="fork", hint=GOES_ON)
-
-    def surveying(self) -> AbstractContextManager[SurveyRun]:
-        """Who surveys the inputs: threads, since processes may not be forked beside the loading of a tokenizer."""
-        if self.engine == "ray":
-            return nullcontext(lambda task, blocks: engine.run_ray(lambda: task, blocks))
-        return survey_threads(self.workers)
 
 
 def build(
-    config: BuildConfig, out: Path | str, *, overwrite: bool = False, machinery: Machinery = Machinery()
+    config: BuildConfig, out: Path | str, *, overwrite: bool = False, machinery: Machinery = ONE_WORKER
 ) -> Manifest:
     """Build a prepared folder.
 
@@ -148,12 +118,13 @@ def _prepared(plan: Plan, outputs: BuildOutputs, machinery: Machinery, opinion: 
     outputs.open(plan.fingerprint)
     half = outputs.main.half
     try:
+        plan = machinery.indexed(plan)
         tallies = _work(plan, outputs, machinery)
         if opinion is not None and plan.unconfirmed is not None:
             # only after the work: transformers was asked beside it
             opinion.confirm(plan.unconfirmed)
         manifest = make_manifest(plan, tallies, half, _other(plan, tallies, outputs))
-        for source in plan.inputs:
+        for source in plan.files:
             refuse_changed(source)
         refuse_rejects(manifest, half, plan)
     except Interrupted:
@@ -251,28 +222,12 @@ def _remake(
     config: BuildConfig, asked: Asked, half: Folder, held: Folder | None, *, fast: bool, from_file: bool
 ) -> Callable[[Piece], UnitTally]:
     """The task of `_run`, made again in another process from the configuration."""
-    recipes = _remake_recipes(config, asked, fast=fast, from_file=from_file)
+    recipes = remake_recipes(config, asked, fast=fast, from_file=from_file)
     return partial(work_piece, recipes=recipes, folder=half, held=held)
 
 
-def _remake_recipes(config: BuildConfig, asked: Asked, *, fast: bool = False, from_file: bool = False) -> Recipes:
-    template = load_template(config.template or USUAL_TEMPLATE)
-    read = [(source, bound_dataset(source)) for source in asked]
-    recipes, _ = make_recipes(config, read, template, from_file=from_file)
-    encoder = recipes[0].encoder
-    found = find_fast_encoder(encoder) if fast and encoder is not None else None
-    return tuple(replace(recipe, fast=found) for recipe in recipes)
-
-
 def _remake_hashing(config: BuildConfig, asked: Asked) -> Callable[[Piece], NDArray[np.uint64]]:
-    return partial(hash_questions, recipes=_remake_recipes(replace(_plain(config), decontaminate=()), asked))
-
-
-def _plain(config: BuildConfig) -> BuildConfig:
-    """The configuration without what a question's hash does not need, so a worker that hashes loads none of it."""
-    return replace(
-        config, tokenizer=None, chat=False, chat_args={}, system=None, special_tokens="reject", max_tokens=None
-    )
+    return partial(hash_questions, recipes=remake_recipes(replace(without_tokenizer(config), decontaminate=()), asked))
 
 
 def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
@@ -281,7 +236,8 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
     if config.holdout is None or config.holdout < 1:
         return config
     num = int(config.holdout)
-    plan = make_plan(replace(_plain(config), holdout=None, seed=0), surveying=machinery.surveying)
+    plan = make_plan(replace(without_tokenizer(config), holdout=None, seed=0), surveying=machinery.surveying)
+    plan = machinery.indexed(plan)
     found, holdout = [np.empty(0, np.uint64)], Draw(1.0, config.seed)
     with progress("drawing the holdout", plan.num_rows(copies=False)) as bar:
         make_task = partial(_remake_placing, plan.config, plan.asked, holdout)
@@ -297,7 +253,7 @@ def _with_share(config: BuildConfig, machinery: Machinery) -> BuildConfig:
 
 
 def _remake_placing(config: BuildConfig, asked: Asked, holdout: Draw) -> Callable[[Piece], NDArray[np.uint64]]:
-    return partial(place_questions, recipes=_remake_recipes(config, asked), holdout=holdout)
+    return partial(place_questions, recipes=remake_recipes(config, asked), holdout=holdout)
 
 
 def _without_duplicates(plan: Plan, recipes: Recipes, machinery: Machinery) -> Iterator[Piece]:

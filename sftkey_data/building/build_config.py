@@ -1,6 +1,8 @@
 """What a build is asked for: each field is a flag of `sftkey-data build` and is recorded in the manifest."""
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from sftkey_data.errors import SFTKeyError
@@ -148,6 +150,47 @@ class BuildConfig:
         ),
     ] = 0.05
     options: DatasetOptions = field(default_factory=dict)
+
+
+SMALL_BYTES, SMALL_ROWS = 2**20, 2_000
+PACKED = (".gz", ".parquet", ".arrow")  # may hold ten times as much
+
+
+def is_small(config: BuildConfig) -> bool:
+    """Whether so few rows are asked for that a quicker encoder would load for longer than it saves.
+
+    The ids are the same by any. Not where nobody knows without reading, as of a folder.
+    """
+    if config.limit is not None and config.limit <= SMALL_ROWS:
+        return True
+    files = [Path(name) for name in config.inputs if "://" not in name]
+    if not files or len(files) < len(config.inputs) or not all(map(os.path.isfile, files)):
+        return False
+    return sum(file.stat().st_size * (10 if file.suffix in PACKED else 1) for file in files) <= SMALL_BYTES
+
+
+BYTES_AND_SPECIAL = 256 + 2  # every byte is a token, so that any text can be encoded; and the end and the padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions:
+    """What a small tokenizer is trained on: the rows, as for a build, and how many tokens they may become.
+
+    Each field is a flag of `sftkey-data tokenizer`.
+    """
+
+    source: Annotated[
+        str,
+        Option(flag="--train", metavar="SOURCE", help="Source as for `build`, or a prepared folder.", panel=Panel.IN),
+    ]
+    inputs: Inputs = ()
+    split: Split = None
+    template: TemplateName = None
+    limit: Limit = None
+    options: DatasetOptions = field(default_factory=dict)
+    vocab_size: Annotated[
+        int, Option(help="Tokens at most.", min=BYTES_AND_SPECIAL, range_shown=True, panel=Panel.OUT)
+    ] = 512
 
 
 def checked(config: BuildConfig) -> BuildConfig:

@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 
 import sftkey_data
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, checked, config_json, is_small
 from sftkey_data.building.mix import SourceConfig, sources_of
 from sftkey_data.building.recipes import Recipes, make_recipes
 from sftkey_data.building.source_plan import SourcePlan, plan_source
@@ -20,6 +20,7 @@ from sftkey_data.prepare.unit import prepare
 from sftkey_data.prepared.manifest import TokenizerInfo, file_sha256
 from sftkey_data.registry import dataset_name
 from sftkey_data.sources.pieces import Piece
+from sftkey_data.sources.row_index import MeasureRun, index_rows
 from sftkey_data.sources.source import Record, Source, source_bytes
 from sftkey_data.sources.survey import SurveyRun, start_surveys, survey_threads
 from sftkey_data.tokens.fast_encoder import Mismatch, find_fast_encoder
@@ -86,6 +87,12 @@ class Plan:
         return tuple(chain.from_iterable(source.inputs for source in self.sources))
 
     @property
+    def files(self) -> tuple[Source, ...]:
+        """The inputs, and the files of the sets among them that workers read."""
+        indices = chain.from_iterable(source.rows.values() for source in self.sources)
+        return (*self.inputs, *(file.file for index in indices for file in index.files))
+
+    @property
     def said(self) -> str:
         """What the first rows decided, for the terminal."""
         found = [source for source in self.sources if source.said]
@@ -116,6 +123,19 @@ class Plan:
             own = chain.from_iterable(source.own_files for source in self.sources)
             facts["mix"] = [file_sha256(path) for path in (self.mix, *own)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def unindexed(self, workers: float) -> list[tuple[Source, list[Source]]]:
+        """Of all sources, see `SourcePlan.unindexed`."""
+        return list(chain.from_iterable(source.unindexed(workers) for source in self.sources))
+
+    def indexed(self, inputs: Sequence[tuple[Source, list[Source]]], run: MeasureRun) -> "Plan":
+        """The plan with the rows of these inputs found, so that workers read them.
+
+        Raises:
+            SFTKeyError: As for reading all of such an input.
+        """
+        found = index_rows(inputs, run, self.config.shard_rows, self.shard_bytes)
+        return replace(self, sources=tuple(source.with_rows(found) for source in self.sources))
 
     def num_rows(self, *, copies: bool = True) -> int | None:
         """How many rows will be read, where that is known without reading them; copies as of `pieces`."""
@@ -161,7 +181,7 @@ def make_plan(config: BuildConfig, *, from_file: bool = False, surveying: Survey
             a tokenizer whose offsets fail the self-test on the probes or on the first rows.
     """
     config = checked(config)
-    if from_file and config.tokenizer is not None:
+    if from_file and config.tokenizer is not None and not is_small(config):
         prefetch(config.tokenizer)
     if config.template is not None:
         load_template(config.template)
@@ -225,7 +245,7 @@ def proven(plan: Plan) -> tuple[Recipes, str]:
         for recipe, records in plan.readings(copies=False)
     ]
     expected = [prepare(some, recipe) for recipe, some in rows]  # first, while the fast encoder may still be loading
-    if (fast := find_fast_encoder(encoder)) is None:
+    if (fast := find_fast_encoder(encoder, quickest=not is_small(plan.config))) is None:
         return plan.recipes, "reference encoder (the tokens' bytes are not known from the vocabulary)"
     try:
         found = [prepare(some, replace(recipe, fast=fast)) for recipe, some in rows]

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import pyarrow as pa
-
 from sftkey_data.building.plan import Plan
 from sftkey_data.prepare.unit import Unit, prepare
+from sftkey_data.storage.arrow_columns import truth_column
 
 EXAMPLE_TRIES = 100  # rows among which an example is looked for: a source may begin with rows that are rejected
 
@@ -37,5 +36,5 @@ def first_example(plan: Plan, *, held: bool = False) -> dict[str, Any] | None:
         held: Look for one that is held out.
     """
     units = preview(plan, EXAMPLE_TRIES)
-    rows = (row for unit in units for row in unit.table.filter(pa.array(unit.held == held)).to_pylist())
+    rows = (row for unit in units for row in unit.table.filter(truth_column(unit.held == held)).to_pylist())
     return next(rows, None)

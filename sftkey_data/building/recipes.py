@@ -1,11 +1,13 @@
 """What every worker needs to turn the rows of each source into examples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sftkey_data.building.build_config import BuildConfig, parse_share
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, is_small, parse_share
 from sftkey_data.building.mix import SourceConfig
+from sftkey_data.building.source_plan import bound_dataset
 from sftkey_data.errors import SFTKeyError
-from sftkey_data.format.template import Template
+from sftkey_data.format.template import Template, load_template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import load_evaluation_sets
 from sftkey_data.prepare.draw import Draw
@@ -14,6 +16,7 @@ from sftkey_data.prepare.rendered_rows import Preparation
 from sftkey_data.prepare.row_filter import only_where, parse_condition
 from sftkey_data.prepared.manifest import TokenizerInfo
 from sftkey_data.registry import Dataset
+from sftkey_data.tokens.fast_encoder import find_fast_encoder
 from sftkey_data.tokens.special_text import check_as_text
 from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer, tokenizer_fingerprint
 from sftkey_data.tokens.tokenizer_file import open_tokenizer_file
@@ -69,8 +72,30 @@ def make_recipes(
     return recipes, info
 
 
-def _wanted(dataset: Dataset, asked: SourceConfig) -> Dataset:
-    return only_where(dataset, [parse_condition(text) for text in asked.where])
+def remake_recipes(
+    config: BuildConfig, asked: Sequence[SourceConfig], *, fast: bool = False, from_file: bool = False
+) -> Recipes:
+    """The recipes of a plan, made again in another process.
+
+    Args:
+        config: Of the plan.
+        asked: Its sources, settled.
+        fast: They had a fast encoder.
+        from_file: See `make_recipes`.
+    """
+    template = load_template(config.template or USUAL_TEMPLATE)
+    read = [(source, bound_dataset(source)) for source in asked]
+    recipes, _ = make_recipes(config, read, template, from_file=from_file)
+    encoder = recipes[0].encoder
+    found = find_fast_encoder(encoder, quickest=not is_small(config)) if fast and encoder is not None else None
+    return tuple(replace(recipe, fast=found) for recipe in recipes)
+
+
+def without_tokenizer(config: BuildConfig) -> BuildConfig:
+    """The configuration without what a question's hash does not need, so a worker that hashes loads none of it."""
+    return replace(
+        config, tokenizer=None, chat=False, chat_args={}, system=None, special_tokens="reject", max_tokens=None
+    )
 
 
 def _load_encoder(

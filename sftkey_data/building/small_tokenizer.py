@@ -15,10 +15,9 @@ import pyarrow as pa
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.build_config import BuildConfig, TokenizerOptions
 from sftkey_data.building.plan import make_plan
 from sftkey_data.building.preview import preview
-from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.console import progress
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.prepared_folder import open_prepared

@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from sftkey_data.prepare.row_filter import parse_condition
 from sftkey_data.prepared.manifest import InputInfo
 from sftkey_data.registry import Dataset, bind, load_dataset, parse_options
 from sftkey_data.sources import source as sources
-from sftkey_data.sources.pieces import Piece, cut
+from sftkey_data.sources.pieces import Indices, Piece, cut
+from sftkey_data.sources.row_index import RowIndex, worth_indexing
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window, is_sliced
 from sftkey_data.sources.survey import InputSurvey, SurveyRun, start_surveys
@@ -30,6 +31,7 @@ class SourcePlan:
     """A source whose name, options and columns have been checked.
 
     `windows` are the rows that are read of each split; all where there are none. `surveys` has an entry for each input.
+    `rows` has one for those whose pieces the workers read as rows of files.
     """
 
     asked: SourceConfig
@@ -38,6 +40,7 @@ class SourcePlan:
     inputs: tuple[Source, ...]
     windows: tuple[Window, ...] = ()
     surveys: tuple[InputSurvey, ...] = ()
+    rows: Mapping[Source, RowIndex] = field(default_factory=dict)
     template: str | None = None
     """The one that the rows are written in, where they decide it."""
     said: str = ""
@@ -56,7 +59,8 @@ class SourcePlan:
 
     def num_rows(self) -> int | None:
         """How many rows will be read each time, where that is known without reading them."""
-        known: list[int | None] = [survey.num_rows for survey in self.surveys]
+        surveyed = zip(self.inputs, self.surveys, strict=True)
+        known = [self.rows[source].num_rows if source in self.rows else survey.num_rows for source, survey in surveyed]
         if self.dataset.generate is not None:
             known = [getattr(self.options, "num", None)]
         if self.windows:
@@ -70,15 +74,29 @@ class SourcePlan:
         """All rows, cut into what becomes one shard each; numbers as of `cut`."""
         generated = self.dataset.generate is not None
         surveyed = zip(self.inputs, self.surveys, strict=True)
+        lines: Indices = {source: one.lines for source, one in surveyed if one.lines is not None}
         return cut(
             self._generated() if generated else self.inputs,
             max_rows=max_rows,
             max_bytes=max_bytes,
             limit=self.asked.limit,
-            lines={source: one.lines for source, one in surveyed if one.lines is not None},
+            indices={**lines, **self.rows},
             windows=() if generated else self.windows,
             first=self.first,
         )
+
+    def unindexed(self, workers: float) -> list[tuple[Source, list[Source]]]:
+        """The inputs, each with its files, that so many workers had better read by themselves.
+
+        None where only some of the rows are wanted: the parent then reads no further than these.
+        """
+        if self.dataset.generate is not None or self.windows or self.asked.limit is not None:
+            return []
+        return worth_indexing([source for source in self.inputs if not sources.is_plain_lines(source)], workers)
+
+    def with_rows(self, found: Mapping[Source, RowIndex]) -> "SourcePlan":
+        """The plan with what was found of its inputs."""
+        return replace(self, rows={source: found[source] for source in self.inputs if source in found})
 
     def records(self) -> Iterator[Record]:
         """All records in order, at most `limit`."""

@@ -24,6 +24,7 @@ from sftkey_data.prepared.manifest import file_sha256
 from sftkey_data.prepared.unit_tally import UnitTally
 from sftkey_data.schema import shard_schema
 from sftkey_data.sources.pieces import Piece
+from sftkey_data.storage.arrow_columns import truth_column
 from sftkey_data.storage.output_folder import Folder
 from sftkey_data.storage.sealed_json import read_sealed, sealed_line
 
@@ -71,7 +72,7 @@ class Side:
 
     def add(self, unit: Unit, rows: NDArray[np.bool_], **counted: Any) -> None:
         """Write some rows of a unit; `counted` as of `UnitTally.add`."""
-        table = unit.table if rows.all() else unit.table.filter(pa.array(rows))
+        table = unit.table if rows.all() else unit.table.filter(truth_column(rows))
         if table.num_rows:
             self.writer.write_table(table)
         ids = set(table["id"].to_pylist()) if unit.left_out else set()

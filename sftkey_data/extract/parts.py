@@ -49,11 +49,11 @@ def text(row: Row, column: str) -> str:
     Raises:
         Reject: `missing_column`, `null_value` or `wrong_type`.
     """
-    if column not in row:
-        raise Reject("missing_column", f"column {column!r} is missing in this row, found {', '.join(map(repr, row))}")
-    value = row[column]
+    value = row.get(column)
     if isinstance(value, str):
         return value
+    if column not in row:
+        raise Reject("missing_column", f"column {column!r} is missing in this row, found {', '.join(map(repr, row))}")
     if value is None:
         raise Reject("null_value", f"{column} must be a string, found null")
     raise Reject("wrong_type", f"{column} must be a string, found {type(value).__name__}")

@@ -163,13 +163,12 @@ def has_flags(row: Row, depth: int = 0) -> bool:
     """Whether a row, or a turn in one of its lists, has a key of `FLAGS`; quick, and true of neutral ones too."""
     if not FLAG_NAMES.isdisjoint(row):
         return True
-    return depth < MAX_DEPTH and any(
-        has_flags(item, depth + 1)
-        for value in row.values()
-        if type(value) is list
-        for item in value
-        if type(item) is dict
-    )
+    for value in row.values():  # asked of every row, and loops are quicker than generators
+        if type(value) is list and depth < MAX_DEPTH:
+            for item in value:
+                if type(item) is dict and has_flags(item, depth + 1):
+                    return True
+    return False
 
 
 def unused(row: Row, seen: set[str], place: str = "") -> Iterator[Said]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sftkey_data.building.build import Machinery
 from sftkey_data.building.build import build as build_folder
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extras import check_engine
 from sftkey_data.interface.keywords import takes_keywords

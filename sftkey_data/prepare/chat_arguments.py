@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from jinja2 import Environment, TemplateSyntaxError, meta, nodes
-
 from sftkey_data.errors import SFTKeyError, nearest
 
 TODAY = "strftime_now"
@@ -36,6 +34,8 @@ def argument_names(template: str, special_names: Mapping[str, Any]) -> list[str]
     Raises:
         SFTKeyError: It has a power, such as `9**9**9`, which is one step of Python's that no signal ends.
     """
+    from jinja2 import Environment, TemplateSyntaxError, meta, nodes  # most builds have no chat template
+
     environment = Environment(extensions=["jinja2.ext.loopcontrols"])
     try:
         tree = environment.parse(_MARKS_OF_GENERATION.sub("", template))

@@ -1,6 +1,6 @@
 """A row's own text apart from what the templates write around it: where it names special tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from sftkey_data.extract.parts import Parts, Reject
@@ -14,14 +14,21 @@ _MARKS = [chr(code) for code in range(0xE000, 0xF900)]  # Unicode's private use:
 
 def own_texts(parts: Parts, chat: ChatFormat | None) -> dict[str, str]:
     """The texts of a row by what they are to a user; of a prompt that a chat template rendered, no place is known."""
-    texts = {"CoT": parts.cot, "Key": parts.key}
-    if not (parts.rendered and chat is not None):
-        texts = {"prompt": parts.prompt} | texts
+    texts = {"prompt": parts.prompt, "CoT": parts.cot, "Key": parts.key}
+    if parts.rendered and chat is not None:
+        del texts["prompt"]
     if parts.choices:
         texts["options"] = "\n".join(parts.choices)
     if parts.history:
         texts["history"] = "\n".join(content for _, content in parts.history)
     return texts
+
+
+def joined_own_texts(parts: Sequence[Parts], chat: ChatFormat | None) -> str:
+    """All own texts of rows, in any order, a line break between two."""
+    if any(part.rendered or part.choices or part.history for part in parts):
+        return "\n".join(text for part in parts for text in own_texts(part, chat).values())
+    return "\n".join([*(part.prompt for part in parts), *(part.cot for part in parts), *(part.key for part in parts)])
 
 
 def named_special_token(parts: Parts, chat: ChatFormat | None, encoder: Encoder) -> Reject | None:

@@ -18,7 +18,7 @@ from sftkey_data.format.template import Template
 from sftkey_data.prepare.chat_format import ChatFormat
 from sftkey_data.prepare.contamination import EvaluationSets
 from sftkey_data.prepare.draw import Draw
-from sftkey_data.prepare.own_text import in_prompt, named_special_token, own_texts
+from sftkey_data.prepare.own_text import in_prompt, joined_own_texts, named_special_token
 from sftkey_data.prepare.prompts import plain_prompt, plain_question
 from sftkey_data.registry import Dataset
 from sftkey_data.sources.readers import unusable
@@ -56,7 +56,7 @@ class Preparation:
     """What a weight takes of the source; None: all."""
     is_copy: bool = False
     """An earlier recipe has written these rows, too."""
-    reference_share: int = 100  # one row in so many is encoded by the reference too
+    reference_share: int = 100  # one row in so many is encoded by the reference too; see `encode.CLOSELY`
 
 
 @dataclass(slots=True)
@@ -141,10 +141,10 @@ def extracted(
     records: Iterable[tuple[int, Record]], recipe: Preparation, dropped: frozenset[int], refuse: Refuse
 ) -> Iterator[tuple[int, Record, Parts]]:
     """The parts of each record, with its index; a row that is rejected or dropped goes to `refuse` instead."""
-    dataset, evaluation = recipe.dataset, recipe.evaluation
+    dataset, evaluation, drawn = recipe.dataset, recipe.evaluation, recipe.drawn
     for index, record in records:
         try:
-            parts = _drawn_parts(record, dataset, recipe.drawn)
+            parts = _extract(record, dataset) if drawn is None else _drawn_parts(record, dataset, drawn)
             if index in dropped:
                 raise Reject("duplicate", "the question stands in an earlier row too")
             if evaluation is not None and (found := evaluation.match(_question(parts, recipe.chat), parts.cot)):
@@ -245,8 +245,7 @@ def _settle_special_tokens(columns: Columns, faults: dict[int, Reject], recipe: 
     """Refuse rows whose own text names a special token, or find where their prompts do; the templates' are exempt."""
     if (encoder := recipe.encoder) is None or (special := encoder.special_tokens) is None:
         return
-    texts = (text for parts in columns.parts for text in own_texts(parts, recipe.chat).values())
-    if not special.search("\n".join(texts)):
+    if not special.search(joined_own_texts(columns.parts, recipe.chat)):
         return
     for row, parts in enumerate(columns.parts):
         if row in faults or (fault := named_special_token(parts, recipe.chat, encoder)) is None:
@@ -277,7 +276,7 @@ def _extract(record: Record, dataset: Dataset) -> Parts:
         if row.get(column) is None and find_field(row, column) is None:
             raise Reject("null_value", f"{column} is null")
     watched = has_flags(row)
-    seen = set(dataset.columns)
+    seen = set(dataset.columns) if watched else set[str]()
     try:
         parts = dataset.extract(WatchedRow(row, "", seen) if watched else row)
     except Reject:

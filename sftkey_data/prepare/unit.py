@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sftkey_data.arrays import Ints
-from sftkey_data.extract.parts import Reject
+from sftkey_data.extract.parts import Parts, Reject
 from sftkey_data.prepare.encode import Tokens, tokenize
 from sftkey_data.prepare.rendered_rows import (
     HELD_OUT_COPY,
@@ -25,6 +25,7 @@ from sftkey_data.prepare.rendered_rows import (
 )
 from sftkey_data.schema import TOKEN_BORDERS, shard_schema
 from sftkey_data.sources.source import Record
+from sftkey_data.storage.arrow_columns import int_column, no_lists, text_column
 
 NOT_KEPT = "not kept: it stands in the input"
 
@@ -82,15 +83,16 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
     parts, num_rows = columns.parts, len(columns.parts)
     name, split = recipe.dataset.name, recipe.split
     golds = [part.key.strip() for part in parts]
+    schema = shard_schema(tokenized=tokens is not None)
     values = [
         [f"{name}/{split}/{index}" for index in columns.indices],
-        pa.repeat(name, num_rows),
-        pa.repeat(split, num_rows),
+        [name] * num_rows,
+        [split] * num_rows,
         columns.prompts,
         columns.completions,
         golds,
         [part.answer_type for part in parts],
-        [part.choices for part in parts],
+        _choices(parts, schema.field("choices").type),
         *(columns.spans[:, column].astype(np.int32) for column in (0, 1, 3, 4)),  # not cot_tag_end: no column of it
     ]
     if tokens is None:
@@ -98,29 +100,41 @@ def _unit(columns: Columns, tokens: Tokens | None, rejects: list[dict[str, Any]]
         lengths = np.stack([sizes[0] + sizes[1], sizes[1], sizes[2]], axis=1)
     else:
         ids = tokens.ids.astype(np.int32, copy=False)
-        values.append(pa.ListArray.from_arrays(tokens.offsets.astype(np.int32), ids))
+        values.append(pa.ListArray.from_arrays(int_column(tokens.offsets.astype(np.int32)), int_column(ids)))
         values += [tokens.numbers[:, column].astype(np.int32) for column in range(len(TOKEN_BORDERS))]
         values.append(tokens.numbers[:, -1].astype(np.int8))
         total = np.diff(tokens.offsets)
         borders = tokens.numbers
         lengths = np.stack([total, total - borders[:, 0], borders[:, 3] - borders[:, 2]], axis=1)
-    schema = shard_schema(tokenized=tokens is not None)
-    arrays = [
-        value if isinstance(value, pa.Array) else pa.array(value, kind.type)
-        for value, kind in zip(values, schema, strict=True)
-    ]
+    arrays = [_column(value) for value in values]
     hashes = np.fromiter((question_hash(part) for part in parts), np.uint64, len(parts))
-    drawn = (recipe.holdout is not None and recipe.holdout.takes(part) for part in parts)
+    shortened, held = np.zeros((2, len(parts)), np.bool_)
+    if columns.shortened:
+        shortened[:] = [index in columns.shortened for index in columns.indices]
+    if recipe.holdout is not None:
+        held[:] = [recipe.holdout.takes(part) for part in parts]
     return Unit(
         table=pa.Table.from_arrays(arrays, schema=schema),
         rejects=rejects,
         left_out=_left_out(columns, recipe),
         lengths=lengths,
         hashes=hashes,
-        shortened=np.fromiter((index in columns.shortened for index in columns.indices), np.bool_, len(parts)),
-        held=np.fromiter(drawn, np.bool_, len(parts)),
+        shortened=shortened,
+        held=held,
         sources=[record.source for record in columns.records],
     )
+
+
+def _column(value: pa.Array | list[str] | Ints) -> pa.Array:
+    if isinstance(value, list):
+        return text_column(value)
+    return int_column(value) if isinstance(value, np.ndarray) else value
+
+
+def _choices(parts: Sequence[Parts], kind: pa.DataType) -> pa.Array:
+    if any(part.choices is not None for part in parts):
+        return pa.array([part.choices for part in parts], kind)
+    return no_lists(kind, len(parts))
 
 
 def _left_out(columns: Columns, recipe: Preparation) -> list[dict[str, Any]]:

@@ -13,11 +13,13 @@ from sftkey_data.arrays import Ints
 from sftkey_data.schema import (
     STRADDLE_NAMES,
 )
+from sftkey_data.storage.arrow_columns import ints_of, text_column
 
 PLAIN_NUMBER = r"^[-+−]?\s?\p{Sc}?\s?[-+−]?[\p{N}.,/:\s]*\p{N}[\p{N}.,/:\s]*(?:[eE][-+−]?\p{N}+)?\s?(?:%|\p{Sc})?$"
 """Signs, currency, separators, fractions, exponents and percent around numerals; no words. (RE2's syntax.)"""
 
 
+_NUMBER = text_column(["number"])[0]
 COUNTERS = ("reasons", "rows_by_source", "straddles", "left_out", "lengths", "completion_lengths", "key_lengths")
 MAX_QUOTED = 80  # characters of a text in a message
 
@@ -81,7 +83,8 @@ class UnitTally(BaseModel):
             self.left_out.update(texts.keys())
             for name, text in texts.items():
                 self.first_left_out.setdefault(name, f"{entry['id']}: {text[:MAX_QUOTED]!r}")
-        bits = table["straddle"].to_numpy() if "straddle" in table.column_names else np.zeros(0, np.int8)
+        chunks = table["straddle"].chunks if "straddle" in table.column_names else []
+        bits = np.concatenate([np.zeros(0, np.int8), *map(ints_of, chunks)])
         for bit, name in STRADDLE_NAMES.items():
             self.straddles[name] += int(np.count_nonzero(bits & bit))
         self._add_odd_numbers(table)
@@ -92,7 +95,7 @@ class UnitTally(BaseModel):
 
     def _add_odd_numbers(self, table: pa.Table) -> None:
         """Keys of type number that are more than a number: most often a column taken whole, or a regex too wide."""
-        is_number = pc.equal(table["answer_type"], "number")
+        is_number = pc.equal(table["answer_type"], _NUMBER)
         odd = table.filter(pc.and_not(is_number, pc.match_substring_regex(table["gold"], PLAIN_NUMBER)))
         if odd.num_rows:
             self.odd_numbers += odd.num_rows

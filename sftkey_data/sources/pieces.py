@@ -6,17 +6,21 @@ the line index of a survey, so that a leaf with a border in it is all that is re
 travel with the piece.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby, islice
 from types import MappingProxyType
+from typing import TypeVar
 
 from sftkey_data.sources import source as sources
 from sftkey_data.sources.line_index import LineIndex
+from sftkey_data.sources.readers import text_size
+from sftkey_data.sources.row_index import FileRows, RowIndex, RowReader
 from sftkey_data.sources.source import Record, Source
 from sftkey_data.sources.split_slices import Window
 
-LineIndices = Mapping[Source, LineIndex]
+_Result = TypeVar("_Result")
+Indices = Mapping[Source, LineIndex | RowIndex]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +31,15 @@ class Piece:
         number: Of the piece in the build; its shard is `data-NNNNN.arrow`.
         first: Index in the build of its first row.
         num_rows: How many rows it holds.
-        source: Where `start`, `stop` and `line` point into; None when `records` holds the rows.
-        start: First byte.
+        source: Where `start`, `stop` and `line` point into, or whose rows `parts` are; None when `records` holds them.
+        start: First byte; of `parts`, the number of rows before them.
         stop: Byte after the last one.
         line: Line number of the first byte, 1-based.
         skip: Rows after `start` that come before the first one.
         records: The rows themselves.
+        parts: Where in the files of the source they lie.
+        together: Pieces in a row that have one value of it are quickest read by one worker, one after the other …
+        reader: … which has one of these for all of them.
         dropped: Indices of rows that repeat an earlier question and are not wanted.
         reading: Which of the build's recipes reads it.
     """
@@ -46,6 +53,9 @@ class Piece:
     line: int = 1
     skip: int = 0
     records: tuple[Record, ...] = ()
+    parts: tuple[FileRows, ...] = ()
+    together: tuple[str, int, int] | None = None
+    reader: RowReader = field(default_factory=RowReader, repr=False, compare=False)
     dropped: frozenset[int] = frozenset()
     reading: int = 0
 
@@ -53,8 +63,33 @@ class Piece:
         """The rows with their indices in the build."""
         if self.source is None:
             return enumerate(self.records, start=self.first)
-        records = sources.read_source_lines(self.source, self.start, self.stop, self.line)
+        if self.parts:
+            records = self._part_records(self.source)
+        else:
+            records = sources.read_source_lines(self.source, self.start, self.stop, self.line)
         return enumerate(islice(records, self.skip, self.skip + self.num_rows), start=self.first)
+
+    def _part_records(self, source: Source) -> Iterator[Record]:
+        records = chain.from_iterable(map(self.reader.rows, self.parts))
+        if source.kind == "file":
+            return records
+        # of a set of files the rows are counted through
+        return (Record(source.label, number, record.row) for number, record in enumerate(records, start=self.start + 1))
+
+
+def in_groups(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
+    """The pieces, those that one worker reads together as one."""
+    for shared, run in groupby(pieces, key=lambda piece: piece.together):
+        if shared is None:
+            yield from ((piece,) for piece in run)
+        else:
+            yield tuple(run)
+
+
+def each_of(pieces: Sequence[Piece], task: Callable[[Piece], _Result]) -> list[_Result]:
+    """What a task makes of each piece, where what they have in common is read once."""
+    reader = RowReader()
+    return [task(replace(piece, reader=reader)) for piece in pieces]
 
 
 def cut(
@@ -63,7 +98,7 @@ def cut(
     max_rows: int,
     max_bytes: int,
     limit: int | None,
-    lines: LineIndices = MappingProxyType({}),
+    indices: Indices = MappingProxyType({}),
     windows: Sequence[Window] = (),
     first: int = 0,
 ) -> Iterator[Piece]:
@@ -74,12 +109,13 @@ def cut(
         max_rows: Rows of a piece at most.
         max_bytes: A piece of a file ends with the row that reaches so many bytes.
         limit: Rows of all pieces together at most; all when None.
-        lines: Of those of the sources that are files of plain lines.
+        indices: Where rows lie: of the sources that are files of plain lines, and of others where it is known for
+            `max_rows` and `max_bytes`.
         windows: Of sources, the rows that are wanted of each split; all when empty.
         first: Index of the first row.
     """
     number, index = 0, first
-    for item in _wanted(inputs, lines, windows, max_rows, max_bytes):
+    for item in _wanted(inputs, indices, windows, max_rows, max_bytes):
         kept = item.num_rows if limit is None else min(item.num_rows, limit - (index - first))
         if kept:
             yield replace(item, number=number, first=index, num_rows=kept, records=item.records[:kept])
@@ -90,17 +126,17 @@ def cut(
 
 def _wanted(
     inputs: Iterable[Source] | Iterable[Record],
-    lines: LineIndices,
+    indices: Indices,
     windows: Sequence[Window],
     max_rows: int,
     max_bytes: int,
 ) -> Iterator[Piece]:
     if not windows:
-        yield from _runs(inputs, lines, max_rows, max_bytes)
+        yield from _runs(inputs, indices, max_rows, max_bytes)
         return
     chosen = [source for source in inputs if isinstance(source, Source)]
     for window in windows:
-        runs = _runs([source for source in chosen if source.split == window.base], lines, max_rows, max_bytes)
+        runs = _runs([source for source in chosen if source.split == window.base], indices, max_rows, max_bytes)
         yield from _inside(runs, window)
 
 
@@ -119,7 +155,7 @@ def _inside(runs: Iterator[Piece], window: Window) -> Iterator[Piece]:
 
 
 def _runs(
-    inputs: Iterable[Source] | Iterable[Record], lines: LineIndices, max_rows: int, max_bytes: int
+    inputs: Iterable[Source] | Iterable[Record], indices: Indices, max_rows: int, max_bytes: int
 ) -> Iterator[Piece]:
     generated: list[Record] = []
     for item in inputs:
@@ -128,10 +164,14 @@ def _runs(
             if len(generated) == max_rows:
                 yield _carried(generated)
                 generated = []
-        elif sources.is_plain_lines(item):
+        elif isinstance(index := indices.get(item), LineIndex):
             sources.refuse_changed(item)  # the index is of what it was
-            yield from _line_runs(item, lines[item], max_rows, max_bytes)
+            yield from _line_runs(item, index, max_rows, max_bytes)
             sources.refuse_changed(item)
+        elif isinstance(index, RowIndex):
+            yield from _indexed_runs(item, index)
+        elif sources.is_plain_lines(item):
+            raise ValueError(f"{item.name}: lines that nobody has surveyed")
         else:
             yield from _row_runs(sources.read_source(item), max_rows, max_bytes)
     if generated:
@@ -143,18 +183,25 @@ def _carried(records: list[Record]) -> Piece:
 
 
 def _row_runs(records: Iterator[Record], max_rows: int, max_bytes: int) -> Iterator[Piece]:
-    """Runs of parsed rows; a row's bytes are those of its text columns."""
+    """Runs of parsed rows."""
     run: list[Record] = []
     num_bytes = 0
     for record in records:
         run.append(record)
-        values = record.row.values() if isinstance(record.row, dict) else (str(record.row),)
-        num_bytes += sum(len(value) for value in values if isinstance(value, str))
+        num_bytes += text_size(record.row)
         if len(run) == max_rows or num_bytes >= max_bytes:
             yield _carried(run)
             run, num_bytes = [], 0
     if run:
         yield _carried(run)
+
+
+def _indexed_runs(source: Source, index: RowIndex) -> Iterator[Piece]:
+    """Runs of rows that their workers read."""
+    start = 0
+    for num_rows, (parts, shared) in zip(index.runs, index.cut(), strict=True):
+        yield Piece(number=0, first=0, num_rows=num_rows, source=source, start=start, parts=parts, together=shared)
+        start += num_rows
 
 
 def _line_runs(source: Source, index: LineIndex, max_rows: int, max_bytes: int) -> Iterator[Piece]:

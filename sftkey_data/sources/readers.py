@@ -75,6 +75,12 @@ class Record(NamedTuple):
         return f"{self.source}:{self.position}"
 
 
+def text_size(row: object) -> int:
+    """Characters in the text columns of a row; of one that is no mapping, in its text: what a piece's size counts."""
+    values = row.values() if isinstance(row, dict) else (str(row),)
+    return sum(len(value) for value in values if isinstance(value, str))
+
+
 def unusable(row: object) -> Reject:
     """Why a row that is not an object cannot be used."""
     if isinstance(row, BrokenRow):

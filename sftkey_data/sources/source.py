@@ -9,7 +9,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, cast
 
@@ -126,8 +126,12 @@ def _hub_id(name: str, split: str | None) -> Source:
     return Source(name, "dataset", split or "train")
 
 
-def read_source(source: Source) -> Iterator[Record]:
+def read_source(source: Source, start: int = 0) -> Iterator[Record]:
     """The records of a source in order; one that cannot be read holds a `BrokenRow` in its row's place.
+
+    Args:
+        source: Of any kind.
+        start: How many of them are left out at the begin, of a file.
 
     Raises:
         SFTKeyError: Content that is broken as a whole, with the file and the line.
@@ -138,7 +142,7 @@ def read_source(source: Source) -> Iterator[Record]:
         return
     with _open(source.name) as file:
         try:
-            yield from _read_file(file, source)
+            yield from _read_file(file, source, start)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SFTKeyError(f"{source.name}: damaged gzip file: {error}") from None
     refuse_changed(source)
@@ -160,11 +164,16 @@ def _hub_rows(source: Source) -> Iterator[Record]:
     return hub.read_hub_rows(hub.load(source.name, source.split), source.label)
 
 
-def _read_file(file: IO[bytes], source: Source) -> Iterator[Record]:
+def _read_file(file: IO[bytes], source: Source, start: int) -> Iterator[Record]:
+    if _format(source.name) == ".parquet":
+        return read_parquet(seekable(file, source.name), source.name, start)
+    return islice(_read_stream(file, source), start, None)
+
+
+def _read_stream(file: IO[bytes], source: Source) -> Iterator[Record]:
     name, suffix = source.name, _format(source.name)
-    if suffix in (".parquet", ".arrow"):
-        read = read_parquet if suffix == ".parquet" else read_arrow
-        return read(seekable(file, name), name)
+    if suffix == ".arrow":
+        return read_arrow(seekable(file, name), name)
     refuse_other_content(cast(io.BufferedReader, file).peek(8)[:8], name)
     if suffix == ".json":
         return read_json(file, name)
@@ -198,6 +207,16 @@ def open_raw(source: Source) -> IO[bytes]:
 def read_source_lines(source: Source, start: int, stop: int, line: int) -> Iterator[Record]:
     """The records in the bytes [start, stop) of a file of lines; `line` is the number of the first."""
     return read_jsonl(io.BytesIO(read_range(source.name, start, stop)), source.name, line)
+
+
+def has_row_groups(source: Source) -> bool:
+    """Whether rows of a file can be read without those of the groups before them."""
+    return source.kind == "file" and _format(source.name) == ".parquet" and not source.name.endswith(".gz")
+
+
+def is_read_by_threads(source: Source) -> bool:
+    """Whether Arrow reads a file by threads of its own, for which a process that was forked after them may wait."""
+    return source.kind == "file" and _format(source.name) == ".arrow"
 
 
 def has_counted_lines(source: Source) -> bool:

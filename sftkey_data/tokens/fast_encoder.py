@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftkey_data.arrays import Ints
+from sftkey_data.arrays import Int64s, Ints
 from sftkey_data.schema import PROMPT_NOT_PREFIX, STRADDLES_PROMPT
 from sftkey_data.tokens.borders import Borders
-from sftkey_data.tokens.id_sources import IdSource, VocabularyBytes, find_id_source, tokenizers_source, vocabulary_bytes
+from sftkey_data.tokens.id_sources import (
+    LINE_PATTERNS,
+    IdSource,
+    VocabularyBytes,
+    find_id_source,
+    single_pattern,
+    tokenizers_source,
+    vocabulary_bytes,
+)
 from sftkey_data.tokens.tokenizer import Encoder
 
 COMPOSITIONS = ("NFC", "NFD", "NFKC", "NFKD")  # normalisers that leave ASCII as it is
@@ -58,6 +66,7 @@ class FastEncoder:
         normalizer = reference.parts["normalizer"]
         kind = None if normalizer is None else normalizer.get("type")
         self._normalizer = None if alphabet.undoes_normalizer else kind
+        self._splits_at_lines = single_pattern(reference.parts["pre_tokenizer"]) in LINE_PATTERNS
         self._ascii_is_stable = self._normalizer in (None, *COMPOSITIONS)
 
     def eligible(self, texts: list[str]) -> list[int]:
@@ -126,32 +135,64 @@ class FastEncoder:
         sure[rows[ended >= offsets[rows] + prompt[rows]]] = False
         return Encoding(ids, offsets, borders, straddle, sure)
 
-    def prompts_are_prefixes(self, prompts: list[str], encoding: Encoding) -> NDArray[np.bool_]:
+    def prompts_are_prefixes(self, prompts: list[str], texts: list[str], encoding: Encoding) -> NDArray[np.bool_]:
         """Whether each prompt, encoded alone, gives exactly the first `prompt_tokens` ids of its row.
 
         Where no pattern looks ahead (SentencePiece), a border between two tokens of the row answers it: tokens only
-        grow by merging, so no merge ever crossed that place, and what stands before it was merged as if alone.
+        grow by merging, so no merge ever crossed that place, and what stands before it was merged as if alone. Where
+        the pattern is one of `LINE_PATTERNS`, a prompt that ends a line answers it; any other prompt is encoded.
         """
         if self._alphabet.sentencepiece:
             whole: NDArray[np.bool_] = encoding.straddle & STRADDLES_PROMPT == 0
             return whole
+        same = np.ones(len(prompts), np.bool_)
+        rows = np.arange(len(prompts))
+        if self._splits_at_lines:
+            pairs = enumerate(zip(prompts, texts, strict=True))
+            rows = np.array([row for row, (prompt, text) in pairs if not _ends_line(prompt, text)], np.int64)
+        if len(rows):
+            same[rows] = self._are_prefixes([prompts[row] for row in rows.tolist()], rows, encoding)
+        return same
+
+    def _are_prefixes(self, prompts: list[str], rows: Int64s, encoding: Encoding) -> NDArray[np.bool_]:
+        """Of the prompts of these rows, by encoding them."""
         ids, offsets = self.ids(prompts)
         lengths = np.diff(offsets)
-        same: NDArray[np.bool_] = lengths == encoding.borders[:, 0]
-        shared = np.minimum(lengths, np.diff(encoding.offsets))
-        rows = np.repeat(np.arange(len(prompts)), shared)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(shared) - shared, shared)
-        other = ids[offsets[rows] + within] != encoding.ids[encoding.offsets[rows] + within]
-        same[rows[other]] = False
+        same: NDArray[np.bool_] = lengths == encoding.borders[rows, 0]
+        shared = np.minimum(lengths, np.diff(encoding.offsets)[rows])
+        of_prompt = np.repeat(np.arange(len(prompts)), shared)
+        within = np.arange(len(of_prompt)) - np.repeat(np.cumsum(shared) - shared, shared)
+        other = ids[offsets[of_prompt] + within] != encoding.ids[encoding.offsets[rows[of_prompt]] + within]
+        same[of_prompt[other]] = False
         return same
 
 
-def find_fast_encoder(reference: Encoder) -> FastEncoder | None:
-    """The quickest encoder that takes this tokenizer; None where its tokens' bytes are not known."""
+def _ends_line(prompt: str, text: str) -> bool:
+    """Whether one line break ends the prompt, after no white space, and none comes after it in the text.
+
+    By `LINE_PATTERNS` a pretoken ends there, in the prompt alone as in the text: no pretoken holds anything but line
+    breaks after a line break, and those that look ahead are runs of white space, here of one character. What comes
+    before is split by what comes before.
+    """
+    return (
+        prompt[-1:] == "\n"
+        and len(text) > len(prompt) > 1
+        and not prompt[-2].isspace()
+        and not text[len(prompt)].isspace()
+    )
+
+
+def find_fast_encoder(reference: Encoder, *, quickest: bool = True) -> FastEncoder | None:
+    """An encoder that takes this tokenizer; None where its tokens' bytes are not known.
+
+    Args:
+        reference: What it has to agree with.
+        quickest: Its ids come from the quickest library, which takes a second to load; else from the reference's own.
+    """
     alphabet = vocabulary_bytes(reference)
     if alphabet is None:
         return None
-    source = None if alphabet.sentencepiece else find_id_source(reference)
+    source = find_id_source(reference) if quickest and not alphabet.sentencepiece else None
     return FastEncoder(reference, source or tokenizers_source(reference), alphabet)
 
 

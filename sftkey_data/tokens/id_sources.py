@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sftkey_data.arrays import Ints
+from sftkey_data.storage.arrow_columns import bytes_column, int_column
 from sftkey_data.tokens.fastokens_prefetch import prefetch
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.tokens.tokenizer_file import TokenizerFile
@@ -32,6 +33,15 @@ FALCON_SPLITS: list[dict[str, Any]] = [
     {"type": "Digits", "individual_digits": False},
     {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": False},
 ]
+
+
+_CONTRACTIONS, _REST = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LINE_PATTERNS = (
+    GPT2_PATTERN,
+    FALCON_PATTERN,
+    *(rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}|{_REST}" for digits in (r"\p{N}", r"\p{N}{1,3}")),
+)
+"""Of GPT-2, Falcon, Qwen 2 and 3, and cl100k with Llama 3: a line break stands in no pretoken before anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class VocabularyBytes:
 
     def join(self, ids: Ints) -> tuple[Ints, NDArray[np.uint8]]:
         """End of every token in the joined bytes, and the joined bytes: `the`, ` cat` end at 3 and 7 of `the cat`."""
-        taken = self._tokens.take(pa.array(ids))
+        taken = self._tokens.take(int_column(ids))
         _, ends, data = taken.buffers()
         ends = np.frombuffer(ends, np.int32)[: len(ids) + 1]  # Arrow may hold more memory than it fills
         joined = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
@@ -103,7 +113,7 @@ def fastokens_source(reference: Encoder) -> IdSource | None:
 def tiktoken_source(reference: Encoder) -> IdSource | None:
     """Only where one pattern splits the text. `compare_encodings` would show merges in another order than the ids."""
     parts = reference.parts
-    pattern = _single_pattern(parts["pre_tokenizer"])
+    pattern = single_pattern(parts["pre_tokenizer"])
     alphabet = _byte_alphabet()
     if pattern is None or parts["model"]["type"] != "BPE":
         return None
@@ -120,7 +130,7 @@ def tiktoken_source(reference: Encoder) -> IdSource | None:
     return IdSource("tiktoken", lambda texts: _flat(encoding.encode_ordinary(text) for text in texts), missing)
 
 
-def _single_pattern(pre_tokenizer: dict[str, Any] | None) -> str | None:
+def single_pattern(pre_tokenizer: dict[str, Any] | None) -> str | None:
     """The pattern that splits a text as all of the pre-tokenizers do; None where it is not known."""
     parts = (pre_tokenizer or {}).get("pretokenizers", [pre_tokenizer or {}])
     # `trim_offsets` changes what is said of the tokens' places, never the ids
@@ -197,7 +207,7 @@ def _byte_level(tokens: list[str]) -> pa.BinaryArray:
 
 
 def _metaspace(tokens: list[str]) -> pa.BinaryArray:
-    return pa.array([_metaspace_bytes(token) for token in tokens], pa.binary())
+    return bytes_column([_metaspace_bytes(token) for token in tokens])
 
 
 def _metaspace_bytes(token: str) -> bytes:

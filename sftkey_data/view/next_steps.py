@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sftkey_data.building.tokenizer_options import TokenizerOptions
+from sftkey_data.building.build_config import TokenizerOptions
 from sftkey_data.flags import typed_words
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.view.show_options import SourceOptions

@@ -9,8 +9,9 @@ import pytest
 from some_slow import some_slow
 from typer.testing import CliRunner
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.cli import app
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN

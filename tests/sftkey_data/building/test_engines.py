@@ -1,5 +1,6 @@
 """Any number of workers, any engine and any interruption give the same bytes."""
 
+import gzip
 import json
 import os
 import random
@@ -10,13 +11,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from some_slow import some_slow
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import file_sha256
+from sftkey_data.sources import pieces
 from sftkey_data.sources.tree_hash import LEAF_BYTES
 from sftkey_data.verify.check import check
 
@@ -100,6 +105,54 @@ def test_one_flipped_bit_in_the_input_begins_anew(
     build(changed, tmp_path / "out", machinery=Machinery(2))
     build(changed, tmp_path / "anew")
     assert contents(tmp_path / "out") == contents(tmp_path / "anew")
+
+
+def tables(folder: Path, kind: str) -> list[str]:
+    """The rows of a build of 20 pieces and more, as files that are not read from any byte on."""
+    folder.mkdir()
+    rows = [{"question": f"What comes after {i}?", "answer": f"{i} + 1\n#### {i + 1}"} for i in range(400)]
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=140)
+        return [str(folder / "rows.parquet")]
+    for number in range(4):
+        part = rows[number * 100 : number * 100 + 100]
+        if kind == "folder of parquet":
+            pq.write_table(pa.Table.from_pylist(part), folder / f"train-{number:05d}-of-00004.parquet")
+        else:
+            lines = "".join(f"{json.dumps(row)}\n" for row in part)
+            (folder / f"rows-{number}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    return [str(folder)] if kind == "folder of parquet" else sorted(map(str, folder.iterdir()))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder of parquet", "gzip"])
+def test_workers_that_read_tables_write_what_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Also where one was killed, and the rest is read by others."""
+    config = BuildConfig(source="gsm8k", inputs=tuple(tables(tmp_path / "in", kind)), shard_rows=18, dedup=True)
+    build(config, tmp_path / "one")
+    with monkeypatch.context() as patch:
+        patch.delattr(pieces, "_row_runs")  # by which the parent would read rows and hand them out
+        kill_at(patch, "00011")
+        with pytest.raises(SFTKeyError, match="a worker process died"):
+            build(config, tmp_path / "many", machinery=Machinery(4))
+    assert list((tmp_path / "many.partial").glob("unit-*.json"))
+    build(config, tmp_path / "many", machinery=Machinery(4))
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_workers_read_tables_where_arrow_had_threads_before(tmp_path: Path) -> None:
+    """A thread does not survive a fork, and a worker that waits for one waits for ever."""
+    (name,) = tables(tmp_path / "in", "parquet")
+    code = (
+        "import sys, pyarrow.parquet as pq\nfrom sftkey_data.building.build import BuildConfig, Machinery, build\n"
+        "pq.read_table(sys.argv[1], use_threads=True, pre_buffer=True)\n"
+        "config = BuildConfig(source='gsm8k', inputs=(sys.argv[1],), shard_rows=18)\n"
+        "build(config, sys.argv[2], machinery=Machinery(2))"
+    )
+    subprocess.run([sys.executable, "-c", code, name, str(tmp_path / "out")], check=True, timeout=60)
+    build(BuildConfig(source="gsm8k", inputs=(name,), shard_rows=18), tmp_path / "one")
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, number: str) -> None:

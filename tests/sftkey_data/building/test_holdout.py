@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import Manifest, read_manifest
 from sftkey_data.prepared.shards import open_shards

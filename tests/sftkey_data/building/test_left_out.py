@@ -8,8 +8,9 @@ import pytest
 from shard_edits import edit_manifest
 from typer.testing import CliRunner
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.cli import app
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import LEFT_OUT, file_sha256, read_manifest

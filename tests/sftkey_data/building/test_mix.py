@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 import sftkey_data
 from sftkey_data.building import build as build_module
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.building.plan import make_plan
 from sftkey_data.cli import app
 from sftkey_data.errors import Interrupted, SFTKeyError

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from sftkey_data.building.build import build
-from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.build_config import BuildConfig, TokenizerOptions
 from sftkey_data.building.small_tokenizer import train_small_tokenizer
-from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.storage.own_output import OUR_MARKER

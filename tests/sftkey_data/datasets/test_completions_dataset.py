@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from flipped_bits import refused_or_same
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.datasets.completions import READ_COLUMNS, Options
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.prepared.manifest import read_manifest

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.extract.parts import Reject
 from sftkey_data.prepare.row_filter import parse_condition

@@ -49,7 +49,7 @@ def test_pieces_of_lines_are_the_rows_of_the_file(
     path.write_text("\n".join(lines) + "\n" * ended, newline="")
     source = find_source(str(path), None)
     indices = lines_of(source, leaf_bytes=leaf_bytes)
-    pieces = list(cut([source], max_rows=max_rows, max_bytes=max_bytes, limit=limit, lines=indices))
+    pieces = list(cut([source], max_rows=max_rows, max_bytes=max_bytes, limit=limit, indices=indices))
     expected = list(enumerate(read_source(source)))[:limit]
     assert [row for piece in pieces for row in piece.read()] == expected
     assert [piece.number for piece in pieces] == list(range(len(pieces)))
@@ -67,7 +67,7 @@ def test_only_leaves_in_which_a_piece_ends_are_read(tmp_path: Path, monkeypatch:
         return read_range(name, start, stop)
 
     monkeypatch.setattr(line_index, "read_range", note)
-    pieces = list(cut([source], max_rows=3_000, max_bytes=10**9, limit=None, lines=indices))
+    pieces = list(cut([source], max_rows=3_000, max_bytes=10**9, limit=None, indices=indices))
     assert [piece.num_rows for piece in pieces] == [3_000, 3_000, 3_000, 1_000]
     assert len(read) == 3
     assert [start // 100 for start in read] == [(piece.stop - 1) // 100 for piece in pieces[:3]]
@@ -81,7 +81,7 @@ def test_every_format_is_cut_alike(tmp_path: Path, name: str) -> None:
     content = {"rows.json": json.dumps(rows), "rows.csv": "a\n" + "".join(f"{i}\n" for i in range(7))}.get(name, text)
     path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
     source = find_source(str(path), None)
-    pieces = list(cut([source], max_rows=3, max_bytes=10**9, limit=None, lines=lines_of(source)))
+    pieces = list(cut([source], max_rows=3, max_bytes=10**9, limit=None, indices=lines_of(source)))
     assert [piece.num_rows for piece in pieces] == [3, 3, 1]
     assert [record.row for piece in pieces for _, record in piece.read()] == rows
 
@@ -91,7 +91,7 @@ def test_generated_rows_and_several_files_are_one_numbering(tmp_path: Path) -> N
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text('{"a": 1}\n' * 3)
         sources.append(find_source(str(tmp_path / f"{name}.jsonl"), None))
-    pieces = list(cut(sources, max_rows=2, max_bytes=10**9, limit=None, lines=lines_of(*sources)))
+    pieces = list(cut(sources, max_rows=2, max_bytes=10**9, limit=None, indices=lines_of(*sources)))
     assert [(piece.first, piece.num_rows) for piece in pieces] == [(0, 2), (2, 1), (3, 2), (5, 1)]
     generated = [Record("made", i, {"a": i}) for i in range(3)]
     assert [piece.num_rows for piece in cut(generated, max_rows=2, max_bytes=1, limit=None)] == [2, 1]

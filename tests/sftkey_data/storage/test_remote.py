@@ -23,8 +23,9 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 import fsspec
 from flaky_proxy import FlakyProxy, Rule
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.storage import filesystems
 from sftkey_data.storage.file_bytes import exists, file_size, open_read, read_range

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from fetch_tokenizers import PACKAGES, NotFetched, fetch
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.format.template import BUILTIN
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.verify.check import check

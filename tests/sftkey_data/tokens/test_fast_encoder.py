@@ -30,6 +30,7 @@ from sftkey_data.prepared.manifest import REJECTS
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.registry import load_dataset
 from sftkey_data.sources.source import Record, find_source, read_source
+from sftkey_data.tokens import fast_encoder
 from sftkey_data.tokens.fast_encoder import NFC_CHANGES, FastEncoder, Mismatch, find_fast_encoder
 from sftkey_data.tokens.id_sources import IdSource, tiktoken_source
 from sftkey_data.tokens.tokenizer import Encoder, load_tokenizer
@@ -188,7 +189,53 @@ def test_a_prompt_cut_anywhere_is_a_prefix_where_the_reference_says_so(shared_da
     num_tokens = encoding.borders[:, 0].tolist()
     expected = [ids == whole[:num] for ids, num in zip(alone, num_tokens, strict=True)]
     assert len(set(expected)) == 2
-    assert fast.prompts_are_prefixes(prompts, encoding).tolist() == expected
+    assert fast.prompts_are_prefixes(prompts, [text] * len(cuts), encoding).tolist() == expected
+
+
+LINE_PIECES = (
+    "a",
+    "Word",
+    " b",
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    "1",
+    "2345",
+    "?",
+    "...",
+    "<",
+    "/",
+    "'s",
+    "é",
+    "—",
+    "日",
+    "\u00a0",
+)
+
+
+@pytest.mark.parametrize("tokenizer", ["qwen2.5", "cl100k", "gpt2", "falcon"])
+def test_a_prompt_that_ends_a_line_is_a_prefix(
+    shared_data: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told without encoding the prompts is what encoding them tells."""
+    _, fast = encoders(folder(shared_data, tokenizer))
+    random, pairs = Random(0), list[tuple[str, str]]()
+    for _ in range(3_000):
+        prompt, rest = ("".join(random.choices(LINE_PIECES, k=random.randint(1, 6))) for _ in range(2))
+        pairs.append((f"{prompt}\n" if random.random() < 0.8 else prompt, f"{rest}x"))
+    prompts, texts = [prompt for prompt, _ in pairs], ["".join(pair) for pair in pairs]
+    ends = np.array(
+        [[len(prompt), len(text) - 1, len(text) - 1, len(text)] for (prompt, _), text in zip(pairs, texts, strict=True)]
+    )
+    encoding = fast.encode(texts, ends)
+    found = fast.prompts_are_prefixes(prompts, texts, encoding).tolist()
+    told = [fast_encoder._ends_line(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+    assert 500 < sum(told) < 2_500
+    monkeypatch.setattr(fast, "_splits_at_lines", False)
+    assert found == fast.prompts_are_prefixes(prompts, texts, encoding).tolist()
+    assert len(set(found)) == 2
 
 
 def test_what_nfc_may_change_is_asked_of_the_tokenizer() -> None:
@@ -239,6 +286,29 @@ def test_a_prompt_that_merges_with_the_completion_is_flagged(shared_data: Path) 
     assert unit.table["straddle"].to_pylist() == [1]
 
 
+def test_fewer_rows_are_encoded_twice_after_the_first_hundred_thousand(shared_data: Path) -> None:
+    """Found by an encoder whose ids of every character alone decode to the text, as the right ones do."""
+    path = str(shared_data / "tokenizers" / "gpt2")
+    reference, fast = encoders(path)
+
+    def encode(texts: list[str]) -> Any:
+        ids, _ = fast._source.encode([character for text in texts for character in text])
+        return ids, np.concatenate(([0], np.cumsum([len(text) for text in texts])))
+
+    made = recipe(path, fast=FastEncoder(reference, IdSource("by characters", encode), fast._alphabet))
+    (_, record), *_ = rows("a #### 1")
+
+    def is_compared(index: int) -> bool:
+        try:
+            prepare([(index, record)], made)
+        except Mismatch:
+            return True
+        return False
+
+    assert all(is_compared(index) for index in (0, 1, 99_999))
+    assert 1 <= sum(is_compared(index) for index in range(100_000, 100_050)) <= 12
+
+
 def wrong(path: str, text: str) -> FastEncoder:
     """An encoder that is wrong about the texts that hold a text."""
     reference, fast = encoders(path)
@@ -274,7 +344,7 @@ def test_a_mismatch_brings_back_the_reference_from_the_first_shard(
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = BuildConfig(source="gsm8k", inputs=(str(tmp_path / "rows.jsonl"),), tokenizer=path, shard_rows=1000)
     build(config, tmp_path / "right")
-    monkeypatch.setattr("sftkey_data.building.plan.find_fast_encoder", lambda _: wrong(path, "rare"))
+    monkeypatch.setattr("sftkey_data.building.plan.find_fast_encoder", lambda *_, **__: wrong(path, "rare"))
     build(config, tmp_path / "out")
     assert open_shards(tmp_path / "out").equals(open_shards(tmp_path / "right"))
     assert (tmp_path / "out" / REJECTS).read_bytes() == b""

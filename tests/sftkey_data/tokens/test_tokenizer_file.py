@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from some_slow import some_slow
 
-from sftkey_data.building.build import Machinery, build
+from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.machinery import Machinery
 from sftkey_data.prepared.manifest import Manifest
 from sftkey_data.prepared.shards import open_shards
 from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from sftkey_data.building.build import build
-from sftkey_data.building.build_config import BuildConfig
+from sftkey_data.building.build_config import BuildConfig, TokenizerOptions
 from sftkey_data.building.small_tokenizer import train_small_tokenizer
-from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.view.next_steps import build_of_shown, build_of_tokenized, recipe_of_checked
 from sftkey_data.view.show_options import SourceOptions

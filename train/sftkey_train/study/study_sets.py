@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sftkey_data.building.build import build
-from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig
+from sftkey_data.building.build_config import USUAL_TEMPLATE, BuildConfig, TokenizerOptions
 from sftkey_data.building.small_tokenizer import train_small_tokenizer
-from sftkey_data.building.tokenizer_options import TokenizerOptions
 from sftkey_data.config import validate
 from sftkey_data.datasets.arithmetic import Options
 from sftkey_data.errors import SFTKeyError

@@ -110,9 +110,11 @@ class Run:
 
 
 OURS = """
+from sftkey_eval.answers.answer import Answer
 from sftkey_eval.policy import DEFAULT_POLICY
 from sftkey_eval.symbolic.symbolic_rule import same_expression
-assert same_expression(first["gold"], r"\\cot x", DEFAULT_POLICY) == ("correct", "symbolic")  # the worker runs
+answers = Answer(first["gold"]), Answer(r"\\cot x")
+assert same_expression(*answers, DEFAULT_POLICY) == ("correct", "symbolic")  # the worker runs
 """
 
 

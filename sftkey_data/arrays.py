@@ -1,4 +1,4 @@
-"""Types of the integer arrays that positions, lengths and ids are kept in."""
+"""Types of the arrays that positions, lengths, ids and marks are kept in."""
 
 from typing import Any
 
@@ -9,3 +9,5 @@ Ints = NDArray[Any]
 """Of int32 or int64: what comes from an encoder or goes into a column."""
 Int64s = NDArray[np.int64]
 """What positions and counts are computed with."""
+Bools = NDArray[np.bool_]
+"""A mark on each row."""

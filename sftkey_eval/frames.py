@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -109,7 +108,7 @@ def frames_of(found: Iterable[Table]) -> dict[str, pd.DataFrame]:
 def _frame(run: Run) -> pd.DataFrame:
     _, prompts, completions = zip(*read_texts(run.path, range(len(run.verdicts))), strict=True)
     texts = {"prompt": list(prompts), "completion": list(completions)}
-    columns = {name: texts.get(name) or [getattr(v, name) for v in run.verdicts] for name in VERDICT_COLUMNS}
+    columns = {name: texts.get(name) or run.verdicts.values(name) for name in VERDICT_COLUMNS}
     return pd.DataFrame({RUN: run.label, ARM: run.arm, **columns})
 
 
@@ -139,12 +138,11 @@ def _items(folder: str | Path) -> pd.DataFrame:
 
 
 def _group_rates(group: pd.DataFrame) -> dict[str, float | int | None]:
-    rows: list[Any] = list(group.itertuples(index=False))  # of which the share asks for the item alone
-    share_of = Shares(rows)
-    valid = group["format_valid"].tolist()
+    share_of = Shares(pd.factorize(group["item_id"], sort=True)[0])
+    valid = group["format_valid"].to_numpy(bool)
     found: dict[str, float | int | None] = {}
     for name in HEADLINE:
-        rate = share_of(group[_RATES[name]].tolist(), among=valid if name == "given_format" else None)
+        rate = share_of(group[_RATES[name]].to_numpy(bool), among=valid if name == "given_format" else None)
         found |= _columns(name, rate)
     return found
 

@@ -4,8 +4,12 @@ import re
 from dataclasses import dataclass
 
 _COMMANDS = ("\\boxed", "\\fbox")
-# The middle alternative skips an escaped brace, and `\\` whole: in `\\boxed` a line break stands before a word.
-_TOKEN = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*|\\.|[{}]", re.DOTALL)
+# A box without braces inside is found whole. The alternative before the last skips an escaped brace, and `\\` whole: in
+# `\\boxed` a line break stands before a word.
+_TOKEN = re.compile(
+    r"\\(?:boxed|fbox)(?![A-Za-z])\s*(?:\{(?P<flat>[^\\{}]*+)\})?|\\.|[{}]",
+    re.DOTALL,
+)
 _SINGLE = re.compile(r"\\[A-Za-z]+|[^\s{}\\$]+")  # `\boxed 2`: one run, as TeX authors use it
 
 
@@ -31,7 +35,9 @@ def find_boxes(text: str) -> list[Box]:
     pending: int | None = None  # start of a \boxed whose brace must come next
     for found in _TOKEN.finditer(text, first):
         token = found.group()
-        if token == "{":
+        if found["flat"] is not None:
+            boxes.append(Box(found.start(), found.end(), *found.span("flat")))
+        elif token == "{":
             stack.append((pending, found.end()) if pending is not None else None)
             pending = None
         elif token == "}" and stack:

@@ -9,14 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sftkey_data.arrays import Int64s
+from sftkey_data.arrays import Bools, Int64s
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_data.schema import CHARACTER_SPANS, PROMPT_NOT_PREFIX, TOKEN_BORDERS
 from sftkey_data.tokens.tokenizer import Encoder
 from sftkey_data.verify.token_bytes import CheckedBytes
-
-Bools = NDArray[np.bool_]
 
 
 def proven_rows(

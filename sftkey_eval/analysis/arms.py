@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sftkey_data.arrays import Int64s
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.comparability import refuse_unlike
-from sftkey_eval.analysis.item_samples import by_item
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.paired_comparison import PAIRED_OUTCOMES
-from sftkey_eval.records.verdicts import Outcome
+from sftkey_eval.analysis.summary import Shares
+from sftkey_eval.records.outcome_columns import in_file_order
 from sftkey_eval.statistics.arm_seeds import SeedEstimate, arm_difference, arm_share
 from sftkey_eval.statistics.item_means import Array
 
@@ -83,7 +84,7 @@ def arm_rates(runs: Sequence[Run]) -> list[ArmRates]:
     by_arm = arms(runs)
     if len(by_arm) == len(runs):
         return []
-    order = list(by_item(runs[0].verdicts))  # one order for all: row i of every array is the same item
+    order = in_file_order(runs[0].verdicts.items)  # one order for all: row i of every array is the same item
     return [
         ArmRates(
             label=label,
@@ -111,7 +112,7 @@ def compare_arms(runs: Sequence[Run], allowed: Allowed | None = None) -> list[Ar
 
 
 def _compare(first: str, its_runs: list[Run], second: str, second_runs: list[Run]) -> ArmComparison:
-    order = list(by_item(its_runs[0].verdicts))
+    order = in_file_order(its_runs[0].verdicts.items)
     rates = {}
     for name in PAIRED_OUTCOMES:
         found = arm_difference(_item_means(its_runs, order, name), _item_means(second_runs, order, name))
@@ -120,11 +121,7 @@ def _compare(first: str, its_runs: list[Run], second: str, second_runs: list[Run
     return ArmComparison(first=first, second=second, num_items=len(order), num_seeds=num_seeds, rates=rates)
 
 
-def _item_means(runs: Sequence[Run], order: Sequence[str], outcome: str) -> Array:
-    """The share of each item's samples that have the outcome, (items, runs)."""
-    by_run = [by_item(run.verdicts) for run in runs]
-    return np.array([[_share(items[item], outcome) for items in by_run] for item in order])
-
-
-def _share(samples: Sequence[Outcome], outcome: str) -> float:
-    return sum(PAIRED_OUTCOMES[outcome](sample) for sample in samples) / len(samples)
+def _item_means(runs: Sequence[Run], order: Int64s, outcome: str) -> Array:
+    """The share of each item's samples that have the outcome, (items, runs); all runs have the same items."""
+    shares = [(Shares(run.verdicts.items), run.verdicts.flags(PAIRED_OUTCOMES[outcome])) for run in runs]
+    return np.stack([share_of.sums(flags) / share_of.sizes for share_of, flags in shares], axis=1)[order]

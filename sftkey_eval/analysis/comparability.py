@@ -1,15 +1,19 @@
 """Which two runs can be compared item by item: the same items, graded alike; else refused in one line."""
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sftkey_data.arrays import Bools, Int64s
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.allowed_differences import Allowed
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.records.verdicts import Outcome
 
 
-def pair_up(first: Run, second: Run) -> list[tuple[Outcome, Outcome]]:
-    """Verdicts with the same id, in the first run's order."""
-    by_id = {verdict.id: verdict for verdict in second.verdicts}
-    return [(verdict, by_id[verdict.id]) for verdict in first.verdicts]
+def rows_of_same_id(first: Run, second: Run) -> Int64s:
+    """The row of the second run, (rows,), that has the id of each row of the first; both have the same ids."""
+    rows: Int64s = pc.index_in(first.verdicts.column("id"), value_set=second.verdicts.column("id")).to_numpy()
+    return rows.astype(np.int64)
 
 
 def refuse_unlike(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
@@ -36,37 +40,44 @@ def refuse_unlike(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
 
 
 def _refuse_other_ids(first: Run, second: Run) -> None:
-    ids, others = ({verdict.id: None for verdict in run.verdicts} for run in (first, second))
-    for one, other, missing in (
-        (first, second, [id_ for id_ in ids if id_ not in others]),
-        (second, first, [id_ for id_ in others if id_ not in ids]),
-    ):
-        if missing:
+    for one, other in ((first, second), (second, first)):
+        ids = one.verdicts.column("id")
+        missing = ids.filter(pc.invert(pc.is_in(ids, value_set=other.verdicts.column("id"))))
+        if len(missing):
             raise SFTKeyError(
-                f"{one.label!r} has {len(missing)} ids that {other.label!r} has not, the first is {missing[0]!r}; "
-                "expected the same items"
+                f"{one.label!r} has {len(missing)} ids that {other.label!r} has not, the first is "
+                f"{missing[0].as_py()!r}; expected the same items"
             )
 
 
 def _refuse_other_questions(first: Run, second: Run, allowed: Allowed) -> tuple[str, ...]:
-    other_prompts = 0
-    prompts = {verdict.id: digest for verdict, digest in zip(second.verdicts, second.prompt_digests, strict=True)}
-    for (one, other), prompt in zip(pair_up(first, second), first.prompt_digests, strict=True):
-        for what in ("item_id", "gold", "answer_type", "choices"):
+    rows = rows_of_same_id(first, second)
+    differs = {what: _differs(first, second, what, rows) for what in ("item_id", "gold", "answer_type", "choices")}
+    other_prompts: Bools = np.asarray(first.prompt_digests) != np.asarray(second.prompt_digests)[rows]
+    refused = np.logical_or.reduce([*differs.values(), *([] if allowed.prompts else [other_prompts])])
+    if refused.any():
+        row = int(refused.argmax())  # the first
+        (one,), (other,) = first.verdicts.at([row]), second.verdicts.at(rows[[row]])
+        for what in (what for what, differing in differs.items() if differing[row]):
             a, b = getattr(one, what), getattr(other, what)
-            if a != b:
-                raise SFTKeyError(
-                    f"{one.id}: {what} is {_short(a)} in {first.label!r} and {_short(b)} in {second.label!r}; "
-                    "expected the same item"
-                )
-        if prompt != prompts[other.id]:
-            if not allowed.prompts:
-                raise SFTKeyError(
-                    f"{one.id}: the prompts of {first.label!r} and {second.label!r} differ; "
-                    "--allow-different-prompts accepts that"
-                )
-            other_prompts += 1
-    return (f"different prompts on {other_prompts} items",) if other_prompts else ()
+            raise SFTKeyError(
+                f"{one.id}: {what} is {_short(a)} in {first.label!r} and {_short(b)} in {second.label!r}; "
+                "expected the same item"
+            )
+        raise SFTKeyError(
+            f"{one.id}: the prompts of {first.label!r} and {second.label!r} differ; "
+            "--allow-different-prompts accepts that"
+        )
+    num_others = int(np.count_nonzero(other_prompts))
+    return (f"different prompts on {num_others} items",) if num_others else ()
+
+
+def _differs(first: Run, second: Run, what: str, rows: Int64s) -> Bools:
+    """Where two runs have other texts, (rows,); two that have none are alike."""
+    one, other = first.verdicts.column(what), second.verdicts.column(what).take(pa.array(rows))
+    of_one_only = pc.xor(pc.is_null(one), pc.is_null(other))
+    differs: Bools = pc.coalesce(pc.not_equal(one, other), of_one_only).to_numpy(zero_copy_only=False)
+    return differs
 
 
 def _short(value: object) -> str:

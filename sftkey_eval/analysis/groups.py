@@ -1,11 +1,15 @@
 """Accuracy by group of items: by the length of the chain of thought, by answer type. Every item is in one group."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from statistics import quantiles
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sftkey_data.arrays import Int64s
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Rate, Shares
 
@@ -30,11 +34,11 @@ class Breakdown:
     unit: str
     groups: tuple[str, ...]
     rates: dict[str, tuple[Rate, ...]]
-    placed: Sequence[Sequence[int]] = field(repr=False)
+    placed: Sequence[Int64s] = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able values, without a number for every verdict."""
-        return {name: value for name, value in asdict(self).items() if name != "placed"}
+        return {name: value for name, value in asdict(replace(self, placed=())).items() if name != "placed"}
 
 
 def breakdowns(runs: Sequence[Run]) -> list[Breakdown]:
@@ -45,16 +49,17 @@ def breakdowns(runs: Sequence[Run]) -> list[Breakdown]:
 
 def by_answer_type(runs: Sequence[Run]) -> Breakdown:
     """Accuracy by the type the Key was graded as."""
-    types = sorted({verdict.answer_type for run in runs for verdict in run.verdicts})
-    labels = [[types.index(verdict.answer_type) for verdict in run.verdicts] for run in runs]
-    names = tuple(types)
+    names = tuple(sorted({name for run in runs for name in run.verdicts.counts("answer_type")}))
+    known = pa.array(names, pa.large_string())
+    types = (pc.fill_null(run.verdicts.column("answer_type"), "") for run in runs)
+    placed: list[Int64s] = [pc.index_in(column, known).to_numpy().astype(np.int64) for column in types]
     return Breakdown(
         name="answer_type",
         title="answer type",
         unit="",
         groups=names,
-        rates=_rates(runs, labels, len(names)),
-        placed=labels,
+        rates=_rates(runs, placed, len(names)),
+        placed=placed,
     )
 
 
@@ -64,13 +69,15 @@ def by_cot_length(runs: Sequence[Run]) -> Breakdown:
     The groups are those of each run's own completions, so a group holds other items in another run. A completion that
     does not parse counts with all its words.
     """
-    lengths = [run.cot_words for run in runs]
-    pooled = [length for run in lengths for length in run]
-    cuts = sorted({round(cut) for cut in quantiles(pooled, n=MAX_BINS, method="inclusive")}) if len(pooled) > 1 else []
-    cuts = [cut for cut in cuts if min(pooled) <= cut < max(pooled)]  # a group below or above these would be empty
+    lengths = [np.asarray(run.cot_words, np.int64) for run in runs]
+    pooled = np.sort(np.concatenate(lengths))
+    shortest, longest = int(pooled[0]), int(pooled[-1])
+    # A group below or above these would be empty.
+    quantiles = _quantiles(pooled, MAX_BINS) if len(pooled) > 1 else []
+    cuts = sorted({cut for cut in map(round, quantiles) if shortest <= cut < longest})
     # Cuts 10 and 20 make the groups up to 10, 11 to 20, and above: a length of 10 is in group 0.
-    placed = [[sum(length > cut for cut in cuts) for length in run] for run in lengths]
-    borders = [(low + 1, high) for low, high in pairwise([min(pooled) - 1, *cuts, max(pooled)])]
+    placed: list[Int64s] = [np.searchsorted(cuts, run) for run in lengths]
+    borders = [(low + 1, high) for low, high in pairwise([shortest - 1, *cuts, longest])]
     names = tuple(f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in borders)
     return Breakdown(
         name="cot_length",
@@ -82,11 +89,16 @@ def by_cot_length(runs: Sequence[Run]) -> Breakdown:
     )
 
 
-def _rates(runs: Sequence[Run], placed: Sequence[Sequence[int]], num_groups: int) -> dict[str, tuple[Rate, ...]]:
+def _quantiles(ordered: Int64s, num: int) -> list[float]:
+    """The cuts of `statistics.quantiles` by its method "inclusive", in the memory of the array."""
+    steps = (divmod(step * (len(ordered) - 1), num) for step in range(1, num))
+    return [(int(ordered[at]) * (num - past) + int(ordered[at + 1]) * past) / num for at, past in steps]
+
+
+def _rates(runs: Sequence[Run], placed: Sequence[Int64s], num_groups: int) -> dict[str, tuple[Rate, ...]]:
     found = {}
     for run, groups in zip(runs, placed, strict=True):
-        share_of = Shares(run.verdicts)
-        among = [[at == group for at in groups] for group in range(num_groups)]
-        correct = [[a and v.correct for a, v in zip(within, run.verdicts, strict=True)] for within in among]
-        found[run.label] = tuple(map(share_of, correct, among))
+        share_of, correct = Shares(run.verdicts.items), run.verdicts.flags("correct")
+        among = (groups == group for group in range(num_groups))
+        found[run.label] = tuple(share_of(correct & within, among=within) for within in among)
     return found

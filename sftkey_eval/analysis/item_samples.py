@@ -1,21 +1,21 @@
 """Several samples of one item: how often one of k is right, and how often the majority is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import comb
-from typing import TYPE_CHECKING
+from operator import attrgetter
 
 import numpy as np
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.kinds.grade import grade
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
+from sftkey_eval.records.outcome_columns import RunOutcomes, in_file_order
+from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.statistics.item_means import Estimate
 from sftkey_eval.statistics.item_shares import item_share
 from sftkey_eval.statistics.proportions import QUANTILE
-
-if TYPE_CHECKING:
-    from sftkey_eval.records.verdicts import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,39 +35,43 @@ class SampleRates:
     majority: Estimate
 
 
-def by_item(verdicts: Sequence["Outcome"]) -> dict[str, list["Outcome"]]:
+def by_item(verdicts: RunOutcomes) -> Iterator[list[Outcome]]:
     """The samples of each item, in the order of their numbers; items in the order of the file."""
-    items: dict[str, list[Outcome]] = {}
-    for verdict in verdicts:
-        items.setdefault(verdict.item_id, []).append(verdict)
-    return {item: sorted(samples, key=lambda verdict: verdict.sample) for item, samples in items.items()}
+    order = in_file_order(verdicts.items)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    rows = np.lexsort((verdicts.column("sample").to_numpy(), place[verdicts.items]))
+    return (list(samples) for _, samples in groupby(verdicts.at(rows), key=attrgetter("item_id")))
 
 
-def sample_rates(verdicts: Sequence["Outcome"], policy: Policy = DEFAULT_POLICY) -> SampleRates | None:
+def sample_rates(verdicts: RunOutcomes, policy: Policy = DEFAULT_POLICY) -> SampleRates | None:
     """pass@k for k = 1, 2, 4, … and the number of samples, and maj@n; None where no item has two samples.
 
     Raises:
         SFTKeyError: No verdicts.
     """
-    if not verdicts:
+    if not len(verdicts):
         raise SFTKeyError("no verdicts, so there is nothing to report")
-    if len({verdict.item_id for verdict in verdicts}) == len(verdicts):
+    order = in_file_order(verdicts.items)
+    if len(order) == len(verdicts):
         return None
-    items = list(by_item(verdicts).values())
-    num_samples = min(map(len, items))
+    of_item = np.bincount(verdicts.items)[order]
+    correct = np.bincount(verdicts.items[verdicts.flags("correct")], minlength=len(order))[order]
+    num_samples = int(of_item.min())
     # Of 6 samples: 1, 2, 4 and 6.
     sizes = sorted({num_samples} | {2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples})
-    counts = [(len(samples), sum(v.correct for v in samples)) for samples in items]
+    counts = list(zip(of_item.tolist(), correct.tolist(), strict=True))
     return SampleRates(
-        num_items=len(items),
+        num_items=len(order),
         num_samples=num_samples,
-        pass_at={k: _over_items([pass_at_k(n, c, k) for n, c in counts]) for k in sizes},
-        majority=_over_items([float(majority_is_correct(samples, policy)) for samples in items]),
+        pass_at={k: _over_items(pass_at_k(n, c, k) for n, c in counts) for k in sizes},
+        majority=_over_items(float(majority_is_correct(samples, policy)) for samples in by_item(verdicts)),
     )
 
 
-def _over_items(shares: Sequence[float]) -> Estimate:
-    mean = item_share(np.array(shares), np.ones(len(shares)))
+def _over_items(of_items: Iterable[float]) -> Estimate:
+    shares = np.fromiter(of_items, float)
+    mean = item_share(shares, np.ones(len(shares)))
     interval = mean.limits(QUANTILE)
     return Estimate(mean.value, interval.low, interval.high)
 
@@ -85,7 +89,7 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     return 1 - comb(num_samples - num_correct, k) / comb(num_samples, k)
 
 
-def majority_is_correct(samples: Sequence["Outcome"], policy: Policy = DEFAULT_POLICY) -> bool:
+def majority_is_correct(samples: Sequence[Outcome], policy: Policy = DEFAULT_POLICY) -> bool:
     """Whether the answer that most samples of an item give is correct.
 
     Keys are one answer where the grader says so; a malformed completion has no vote. Of answers with as many votes, the
@@ -102,7 +106,7 @@ def majority_is_correct(samples: Sequence["Outcome"], policy: Policy = DEFAULT_P
     return bool(answers) and max(answers, key=len)[0].correct
 
 
-def _same(one: "Outcome", other: "Outcome", policy: Policy) -> bool:
+def _same(one: Outcome, other: Outcome, policy: Policy) -> bool:
     if one.predicted == other.predicted:
         return True
     return (

@@ -3,18 +3,22 @@
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_eval.policy import Policy
+from sftkey_eval.records.outcome_columns import RunOutcomes, outcome_columns
 from sftkey_eval.records.verdict_reader import stream_verdicts
-from sftkey_eval.records.verdicts import Outcome, Verdict
+from sftkey_eval.records.verdicts import metric_names
 
 VERDICTS_FILE = "verdicts.parquet"
 
@@ -36,7 +40,7 @@ class Run:
     label: str
     arm: str
     path: Path
-    verdicts: tuple[Outcome, ...]
+    verdicts: RunOutcomes
     provenance: dict[str, Any]
     cot_words: Sequence[int]
     prompt_digests: Sequence[int]
@@ -93,46 +97,35 @@ def _numbered(runs: Sequence[Run], counts: Mapping[str, int]) -> list[Run]:
 def _load(spec: str) -> Run:
     label, path = _split(spec)
     provenance, batches = stream_verdicts(path)
-    template = Template(**provenance["template"])
-    verdicts: list[Outcome] = []
+    template, metrics = Template(**provenance["template"]), metric_names(provenance)
+    held: list[pa.RecordBatch] = []
     cot_words, prompt_digests = array("L"), array("Q")
     for batch in batches:
-        shared: dict[object, Any] = {}  # most texts are those of other rows, or of another column
-        for verdict in batch:
-            verdicts.append(_outcome(verdict, shared))
-            cot_words.append(_cot_words(template, verdict))
-            prompt = verdict.prompt or ""  # null in a file made elsewhere
-            prompt_digests.append(xxhash.xxh3_64_intdigest(prompt.encode()))
+        held.append(outcome_columns(batch, metrics))
+        texts = (batch.column(name).to_pylist() for name in ("completion", "finish_reason"))
+        cot_words.extend(_cot_words(template, text or "", reason) for text, reason in zip(*texts, strict=True))
+        prompts = batch.column("prompt").to_pylist()  # null in a file made elsewhere
+        prompt_digests.extend(xxhash.xxh3_64_intdigest((prompt or "").encode()) for prompt in prompts)
+    verdicts = RunOutcomes(held, metrics)
     _refuse_repeated(path, verdicts)
     record = provenance.get("run")
     name = record.get("name") if isinstance(record, dict) else None
     folder = path.resolve().parent.name if path.name == VERDICTS_FILE else path.stem
     label = label or str(name or folder)
-    return Run(label, label, path, tuple(verdicts), provenance, cot_words, prompt_digests)
+    return Run(label, label, path, verdicts, provenance, cot_words, prompt_digests)
 
 
-_OUTCOME = tuple(field.name for field in fields(Outcome))
-
-
-def _outcome(verdict: Verdict, shared: dict[object, Any]) -> Outcome:
-    values = {name: getattr(verdict, name) for name in _OUTCOME}
-    return Outcome(
-        **{name: shared.setdefault(value, value) if isinstance(value, str) else value for name, value in values.items()}
-    )
-
-
-def _cot_words(template: Template, verdict: Verdict) -> int:
-    text = verdict.completion or ""
+def _cot_words(template: Template, text: str, finish_reason: str | None) -> int:
     try:
-        spans = template.locate(text, verdict.finish_reason)
+        spans = template.locate(text, finish_reason)
     except Malformed:
         return len(text.split())
     return len(text[spans.cot_start : spans.cot_end].split())
 
 
-def _refuse_repeated(path: Path, verdicts: Sequence[Outcome]) -> None:
-    if len({verdict.id for verdict in verdicts}) < len(verdicts):
-        id_, count = Counter(verdict.id for verdict in verdicts).most_common(1)[0]
+def _refuse_repeated(path: Path, verdicts: RunOutcomes) -> None:
+    if pc.count_distinct(verdicts.column("id"), mode="all").as_py() < len(verdicts):
+        id_, count = max(verdicts.counts("id").items(), key=itemgetter(1))
         raise SFTKeyError(f"{path}: id {id_!r} occurs {count} times, expected once")
 
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from sftkey_eval.analysis.groups import Breakdown
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import Rate, Shares, rate
-from sftkey_eval.records.verdicts import Outcome
-from sftkey_eval.statistics.item_means import mean_of_items
+from sftkey_eval.records.outcome_columns import RunOutcomes, in_file_order
+from sftkey_eval.statistics.item_means import Array, mean_of_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +56,15 @@ def _described(run: Run) -> dict[str, str]:
 
 def _metric(name: str, said: str, runs: Sequence[Run], breakdowns: Sequence[Breakdown]) -> OwnMetric:
     values = [_values(run, name) for run in runs]
-    are_shares = {value for of_run in values for value in of_run if value is not None} <= {0.0, 1.0}
+    are_shares = all(np.isin(of_run[~np.isnan(of_run)], (0.0, 1.0)).all() for of_run in values)
 
     def by_group(breakdown: Breakdown) -> dict[str, tuple[Measured, ...]]:
         return {
             run.label: tuple(
-                _measured(run.verdicts, [v if a == group else None for v, a in zip(known, at, strict=True)], are_shares)
+                _measured(run.verdicts, np.where(at == group, measured, np.nan), are_shares)
                 for group in range(len(breakdown.groups))
             )
-            for run, known, at in zip(runs, values, breakdown.placed, strict=True)
+            for run, measured, at in zip(runs, values, breakdown.placed, strict=True)
         }
 
     return OwnMetric(
@@ -74,22 +75,21 @@ def _metric(name: str, said: str, runs: Sequence[Run], breakdowns: Sequence[Brea
     )
 
 
-def _values(run: Run, name: str) -> list[float | None]:
-    names = list(_described(run))
-    if name not in names:
-        return [None] * len(run.verdicts)
-    return [verdict.metrics[names.index(name)] for verdict in run.verdicts]
+def _values(run: Run, name: str) -> Array:
+    """(rows,), NaN where the metric says nothing."""
+    if name not in _described(run):
+        return np.full(len(run.verdicts), np.nan)
+    values: Array = pc.fill_null(run.verdicts.column(name), np.nan).to_numpy()
+    return values
 
 
-def _measured(verdicts: Sequence[Outcome], values: Sequence[float | None], are_shares: bool) -> Measured:
-    known = [(verdict, value) for verdict, value in zip(verdicts, values, strict=True) if value is not None]
-    if not known:
+def _measured(verdicts: RunOutcomes, values: Array, are_shares: bool) -> Measured:
+    known = ~np.isnan(values)
+    if not known.any():
         return rate(0, 0) if are_shares else None
-    measured = [value for _, value in known]
+    items, measured = verdicts.items[known], values[known]
     if are_shares:
-        return Shares([verdict for verdict, _ in known])([value == 1 for value in measured])
-    by_item: dict[str, list[float]] = {}
-    for verdict, value in known:
-        by_item.setdefault(verdict.item_id, []).append(value)
-    mean = mean_of_items(np.array([np.mean(samples) for samples in by_item.values()]))
+        return Shares(items)(measured == 1)
+    order = in_file_order(items)
+    mean = mean_of_items(np.bincount(items, weights=measured)[order] / np.bincount(items)[order])
     return MetricMean(mean.value, mean.low, mean.high, len(measured))

@@ -1,11 +1,14 @@
 """Two runs item by item, counted in pairs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from sftkey_data.arrays import Bools, Int64s
 from sftkey_eval.analysis.allowed_differences import Allowed
-from sftkey_eval.analysis.comparability import pair_up, refuse_unlike
+from sftkey_eval.analysis.comparability import refuse_unlike, rows_of_same_id
 from sftkey_eval.analysis.loaded_runs import Run
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, PAPER_WEIGHT, Shares
 from sftkey_eval.records.verdicts import Outcome
@@ -16,13 +19,11 @@ from sftkey_eval.statistics.sign_flip import sign_flip
 FORMAT_MARGIN = 0.01
 """Non-inferiority margin of the format rate, fixed beforehand: one point."""
 
-Pairs = Sequence[tuple[Outcome, Outcome]]
+PAIRED_OUTCOMES = {"format": "format_valid", "strict": "correct", "lenient": "lenient_correct"}
+"""What is counted in pairs, and the column of the verdicts that says it."""
 
-PAIRED_OUTCOMES: dict[str, Callable[[Outcome], bool]] = {
-    "format": lambda verdict: verdict.format_valid,
-    "strict": lambda verdict: verdict.correct,
-    "lenient": lambda verdict: verdict.lenient_correct,
-}
+MarkedPair = tuple[Bools, Bools]
+"""A mark of each item, (rows,), in the first run and in the second."""
 
 CHANGES = {
     "fixed": "fixed",
@@ -98,6 +99,7 @@ class Comparison:
     Args:
         first: The run compared with.
         second: The run that is compared.
+        second_rows: Of each verdict of the first run, (rows,), the row of the second run's of the same item.
         rates: By outcome, a key of `PAIRED_OUTCOMES`.
         given_format: Difference of the accuracy among format-valid.
         composite: Difference of the paper's composite.
@@ -107,6 +109,7 @@ class Comparison:
 
     first: Run
     second: Run
+    second_rows: Int64s = field(repr=False, compare=False)
     rates: dict[str, PairedRate]
     given_format: PairedEstimate
     composite: PairedEstimate
@@ -124,9 +127,28 @@ class Comparison:
         return self.format_p_non_inferior < 0.05
 
     @property
-    def pairs(self) -> list[tuple[Outcome, Outcome]]:
-        """Both verdicts of every item, in the first run's order."""
-        return pair_up(self.first, self.second)
+    def changes(self) -> dict[str, Bools]:
+        """By key of `CHANGES`, which items changed so, (rows,), in the first run's order.
+
+        The keys on the answer, of which every item has one, come before those on the format.
+        """
+        (before, now), (valid, valid_now) = (self.pair(name) for name in ("correct", "format_valid"))
+        return {
+            "fixed": ~before & now,
+            "broken": before & ~now,
+            "both_right": before & now,
+            "both_wrong": ~before & ~now,
+            "format_gained": ~valid & valid_now,
+            "format_lost": valid & ~valid_now,
+        }
+
+    def pair(self, column: str) -> MarkedPair:
+        """A column of marks in both runs, in the first run's order."""
+        return _pair(column, self.first, self.second, self.second_rows)
+
+    def at(self, rows: Int64s) -> Iterator[tuple[Outcome, Outcome]]:
+        """Both verdicts of some items, given by the first run's rows."""
+        return zip(self.first.verdicts.at(rows), self.second.verdicts.at(self.second_rows[rows]), strict=True)
 
 
 def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Comparison:
@@ -136,14 +158,16 @@ def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Com
         SFTKeyError: Ids, golds, questions or policy differ, or templates or prompts do without being allowed.
     """
     accepted = refuse_unlike(first, second, allowed or Allowed())
-    pairs = pair_up(first, second)
-    shares = Shares([before for before, _ in pairs]), Shares([now for _, now in pairs])
+    rows = rows_of_same_id(first, second)
+    pairs = {name: _pair(column, first, second, rows) for name, column in PAIRED_OUTCOMES.items()}
+    share_of = Shares(first.verdicts.items)
     weights = (PAPER_WEIGHT, *COMPOSITE_WEIGHTS)
-    given_format, composite, *curve = _estimates(pairs, *shares, weights)
+    given_format, composite, *curve = _estimates(pairs["strict"], pairs["format"], share_of, weights)
     return Comparison(
         first=first,
         second=second,
-        rates={name: _paired_rate(name, pairs, *shares) for name in PAIRED_OUTCOMES},
+        second_rows=rows,
+        rates={name: _paired_rate(name, pair, share_of) for name, pair in pairs.items()},
         given_format=given_format,
         composite=composite,
         composite_curve=dict(zip(COMPOSITE_WEIGHTS, curve, strict=True)),
@@ -151,26 +175,15 @@ def compare_runs(first: Run, second: Run, allowed: Allowed | None = None) -> Com
     )
 
 
-def changes(before: Outcome, now: Outcome) -> list[str]:
-    """What became of an item, as keys of `CHANGES`."""
-    answer = {
-        (False, True): "fixed",
-        (True, False): "broken",
-        (True, True): "both_right",
-        (False, False): "both_wrong",
-    }[(before.correct, now.correct)]
-    if before.format_valid == now.format_valid:
-        return [answer]
-    return [answer, "format_gained" if now.format_valid else "format_lost"]
+def _pair(column: str, first: Run, second: Run, second_rows: Int64s) -> MarkedPair:
+    return first.verdicts.flags(column), second.verdicts.flags(column)[second_rows]
 
 
-def _paired_rate(name: str, pairs: Pairs, before: Shares, now: Shares) -> PairedRate:
-    outcome = PAIRED_OUTCOMES[name]
-    cells = [(outcome(one), outcome(other)) for one, other in pairs]
-    both, lost, gained, neither = (
-        cells.count(cell) for cell in ((True, True), (True, False), (False, True), (False, False))
-    )
-    numbers = _of_table((both, lost, gained, neither)) if before.one_each else _of_items(cells, before, now)
+def _paired_rate(name: str, pair: MarkedPair, share_of: Shares) -> PairedRate:
+    before, now = pair
+    cells = (before & now, before & ~now, ~before & now, ~before & ~now)
+    both, lost, gained, neither = (int(np.count_nonzero(cell)) for cell in cells)
+    numbers = _of_table((both, lost, gained, neither)) if share_of.one_each else _of_items(pair, share_of)
     return PairedRate(outcome=name, both=both, lost=lost, gained=gained, neither=neither, **numbers)
 
 
@@ -189,12 +202,13 @@ def _of_table(table: tuple[int, int, int, int]) -> dict[str, Any]:
     }
 
 
-def _of_items(cells: Sequence[tuple[bool, bool]], before: Shares, now: Shares) -> dict[str, Any]:
+def _of_items(pair: MarkedPair, share_of: Shares) -> dict[str, Any]:
     """By the share of each item's samples; where every item's samples agree, the same as one sample of each."""
-    first, second = before.measured([one for one, _ in cells]), now.measured([other for _, other in cells])
+    first, second = map(share_of.measured, pair)
     limits = difference(first, second)
     interval, change = limits(proportions.QUANTILE), second.value - first.value
-    p = sign_flip((now.sums([other for _, other in cells]) - before.sums([one for one, _ in cells])) / before.sizes)
+    before, now = map(share_of.sums, pair)
+    p = sign_flip((now - before) / share_of.sizes)
     return {
         "difference": change,
         "low": interval.low,
@@ -207,14 +221,15 @@ def _of_items(cells: Sequence[tuple[bool, bool]], before: Shares, now: Shares) -
     }
 
 
-def _estimates(pairs: Pairs, before: Shares, now: Shares, weights: Sequence[float]) -> list[PairedEstimate]:
+def _estimates(
+    correct: MarkedPair, valid: MarkedPair, share_of: Shares, weights: Sequence[float]
+) -> list[PairedEstimate]:
     """Differences of the accuracy among format-valid, then of the composite at each weight."""
-    runs = [(before, [one for one, _ in pairs]), (now, [other for _, other in pairs])]
-    flags = [(share_of, [v.correct for v in run], [v.format_valid for v in run]) for share_of, run in runs]
-    nobody_valid = any(not any(valid) for _, _, valid in flags)
-    among_valid = [] if nobody_valid else [share_of.measured(correct, valid) for share_of, correct, valid in flags]
+    runs = list(zip(correct, valid, strict=True))
+    nobody_valid = not all(its_valid.any() for its_valid in valid)
+    among_valid = [] if nobody_valid else [share_of.measured(its_correct, among) for its_correct, among in runs]
     given_format = _estimate(*among_valid) if among_valid else PairedEstimate(None, None, None)
-    parts = [(share_of.measured(correct), share_of.measured(valid)) for share_of, correct, valid in flags]
+    parts = [(share_of.measured(its_correct), share_of.measured(its_valid)) for its_correct, its_valid in runs]
     composites = [_estimate(*(mixture(weight, *rates) for rates in parts)) for weight in weights]
     return [given_format, *composites]
 

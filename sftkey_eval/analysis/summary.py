@@ -1,16 +1,18 @@
 """The numbers of a report, from verdicts: every proportion with its counts and interval, nothing left out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from sftkey_data.arrays import Bools, Int64s
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.item_samples import SampleRates, sample_rates
 from sftkey_eval.policy import DEFAULT_POLICY, Policy
-from sftkey_eval.records.verdicts import ERROR_CLASSES, Outcome
+from sftkey_eval.records.outcome_columns import RunOutcomes
+from sftkey_eval.records.verdicts import ERROR_CLASSES
 from sftkey_eval.scoring.headroom import MendableErrors
 from sftkey_eval.statistics import proportions
 from sftkey_eval.statistics.item_means import Array
@@ -124,7 +126,7 @@ HEADLINE: dict[str, str] = {
 }
 
 
-def summarize(verdicts: Sequence[Outcome], policy: Policy = DEFAULT_POLICY) -> Summary:
+def summarize(verdicts: RunOutcomes, policy: Policy = DEFAULT_POLICY) -> Summary:
     """The numbers of one run.
 
     Raises:
@@ -133,72 +135,82 @@ def summarize(verdicts: Sequence[Outcome], policy: Policy = DEFAULT_POLICY) -> S
     n = len(verdicts)
     if n == 0:
         raise SFTKeyError("no verdicts, so there is nothing to report")
-    share_of = Shares(verdicts)
-    valid, correct = [v.format_valid for v in verdicts], [v.correct for v in verdicts]
-    undecided = sum(v.format_valid and v.verdict == "undecided" for v in verdicts)
-    codes = Counter(v.format_error for v in verdicts if v.format_error is not None)
+    share_of = Shares(verdicts.items)
+    valid, correct = verdicts.flags("format_valid"), verdicts.flags("correct")
+    undecided = int(np.count_nonzero(valid & verdicts.equals("verdict", "undecided")))
     strict, form = share_of(correct), share_of(valid)
     return Summary(
         num_items=n,
         format=form,
-        format_tolerant=share_of([v.format_tolerant for v in verdicts]),
-        format_present=share_of([v.format_present for v in verdicts]),
+        format_tolerant=share_of(verdicts.flags("format_tolerant")),
+        format_present=share_of(verdicts.flags("format_present")),
         strict=strict,
-        lenient=share_of([v.lenient_correct for v in verdicts]),
+        lenient=share_of(verdicts.flags("lenient_correct")),
         given_format=share_of(correct, among=valid),
         undecided=undecided,
-        unscored=sum(v.verdict == "unscored" for v in verdicts),
+        unscored=int(np.count_nonzero(verdicts.equals("verdict", "unscored"))),
         strict_if_wrong=strict.k / n,
         strict_if_right=(strict.k + undecided) / n,
         composite=(PAPER_WEIGHT * strict.k + (1 - PAPER_WEIGHT) * form.k) / n,
-        error_classes={name: share_of([v.error_class == name for v in verdicts]) for name in ERROR_CLASSES},
-        format_errors=dict(sorted(codes.items(), key=lambda item: (-item[1], item[0]))),
-        lucky=share_of([v.correct and v.lucky for v in verdicts], among=correct),
-        finish_reasons=dict(sorted(Counter(v.finish_reason or "unknown" for v in verdicts).items())),
+        error_classes={name: share_of(verdicts.equals("error_class", name)) for name in ERROR_CLASSES},
+        format_errors=_most_frequent_first(verdicts.counts("format_error")),
+        lucky=share_of(correct & verdicts.flags("lucky"), among=correct),
+        finish_reasons=_by_name(verdicts.counts("finish_reason")),
         composite_curve=share_of.curve(correct, valid),
         samples=sample_rates(verdicts, policy),
     )
 
 
+def _most_frequent_first(codes: Mapping[str, int]) -> dict[str, int]:
+    known = [(code, count) for code, count in codes.items() if code]
+    return dict(sorted(known, key=lambda item: (-item[1], item[0])))
+
+
+def _by_name(reasons: Mapping[str, int]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        found[reason or "unknown"] += count
+    return dict(sorted(found.items()))
+
+
 class Shares:
     """Proportions over the completions of a run, with intervals that know which are samples of one item."""
 
-    def __init__(self, verdicts: Sequence[Outcome]) -> None:
-        rank = {item: at for at, item in enumerate(sorted({verdict.item_id for verdict in verdicts}))}
-        self._item = np.fromiter((rank[verdict.item_id] for verdict in verdicts), dtype=np.intp, count=len(verdicts))
-        self._num_items = len(rank)
-        self.one_each = self._num_items == len(verdicts)
+    def __init__(self, items: Int64s) -> None:
+        """Take the item of each completion, (completions,): a number, in the order of the item ids."""
+        numbers, self._item = np.unique(items, return_inverse=True)
+        self._num_items = len(numbers)
+        self.one_each = self._num_items == len(items)
         """Whether every item has one sample."""
         self.sizes: Array = np.bincount(self._item).astype(float)
         """(items,), the number of its samples."""
 
-    def __call__(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> Rate:
+    def __call__(self, flags: Bools, among: Bools | None = None) -> Rate:
         """How many of the completions that are `among` have the flag; flags elsewhere must be false."""
-        k, n = sum(flags), len(flags) if among is None else sum(among)
+        k, n = int(np.count_nonzero(flags)), len(flags) if among is None else int(np.count_nonzero(among))
         if self.one_each or n == 0:
             return rate(k, n)
         interval = self.measured(flags, among).limits(proportions.QUANTILE)
         return Rate(k, n, k / n, interval.low, interval.high)
 
-    def measured(self, flags: Sequence[bool], among: Sequence[bool] | None = None) -> MeasuredShare:
+    def measured(self, flags: Bools, among: Bools | None = None) -> MeasuredShare:
         """The same, as a number whose items can be compared with another run's.
 
         Raises:
             SFTKeyError: Nothing is `among`.
         """
-        every = [True] * len(flags) if among is None else among
-        return item_share(self.sums(flags), self.sums(every), most=sum(every))
+        wholes = self.sizes if among is None else self.sums(among)
+        return item_share(self.sums(flags), wholes, most=int(wholes.sum()))
 
-    def sums(self, flags: Sequence[bool]) -> Array:
+    def sums(self, flags: Bools) -> Array:
         """How many completions of each item have the flag, (items,), in the order of the item ids."""
-        found: Array = np.zeros(self._num_items)
-        np.add.at(found, self._item, flags)
+        found: Array = np.bincount(self._item, weights=flags, minlength=self._num_items).astype(float)
         return found
 
-    def curve(self, correct: Sequence[bool], valid: Sequence[bool]) -> tuple[CurvePoint, ...]:
+    def curve(self, correct: Bools, valid: Bools) -> tuple[CurvePoint, ...]:
         """The composite over the weights."""
         accuracy, form = self.measured(correct), self.measured(valid)
-        mixed = [(weight, mixture(weight, accuracy, form)) for weight in COMPOSITE_WEIGHTS]
+        mixed = ((weight, mixture(weight, accuracy, form)) for weight in COMPOSITE_WEIGHTS)  # one at a time: large
         limits = [(weight, found.value, found.limits(proportions.QUANTILE)) for weight, found in mixed]
         return tuple(CurvePoint(weight, value, interval.low, interval.high) for weight, value, interval in limits)
 

@@ -92,9 +92,14 @@ def stated_mathematics(text: str) -> Iterator[str]:
 
 
 def _stated_values(text: str, read: Callable[[str], str | None]) -> Iterator[str]:
+    silent: set[str] = set()  # a completion that goes round in circles says one sentence a thousand times
     for sentence in sentences(text):
+        if sentence in silent:
+            continue
         if value := _stated(sentence, read):
             yield value
+        else:
+            silent.add(sentence)
 
 
 # What follows must be the value: "there are 3 such primes", not "the first term that is greater than 125".

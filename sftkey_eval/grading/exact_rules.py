@@ -29,7 +29,7 @@ from sftkey_eval.mathematics.quantities import (
     same_members,
     same_value,
 )
-from sftkey_eval.mathematics.real_sets import mentions_real_set, read_real_set, same_real_set
+from sftkey_eval.mathematics.real_sets import contradicts, mentions_real_set, read_real_set, same_real_set
 from sftkey_eval.policy import Policy
 
 
@@ -172,7 +172,8 @@ def same_regions(gold: Answer, predicted: Answer, policy: Policy) -> Decision | 
         return None
     left, right = gold.read(read_real_set), predicted.read(read_real_set)
     if left is None or right is None:
-        return None
+        known, other = (left, predicted) if left else (right, gold)
+        return Decision("wrong", "region") if known and contradicts(known[1], other) else None
     if left[0] and right[0] and left[0] != right[0]:
         return Decision("wrong", "region")
     return _verdict(same_real_set(left[1], right[1], policy), "region")

@@ -8,6 +8,9 @@ from fractions import Fraction
 
 from sftkey_eval.mathematics.algebra import Atom, Monomial, Quotient, Sum, TooCostly
 
+MAX_DEGREE = 200
+"""Of a term that is computed exactly."""
+
 
 def equal(one: Quotient, other: Quotient) -> bool | None:
     """Whether two values are equal; None where neither is proven."""
@@ -34,6 +37,24 @@ def differ_in_value(one: Quotient, other: Quotient) -> bool:
         return False
     # A double has 16 digits and a sum may lose 4 of them to cancellation (see `_evaluate_sum`): 9 are left with room.
     return abs(a - b) > 1e-9 * max(abs(a), abs(b), 1e-6)
+
+
+def exact_at(value: Quotient, point: Fraction) -> Fraction | None:
+    """The value where every variable is `point`; None where it is not rational, or not defined."""
+    above, below = _sum_at(value.above, point), _sum_at(value.below, point)
+    return None if above is None or not below else above / below
+
+
+def _sum_at(terms: Sum, point: Fraction) -> Fraction | None:
+    total = Fraction(0)
+    for monomial, coefficient in terms.terms:
+        degrees = [exponent for name, exponent in monomial if name[0] == "variable"]
+        degree = int(sum(degrees))
+        rational = len(degrees) == len(monomial) and all(exponent.denominator == 1 for exponent in degrees)
+        if not rational or (point == 0 and degree < 0) or abs(degree) > MAX_DEGREE:
+            return None
+        total += coefficient * point**degree
+    return total
 
 
 def evaluate(value: Quotient) -> complex:

@@ -100,11 +100,12 @@ class _Parser:
         while True:
             operator = self._take("*", "/")
             if operator is None:
-                if not self._begins_factor():
+                in_brackets = self._take("[") is not None  # behind a factor it begins no list
+                if not (in_brackets or self._begins_factor()):
                     return value
                 if divided:
                     raise NotExact("1/2x has two readings")
-                value = value * self._factor()
+                value = value * (self._until("]") if in_brackets else self._factor())
             else:
                 negative = self._take("-") is not None
                 factor = self._factor()

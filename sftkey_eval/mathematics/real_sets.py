@@ -1,20 +1,24 @@
 r"""Subsets of the real line: inequalities, intervals, sets and their unions, in one normal form."""
 
+import operator
 import re
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 
 from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.sequences import split_top_level, unbracket
 from sftkey_eval.mathematics import algebra
 from sftkey_eval.mathematics.algebra import Quotient
-from sftkey_eval.mathematics.exact_equality import evaluate
+from sftkey_eval.mathematics.exact_equality import evaluate, exact_at
 from sftkey_eval.mathematics.expressions import read_value
 from sftkey_eval.mathematics.quantities import all_of, read_quantities, same_value
 from sftkey_eval.policy import Policy
 
 MAX_PIECES = 20
 MAX_SET_CHARS = 1_000
+MOST_POINT = 1e6  # farther out no point is tried
+POINT_PARTS = 96  # of a point's denominator
 
 _RELATIONS = (
     (re.compile(r"\\(?:leqslant|leqq|leq|le)(?![A-Za-z])|<=|=<|≤|⩽"), "≤"),
@@ -31,6 +35,7 @@ _MARK = re.compile(r"[<>≤≥≠∪∈∖ℝ]")
 _ORDER = re.compile(r"([<>≤≥≠])")
 _MEMBER = re.compile(r"\s*([A-Za-z])\s*∈\s*")
 _INFINITY = algebra.atom(("oo",))
+_HOLDS = {"<": operator.lt, ">": operator.gt, "≤": operator.le, "≥": operator.ge, "≠": operator.ne}
 _FLIPPED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠"}
 
 
@@ -80,6 +85,41 @@ def same_real_set(gold: RealSet, predicted: RealSet, policy: Policy) -> bool | N
         return False
     ends = [(a.low, b.low) for a, b in pairs] + [(a.high, b.high) for a, b in pairs]
     return all_of([same_value(one, other, policy) for one, other in ends])
+
+
+def contradicts(region: RealSet, relation: Answer) -> bool:
+    """Whether a point shows that an inequality in one variable, of any degree, does not say what a region says.
+
+    Only rational values at rational points count, so what is found is proven.
+    """
+    parts = _ORDER.split(relation.read(_respelled))
+    if len(parts) != 3 or len(relation.plain) > MAX_SET_CHARS:
+        return False
+    left, right = read_value(parts[0]), read_value(parts[2])
+    if left is None or right is None or len(left.variables | right.variables) != 1:
+        return False
+    try:
+        points = [(point, _is_in(point, region)) for point in _points_about(region)]
+    except (ArithmeticError, ValueError):
+        return False
+    gaps = [(inside, exact_at(left, point), exact_at(right, point)) for point, inside in points if inside is not None]
+    return any(a is not None and b is not None and _HOLDS[parts[1]](a, b) != inside for inside, a, b in gaps)
+
+
+def _points_about(region: RealSet) -> set[Fraction]:
+    """Points in every stretch of a region and beside it."""
+    ends = [end for stretch in region for end in stretch.ends if abs(end) < MOST_POINT]
+    middles = [(a + b) / 2 for a, b in pairwise(sorted(ends))]
+    near = [end + step for end in ends for step in (-1, -1 / 8, 1 / 8, 1)]
+    return {Fraction(round(point * POINT_PARTS), POINT_PARTS) for point in (*middles, *near)}
+
+
+def _is_in(point: Fraction, region: RealSet) -> bool | None:
+    """Whether a region has a point; None so near to an end that rounding could decide."""
+    ends = [end for stretch in region for end in stretch.ends]
+    if any(abs(end - point) < 1e-6 * max(1.0, abs(end)) for end in ends):
+        return None
+    return any(low < point < high for low, high in (stretch.ends for stretch in region))
 
 
 def _respelled(answer: Answer) -> str:

@@ -26,21 +26,21 @@ def read_verdicts(path: Path) -> tuple[list[Verdict], dict[str, Any]]:
     Raises:
         SFTKeyError: What `stream_verdicts` refuses.
     """
-    provenance, batches = stream_verdicts(path)
-    return [verdict for batch in batches for verdict in batch], provenance
+    provenance = _provenance(path)
+    metrics = metric_names(provenance)
+    return [_verdict(row, metrics) for _, rows in _batches(path, metrics) for row in rows], provenance
 
 
-def stream_verdicts(path: Path) -> tuple[dict[str, Any], Iterator[list[Verdict]]]:
-    """Provenance of a verdicts file, and its verdicts in batches: a few thousand are in memory at a time.
+def stream_verdicts(path: Path) -> tuple[dict[str, Any], Iterator["pa.RecordBatch"]]:
+    """Provenance of a verdicts file, and its columns in batches: a few thousand rows are in memory at a time.
 
     That the file is as it was written is known after the last batch.
 
     Raises:
         SFTKeyError: No such file, not a verdicts file, one that was changed since it was written, or no rows.
     """
-    with _readable(path) as file:
-        provenance = _provenance(path, file)
-    return provenance, _batches(path, metric_names(provenance))
+    provenance = _provenance(path)
+    return provenance, (batch for batch, _ in _batches(path, metric_names(provenance)))
 
 
 def read_texts(path: Path, rows: Sequence[int]) -> Iterator[tuple[int, str, str | None]]:
@@ -81,8 +81,13 @@ def _readable(path: Path) -> Iterator["pq.ParquetFile"]:
         raise SFTKeyError(f"{path}: not a readable parquet file: {' '.join(str(error).split())}") from None
 
 
-def _provenance(path: Path, file: "pq.ParquetFile") -> dict[str, Any]:
+def _provenance(path: Path) -> dict[str, Any]:
     """What the file says of itself, after its columns were looked at."""
+    with _readable(path) as file:
+        return _checked_provenance(path, file)
+
+
+def _checked_provenance(path: Path, file: "pq.ParquetFile") -> dict[str, Any]:
     schema = file.schema_arrow
     for column in VERDICT_COLUMNS:
         if column not in schema.names:
@@ -110,7 +115,8 @@ def _record_batches(path: Path, file: "pq.ParquetFile", columns: Sequence[str]) 
     return bounded_steps(batches, str(path), path.stat().st_size)
 
 
-def _batches(path: Path, metrics: Sequence[str]) -> Iterator[list[Verdict]]:
+def _batches(path: Path, metrics: Sequence[str]) -> Iterator[tuple["pa.RecordBatch", list[dict[str, Any]]]]:
+    """Columns and rows, the same of both; after the last batch the digest is proven."""
     columns = [*VERDICT_COLUMNS, *metrics]
     with _readable(path) as file:
         sealed, metadata = file.metadata.metadata or {}, file.schema_arrow.metadata or {}
@@ -122,7 +128,7 @@ def _batches(path: Path, metrics: Sequence[str]) -> Iterator[list[Verdict]]:
                 add_rows(digest, rows, columns)
             except (ValueError, TypeError, KeyError) as error:  # bytes where text was, or a byte that is no text
                 raise SFTKeyError(f"{path}: {CHANGED}: {error}") from None
-            yield [_verdict(row, metrics) for row in rows]
+            yield batch, rows
     if sealed.get(DIGEST_KEY, digest.hexdigest().encode()) != digest.hexdigest().encode():
         raise SFTKeyError(f"{path}: {CHANGED}: the digest in it differs")
 

@@ -1,9 +1,11 @@
 """Two runs against each other, item by item: a page with every flipped item, Markdown, JSON, tables and a plot."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from sftkey_data.command_line.option_file import config_record
 from sftkey_data.storage.appearing import write_text
@@ -14,7 +16,7 @@ from sftkey_eval.analysis.disagreements import opinions
 from sftkey_eval.analysis.groups import breakdowns
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.own_metrics import own_metrics
-from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Comparison, changes, compare_runs
+from sftkey_eval.analysis.paired_comparison import CHANGES, PAIRED_OUTCOMES, Comparison, compare_runs
 from sftkey_eval.analysis.summary import Summary, summarize, summary_json
 from sftkey_eval.report import charts, report_plots
 from sftkey_eval.report.example_browser import paired_examples
@@ -102,19 +104,16 @@ def comparison_tables(comparison: Comparison, summaries: dict[str, Summary]) -> 
 
 def flipped(comparison: Comparison) -> dict[str, list[str]]:
     """Ids by change, for the changes that are one."""
-    ids: dict[str, list[str]] = {name: [] for name in CHANGES if not name.startswith("both")}
-    for before, now in comparison.pairs:
-        for change in changes(before, now):
-            if change in ids:
-                ids[change].append(before.id)
-    return ids
+    found, ids = comparison.changes, comparison.first.verdicts.column("id")
+    flips = [name for name in CHANGES if not name.startswith("both")]
+    return {name: ids.filter(pa.array(found[name])).to_pylist() for name in flips}
 
 
 def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, Any]:
     runs = [comparison.first, comparison.second]
     common = common_values(runs, summaries)
     accepted = [f"Compared although they have {difference}." for difference in comparison.accepted]
-    counts = Counter(change for before, now in comparison.pairs for change in changes(before, now))
+    changes = comparison.changes
     num_items = comparison.rates["strict"].num_items
     return {
         **common,
@@ -129,7 +128,7 @@ def _values(comparison: Comparison, summaries: dict[str, Summary]) -> dict[str, 
         "seconds": opinions(runs),
         "shown_flipped": SHOWN_FLIPPED,
         "comparisons": [comparison],
-        "change_counts": {name: counts[name] for name in CHANGES},
+        "change_counts": {name: int(np.count_nonzero(changes[name])) for name in CHANGES},
         "flipped": flipped(comparison),
         "reading": terms("rates", "pairs", "non_inferiority"),
     }

@@ -1,16 +1,22 @@
 """The examples of a report: every item once, every completion cut into regions for colouring."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
+from numpy.typing import NDArray
 
+from sftkey_data.arrays import Int64s
 from sftkey_data.format.marks import Malformed
 from sftkey_data.format.template import Template
 from sftkey_eval.analysis.loaded_runs import Run
-from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
+from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison
+from sftkey_eval.records.outcome_columns import in_file_order
 from sftkey_eval.records.verdict_reader import read_texts
 from sftkey_eval.records.verdicts import Outcome
 from sftkey_eval.report.embed import Segment, abridge, segment_limit
@@ -106,17 +112,12 @@ def single_examples(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> d
     Of more than `MOST_SHOWN` completions there is a sample, as many of each error class as there is room for.
     """
     most = max(1, MOST_SHOWN // len(runs))
-    shown = [_sample(run.verdicts, [verdict.error_class for verdict in run.verdicts], most) for run in runs]
-    changed = {
-        (comparison.second.label, now.id): changes(before, now)
-        for comparison in comparisons
-        for before, now in comparison.pairs
-    }
-    cards = [
-        ([(index, row)], changed.get((run.label, run.verdicts[row].id), []))
-        for index, run in enumerate(runs)
-        for row in shown[index]
-    ]
+    shown = [_sample(run, _codes(run.verdicts.column("error_class")), most) for run in runs]
+    compared = {comparison.second.label: comparison for comparison in comparisons}
+    cards: list[Card] = []
+    for index, (run, rows) in enumerate(zip(runs, shown, strict=True)):
+        changed = _changes_of(compared[run.label], rows) if run.label in compared else [[] for _ in rows]
+        cards += [([(index, row)], change) for row, change in zip(rows, changed, strict=True)]
     return _browser(runs, cards, num_all=sum(len(run.verdicts) for run in runs))
 
 
@@ -125,27 +126,46 @@ def paired_examples(comparison: Comparison) -> dict[str, Any]:
 
     Of more than half of `MOST_SHOWN` items there is a sample, as many of each change as there is room for.
     """
-    first, second = comparison.first, comparison.second
-    changed = [changes(before, now) for before, now in comparison.pairs]
-    row_of = {verdict.id: row for row, verdict in enumerate(second.verdicts)}
-    rows = _sample(first.verdicts, [tuple(change) for change in changed], MOST_SHOWN // 2)
-    cards = [([(0, row), (1, row_of[first.verdicts[row].id])], changed[row]) for row in rows]
+    first, second, changed = comparison.first, comparison.second, comparison.changes
+    together = sum(mask * 2**at for at, mask in enumerate(changed.values()))  # a number for each set of changes
+    rows = _sample(first, np.asarray(together), MOST_SHOWN // 2)
+    cards: list[Card] = [
+        ([(0, row), (1, int(comparison.second_rows[row]))], [name for name, mask in changed.items() if mask[row]])
+        for row in rows
+    ]
     cards.sort(key=lambda card: list(CHANGES).index(card[1][0]))
-    return _browser((first, second), cards, num_all=2 * len(changed))
+    return _browser((first, second), cards, num_all=2 * len(first.verdicts))
 
 
-def _sample(verdicts: Sequence[Outcome], groups: Sequence[Hashable], most: int) -> list[int]:
+def _changes_of(comparison: Comparison, rows: Sequence[int]) -> list[list[str]]:
+    """What became of the items at these rows of the second run."""
+    first_rows = np.empty_like(comparison.second_rows)
+    first_rows[comparison.second_rows] = np.arange(len(first_rows))
+    changed = comparison.changes
+    return [[name for name, mask in changed.items() if mask[first_rows[row]]] for row in rows]
+
+
+def _codes(column: pa.Array) -> Int64s:
+    """A number for each text of a column, (rows,)."""
+    codes: Int64s = pc.dictionary_encode(column, null_encoding="encode").indices.to_numpy().astype(np.int64)
+    return codes
+
+
+def _sample(run: Run, groups: Int64s, most: int) -> list[int]:
     """Rows in order, at most so many, as many of each group as there is room for; by id, so alike in every run."""
-    if len(verdicts) <= most:
-        return list(range(len(verdicts)))
-    rows: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows.setdefault(group, []).append(row)
+    if len(groups) <= most:
+        return list(range(len(groups)))
+    digests = _digests(run.verdicts.column("id"))
+    members = [np.flatnonzero(groups == group) for group in in_file_order(groups)]
     taken: list[int] = []
-    for left, members in zip(range(len(rows), 0, -1), sorted(rows.values(), key=len), strict=True):
-        members.sort(key=lambda row: xxhash.xxh3_64_intdigest(verdicts[row].id.encode()))
-        taken += members[: (most - len(taken)) // left]
+    for left, rows in zip(range(len(members), 0, -1), sorted(members, key=len), strict=True):
+        by_id = rows[np.argsort(digests[rows], kind="stable")]
+        taken += by_id[: (most - len(taken)) // left].tolist()
     return sorted(taken)
+
+
+def _digests(ids: pa.Array) -> NDArray[np.uint64]:
+    return np.fromiter((xxhash.xxh3_64_intdigest(id_.as_py().encode()) for id_ in ids), np.uint64, count=len(ids))
 
 
 Card = tuple[list[tuple[int, int]], list[str]]
@@ -158,32 +178,34 @@ def _browser(runs: Sequence[Run], cards: Sequence[Card], num_all: int) -> dict[s
     made = {}
     for index, run in enumerate(runs):
         rows = sorted(row for of_run, row in outcomes if of_run == index)
-        for row, prompt, completion in read_texts(run.path, rows):
-            made[index, row] = (prompt, _outcome(index, run, row, completion or "", limit))
+        for (row, prompt, text), verdict in zip(read_texts(run.path, rows), run.verdicts.at(rows), strict=True):
+            made[index, row] = (_item(verdict, prompt), _outcome(index, run, verdict, text or "", limit))
     items: dict[tuple[object, ...], int] = {}
     entries = []
     for shown, changed in cards:
-        first, (prompt, _) = runs[shown[0][0]].verdicts[shown[0][1]], made[shown[0]]
-        item = (
-            *(first.id, first.item_id, prompt, first.gold, first.choices),
-            *(first.dataset, first.split, first.answer_type),
-        )
+        item, _ = made[shown[0]]
         index = items.setdefault(item, len(items))
         entries.append({"item": index, "changes": changed, "outcomes": [made[outcome][1] for outcome in shown]})
-    names = ("id", "item_id", "prompt", "gold", "choices", "dataset", "split", "type")
     return {
         "runs": [run.label for run in runs],
         "classes": CLASS_LABELS,
         "changes": CHANGES,
         "limit": limit,
-        "items": [dict(zip(names, item, strict=True)) for item in items],
+        "items": [dict(zip(_ITEM, item, strict=True)) for item in items],
         "entries": entries,
         "num_left_out": num_all - len(outcomes),
     }
 
 
-def _outcome(index: int, run: Run, row: int, text: str, limit: int) -> dict[str, Any]:
-    verdict = run.verdicts[row]
+_ITEM = ("id", "item_id", "prompt", "gold", "choices", "dataset", "split", "type")
+
+
+def _item(verdict: Outcome, prompt: str) -> tuple[object, ...]:
+    about = (verdict.id, verdict.item_id, prompt, verdict.gold, verdict.choices)
+    return (*about, verdict.dataset, verdict.split, verdict.answer_type)
+
+
+def _outcome(index: int, run: Run, verdict: Outcome, text: str, limit: int) -> dict[str, Any]:
     shown = {
         "run": index,
         "class": verdict.error_class,

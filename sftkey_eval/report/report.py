@@ -190,8 +190,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 def second_json(seconds: Mapping[str, Opinions]) -> dict[str, Any]:
     """The second grader's disagreements by run, with the ids."""
     return {
-        label: {**asdict(second.disagreement), "ids": [verdict.id for verdict in second.differing]}
-        | {"unparsable": second.unparsable}
+        label: {**asdict(second.disagreement), "ids": list(second.differing)} | {"unparsable": second.unparsable}
         for label, second in seconds.items()
     }
 
@@ -263,7 +262,7 @@ def _sections(made: Report) -> list[str]:
 def _subtitle(made: Report) -> str:
     sizes = sorted({summary.num_items for summary in made.summaries.values()})
     items = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    datasets = sorted({verdict.dataset for run in made.runs for verdict in run.verdicts if verdict.dataset})
+    datasets = sorted({name for run in made.runs for name in run.verdicts.counts("dataset") if name})
     templates = sorted({run.template.name for run in made.runs})
     by_arm = arms(made.runs)
     parts = [

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from sftkey_eval.analysis.groups import Breakdown
-from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison, changes
+from sftkey_eval.analysis.paired_comparison import CHANGES, Comparison
 from sftkey_eval.analysis.summary import COMPOSITE_WEIGHTS, HEADLINE, PAPER_WEIGHT, Summary
 from sftkey_eval.report.example_browser import CLASS_LABELS
 from sftkey_eval.report.further_tables import (
@@ -191,10 +193,10 @@ def paired_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> Tab
 
 def flipped_table(comparison: Comparison) -> Table:
     """Every item that one run has right or well-formed and the other has not."""
-    names = list(CHANGES)
+    found = comparison.changes
     rows: list[tuple[Cell, ...]] = [
         (
-            CHANGES[change],
+            title,
             before.id,
             before.gold or "",
             before.predicted or "",
@@ -202,11 +204,10 @@ def flipped_table(comparison: Comparison) -> Table:
             before.error_class,
             now.error_class,
         )
-        for before, now in comparison.pairs
-        for change in changes(before, now)
+        for change, title in CHANGES.items()
         if not change.startswith("both")
+        for before, now in comparison.at(np.flatnonzero(found[change]))
     ]
-    rows.sort(key=lambda row: [CHANGES[name] for name in names].index(str(row[0])))
     return Table(
         name="flipped",
         has_section=True,

@@ -13,13 +13,14 @@ from scipy.stats import t
 
 from sftkey_eval.statistics.proportions import minimal_detectable_effect
 
+LAST = "2026-11-30"
 PERFORMANCE, SCALING, CHOOSING = "docs/performance.md", "benchmarks/SCALING.md", "docs/choosing.md"
 Rows = list[list[str]]
 
 
-def measured(name: str) -> list[Any]:
+def measured(name: str, day: str = "2026-11-25") -> list[Any]:
     """The lines of a file of results."""
-    text = (ROOT / "benchmarks" / "results" / f"2026-11-25-{name}.jsonl").read_text(encoding="utf-8")
+    text = (ROOT / "benchmarks" / "results" / f"{day}-{name}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -100,7 +101,7 @@ def passes_rows() -> Rows:
 
 def score_seconds() -> Rows:
     """The medians."""
-    (line,) = measured("score")
+    (line,) = measured("score", LAST)
     labels = {
         "sftkey score": "`sftkey-eval score`",
         "sftkey answer": "the answer alone",
@@ -112,11 +113,31 @@ def score_seconds() -> Rows:
 
 def score_factors() -> Rows:
     """By how much Math-Verify takes longer."""
-    (line,) = measured("score")
+    (line,) = measured("score", LAST)
     labels = {"all": "all", "without_rows_at_limit": "without the rows at the limit"}
     labels |= {name: f"`{name}`" for name in line["input"]}
     factors = [line["results"][name]["times_math_verify"] for name in ("sftkey score", "sftkey answer")]
     return [[label, *(short(factor[name]["median"]) for factor in factors)] for name, label in labels.items()]
+
+
+def many_rows() -> Rows:
+    """Both commands at each size."""
+    rows = []
+    for line in measured("million", LAST):
+        cells = [(f"{line[name]['seconds']:.1f} s", f"{line[name]['peak_mib']:,} MiB") for name in ("score", "report")]
+        rows.append([f"{line['rows']:,}", *cells[0], *cells[1]])
+    return rows
+
+
+def start_rows() -> Rows:
+    """The medians, with the lowest and highest."""
+    (line,) = measured("start", LAST)
+    labels = {"python": "Python alone", "typer": "the help of an empty program, by Typer"}
+    labels["sftkey-eval score, 100 rows"] = "`sftkey-eval score` of 100 completions"
+    return [
+        [labels.get(name, f"`{name}`"), f"{found['median']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}"]
+        for name, found in line["seconds"].items()
+    ]
 
 
 def scaling_rows() -> Rows:
@@ -137,6 +158,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "A context without gradient": passes_rows,
     "Scoring": score_seconds,
     "Scoring, times": score_factors,
+    "Many completions": many_rows,
+    "Starting": start_rows,
 }
 
 
@@ -155,7 +178,7 @@ def test_the_table_of_the_scaling_page_says_what_was_measured() -> None:
 
 
 def test_figures_between_the_tables_are_those_measured() -> None:
-    (train,), (score,) = measured("train"), measured("score")
+    (train,), (score,) = measured("train"), measured("score", LAST)
     text = " ".join((ROOT / PERFORMANCE).read_text(encoding="utf-8").split())
     largest = max(line["rows"] for line in measured("build"))
     assert f"GSM8K repeated 100 times ({largest:,} rows)" in text
@@ -167,6 +190,13 @@ def test_figures_between_the_tables_are_those_measured() -> None:
     assert f"{score['rows']:,} real completions with {score['processes']} processes" in text
     limit = f"{score['rows_at_math_verifys_limit']} rows on which it reaches its limit of {score['limit_seconds']} s"
     assert limit in text
+    turns = {name: {3: "three", 5: "five"}[found["repeats"]] for name, found in score["results"].items()}
+    assert f"with {turns['math-verify']} turns of Math-Verify and {turns['sftkey answer']} of ours" in text
+    hundred_thousand, million = measured("million", LAST)[1:]
+    grown = (million["report"]["peak_mib"] - hundred_thousand["report"]["peak_mib"]) * 2**20
+    assert f"beyond those a report takes {grown / (million['rows'] - hundred_thousand['rows']) / 1000:.1f} kB" in text
+    before = next(line for line in measured("many", LAST) if line["rows"] == hundred_thousand["rows"])
+    assert f"a report on {before['rows']:,} took {before['report']['peak_mib']} MiB" in text
 
 
 def items_to_see(difference: float, discordant: float) -> int:

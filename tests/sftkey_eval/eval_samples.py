@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typer.testing import Result
 
+    from sftkey_eval.records.outcome_columns import RunOutcomes
+    from sftkey_eval.records.verdicts import Verdict
+
 END, TURN = "<|end|>", "<|im_end|>"
 TEXTS = ["What is 12 + 30?\n<Thinking>\n12 + 30 = 42\n</Thinking>\n<Answer>\n42\n</Answer>"] * 4
 
@@ -102,6 +105,19 @@ def sampled(folder: Path, items: Sequence[Sequence[str]]) -> str:
         for k, text in enumerate(samples)
     ]
     return str(write_run(folder, rows))
+
+
+def outcomes_of(verdicts: Sequence["Verdict"]) -> "RunOutcomes":
+    """Verdicts as a report holds those of a run."""
+    from dataclasses import asdict
+
+    import pyarrow as pa
+
+    from sftkey_eval.records.outcome_columns import RunOutcomes, outcome_columns
+    from sftkey_eval.records.verdicts import verdict_schema
+
+    batch = pa.RecordBatch.from_pylist([asdict(verdict) for verdict in verdicts], schema=verdict_schema())
+    return RunOutcomes([outcome_columns(batch)])
 
 
 def call(*arguments: object) -> "Result":

@@ -119,18 +119,18 @@ def _read(path: Path, folder: Path) -> FoundRun:
     (run,) = load_runs([f"run={path}"])
     model = run.record.get("model")
     known = model if isinstance(model, dict) else {}
-    seed, share_of = known.get("seed"), Shares(run.verdicts)
+    seed, share_of = known.get("seed"), Shares(run.verdicts.items)
     return FoundRun(
         name=_name(path, folder),
         path=path,
         scored=f"{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y-%m-%d %H:%M}",
         model=str(known.get("path") or ""),
         seed=seed if isinstance(seed, int) else None,
-        data=", ".join(sorted({verdict.dataset for verdict in run.verdicts if verdict.dataset})),
+        data=", ".join(sorted(filter(None, run.verdicts.counts("dataset")))),
         template=run.template.name,
-        format=share_of([verdict.format_valid for verdict in run.verdicts]),
-        strict=share_of([verdict.correct for verdict in run.verdicts]),
-        lenient=share_of([verdict.lenient_correct for verdict in run.verdicts]),
+        format=share_of(run.verdicts.flags("format_valid")),
+        strict=share_of(run.verdicts.flags("correct")),
+        lenient=share_of(run.verdicts.flags("lenient_correct")),
         report=_report(path),
     )
 

@@ -1,6 +1,10 @@
-import pytest
+import re
 
-from sftkey_data.format.boxes import find_boxes, unwrap
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftkey_data.format.boxes import Box, find_boxes, unwrap
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,22 @@ def test_unwrapping_keeps_everything_but_the_box(text: str, plain: str) -> None:
 
 def test_a_megabyte_of_open_boxes_is_read_in_one_pass() -> None:
     assert find_boxes("\\boxed{" * 150_000) == []
+
+
+def boxes_by_counting(text: str) -> list[Box]:
+    """Of every command with a brace behind it, the brace that closes it, counted from there."""
+    found = []
+    for command in re.finditer(r"\\(?:boxed|fbox)\s*(?=\{)", text):
+        depth = 0
+        for brace in re.finditer(r"\\.|[{}]", text[command.end() :], re.DOTALL):
+            depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+            if depth == 0 and brace.group() == "}":
+                end = command.end() + brace.start()
+                found.append(Box(command.start(), end + 1, command.end() + 1, end))
+                break
+    return found
+
+
+@given(st.lists(st.sampled_from(["\\boxed{", "\\fbox {", "{", "}", "\\}", "\\{", "a", " ", "\n", "}."])).map("".join))
+def test_boxes_with_and_without_braces_inside_are_those_found_by_counting(text: str) -> None:
+    assert find_boxes(text) == boxes_by_counting(text)

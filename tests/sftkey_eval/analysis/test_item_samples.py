@@ -16,6 +16,8 @@ from sftkey_eval.analysis.item_samples import by_item, majority_is_correct, pass
 from sftkey_eval.analysis.loaded_runs import load_runs
 from sftkey_eval.analysis.summary import summarize, summary_json
 from sftkey_eval.kinds.grade import grade
+from sftkey_eval.records.verdict_reader import read_verdicts
+from sftkey_eval.records.verdicts import open_verdicts
 from sftkey_eval.statistics.proportions import wilson
 
 
@@ -66,7 +68,10 @@ def test_equal_keys_vote_together_malformed_ones_do_not_and_the_first_wins_a_tie
     half, decimal, third = completion("so", "1/2"), completion("so", "0.5"), completion("so", "3")
     items = [[third, half, decimal], [third, half], [half, third], [AFTER, AFTER, third], [AFTER, AFTER]]
     (run,) = load_runs([sampled(tmp_path / "run", items)])
-    keys = [by_item(run.verdicts)[f"q{i}"] for i in range(5)]
+    keys = list(by_item(run.verdicts))
+    assert [[sample.id for sample in samples] for samples in keys] == [
+        [f"q{i}#{k}" for k in range(len(samples))] for i, samples in enumerate(items)
+    ]
     wins = {"1/2": [0, 2], "3": [1, 3]}
     for gold, won in wins.items():
         judged = [
@@ -87,9 +92,11 @@ def test_samples_of_one_item_do_not_narrow_a_group_or_a_second_opinion(tmp_path:
     found, expected = by_cot_length([several]).rates["a"], by_cot_length([once]).rates["b"]
     for rate, alone in zip(found, expected, strict=True):
         assert (rate.low, rate.high) == pytest.approx((alone.low, alone.high))
-    differ = [
-        replace(v, second_rule="other", second_verdict="wrong" if v.correct else "correct")
-        for v in several.verdicts[:48]
-    ]
-    graded = replace(several, verdicts=tuple(differ))
-    assert opinions([graded])["a"].disagreement.low == pytest.approx(wilson(6, 6).low)
+    verdicts, provenance = read_verdicts(several.path)
+    with open_verdicts(tmp_path / "asked.parquet", provenance) as writer:
+        writer.write(
+            replace(v, second_rule="other", second_verdict="wrong" if v.correct else "correct") for v in verdicts[:48]
+        )
+    asked = opinions(load_runs([str(tmp_path / "asked.parquet")]))["asked"]
+    assert asked.disagreement.low == pytest.approx(wilson(6, 6).low)
+    assert asked.differing == tuple(v.id for v in verdicts[:48])

@@ -103,9 +103,17 @@ def test_a_null_result_says_what_could_have_been_shown(pair: tuple[str, str], tm
         (lambda i, row: row | ({"gold": "42.5"} if i == 3 else {}), r"sums/test/3: gold is '42' in .* '42.5' in"),
         (lambda i, row: row | ({"prompt": "?"} if i == 2 else {}), "sums/test/2: the prompts of .* differ; --allow-"),
         (lambda i, row: row | ({"choices": ["1", "2"]} if i == 1 else {}), "sums/test/1: choices is None in"),
+        (
+            lambda i, row: row | ({"gold": None, "prompt": "?"} if i > 3 else {}),
+            "sums/test/4: gold is '42' in .* None in",
+        ),
+        (
+            lambda i, row: row | ({"prompt": "?"} if i == 2 else {"gold": "1"} if i == 4 else {}),
+            "sums/test/2: the prompts",
+        ),
         (lambda i, row: row | ({"answer_type": "text"} if i == 0 else {}), "sums/test/0: answer_type is 'number' in"),
     ],
-    ids=["ids", "gold", "prompt", "choices", "answer_type"],
+    ids=["ids", "gold", "prompt", "choices", "no gold", "prompt before gold", "answer_type"],
 )
 def test_runs_on_other_items_are_refused(pair: tuple[str, str], tmp_path: Path, change: Any, message: str) -> None:
     lines = (Path(pair[1]) / "completions.jsonl").read_text().splitlines()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completion, write_run
+from eval_samples import AFTER, CUT, EMPTY, LUCKY, RIGHT, SLIP, WRONG, completion, outcomes_of, write_run
 from statsmodels.stats.proportion import proportion_confint
 
 from sftkey_data.console import visible
@@ -61,7 +61,7 @@ def example_data(page: str) -> Any:
 
 
 def test_every_rate_counts_every_item(verdicts: list[Verdict]) -> None:
-    summary = summarize(verdicts)
+    summary = summarize(outcomes_of(verdicts))
     counted = {name: (r.k, r.n) for name, r in summary.headline.items()}
     assert counted == {"format": (7, 10), "strict": (4, 10), "lenient": (5, 10), "given_format": (4, 7)}
     assert {name: r.k for name, r in summary.error_classes.items() if r.k} == {
@@ -86,10 +86,10 @@ def test_intervals_are_wilsons(k: int, n: int) -> None:
 
 def test_a_rate_over_nothing_has_no_value(verdicts: list[Verdict]) -> None:
     malformed = [v for v in verdicts if not v.format_valid]
-    given = summarize(malformed).given_format
+    given = summarize(outcomes_of(malformed)).given_format
     assert (given.k, given.n, given.value, given.low) == (0, 0, None, None)
     with pytest.raises(SFTKeyError, match="no verdicts"):
-        summarize([])
+        summarize(outcomes_of([]))
 
 
 def test_undecided_and_unscored_stay_in_the_denominator_and_bound_the_accuracy(verdicts: list[Verdict]) -> None:
@@ -99,14 +99,14 @@ def test_undecided_and_unscored_stay_in_the_denominator_and_bound_the_accuracy(v
         replace(verdicts[4], id="x", verdict="unscored", error_class="unscored"),
         replace(verdicts[8], verdict="undecided"),  # malformed: undecided or not, it cannot count as correct
     ]
-    summary = summarize(changed)
+    summary = summarize(outcomes_of(changed))
     assert (summary.strict.k, summary.strict.n) == (4, 9)
     assert (summary.undecided, summary.unscored) == (1, 1)
     assert (summary.strict_if_wrong, summary.strict_if_right) == (4 / 9, 5 / 9)
 
 
 def test_the_composite_runs_from_the_format_rate_to_the_accuracy(verdicts: list[Verdict]) -> None:
-    summary = summarize(verdicts)
+    summary = summarize(outcomes_of(verdicts))
     assert summary.composite_at(0.0) == summary.format.value == 0.7
     assert summary.composite_at(1.0) == summary.strict.value == 0.4
     assert summary.composite == pytest.approx(summary.composite_at(0.7)) == pytest.approx(0.7 * 0.4 + 0.3 * 0.7)

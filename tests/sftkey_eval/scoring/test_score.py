@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from eval_samples import outcomes_of
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_data.format.template import BUILTIN
@@ -130,7 +131,7 @@ def test_the_levels_of_the_format_stand_side_by_side(tmp_path: Path) -> None:
     tally = ScoreTally()
     for verdict in verdicts:
         tally.add(verdict)
-    counts, summary = json.loads(tally.to_json()), summarize(verdicts)
+    counts, summary = json.loads(tally.to_json()), summarize(outcomes_of(verdicts))
     for name, k in {"format_rate": 1, "format_rate_tolerant": 3, "format_rate_present": 4}.items():
         assert counts[name] == k / 6
     assert (summary.format.k, summary.format_tolerant.k, summary.format_present.k) == (1, 3, 4)

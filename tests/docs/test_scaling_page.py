@@ -47,14 +47,8 @@ def test_one_size_makes_no_line(scaling_page: ModuleType) -> None:
 def test_the_page_holds_a_row_for_each_size(scaling_page: ModuleType) -> None:
     text = "before\n<!-- growth: none -->\nNot measured yet.\n<!-- end -->\nafter"
     page = scaling_page.page(text, "a.jsonl", scaling_page.sizes_of(reports(1.5, 14.0)))
-    table = [
-        "| rows | text and ids, seconds | text and ids, MiB |",
-        "|---:|---:|---:|",
-        "| 10,000 | 1.64 | 500 |",
-        "| 100,000 | 2.90 | 500 |",
-        "| 1,000,000 | 15.50 | 501 |",
-    ]
-    assert "\n".join(table) in page
+    assert "| rows | text and ids, seconds | text and ids, MiB |\n|---:|---:|---:|\n| 10,000 | 1.64 | 500 |" in page
+    assert "| 100,000 | 2.90 | 500 |\n| 1,000,000 | 15.50 | 501 |" in page
     assert page.startswith("before\n<!-- growth: a.jsonl -->\n")
     assert page.endswith("\n<!-- end -->\nafter")
 

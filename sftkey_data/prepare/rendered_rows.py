@@ -56,7 +56,7 @@ class Preparation:
     """What a weight takes of the source; None: all."""
     is_copy: bool = False
     """An earlier recipe has written these rows, too."""
-    reference_share: int = 100  # one row in so many is encoded by the reference too; see `encode.CLOSELY`
+    reference_share: int = 100  # one row in so many is encoded by the reference too
 
 
 @dataclass(slots=True)

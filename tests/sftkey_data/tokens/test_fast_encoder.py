@@ -286,29 +286,6 @@ def test_a_prompt_that_merges_with_the_completion_is_flagged(shared_data: Path) 
     assert unit.table["straddle"].to_pylist() == [1]
 
 
-def test_fewer_rows_are_encoded_twice_after_the_first_hundred_thousand(shared_data: Path) -> None:
-    """Found by an encoder whose ids of every character alone decode to the text, as the right ones do."""
-    path = str(shared_data / "tokenizers" / "gpt2")
-    reference, fast = encoders(path)
-
-    def encode(texts: list[str]) -> Any:
-        ids, _ = fast._source.encode([character for text in texts for character in text])
-        return ids, np.concatenate(([0], np.cumsum([len(text) for text in texts])))
-
-    made = recipe(path, fast=FastEncoder(reference, IdSource("by characters", encode), fast._alphabet))
-    (_, record), *_ = rows("a #### 1")
-
-    def is_compared(index: int) -> bool:
-        try:
-            prepare([(index, record)], made)
-        except Mismatch:
-            return True
-        return False
-
-    assert all(is_compared(index) for index in (0, 1, 99_999))
-    assert 1 <= sum(is_compared(index) for index in range(100_000, 100_050)) <= 12
-
-
 def wrong(path: str, text: str) -> FastEncoder:
     """An encoder that is wrong about the texts that hold a text."""
     reference, fast = encoders(path)

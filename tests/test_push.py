@@ -173,6 +173,7 @@ def test_a_checkpoint_and_a_base_on_a_disk_are_no_models_of_a_hub(hub: Hub, tmp_
     assert "base_model" not in hub.branches["me/model", "main"]["README.md"].decode()
 
 
+@pytest.mark.slow
 def test_a_run_and_a_report_go_with_the_reports_text_as_card(hub: Hub, tmp_path: Path) -> None:
     from sftkey_eval.report.report import report
     from sftkey_eval.scoring.score import score_file

@@ -202,12 +202,12 @@ def checked(config: BuildConfig) -> BuildConfig:
     from sftkey_data.config import validate  # pydantic, which `--help` does without
 
     config = validate(vars(config), BuildConfig, where="sftkey-data")
-    check_values(config)
     holdout = config.holdout
     # 1 may be meant as all of them, and one question is no set
     if holdout is not None and not (0 < holdout < 1 or (holdout > 1 and holdout.is_integer())):
         expected = "expected a share above 0 and below 1, as 0.1 for a tenth, or a number of questions, as 500"
         raise SFTKeyError(f"--holdout {holdout:g}: {expected}")
+    check_values(config)
     if config.holdout is not None and config.share is not None:
         raise SFTKeyError("--holdout and --share both divide the questions, expected one of them")
     if config.seed and config.holdout is None and config.share is None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,12 @@ class RunOutcomes:
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, RunOutcomes) and self._metrics == other._metrics
+        return same and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[Outcome]:
         return self.at(range(len(self)))

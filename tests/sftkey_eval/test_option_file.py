@@ -47,6 +47,7 @@ def test_without_a_file_nothing_is_recorded(completions: Path, tmp_path: Path) -
     assert read_verdicts(tmp_path / "v.parquet")[1]["config"] is None
 
 
+@pytest.mark.slow
 def test_a_report_and_a_comparison_take_theirs_from_a_file(completions: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", ROWS, template="boxed")
     runs = [f"a={completions.parent}", f"b={other}"]

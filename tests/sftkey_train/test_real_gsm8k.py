@@ -81,6 +81,7 @@ def test_gradients_of_stage_2_come_exactly_from_the_positions_that_predict_the_k
         assert learning == list(range(example.borders.key_token_start - 1, example.borders.key_token_end - 1))
 
 
+@pytest.mark.slow
 def test_both_stages_run_on_a_small_model_with_the_real_vocabulary(
     gsm8k: Callable[[str, str], TrainingSet], tables: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path]
 ) -> None:

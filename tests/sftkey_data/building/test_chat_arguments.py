@@ -67,6 +67,7 @@ def test_questions_of_a_folder_built_with_arguments_are_found(tokenizer: Path, t
         build(again, tmp_path / "train")
 
 
+@pytest.mark.slow
 def test_other_arguments_and_another_chat_template_are_another_plan(tokenizer: Path) -> None:
     plans = [make_plan(config(tokenizer, level=level)).fingerprint for level in ("high", "low")]
     (tokenizer / "chat_template.jinja").write_text(TEMPLATE.replace("Level", "Effort"))
@@ -79,6 +80,7 @@ def test_an_argument_without_a_chat_template_is_refused(tokenizer: Path) -> None
         make_plan(BuildConfig(source="arithmetic", tokenizer=str(tokenizer), chat_args={"level": "high"}))
 
 
+@pytest.mark.slow
 def test_show_renders_a_source_with_the_arguments(tokenizer: Path) -> None:
     command = ["show", "arithmetic", "--set", "kind=sums", "--num", "1", "--tokenizer", str(tokenizer), "--chat"]
     done = CliRunner().invoke(app, [*command, "--chat-arg", "level=high"])

@@ -145,7 +145,7 @@ def test_the_flags_of_a_turn_are_honoured_or_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("template", some_slow(sorted(BUILTIN), quick=["sftkey"]))
-@pytest.mark.parametrize("name", ["qwen2.5", "phi-3-mini"])
+@pytest.mark.parametrize("name", some_slow(["qwen2.5", "phi-3-mini"], quick=["qwen2.5"]))
 def test_a_real_chat_template_builds_every_template_with_the_ids_of_the_reference(
     shared_data: Path, tmp_path: Path, name: str, template: str
 ) -> None:

@@ -41,7 +41,9 @@ def built(source: Path, out: Path) -> dict[str, str]:
     return {str(path.relative_to(out.parent)): file_sha256(path) for path in paths if path.is_file()}
 
 
-@pytest.mark.parametrize("step", ["put_file", "publish"], ids=["pieces", "whole folders"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("put_file", marks=pytest.mark.slow), "publish"], ids=["pieces", "whole folders"]
+)
 def test_a_flipped_bit_in_what_a_build_goes_on_from_changes_nothing(step: str, tmp_path: Path) -> None:
     source = rows(tmp_path / "rows.jsonl")
     left = tmp_path / "left"

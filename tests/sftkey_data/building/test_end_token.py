@@ -84,6 +84,7 @@ def test_only_the_end_token_tells_the_builds_of_a_base_and_of_its_chat_model_apa
     assert shards[0] == shards[1] != shards[2]
 
 
+@pytest.mark.slow
 def test_an_eos_that_is_not_the_manifests_is_refused(base: Path, tmp_path: Path) -> None:
     prepared(tmp_path / "data", base, chat=True)
     other = shutil.copy(base / "tokenizer_config.json", tmp_path / "data" / TOKENIZER_FOLDER)

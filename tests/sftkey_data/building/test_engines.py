@@ -124,7 +124,7 @@ def tables(folder: Path, kind: str) -> list[str]:
     return [str(folder)] if kind == "folder of parquet" else sorted(map(str, folder.iterdir()))
 
 
-@pytest.mark.parametrize("kind", ["parquet", "folder of parquet", "gzip"])
+@pytest.mark.parametrize("kind", some_slow(["parquet", "folder of parquet", "gzip"], quick=["parquet"]))
 def test_workers_that_read_tables_write_what_one_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from some_slow import some_slow
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
@@ -97,7 +98,7 @@ def test_workers_and_the_order_of_rows_change_nothing(tmp_path: Path) -> None:
     assert set(questions(tmp_path / "shuffled-holdout")) == set(questions(tmp_path / "1" / "out-holdout"))
 
 
-@pytest.mark.parametrize("num", [2, 37, 99])
+@pytest.mark.parametrize("num", some_slow([2, 37, 99], quick=[37]))
 def test_a_number_of_questions_is_held_out_whatever_the_workers_and_the_order(tmp_path: Path, num: int) -> None:
     path, (out, held) = write(tmp_path / "rows.jsonl"), both(tmp_path)
     manifest = build(config(path, holdout=num, seed=5), out)

@@ -38,7 +38,7 @@ def upload(folder: Path) -> None:
             Folder(URL).write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_remote_folder_is_checked_although_the_server_fails(
     folder: Path,
     proxy: FlakyProxy,
@@ -83,6 +83,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_no_copy_is_left_behind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -109,7 +109,8 @@ def test_a_failing_server_does_not_make_things_absent(proxy: FlakyProxy) -> None
         exists("s3://bucket/in/file")
 
 
-@pytest.mark.parametrize("kind", ["error", pytest.param("mute", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["error", "mute"])
 def test_an_upload_in_parts_arrives_whole(proxy: FlakyProxy, tmp_path: Path, kind: str) -> None:
     content = os.urandom(2**20) * 101  # s3fs cuts from 100 MiB on
     (tmp_path / "local").write_bytes(content)
@@ -299,6 +300,7 @@ def test_a_build_from_and_to_a_server_is_the_local_build(
         build(BuildConfig(inputs=("s3://bucket/raw/rows.jsonl",), **values | {"shard_rows": 60}), "s3://bucket/out")
 
 
+@pytest.mark.slow
 def test_an_upload_that_keeps_failing_leaves_no_manifest_and_goes_on_later(
     proxy: FlakyProxy, tmp_path: Path, shared_data: Path
 ) -> None:

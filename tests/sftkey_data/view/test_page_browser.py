@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from opened_page import CONTRAST, OpenedPage
 from page_samples import HOSTILE, prepared_folder
+from some_slow import some_slow
 
 from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
@@ -64,7 +65,7 @@ def hard(browser: Any, pages: dict[str, Path]) -> Iterator[Watched]:
     watched.page.close()
 
 
-@pytest.mark.parametrize("name", ["many", "hard", "cut", "text"])
+@pytest.mark.parametrize("name", some_slow(["many", "hard", "cut", "text"], quick=["hard", "text"]))
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda value: str(value)
 )

@@ -70,6 +70,7 @@ def test_a_report_of_several_seeds_prints_the_arms_first(tmp_path: Path) -> None
     assert lines[11].startswith("a (1)")
 
 
+@pytest.mark.slow
 def test_an_arm_with_one_seed_says_that_nothing_can_be_shown(tmp_path: Path) -> None:
     specs = [f"a={sampled(tmp_path / f'a{i}', [[WRONG]] * 9)}" for i in range(2)]
     specs.append(f"b={sampled(tmp_path / 'b', [[RIGHT]] * 9)}")

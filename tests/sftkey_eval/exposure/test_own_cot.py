@@ -95,6 +95,7 @@ def built(folder: Path, cots: list[str], tokenizer: Path, template: str) -> Path
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some_slow(["gpt2", "phi-3-mini", "qwen2.5", "cl100k", "falcon"], quick=["qwen2.5"]))
 @pytest.mark.parametrize(
     "template", some_slow(["hash", "sftkey", "sftkey-compact", "boxed", "plain"], quick=["sftkey"])

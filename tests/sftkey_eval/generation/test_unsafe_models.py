@@ -113,6 +113,7 @@ def test_a_model_that_would_run_what_comes_with_it_is_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_code_beside_a_model_that_is_known_does_not_run(tiny_model: Path, prepared: Path, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_model, tmp_path / "model")
     a_known_type_with_code_beside(model)

@@ -53,6 +53,7 @@ def test_a_comparison_shows_every_flipped_item_before_those_that_did_not_change(
     assert "40 completions are not among them" in page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_page")
 def test_two_runs_show_the_same_items_where_their_classes_are_alike(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [{"completion": text} for text in TEXTS]) for name in ("one", "other")]

@@ -50,6 +50,7 @@ def median_words(numbers: RunNumbers) -> Table:
     return Table(name="median_words", caption="Words of a CoT.", columns=("Run", "Median <words>"), rows=rows)
 
 
+@pytest.mark.slow
 def test_a_new_table_is_one_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_tables, "RUN_TABLES", (*report_tables.RUN_TABLES, median_words))
     runs = [

@@ -114,6 +114,7 @@ def test_a_stage_can_start_from_the_best_of_the_one_before(tables: dict[str, Any
     assert any(not torch.equal(best[name], weight) for name, weight in final.items())
 
 
+@pytest.mark.slow
 def test_an_adapter_can_start_from_the_best_of_the_stage_before(tables: dict[str, Any], write_recipe: Write) -> None:
     answer = {"name": "answer", "loss_on": "answer", "steps": 1, "batch_size": 4, "lr": 1e-30, "init_weights": "best"}
     tables |= {"stage": [tables["stage"][0] | {"lr": 0.3}, answer], "lora": {"r": 2}}

@@ -50,7 +50,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (4000, "all weights"),
         (800, "all weights"),
         (760, "all weights, activations recomputed"),
-        (400, "LoRA"),
+        pytest.param(400, "LoRA", marks=pytest.mark.slow),
         (240, "LoRA, activations recomputed"),
     ],
 )

@@ -63,6 +63,7 @@ def test_a_plan_knows_what_is_done_begun_and_of_other_settings(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_estimates_are_near_what_the_runs_cost(tmp_path: Path) -> None:
     study = tables(tmp_path / "out") | {"seeds": {"claim": [0]}}
     study["arms"] = {"continued": {}, "sftkey": {}, "anchored": {}, "lora_stage2": {}, "key_tag": {}}

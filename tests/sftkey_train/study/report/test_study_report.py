@@ -63,6 +63,7 @@ def test_tables_have_the_numbers_of_the_json(made: Path) -> None:
     assert kept["sftkey", "continued", "Accuracy"] == "–"
 
 
+@pytest.mark.slow
 def test_the_command_makes_the_same_files_of_the_compressed_record_alone(made: Path, tmp_path: Path) -> None:
     packed = tmp_path / "alone" / "study.json.gz"
     packed.parent.mkdir()

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
-from operator import eq
 from typing import Any
 
 import numpy as np
@@ -53,8 +52,9 @@ class RunOutcomes:
         return int(self._table.num_rows)
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, RunOutcomes) and self._metrics == other._metrics
-        return same and len(self) == len(other) and all(map(eq, self, other))
+        if not isinstance(other, RunOutcomes) or self._metrics != other._metrics or len(self) != len(other):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 

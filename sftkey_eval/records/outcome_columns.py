@@ -56,8 +56,6 @@ class RunOutcomes:
             return False
         return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __iter__(self) -> Iterator[Outcome]:
         return self.at(range(len(self)))
 

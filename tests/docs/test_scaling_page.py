@@ -1,25 +1,18 @@
 """What grows with the rows of a build is told by its measurements, to the last figure."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_scripts import benchmark_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def scaling_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scaling_page", ROOT / "benchmarks" / "scaling_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scaling_page"] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("scaling_page")
 
 
 def reports(start: float, row_us: float) -> list[dict[str, object]]:

@@ -1,25 +1,15 @@
 """docs/study.md says what the committed records say, to the last figure."""
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from benchmark_scripts import benchmark_script
 
 
 @pytest.fixture(scope="module")
 def study_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("study_page", ROOT / "benchmarks" / "study_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["study_page"] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("study_page")
 
 
 def test_every_figure_is_that_of_the_records(study_page: ModuleType) -> None:

@@ -14,6 +14,8 @@ from sftkey_data.building.build import build
 from sftkey_data.building.build_config import BuildConfig
 from sftkey_train.batches.training_set import TrainingSet, read_training_set
 from sftkey_train.cli import main
+from sftkey_train.recipe_file import load_recipe
+from sftkey_train.recipe_run import run_recipe
 
 NUM_ROWS = 60
 
@@ -209,3 +211,15 @@ def model_dir(tiny_model: Callable[..., PreTrainedModel], tokenizer_dir: Path, t
     tiny_model("llama").save_pretrained(folder)
     AutoTokenizer.from_pretrained(tokenizer_dir).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def run_with(tables: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path]) -> Callable[..., Path]:
+    """A function that runs the recipe with some keys changed, to the folder of that name."""
+
+    def call(name: str, *overrides: str) -> Path:
+        out = Path(tables["out"]) / name
+        list(run_recipe(load_recipe(write_recipe(tables), [f"out={out}", *overrides])))
+        return out
+
+    return call

@@ -21,8 +21,6 @@ from sftkey_train.batches.batch import Batch, ExampleOrder, collate
 from sftkey_train.batches.batches_ahead import STEPS_AHEAD, made_ahead
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.recipe import LOSS_ON_WEIGHTS
-from sftkey_train.recipe_file import load_recipe
-from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 CPU = torch.device("cpu")
@@ -38,18 +36,6 @@ def _no_thread_is_left() -> Iterator[None]:
 
 def _threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
-
-
-@pytest.fixture
-def run(tables: dict[str, Any], write_recipe: Write) -> Callable[..., Path]:
-    """A function that runs the recipe with some keys changed, to the folder of that name."""
-
-    def call(name: str, *overrides: str) -> Path:
-        out = Path(tables["out"]) / name
-        list(run_recipe(load_recipe(write_recipe(tables), [f"out={out}", *overrides])))
-        return out
-
-    return call
 
 
 @pytest.fixture
@@ -98,23 +84,23 @@ def _assert_same_batches(batches: list[Batch], expected: list[Batch]) -> None:
 def test_batches_metrics_and_weights_are_those_of_batches_made_in_their_turn(
     options: dict[str, Any],
     tables: dict[str, Any],
-    run: Callable[..., Path],
+    run_with: Callable[..., Path],
     seen: list[Batch],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if "weights" in options:
         del tables["stage"][0]["loss_on"]
     tables["stage"] = [tables["stage"][0] | options | {"gradient_share_every": 2}]
-    ahead, batches = run("ahead"), list(seen)
+    ahead, batches = run_with("ahead"), list(seen)
     assert batches
     seen.clear()
     monkeypatch.setattr(batches_ahead, "STEPS_AHEAD", 0)
-    _assert_same(ahead, run("in-turn"))
+    _assert_same(ahead, run_with("in-turn"))
     _assert_same_batches(batches, seen)
 
 
 def test_the_batches_of_the_next_step_are_made_while_a_step_runs(
-    tables: dict[str, Any], run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tables: dict[str, Any], run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables["stage"] = [tables["stage"][0]]
     made = [threading.Event() for _ in range(8)]
@@ -131,12 +117,12 @@ def test_the_batches_of_the_next_step_are_made_while_a_step_runs(
 
     monkeypatch.setattr(loop, "collated_batches", collated)
     monkeypatch.setattr(loop, "clip_gradients", clipped)
-    run("run")
+    run_with("run")
     assert waited == [True] * 6
 
 
 def test_a_stopped_run_goes_on_to_the_bits_of_one_whose_batches_are_made_in_their_turn(
-    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, calls = loop.clip_gradients, iter(range(1, 1000))
 
@@ -148,21 +134,21 @@ def test_a_stopped_run_goes_on_to_the_bits_of_one_whose_batches_are_made_in_thei
     with monkeypatch.context() as patch:
         patch.setattr(loop, "clip_gradients", clip_and_signal)
         with pytest.raises(Stopped, match="stage 'full' is saved after step 3, "):
-            run("stopped")
+            run_with("stopped")
     assert _threads() == []
-    stopped = run("stopped")
+    stopped = run_with("stopped")
     monkeypatch.setattr(batches_ahead, "STEPS_AHEAD", 0)
-    _assert_same(stopped, run("whole"))
+    _assert_same(stopped, run_with("whole"))
 
 
-def test_a_second_signal_ends_the_thread_too(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_ends_the_thread_too(run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def stop_at_once(*_: Any) -> None:
         for _ in range(2):
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(loop, "clip_gradients", stop_at_once)
     with pytest.raises(Stopped, match="nothing of stage 'full' is saved"):
-        run("run")
+        run_with("run")
 
 
 def _shorten_in_place(data: Path, index: int) -> None:
@@ -179,7 +165,7 @@ def _shorten_in_place(data: Path, index: int) -> None:
 
 @pytest.mark.parametrize("ahead", [STEPS_AHEAD, 0])
 def test_a_shard_that_changes_meanwhile_is_one_line_at_the_step_that_needs_it(
-    ahead: int, tables: dict[str, Any], run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ahead: int, tables: dict[str, Any], run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data = tmp_path / "copy"
     shutil.copytree(tables["data"], data)
@@ -199,7 +185,7 @@ def test_a_shard_that_changes_meanwhile_is_one_line_at_the_step_that_needs_it(
     with pytest.raises(
         SFTKeyError, match=r"^example 'gsm8k/.*': its shard has changed: \d+ tokens where there were \d+ "
     ):
-        run("run")
+        run_with("run")
     assert [row["step"] for row in metric_rows(Path(tables["out"]) / "run")] == [1, 2, 3, 4, 5]
 
 

@@ -22,8 +22,6 @@ from sftkey_train.model.deterministic_kernels import (
     deterministic_kernels,
     missing_kernels_named,
 )
-from sftkey_train.recipe_file import load_recipe
-from sftkey_train.recipe_run import run_recipe
 
 Write = Callable[[dict[str, Any]], Path]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -34,18 +32,6 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORKSPACE, "")  # so that it is put back, whatever a test leaves there
     monkeypatch.delenv(WORKSPACE)
     monkeypatch.delenv(OF_FLASH_ATTENTION, raising=False)
-
-
-@pytest.fixture
-def run(tables: dict[str, Any], write_recipe: Write) -> Callable[..., Path]:
-    """A function that runs the recipe with some keys changed, to the folder of that name."""
-
-    def call(name: str, *overrides: str) -> Path:
-        out = Path(tables["out"]) / name
-        list(run_recipe(load_recipe(write_recipe(tables), [f"out={out}", *overrides])))
-        return out
-
-    return call
 
 
 def _settings() -> tuple[Any, ...]:
@@ -62,7 +48,7 @@ def _assert_same(one: Path, other: Path) -> None:
 
 
 def test_on_a_cpu_it_changes_no_bit_and_stands_in_the_record(
-    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, before = [], _settings()
 
@@ -71,17 +57,17 @@ def test_on_a_cpu_it_changes_no_bit_and_stands_in_the_record(
         train_stage(stage, model)
 
     monkeypatch.setattr(recipe_run, "train_stage", train)
-    plain, deterministic = run("plain"), run("deterministic", "deterministic=true")
+    plain, deterministic = run_with("plain"), run_with("deterministic", "deterministic=true")
     assert seen == [before] * 2 + [(True, False, True, False, "1")] * 2
     assert _settings() == before
     _assert_same(deterministic, plain)
     records = [read_sealed(out / "run.json", "")["recipe"].get("deterministic") for out in (plain, deterministic)]
     assert records == [None, True]  # as runs begun before there was the option have none
     with pytest.raises(SFTKeyError, match=r"recipe\.deterministic was true, now null; --overwrite starts anew"):
-        run("deterministic")
+        run_with("deterministic")
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_to_the_same_bits(run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     clip, calls, before = loop.clip_gradients, iter(range(1, 1000)), _settings()
 
     def clip_and_signal(*arguments: Any) -> Tensor:
@@ -92,9 +78,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(run: Callable[..., Path], monkey
     with monkeypatch.context() as patch:
         patch.setattr(loop, "clip_gradients", clip_and_signal)
         with pytest.raises(Stopped):
-            run("stopped", "deterministic=true")
+            run_with("stopped", "deterministic=true")
     assert _settings() == before
-    _assert_same(run("stopped", "deterministic=true"), run("whole", "deterministic=true"))
+    _assert_same(run_with("stopped", "deterministic=true"), run_with("whole", "deterministic=true"))
 
 
 def _put(_module: Any, _inputs: Any, hidden: Tensor) -> Tensor:
@@ -103,7 +89,7 @@ def _put(_module: Any, _inputs: Any, hidden: Tensor) -> Tensor:
 
 
 def test_an_operation_without_such_a_kernel_is_refused_by_its_name(
-    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    run_with: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _settings()
 
@@ -113,11 +99,11 @@ def test_an_operation_without_such_a_kernel_is_refused_by_its_name(
 
     monkeypatch.setattr(recipe_run, "train_stage", train)
     with pytest.raises(SFTKeyError) as caught:
-        run("refused", "deterministic=true")
+        run_with("refused", "deterministic=true")
     line = "deterministic = true: torch has no deterministic kernel of put_; leave the option out, or what needs this"
     assert str(caught.value) == f"{line} operation"
     assert _settings() == before
-    assert (run("plain") / "answer" / "final").is_dir()
+    assert (run_with("plain") / "answer" / "final").is_dir()
 
 
 def test_other_errors_stay_what_they_are() -> None:

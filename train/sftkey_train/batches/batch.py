@@ -127,9 +127,7 @@ class Batch:
     lengths: Tensor  # int64 (examples,), tokens of `input_ids` that each has, padding aside
     num_tokens: int  # tokens of the whole examples, padding aside
     position_ids: Tensor | None = None  # int64 (1, T) where examples are packed in one row, from 0 in each
-    starts: Tensor | None = (
-        None  # int32 (examples + 1,), where packed examples begin in the row, and where the last ends
-    )
+    starts: Tensor | None = None  # int32 (examples + 1,), where packed examples begin in the row and the last ends
     longest: int = 0  # tokens of the longest packed example, known without asking the device
 
     @property

@@ -16,18 +16,13 @@ ATTENTION_IN_FP32 = "sdpa"
 
 
 def is_flash_attention(model: "PreTrainedModel") -> bool:
-    """Whether a model runs with one of FlashAttention's kernels."""
+    """Whether a model runs with one of FlashAttention's kernels, which need bf16 autocast over fp32 weights."""
     return "flash" in str(model.config._attn_implementation)
-
-
-def takes_half_only(model: "PreTrainedModel") -> bool:
-    """Whether a forward pass over fp32 weights needs bf16 autocast around it."""
-    return is_flash_attention(model)
 
 
 def half_where_needed(model: "PreTrainedModel") -> torch.autocast:
     """While open, the model runs as it can: under bf16 autocast where its attention takes nothing else."""
-    half = takes_half_only(model) or torch.is_autocast_enabled(model.device.type)
+    half = is_flash_attention(model) or torch.is_autocast_enabled(model.device.type)
     return torch.autocast(model.device.type, torch.bfloat16, enabled=half)
 
 
@@ -35,7 +30,7 @@ def half_where_needed(model: "PreTrainedModel") -> torch.autocast:
 def usual_attention(model: "PreTrainedModel") -> Iterator[None]:
     """While open, a model whose attention takes half precision alone has the usual one, for what is tried in fp32."""
     own = model.config._attn_implementation
-    if not takes_half_only(model):
+    if not is_flash_attention(model):
         yield
         return
     model.config._attn_implementation = ATTENTION_IN_FP32  # of its sub-configurations too

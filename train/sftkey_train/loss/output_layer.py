@@ -180,10 +180,8 @@ def linear_nll_and_choice(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, *, logit_bytes: int = 0
 ) -> Tensor:
     """Loss of each label as `linear_nll` has it, and whether the label is the first choice (1 or 0), fp32 (N, 2)."""
-    how, results = (
-        _How(_compute_dtype(hidden), logit_bytes or logit_budget(hidden.device)),
-        [hidden.new_zeros(0, 2).float()],
-    )
+    how = _How(_compute_dtype(hidden), logit_bytes or logit_budget(hidden.device))
+    results = [hidden.new_zeros(0, 2).float()]
     for rows, _, logits, _ in _logits_by_chunk(how, hidden, weight.to(how.dtype), bias):
         chosen = logits.argmax(-1) == labels[rows]
         nll, *_ = _exponentials(logits, labels[rows, None])

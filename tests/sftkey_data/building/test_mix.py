@@ -5,13 +5,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shard_edits import edit_manifest, write_rows
+from mix_samples import MIX, SEED, asked, lines, row, write_mix
 from typer.testing import CliRunner
 
 import sftkey_data
@@ -24,47 +23,14 @@ from sftkey_data.cli import app
 from sftkey_data.errors import Interrupted, SFTKeyError
 from sftkey_data.extract.parts import Parts
 from sftkey_data.prepare.draw import Draw
-from sftkey_data.prepared.manifest import file_sha256, read_manifest
+from sftkey_data.prepared.manifest import read_manifest
 from sftkey_data.prepared.shards import open_shards
-from sftkey_data.schema import shard_schema
 from sftkey_data.verify.check import check
-
-SEED = 3
-MIX = f"""
-seed = {SEED}
-[[source]]
-dataset = "columns"
-name = "easy"
-input = "easy.jsonl"
-weight = 2.5
-[[source]]
-dataset = "columns"
-name = "hard"
-input = ["hard.jsonl"]
-weight = 0.5
-where = "level>=2"
-"""
-
-
-def asked(name: str, number: int) -> str:
-    return f"What is the {name} number {number}?"
-
-
-def row(name: str, number: int) -> dict[str, Any]:
-    return {"prompt": asked(name, number), "cot": f"It is {number}.", "key": str(number), "level": number % 4}
-
-
-def lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(f"{json.dumps(one)}\n" for one in rows))
 
 
 @pytest.fixture
 def mix(tmp_path: Path) -> Path:
-    """60 easy rows, the first 10 of which ask what a row before asks, and 200 hard ones, half of them wanted."""
-    lines(tmp_path / "easy.jsonl", [row("easy", max(n, 10)) for n in range(60)])
-    lines(tmp_path / "hard.jsonl", [row("hard", n) for n in range(200)])
-    (path := tmp_path / "mix.toml").write_text(MIX)
-    return path
+    return write_mix(tmp_path)
 
 
 def config(path: Path, **options: Any) -> BuildConfig:
@@ -396,63 +362,3 @@ def test_sources_beside_each_other_on_the_command_line_are_told_of_the_mix() -> 
     done = CliRunner().invoke(app, ["build", "gsm8k", "math", "--out", "out"])
     assert done.exit_code == 2
     assert "mix.toml, names several sources" in " ".join(done.output.replace("│", " ").split())
-
-
-def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    def edit(folder: Path) -> None:
-        rows = open_shards(folder).to_pylist()
-        own = [one for one in rows if one["dataset"] == "hard"]
-        number = read_manifest(folder).shards[-1]
-        change(own[-1])
-        write_rows(folder / number.file, own, shard_schema(tokenized=False))
-        digest = file_sha256(folder / number.file)
-        edit_manifest(folder, lambda values: values["shards"][-1].update(sha256=digest, rows=len(own)))
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (edited(lambda one: one.update(dataset="easy")), "expected the id easy/train/N"),
-        (edited(lambda one: one.update(dataset="easy", id="easy/train/7")), "id out of order or twice"),
-        (edited(lambda one: one.update(dataset="other")), "dataset is 'other', expected 'easy' or 'hard'"),
-        (edited(lambda one: one.update(split="test")), "split is 'test', expected 'train'"),
-        (edited(lambda one: one.update(id="hard/train/200")), "number is 200, but only 200 rows were read"),
-        (
-            lambda folder: edit_manifest(folder, lambda values: values["mix"][0].update(rows=160)),
-            "but only 160 rows were read",
-        ),
-        (
-            lambda folder: edit_manifest(folder, lambda values: values["mix"][0]["counts"].update(written=3)),
-            "the counts do not add up: examples of the sources",
-        ),
-        (
-            lambda folder: edit_manifest(
-                folder,
-                lambda values: [
-                    values["mix"][n]["counts"].update(written=values["mix"][n]["counts"]["written"] + by)
-                    for n, by in ((0, 1), (1, -1))
-                ],
-            ),
-            r"mix: easy/train: \d+ written, the shards hold \d+",
-        ),
-    ],
-    ids=[
-        "another source",
-        "an id of another",
-        "none of them",
-        "another split",
-        "beyond",
-        "too few rows",
-        "sums",
-        "shares",
-    ],
-)
-def test_a_check_finds_what_is_not_as_the_mix_says(
-    mix: Path, tmp_path: Path, damage: Callable[[Path], None], says: str
-) -> None:
-    build(config(mix), tmp_path / "out")
-    damage(tmp_path / "out")
-    with pytest.raises(SFTKeyError, match=says):
-        check(tmp_path / "out")

@@ -68,8 +68,9 @@ def _sentences(text: str) -> Iterator[tuple[str, str]]:
 
 def _breaks_off(sentence: str) -> bool:
     """Whether a last sentence lacks its end: it waits for a value, or stops inside brackets."""
-    open_brackets = any(sentence.count(opening) > sentence.count(closing) for opening, closing in ("()", "{}"))
-    return open_brackets or _UNFINISHED.search(sentence[-_MAX_ANNOUNCED:]) is not None
+    # Round and square ones together, as `(3, 5]` has one of each.
+    left_open = any(sum(map(sentence.count, a)) > sum(map(sentence.count, b)) for a, b in (("([", ")]"), ("{", "}")))
+    return left_open or _UNFINISHED.search(sentence[-_MAX_ANNOUNCED:]) is not None
 
 
 def finished(text: str) -> str:
@@ -88,7 +89,13 @@ def stated_numbers(text: str) -> Iterator[str]:
 
 def stated_mathematics(text: str) -> Iterator[str]:
     """Every mathematical value a text states, last one first."""
-    return _stated_values(text, _stated_math)
+    return _stated_values(_ANNOUNCED_DISPLAY.sub(r" \\(\1\\)", text), _stated_math)
+
+
+# A formula with lines of its own that ends the sentence before it: `the domain is:`, then `\[`, `(0, 9)` and `\]`.
+_ANNOUNCED_DISPLAY = re.compile(
+    r"(?<=[^\s.!?])(?<!\\\])(?<!\$\$)[ \t]{0,4}\n\s{0,40}(?:\\\[|\$\$)\s{0,40}([^\n]{1,200}?)[\s.,]{0,40}(?:\\\]|\$\$)"
+)
 
 
 def _stated_values(text: str, read: Callable[[str], str | None]) -> Iterator[str]:
@@ -228,7 +235,7 @@ def last_side(sentence: str) -> tuple[str, str]:
 
 _CURRENCY = re.compile(r"\s*(?:\\?\$\s?(?=[\d.+−-]))?")
 _SIDE_END = re.compile(
-    r"(?P<open>\\left\s*[(\[]|[({\[])|(?P<close>\\right\s*[)\]]|[)}\]])"
+    r"(?P<open>\\left\s*[(\[]|\\begin\{[a-zA-Z]*matrix\}|[({\[])|(?P<close>\\right\s*[)\]]|\\end\{[a-zA-Z]*matrix\}|[)}\]])"
     r"|(?P<math>\$|\\[)\]])"
     r"|\n|[.;](?=\s|$)|,(?=\s|$)(?!\s*[-+−]?\s?(?:\d|\\[dt]?frac|\\sqrt))"  # `-2, 1, 6` is one value
     r"|\\(?:quad|implies|neq?|approx|equiv|leq?|geq?|[bp]?mod|Rightarrow|rightarrow|text)\b|[<>≈≠&]|\\\\"

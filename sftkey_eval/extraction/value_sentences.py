@@ -147,7 +147,8 @@ _BEGINS_NUMBER = frozenset("0123456789$€£")
 _REMARK = re.compile(r"\s[-–—]\s[a-z]{2}")
 _FILLED = re.compile(FILLERS, re.IGNORECASE)
 _SEGMENT = re.compile(r"(?<!\\)\$((?:[^$\\]|\\.){1,200})\$|\\\((.{1,200}?)\\\)", re.DOTALL)
-_PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}|[\u0400-\u1fff\u3040-\ud7af]")  # and other scripts but Greek
+# No name of an environment; and other scripts but Greek.
+_PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])(?<!\\begin\{)(?<!\\end\{)[A-Za-z]{4,}|[\u0400-\u1fff\u3040-\ud7af]")
 _DENIAL_AT_END = re.compile(r"[\s,(]{1,3}(?:and\s)?(?:is\s)?(?:not|rather\s+than|instead\s+of)\s[^=]{1,60}\Z")
 _OR_SO = re.compile(r"\sor\sso\Z")
 _BETWEEN_SEGMENTS = re.compile(r"[\s,;]{0,4}(?:(?:and|or)\b)?\s{0,3}")

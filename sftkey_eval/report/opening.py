@@ -87,7 +87,7 @@ def _compared(
     worse = [label for label, rate in pairs if rate.shown and rate.difference < 0]
     return (
         f"Of {len(shares)} {what}, {best} gets most right ({percent(shares[best])} of {asked}); "
-        f"against {first}, {_listed(better)} shown to be better, {_listed(worse)} worse."
+        f"against {first}, {_shown(better, worse)}."
     )
 
 
@@ -102,5 +102,13 @@ def _said(rate: PairedRate | ArmRate) -> str:
     return f"{gain} of {abs(100 * rate.difference):.1f} points that chance does not explain ({span})"
 
 
+def _shown(better: Sequence[str], worse: Sequence[str]) -> str:
+    said = [
+        f"{_listed(labels)} shown to be {what}" for labels, what in ((better, "better"), (worse, "worse")) if labels
+    ]
+    return " and ".join(said) or "no other is shown to be better or worse"
+
+
 def _listed(labels: Sequence[str]) -> str:
-    return "none is" if not labels else f"{', '.join(labels)} {'is' if len(labels) == 1 else 'are'}"
+    *others, last = labels
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"

@@ -56,8 +56,16 @@ LIKE = [RIGHT] * 41 + [SLIP] * 49 + [WRONG] * 10
         ),
         (
             [("a", MIXED), ("b", BETTER), ("c", LIKE)],
-            "Of 3 runs, b gets most right (80.0 % of 100 questions); against a, b is shown to be better, "
-            "none is worse.",
+            "Of 3 runs, b gets most right (80.0 % of 100 questions); against a, b is shown to be better.",
+        ),
+        (
+            [("a", BETTER), ("b", MIXED), ("c", LIKE)],
+            "Of 3 runs, a gets most right (80.0 % of 100 questions); against a, b and c are shown to be worse.",
+        ),
+        (
+            [("a", MIXED), ("b", LIKE), ("c", LIKE)],
+            "Of 3 runs, b gets most right (41.0 % of 100 questions); against a, no other is shown to be better or "
+            "worse.",
         ),
         (
             [("a", MIXED), ("b", BETTER[:50])],
@@ -68,7 +76,18 @@ LIKE = [RIGHT] * 41 + [SLIP] * 49 + [WRONG] * 10
             "Over 2 seeds, a gets 40.5 % of 100 questions right, in the format asked for, 95 % 29.4 to 52.1.",
         ),
     ],
-    ids=["one run", "no error", "gain", "loss", "chance", "three runs", "not paired", "one arm"],
+    ids=[
+        "one run",
+        "no error",
+        "gain",
+        "loss",
+        "chance",
+        "three runs",
+        "worse",
+        "nothing shown",
+        "not paired",
+        "one arm",
+    ],
 )
 def test_a_report_begins_with_what_was_found(tmp_path: Path, runs: list[tuple[str, list[str]]], expected: str) -> None:
     assert found(tmp_path, runs) == expected

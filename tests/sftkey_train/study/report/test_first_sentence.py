@@ -122,6 +122,12 @@ def test_several_datasets_have_a_sentence_each_in_the_order_of_the_study(tmp_pat
     assert [sentence.split(",")[0] for sentence in found] == ["On `steps`", "On `copies`"]
 
 
+def test_of_several_sentences_the_first_says_how_much_is_finished(tmp_path: Path) -> None:
+    first, second = said(tmp_path, fake_record(ARMS, datasets=["steps", "copies"], finished=3))
+    assert first.startswith("So far (3 of 24 runs), on `steps`, ")
+    assert second.startswith("On `copies`, ")
+
+
 def test_several_datasets_are_summed_up_by_what_test_shows_of_the_arm_validation_chose(tmp_path: Path) -> None:
     good, bad = fake_record(ARMS, datasets=("first", "second")), FakeArm(correct=0.2, validation=0.8)
     harmful = fake_record(ARMS | {"weighted": bad}, datasets=("third",))

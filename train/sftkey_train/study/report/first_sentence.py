@@ -12,14 +12,14 @@ from sftkey_train.study.report.study_numbers import CONTROL, DatasetNumbers, Stu
 
 
 def first_sentences(numbers: StudyNumbers) -> list[str]:
-    """A sentence for each dataset; one for the study where nothing is finished."""
+    """A sentence for each dataset, the first of which says how much is finished; one where nothing is."""
     if not numbers.num_finished:
         return [f"Nothing of this study is finished: 0 of {numbers.num_runs} runs."]
     so_far = "" if numbers.is_whole else f"so far ({numbers.num_finished} of {numbers.num_runs} runs), "
     one = len(numbers.datasets) == 1
     return [
-        _upper(f"{so_far}on {'this data' if one else f'`{dataset.name}`,'} {_found(dataset)}.")
-        for dataset in numbers.datasets
+        _upper(f"{so_far if i == 0 else ''}on {'this data' if one else f'`{dataset.name}`,'} {_found(dataset)}.")
+        for i, dataset in enumerate(numbers.datasets)
     ]
 
 

@@ -223,6 +223,7 @@ _DENIALS = ("not_first", "not_alone")
 _ASIDE = r"(?:\s{0,3}\([^()\n]{1,40}\)|,[^,.:=\n]{1,30},)?"  # the answer (in cm) is, the answer, in dollars, is
 _CLOSING = r"[*_\"')」】\]]{0,4}"
 _COLON = r"\s{0,3}[:=：]"
+_LINE, _LINE_END = r"(?m:^)[ \t]{0,3}[#*_]{0,6}[ \t]{0,3}", r"[*_]{0,3}[ \t]{0,3}\n"  # a heading
 
 
 def _language_pattern(name: str, language: Language) -> str:
@@ -238,6 +239,7 @@ def _language_pattern(name: str, language: Language) -> str:
             first, alone = (rf"{space}(?P<{number}_{name}>{_any_of(denial)}){after}" for number in _DENIALS)
             link = (f"(?:{first})?{link}" if links else "") + f"{alone}|"
         patterns.append(rf"{before}(?:{_any_of(language.answer)}){after}{_CLOSING}{_ASIDE}{of}(?:{link}{_COLON})")
+        patterns.append(rf"{_LINE}(?:{_any_of(language.answer)}){_LINE_END}")
     if language.headings:
         patterns.append(rf"{before}(?:{_any_of(language.headings)}){after}{_CLOSING}\s{{0,3}}\n")
     if language.line_starts:

@@ -14,6 +14,7 @@ _LETTER = re.compile(
     rf"\(\s?(?P<round>[A-Z])\s?\)|\[\s?(?P<square>[A-Z])\s?\]|(?<![{_LATIN}\[.\\^-])(?P<bare>[A-Z])(?![{_LATIN}])(?!\.\w)"
 )
 _ARTICLE = re.compile(r"\s+[a-z]")
+_BEFORE_NUMBER = re.compile(r"\s\$?\d[\d.,]{0,12}\s?%?\s[a-z]")  # `(D) A 4% rise`
 _HEAD = re.compile(
     rf"[\s*_(\"'`:,]{{0,6}}{FILLERS}(?:(?:without\s+a\s+doubt|no\s+doubt|in\s+short|in\s+the\s+end|I\s+think|I\s+believe|either|both|neither|not|between|one\s+of|perhaps|maybe|possibly|approximately|that\s+of"
     rf"|that|it\s+is|the|correct|right|best|final|answer|option|choice|letter|statement)\b[\s:*_(,]{{1,4}}){{0,5}}\Z",
@@ -143,7 +144,10 @@ def _is_option_letter(
         said = marked or _IS.search(before[:-1])
         return bool(said and (ends or _LISTED.match(sentence, end)))  # `(A, B, D)`, or `(F` where the text breaks off
     judged = _WRONG.match(sentence, end) or _RIGHT.match(sentence, end)
-    if found["bare"] in "AI" and _ARTICLE.match(sentence, end) and not (judged or _GOES_ON.match(sentence, end)):
+    article = _ARTICLE.match(sentence, end) or (
+        previous is not None and _BEFORE_NUMBER.match(sentence, end) and not _LED.search(before)
+    )
+    if found["bare"] in "AI" and article and not (judged or _GOES_ON.match(sentence, end)):
         return False
     if _STRONG_LED.search(before) or (judged and (marked or previous or _CLAUSE_BEGINS.search(before))):
         return True

@@ -14,7 +14,14 @@ FILLERS = (
     r"|likely|probably|definitely|certainly|clearly|actually|obviously|simply|surely)[\s,]{1,3}){0,4}"
 )
 """Words between `is` and the value."""
-_LEADING = re.compile(r"[\s*_:>]{0,40}")
+# White space and markup before what a mark announces, a bullet, a heading or a line under one.
+_LEADING = re.compile(
+    r"(?:\n[ \t]{0,8}[-•·][ \t]{1,4}(?=\S)|[\s*_:>}]|</?(?:b|strong|i|em|u|p|br|code|span)\b[^<>\n]{0,40}>|&nbsp;"
+    r"|#{1,6}[ \t]{1,3}(?:\w{1,12}[ \t]){0,2}(?:answer|result|solution|conclusion|explanation)s?[:*]{0,3}[ \t]{0,3}\n"
+    r"|(?:={2,}|(?<=\n)-{3,})[ \t]{0,3}\n){0,40}",
+    re.IGNORECASE,
+)
+_CLOSED_OUTSIDE = re.compile(r"(?<=[\"'])[\s,}\]]+\Z")  # what closes the JSON that a quoted answer stands in
 _EMPHASIS = re.compile(r"\*\*|__")
 _SENTENCE_END = re.compile(
     r"(?:(?<=\w{3})|(?<=[\d)}\]$%*])|(?<=\d\s\w)|(?<=\d\s\w\w))[.!?]+(?=\s|$)|[。！？।]|\n|</|<\||<(?=answer>|think)",
@@ -62,6 +69,9 @@ def sentence_after(text: str, start: int, *, same_line: bool) -> tuple[str, int]
         content = rest[:end]
         if not same_line and (shown := _shown(text, begin, begin + end)) is not None:
             content, end = shown[0], shown[1] - begin
+    content = _CLOSED_OUTSIDE.sub("", content)
+    while content.endswith("}") and content.count("}") > content.count("{"):
+        content = content[:-1].rstrip()
     sentence = strip_markup(_EMPHASIS.sub("", content))
     return "" if _OPENED_ONLY.fullmatch(sentence) else sentence, begin + end
 

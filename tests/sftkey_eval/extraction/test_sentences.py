@@ -48,6 +48,47 @@ def test_a_formula_with_lines_of_its_own_is_what_a_mark_announces(
     assert (found[0], found[1]) == (answer, "the_answer_is")
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Answer:\n- X",
+        "Answer:\n• X",
+        "## Answer\n\n\\[\nX\n\\]",
+        "**Answer**\n\nX",
+        "Answer\n======\nX",
+        "The answer is:\n\n## Result\n\nX",
+        '{"answer": "X"}',
+        "{'answer': 'X'}",
+        '{"answer": X}',
+        '```json\n{\n  "steps": [3, 4],\n  "final_answer": "X"\n}\n```',
+        "<final_answer>X</final_answer>",
+        "\\textbf{Answer: } X",
+        "<b>Answer:</b> X",
+        "Answer: <strong>X</strong>",
+        "Answer:&nbsp;X",
+        "Ans: X",
+        "We see that the answer equals X.",
+        "So the answer comes out to X.",
+    ],
+)
+@pytest.mark.parametrize(
+    ("answer_type", "answer"), [("math", "x+1"), ("number", "5"), ("text", "Evelyn"), ("choice", "B")]
+)
+def test_an_answer_is_found_in_the_markup_that_models_write(written: str, answer_type: AnswerType, answer: str) -> None:
+    found = find_marked("It has 7 legs.\n\n" + written.replace("X", answer), KINDS[answer_type], CHOICES)
+    assert found is not None
+    assert found[0] == answer
+
+
+def test_an_article_before_a_number_is_no_second_option() -> None:
+    choices = Choices.of(("A 3% rise", "A 5 km run", "A dog", "A 4% price increase"))
+    for written in ("The answer is D A 4% price increase.", "Answer: (D) A 4% price increase"):
+        assert find_marked(written, KINDS["choice"], choices) == ("D", "the_answer_is", written.lower().index("answer"))
+    hedged = find_marked("The answer is D or A 4 km", KINDS["choice"], choices)
+    assert hedged is not None
+    assert hedged[0] == "D or A"
+
+
 @pytest.mark.parametrize("answer_type", ["math", "number", "text", "list", "choice", "boolean"])
 @pytest.mark.parametrize(
     "broken_off",

@@ -9,6 +9,7 @@ import unicodedata
 MAX_WRAPPERS = 12  # `$\text{**(B)**}$.` has four; text nested deeper than this is no answer a reader would accept
 
 _PAIRS = (
+    ("```", "```"),
     ("$$", "$$"),
     ("$", "$"),
     ("\\(", "\\)"),
@@ -26,10 +27,14 @@ _COMMANDS = "textbf|textit|textrm|texttt|textnormal|text|mathbf|mathrm|mathit|ma
 _WRAPPER = re.compile(rf"\\(?:{_COMMANDS}|framebox|boxed|fbox)\s*\{{")
 _INNER_TEXT = re.compile(rf"\\(?:{_COMMANDS})\s*\{{([^{{}}]*)\}}")
 _INNER_MATH = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
+# `**42** apples` and `\(42\) apples`; no power stands alone.
+_INNER_MARKUP = re.compile(r"(?<!\S)\*\*(?!\s)([^*\n]{1,200}?)(?<!\s)\*\*(?!\S)|\\\((.{1,200}?)\\\)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TRAILING = " \t\r\n.,;:。"
 # In this order: what marks thousands goes before the line that makes spaces of the others.
 _SPELLINGS = (
+    (re.compile(r"√\s{0,3}(?:\(([^()]{1,100})\)|(\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])))"), r"\\sqrt{\1\2}"),
+    (re.compile(r"∛\s{0,3}(?:\(([^()]{1,100})\)|(\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])))"), r"\\sqrt[3]{\1\2}"),
     (re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\(?:times|cdot)(?![A-Za-z])|[×⋅·]"), "*"),
@@ -72,6 +77,8 @@ def strip_markup(text: str) -> str:
 
 def plain(text: str) -> str:
     r"""One spelling for what LaTeX and unicode write in several ways: digits, signs, fractions, spaces, `\text`."""
+    if "**" in text or "\\(" in text:
+        text = _INNER_MARKUP.sub(r" \1\2 ", text)
     if _BARE.fullmatch(text):
         return (_INNER_MATH.sub(r" \1 ", text) if "$" in text else text).strip()
     text = single_backslashes(ascii_digits(text))
@@ -79,7 +86,16 @@ def plain(text: str) -> str:
     text = _INNER_MATH.sub(r" \1 ", _INNER_TEXT.sub(r" \1 ", text))
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
-    return text.strip()
+    return text.strip() if text.isascii() else _RAISED.sub(_on_the_line, text).strip()
+
+
+# A square or a cube alone stays: it may be of a unit.
+_RAISED = re.compile(r"(?P<up>[⁰¹²³⁴-⁹⁺⁻ⁿ]{2,}|[⁰¹⁴-⁹ⁿ])|(?P<down>[₀-₉]+)")
+_ON_THE_LINE = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789+-n0123456789")
+
+
+def _on_the_line(found: re.Match[str]) -> str:
+    return f"{'^' if found['up'] else '_'}{{{found[0].translate(_ON_THE_LINE)}}}"
 
 
 def single_backslashes(text: str) -> str:
@@ -134,6 +150,8 @@ def _peel(text: str) -> str:
     wrapper = _WRAPPER.match(text)
     if wrapper and matching_brace(text, wrapper.end()) == len(text) - 1:
         return text[wrapper.end() : -1].strip()
+    if text.startswith("=") and any(map(str.isalnum, text)):  # `= 42`
+        return text.lstrip("= ")
     if text.startswith("{") and "," not in text and matching_brace(text, 1) == len(text) - 1:
         return text[1:-1].strip()
     return text

@@ -84,6 +84,9 @@ class Number:
     variable: str = ""
 
 
+_SIGN_IN_WORDS = re.compile(r"\A(?:minus|negative)\s{1,3}(?=[\d.$\\])", re.IGNORECASE)
+
+
 def read_number(text: str) -> Number | None:
     """The number that makes up all of `text`, None where it is anything else."""
     text = strip_markup(text)
@@ -94,7 +97,7 @@ def read_number(text: str) -> Number | None:
         text = inside[1] + inside[3].strip()
     if len(text) > MAX_NUMBER_CHARS or not any(map(str.isnumeric, text)):
         return None
-    text = plain(text)
+    text = _SIGN_IN_WORDS.sub("-", plain(text), count=1)
     found = _NUMBER.fullmatch(text)
     number = _number(found) if found else None
     if number is None and (compound := read_compound(text)):

@@ -56,10 +56,11 @@ def same_words(gold: Answer, predicted: Answer, policy: Policy) -> Decision | No
 
 def words_of(text: str, policy: Policy) -> str:
     """A plain text, as words for comparison."""
-    text = " ".join(text.split())
+    text = _RATIO.sub(":", " ".join(text.split()))
     return fold(text) if policy.case == "fold" else text
 
 
+_RATIO = re.compile(r"(?<=\d) ?: ?(?=\d)")  # `3 : 4` is `3:4`
 _OR = re.compile(r"\bor\b", re.IGNORECASE)
 
 

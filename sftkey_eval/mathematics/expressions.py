@@ -123,17 +123,20 @@ class _Parser:
 
     def _factor(self) -> Quotient:
         base = self._base()
-        while True:
-            if self._take("^"):
-                base = algebra.power(base, self._exponent())
-            elif self._take("!"):
-                base = _factorial(base)
-            else:
-                return base
+        while self._take("!"):
+            base = _factorial(base)
+        if self._take("^"):
+            base = algebra.power(base, self._exponent())
+            if self._take("!"):
+                raise NotExact("2^3! has two readings")
+        return base
 
     def _exponent(self) -> Quotient:
+        """What is raised: `2^3^2` is `2^{3^2}`."""
         negative = self._take("-") is not None
         value = self._base()
+        if self._take("^"):
+            value = algebra.power(value, self._exponent())
         return -value if negative else value
 
     def _base(self) -> Quotient:

@@ -28,7 +28,7 @@ _DENIES = re.compile(
 _BOUND = re.compile(
     r"(?:\b(?:at\s+(?:least|most)|(?:no|not)\s+(?:more|less|fewer|greater|larger)\s+than"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between|anywhere\s+from)"
-    rf"|(?<![<>])[<>]|[≤≥≠]|\\(?:geq?|leq?|neq?|gt|lt)\b)\s*{_SMALL_WORDS}{_QUOTES}\Z",
+    rf"|(?<![<>=−-])[<>]|[≤≥≠]|\\(?:geq?|leq?|neq?|gt|lt)\b)\s*{_SMALL_WORDS}{_QUOTES}\Z",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(
@@ -66,6 +66,7 @@ _EQUATIONS = re.compile(
 
 def number_in(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - as a kind asks for it
     """The number a sentence gives, with what hedges or bounds it; empty where the sentence only denies numbers."""
+    sentence = _without_reason(sentence)
     if read_number(sentence) is not None or _is_worded(sentence):
         return sentence
     if _EXCEPTION.search(sentence) or _EQUATIONS.search(sentence):
@@ -126,7 +127,7 @@ def widen_value(text: str, start: int, end: int) -> tuple[int, int]:
 
 def mathematics_in(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - as a kind asks for it
     """The mathematics a sentence gives: what is set as such, the number that words follow, or all of it."""
-    sentence = sentence[found.end() :] if (found := _FILLED.match(sentence)) else sentence
+    sentence = _without_reason(sentence[found.end() :] if (found := _FILLED.match(sentence)) else sentence)
     if read_number(sentence) is not None or _EXCEPTION.search(sentence):
         return sentence or None
     if segments := list(_SEGMENT.finditer(sentence)):
@@ -142,6 +143,14 @@ def mathematics_in(sentence: str, choices: Choices | None = None) -> str | None:
     return sentence or None if number is None else number
 
 
+def _without_reason(sentence: str) -> str:
+    """`18` of `18 (since 3 x 6 = 18)` and of `18, because 2 + 16 = 18`."""
+    reason = _REASON.search(sentence)
+    value = sentence if reason is None else sentence[: reason.start()]
+    return value if any(map(str.isalnum, value)) else sentence
+
+
+_REASON = re.compile(r"\s{0,3}(?:[,(]\s{0,3}(?:since|as|because|given\sthat)|\b(?:since|because))\s", re.IGNORECASE)
 _DENIED_FIRST = re.compile(r"(?:not|neither)\s", re.IGNORECASE)
 _BEGINS_NUMBER = frozenset("0123456789$€£")
 _REMARK = re.compile(r"\s[-–—]\s[a-z]{2}")

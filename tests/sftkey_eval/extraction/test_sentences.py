@@ -4,6 +4,7 @@ from sftkey_data.extract.parts import AnswerType
 from sftkey_eval.answers.option_letters import Choices
 from sftkey_eval.extraction.marked_answers import find_marked
 from sftkey_eval.extraction.sentences import sentence_after
+from sftkey_eval.extraction.value_sentences import find_last_number
 from sftkey_eval.kinds.kind_table import KINDS
 
 CHOICES = Choices.of(("cat", "dog", "ox", "hen"))
@@ -78,6 +79,28 @@ def test_an_answer_is_found_in_the_markup_that_models_write(written: str, answer
     found = find_marked("It has 7 legs.\n\n" + written.replace("X", answer), KINDS[answer_type], CHOICES)
     assert found is not None
     assert found[0] == answer
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("18 (since 3 x 5 + 3 = 15 + 3)", "18"),
+        ("18 dollars, because 3 * 5 = 15", "18 dollars"),
+        ("18 since 3 * 5 = 15", "18"),
+        ("18, as 3 * 5 = 15", "18"),
+        ("18 as long as x is 5", "18"),
+    ],
+)
+def test_a_reason_is_no_part_of_the_value(written: str, answer: str) -> None:
+    for answer_type in ("number", "math"):
+        found = find_marked(f"The answer is {written}.", KINDS[answer_type])
+        assert found is not None
+        assert found[0] in (answer, answer.removesuffix(" dollars"))
+
+
+def test_an_arrow_is_no_bound() -> None:
+    for arrow in ("=>", "->", "-->"):
+        assert find_last_number(f"3 * 6 {arrow} 18", None) == ("18", "last_number", len(f"3 * 6 {arrow} "))
 
 
 def test_an_article_before_a_number_is_no_second_option() -> None:

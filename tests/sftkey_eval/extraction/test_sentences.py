@@ -68,6 +68,7 @@ def test_a_formula_with_lines_of_its_own_is_what_a_mark_announces(
         "Answer: <strong>X</strong>",
         "Answer:&nbsp;X",
         "Ans: X",
+        "Answer – X",
         "We see that the answer equals X.",
         "So the answer comes out to X.",
     ],

@@ -18,8 +18,8 @@ from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations, untrained_model
 from sftkey_train.model.optimizer import optimizer_bytes
 from sftkey_train.model.quantization import NF4_BYTES, to_be_quantized
-from sftkey_train.recipe import Attention, OptimizerName
-from sftkey_train.recipe_tables import Lora
+from sftkey_train.recipe import OptimizerName
+from sftkey_train.recipe_tables import Attention, Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

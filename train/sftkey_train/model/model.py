@@ -16,8 +16,7 @@ from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_train.loss.flash_attention import half_where_needed
 from sftkey_train.model.added_tokens import add_tokens_of
 from sftkey_train.model.quantization import FourBits
-from sftkey_train.recipe import Attention
-from sftkey_train.recipe_tables import ModelSource
+from sftkey_train.recipe_tables import Attention, ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

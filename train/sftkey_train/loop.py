@@ -25,6 +25,7 @@ from sftkey_train.measure.gradient_share import gradient_norms, shares
 from sftkey_train.measure.heldout import measure_heldout
 from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.measure.step_row import step_row
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.unread_steps import Pace, StepFigures, UnreadSteps
 from sftkey_train.model.gradient_sums import gradient_sums
@@ -234,25 +235,8 @@ def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
 
 
 def _log(run: StageRun, step: int, figures: StepFigures, rate: float, speed: dict[str, float]) -> None:
-    stage, loss = run.stage, figures.loss
-    row: dict[str, Any] = {
-        "kind": "train",
-        "stage": stage.name,
-        "step": step,
-        "loss": loss.loss,
-        "lr": rate,
-        "grad_norm": figures.grad_norm,
-        "tokens": loss.tokens,
-        "weighted_tokens": loss.weighted_tokens,
-        "examples": loss.examples,
-        **speed,
-        "loss_by_region": loss.loss_by_region,
-        "weights": dict(step_weights(stage, step, run.order.num_steps)),
-        "normalisation": stage.normalisation,
-    }
-    row |= {"anchor_kl": loss.kl} if stage.anchor else {}
-    router = {"router_loss": loss.router, "router_coefficient": run.router_coefficient}
-    run.metrics.append(row | (router if run.router_coefficient else {}))
+    weights = step_weights(run.stage, step, run.order.num_steps)
+    run.metrics.append(step_row(run.stage, step, figures, rate, speed, weights, run.router_coefficient))
 
 
 def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", batches: list[Batch]) -> float:

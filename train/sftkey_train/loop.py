@@ -59,6 +59,7 @@ class StageRun:
     pad_token_id: int
     logit_bytes: int  # what the logits held at once may take; 0: see `logit_budget`
     signals: StopSignals
+    reduce_once: bool  # with FSDP, see `gradient_sums`
     router_coefficient: float  # of a mixture of experts, as its configuration says; 0: it has no such loss
     reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
 
@@ -80,7 +81,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     with (
         run.signals.held(),
         made_ahead(_collating(run, device, packed=packed), steps, device) as collated,
-        gradient_sums(model) as sums,
+        gradient_sums(model, once=run.reduce_once) as sums,
         progress(stage.name, num_steps, shown=ranks.is_main()) as bar,
     ):
         bar.update(bar.task_ids[0], completed=done)
@@ -94,7 +95,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 unread.read()
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             whole = _whole_routing(run, model, batches, step)
-            keep_pace(model, len(batches))
+            keep_pace(model, len(batches), once=run.reduce_once)
             sums.expect(len(batches))
             for batch in (batch.to(device) for batch in batches):
                 costs, router = _costs(run, model, batch, whole, step)

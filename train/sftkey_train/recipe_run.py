@@ -157,6 +157,7 @@ def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: Sto
         pad_token_id=pad_token_id,
         logit_bytes=recipe.logits_mib * 2**20,
         signals=signals,
+        reduce_once=recipe.reduce_once,
         router_coefficient=router_coefficient(run.config),
         reference=reference,
     )

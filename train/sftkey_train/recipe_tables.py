@@ -76,7 +76,7 @@ class Lora(RecipeTable):
 class WholeRun(RecipeTable):
     """What a recipe says of the whole run, beside its stages."""
 
-    later = ("attention", "deterministic", "logits_mib")
+    later = ("attention", "deterministic", "logits_mib", "reduce_once")
     name: str
     data: Path = Field(description="prepared directory to train on")
     heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
@@ -94,12 +94,21 @@ class WholeRun(RecipeTable):
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
     fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")
+    reduce_once: bool = Field(
+        default=False, description="fsdp: gradients are summed once a step, not in each pass; each process keeps all"
+    )
     peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
     )
     trackers: tuple[str, ...] = Field((), description="where metrics go besides metrics.jsonl: tensorboard, wandb, …")
     model: ModelSource
     lora: Lora | None = Field(None, description="train adapters instead of all weights")
+
+    @model_validator(mode="after")
+    def _shares_are_summed(self) -> Self:
+        if self.reduce_once and not self.fsdp:
+            raise ValueError("reduce_once is for fsdp = true; without it gradients are summed once a step anyway")
+        return self
 
     @model_validator(mode="after")
     def _quantization_has_what_it_needs(self) -> Self:

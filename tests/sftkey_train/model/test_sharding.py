@@ -1,5 +1,6 @@
 """FSDP trains as one process does, up to rounding, and leaves the same files; with real processes through gloo."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
+from sftkey_train.model.gradient_sums import gradient_sums
 from sftkey_train.model.sharding import is_sharded, keep_pace, shard, whole_state
 from sftkey_train.recipe_file import load_recipe
 
@@ -126,6 +128,55 @@ def test_gradients_are_sums_over_ranks_that_pass_unequally_often(
 ) -> None:
     tiny_model("qwen2", tie_word_embeddings=True).save_pretrained(tmp_path)
     assert run_together(2, _check_shares, tmp_path) == [0, 0]
+
+
+# Of each of three ranks: its passes of a step.
+PASSES = [(2, 1, 0), (0, 0, 3), (1, 1, 1)]
+
+
+def _loss(model: Any, rank: int, number: int) -> torch.Tensor:
+    logits: torch.Tensor = model(input_ids=torch.tensor([[rank, number, 7]])).logits
+    return logits.square().mean()
+
+
+def _check_sums(folder: Path) -> None:
+    summed, real = list[int](), torch.distributed.reduce_scatter_single
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        summed.append(1)
+        return real(*args, **kwargs)
+
+    torch.distributed.reduce_scatter_single = counted
+    with ranks.process_group(cuda=False):
+        alone, model = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
+        shard(model)
+        num_groups = model.config.num_hidden_layers + 1
+        for passes, once in itertools.product(PASSES, (False, True)):
+            own = passes[ranks.rank()]
+            summed.clear()
+            with gradient_sums(model, once=once) as sums:
+                keep_pace(model, own, once=once)
+                sums.expect(own)
+                for number in range(own):
+                    sums.backward(_loss(model, ranks.rank(), number))
+                sums.finish()
+            assert len(summed) == num_groups * (1 if once else max(passes))
+            for rank, num in enumerate(passes):
+                for number in range(num):
+                    _loss(alone, rank, number).backward()
+            expected = {name: p.grad for name, p in alone.named_parameters()}
+            for name, parameter in model.named_parameters():
+                gradient = parameter.grad.full_tensor()
+                torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6, msg=f"{name} {passes}")
+            alone.zero_grad()
+            model.zero_grad()
+
+
+def test_gradients_are_summed_in_each_pass_or_once_a_step_whatever_each_rank_has_to_do(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny_model("qwen2", tie_word_embeddings=True).save_pretrained(tmp_path)
+    assert run_together(3, _check_sums, tmp_path) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class MemoryEstimate:
 
     Args:
         weights: 4 a parameter: fp32, also under bf16 autocast; in 4 bits 0.516.
-        gradients: 4 a trainable parameter.
+        gradients: 4 a trainable parameter; with `reduce_once` each process has them whole.
         optimizer: What it keeps: 8 a trainable parameter for AdamW's two moments, see `optimizer_bytes`.
         gathered: With FSDP, what each process has whole for a time: the weights of two layers, and weights and
             gradients of what is in no layer.
@@ -103,6 +103,7 @@ def estimate_memory(
     context_gradient: bool = True,
     anchor: bool = False,
     num_shares: int = 1,
+    reduce_once: bool = False,
 ) -> MemoryEstimate:
     """Memory of training on `batch` as one forward pass.
 
@@ -118,6 +119,7 @@ def estimate_memory(
         context_gradient: That of the stage.
         anchor: Whether the stage has one.
         num_shares: Into how many processes FSDP divides the model; 1: it does not.
+        reduce_once: That of the recipe.
 
     Returns:
         Of one process; the same numbers whatever the machine, as nothing is computed but shapes.
@@ -135,9 +137,9 @@ def estimate_memory(
     whole = FLOAT * (weights - in_bits) + int(NF4_BYTES * in_bits)
     return MemoryEstimate(
         weights=whole // num_shares,
-        gradients=FLOAT * trainable // num_shares,
+        gradients=FLOAT * trainable // (1 if reduce_once else num_shares),
         optimizer=optimizer_bytes(model, optimizer) // num_shares,
-        gathered=_gathered(model) if num_shares > 1 else 0,
+        gathered=_gathered(model, reduce_once=reduce_once) if num_shares > 1 else 0,
         reference=whole if anchor else 0,
         activations=layers,
         logits=logits + (gradients if is_wide else 0),
@@ -158,13 +160,15 @@ def _sizes(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
 
 
-def _gathered(model: "PreTrainedModel") -> int:
+def _gathered(model: "PreTrainedModel", *, reduce_once: bool) -> int:
     together = set(model._no_split_modules or ())
     layers = [_sizes(m.parameters())[0] for m in model.modules() if type(m).__name__ in together]
     within = {id(p) for m in model.modules() if type(m).__name__ in together for p in m.parameters()}
-    outside = _sizes(p for p in model.parameters() if id(p) not in within)
+    outside, learning = _sizes(p for p in model.parameters() if id(p) not in within)
+    if not reduce_once:  # else its gradients are among those that are there all the time
+        outside += learning
     # Two: the layer that runs, and the one that is gathered ahead of its turn.
-    return FLOAT * (sum(outside) + 2 * max(layers, default=0))
+    return FLOAT * (outside + 2 * max(layers, default=0))
 
 
 def kept_for_backward(

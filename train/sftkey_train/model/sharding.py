@@ -5,7 +5,7 @@ divided by the weight of the global batch already. Gathering a layer takes all r
 equally often; `keep_pace` sees to it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -39,16 +39,29 @@ def is_sharded(model: torch.nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def keep_pace(model: "PreTrainedModel", num_passes: int) -> None:
-    """Make up, before a rank's own passes, for those that other ranks have more; gradients get zeros added."""
+def keep_pace(model: "PreTrainedModel", num_passes: int, *, once: bool = False) -> None:
+    """Make up, before a rank's own passes, for those that other ranks have more; gradients get zeros added.
+
+    Args:
+        model: Nothing is done where it is not sharded.
+        num_passes: The rank's own.
+        once: Whether gradients are summed over the ranks in the last backward pass of a step alone.
+    """
     if not is_sharded(model):
         return
-    for _ in range(ranks.greatest(num_passes) - num_passes):
+    missing = ranks.greatest(num_passes) - num_passes
+    for after in reversed(range(missing)):
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         with half_where_needed(model):
             logits: Tensor = model(input_ids=token, use_cache=False).logits
         if torch.is_grad_enabled():
+            sum_next_gradients(model, when=not once or after + num_passes == 0)
             (logits.sum() * 0).backward()  # a backward pass, too, takes all ranks
+
+
+def sum_next_gradients(model: "PreTrainedModel", *, when: bool) -> None:
+    """Have the backward passes that follow sum gradients over the ranks; else each rank adds its own up, whole."""
+    cast(FSDPModule, model).set_requires_gradient_sync(when)
 
 
 def whole_state(model: "PreTrainedModel") -> dict[str, Tensor]:

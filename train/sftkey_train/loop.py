@@ -95,7 +95,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 unread.read()
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             whole = _whole_routing(run, model, batches, step)
-            keep_pace(model, len(batches), once=run.reduce_once)
+            keep_pace(model, len(batches), run.reference, once=run.reduce_once)
             sums.expect(len(batches))
             for batch in (batch.to(device) for batch in batches):
                 costs, router = _costs(run, model, batch, whole, step)

@@ -130,8 +130,8 @@ def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: Sto
         recompute_activations(model)
     if recipe.compile:
         compile_layers(model)
-    if is_in_shares(recipe):
-        shard(model)
+    for whole in filter(None, (model, reference)) if is_in_shares(recipe) else ():
+        shard(whole)
     if ranks.is_main():
         _prepare_out(run, stage)
         trackers.start()  # after it, as some trackers write into the run's folder

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from processes import final_weights, kill_at, metric_rows, run_together, start, train
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
+from sftkey_train.loss.anchor import frozen
 from sftkey_train.model.gradient_sums import gradient_sums
 from sftkey_train.model.sharding import is_sharded, keep_pace, shard, whole_state
 from sftkey_train.recipe_file import load_recipe
@@ -40,11 +42,15 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
         pytest.param(2, {"r": 2, "dora": True, "modules_to_save": ["lm_head"]}, marks=pytest.mark.slow),
         pytest.param(3, None, marks=pytest.mark.slow),
     ],
-    ids=["2_ranks", "lora", "dora", "3_ranks"],
+    ids=["2_ranks", "lora", "dora", "3_ranks_that_sum_once"],
 )
 def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:
     if lora:
         tables |= {"lora": lora, "gradient_checkpointing": True}
+    if num == 3:  # two passes of each rank in most steps, and in the last not all have one
+        tables["reduce_once"] = True
+        for stage in tables["stage"]:
+            stage["micro_batch_size"] = 3
     recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
     train(recipe, [f"out={one}"])
     assert run_together(num, train, recipe, [f"out={several}"]) == [0] * num
@@ -140,13 +146,15 @@ def _loss(model: Any, rank: int, number: int) -> torch.Tensor:
 
 
 def _check_sums(folder: Path) -> None:
-    summed, real = list[int](), torch.distributed.reduce_scatter_single
+    # The second is its name in torch before 2.13.
+    name = next(n for n in ("reduce_scatter_single", "reduce_scatter_tensor") if hasattr(torch.distributed, n))
+    summed, real = list[int](), getattr(torch.distributed, name)
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         summed.append(1)
         return real(*args, **kwargs)
 
-    torch.distributed.reduce_scatter_single = counted
+    setattr(torch.distributed, name, counted)
     with ranks.process_group(cuda=False):
         alone, model = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
         shard(model)
@@ -177,6 +185,36 @@ def test_gradients_are_summed_in_each_pass_or_once_a_step_whatever_each_rank_has
 ) -> None:
     tiny_model("qwen2", tie_word_embeddings=True).save_pretrained(tmp_path)
     assert run_together(3, _check_sums, tmp_path) == [0, 0, 0]
+
+
+def _check_reference(folder: Path) -> None:
+    with ranks.process_group(cuda=False):
+        model, whole, reference = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(3))
+        shard(model)
+        shard(frozen(reference))
+        num_passes = 2 * (1 - ranks.rank())
+        keep_pace(model, num_passes, reference)
+        for number in range(num_passes):
+            ids = torch.tensor([[number, 3, 7]])
+            logits = model(input_ids=ids).logits
+            with torch.no_grad():
+                assert torch.equal(reference(input_ids=ids).logits, whole(input_ids=ids).logits)
+            assert [name for name, p in reference.named_parameters() if not isinstance(p, DTensor)] == []
+            logits.mean().backward()
+        assert all(p.grad is None for p in reference.parameters())
+        assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_reference_in_shares_predicts_the_same_bits_and_is_passed_equally_often(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+    assert run_together(2, _check_reference, tmp_path) == [0, 0]
+
+
+def test_gradients_are_summed_once_anyway_without_shares(tables: dict[str, Any], write_recipe: Write) -> None:
+    with pytest.raises(SFTKeyError, match=r"reduce_once is for fsdp = true; without it gradients are summed once a st"):
+        load_recipe(write_recipe(tables | {"fsdp": False, "reduce_once": True}))
 
 
 @pytest.mark.parametrize(

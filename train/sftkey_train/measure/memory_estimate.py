@@ -33,8 +33,8 @@ LOGITS_GRADIENTS = 2
 class MemoryEstimate:
     """Bytes that are there at once where the backward pass begins, from the second step of a stage on.
 
-    Left out: the program itself, fragmentation, and what single operations need while they run. Of weights, gradients
-    and optimizer, each of several processes with FSDP has its share.
+    Left out: the program itself, fragmentation, and what single operations need while they run. Of weights, gradients,
+    optimizer and reference, each of several processes with FSDP has its share.
 
     Args:
         weights: 4 a parameter: fp32, also under bf16 autocast; in 4 bits 0.516.
@@ -140,7 +140,7 @@ def estimate_memory(
         gradients=FLOAT * trainable // (1 if reduce_once else num_shares),
         optimizer=optimizer_bytes(model, optimizer) // num_shares,
         gathered=_gathered(model, reduce_once=reduce_once) if num_shares > 1 else 0,
-        reference=whole if anchor else 0,
+        reference=whole // num_shares if anchor else 0,
         activations=layers,
         logits=logits + (gradients if is_wide else 0),
     )

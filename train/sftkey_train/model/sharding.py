@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 
 def shard(model: "PreTrainedModel") -> None:
-    """Leave each rank its share of every weight, in place; the layers are those that transformers keeps together."""
+    """Leave each rank its share of every weight, in place; the layers are those that transformers keeps together.
+
+    What is in no layer stays gathered from a forward pass to its backward pass; of a frozen model, which has none, not.
+    """
     logits_are_plain(model)  # tries the model out once, while no other rank is needed for it
     together = set(model._no_split_modules or ())
     for module in [m for m in model.modules() if type(m).__name__ in together]:
         fully_shard(module)
-    fully_shard(model)  # last: it takes only what no layer has taken
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+    # Last: it takes only what no layer has taken.
+    fully_shard(model, reshard_after_forward=None if learns else True)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # the default divides by the number of ranks
@@ -39,12 +44,15 @@ def is_sharded(model: torch.nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def keep_pace(model: "PreTrainedModel", num_passes: int, *, once: bool = False) -> None:
+def keep_pace(
+    model: "PreTrainedModel", num_passes: int, reference: "PreTrainedModel | None" = None, *, once: bool = False
+) -> None:
     """Make up, before a rank's own passes, for those that other ranks have more; gradients get zeros added.
 
     Args:
         model: Nothing is done where it is not sharded.
         num_passes: The rank's own.
+        reference: The other model that each pass goes through, before its backward pass; sharded as well.
         once: Whether gradients are summed over the ranks in the last backward pass of a step alone.
     """
     if not is_sharded(model):
@@ -54,6 +62,9 @@ def keep_pace(model: "PreTrainedModel", num_passes: int, *, once: bool = False) 
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         with half_where_needed(model):
             logits: Tensor = model(input_ids=token, use_cache=False).logits
+            if reference is not None:
+                with torch.no_grad():
+                    reference(input_ids=token, use_cache=False)
         if torch.is_grad_enabled():
             sum_next_gradients(model, when=not once or after + num_passes == 0)
             (logits.sum() * 0).backward()  # a backward pass, too, takes all ranks

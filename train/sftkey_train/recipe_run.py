@@ -37,7 +37,7 @@ from sftkey_train.measure.stage_trackers import StageTrackers
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.model.deterministic_kernels import deterministic_kernels, missing_kernels_named
 from sftkey_train.model.model import check_causal, compile_layers, recompute_activations
-from sftkey_train.model.sharding import shard
+from sftkey_train.model.sharding import gathers_in_half, shard
 from sftkey_train.open_run import OpenRun, is_in_shares, open_run, prompts_of
 from sftkey_train.recipe import Recipe, Stage
 from sftkey_train.signals import StopSignals
@@ -131,7 +131,7 @@ def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: Sto
     if recipe.compile:
         compile_layers(model)
     for whole in filter(None, (model, reference)) if is_in_shares(recipe) else ():
-        shard(whole)
+        shard(whole, half=gathers_in_half(recipe.precision, recipe.lora))
     if ranks.is_main():
         _prepare_out(run, stage)
         trackers.start()  # after it, as some trackers write into the run's folder

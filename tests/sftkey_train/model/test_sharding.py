@@ -212,6 +212,43 @@ def test_a_reference_in_shares_predicts_the_same_bits_and_is_passed_equally_ofte
     assert run_together(2, _check_reference, tmp_path) == [0, 0]
 
 
+def _check_half(folder: Path) -> None:
+    with ranks.process_group(cuda=False):
+        model, alone = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
+        shard(model, half=True)
+        types: list[torch.dtype] = []
+        model.model.layers[1].mlp.register_forward_hook(lambda m, *_: types.append(m.up_proj.weight.dtype))
+        keep_pace(model, 1 - ranks.rank())  # without autocast around it
+        results = []
+        for one in (alone, model) if ranks.is_main() else ():
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = _loss(one, 0, 0)
+            loss.backward()
+            results.append(loss)
+        assert not results or torch.equal(*results)
+        assert types == [torch.bfloat16]
+        for name, parameter in model.named_parameters():
+            gradient = parameter.grad.full_tensor()
+            assert parameter.dtype == gradient.dtype == torch.float32
+            if ranks.is_main():
+                expected = alone.get_parameter(name).grad
+                # A norm's gradient is rounded once, that of a matrix under autocast too.
+                is_rounded = "layers" in name and parameter.dim() == 1
+                assert torch.equal(gradient, expected.bfloat16().float() if is_rounded else expected), name
+
+
+def test_layers_gathered_in_half_have_the_losses_and_gradients_of_autocast(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = tiny_model("qwen2", tie_word_embeddings=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # norms and biases: of numbers that bf16 has, as those of a new model are
+                parameter.copy_(parameter.bfloat16())
+    model.save_pretrained(tmp_path)
+    assert run_together(2, _check_half, tmp_path) == [0, 0]
+
+
 def test_gradients_are_summed_once_anyway_without_shares(tables: dict[str, Any], write_recipe: Write) -> None:
     with pytest.raises(SFTKeyError, match=r"reduce_once is for fsdp = true; without it gradients are summed once a st"):
         load_recipe(write_recipe(tables | {"fsdp": False, "reduce_once": True}))

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch
-from sftkey_train.loss.flash_attention import is_flash_attention
+from sftkey_train.loss.flash_attention import takes_half_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -142,6 +142,6 @@ def compared_in(model: "PreTrainedModel", precision: Precision) -> Iterator[Iter
 
 
 def _bounds(model: "PreTrainedModel", precision: Precision) -> Iterator[Bound]:
-    for kind in dict.fromkeys((precision,) if is_flash_attention(model) else ("fp32", precision)):
+    for kind in dict.fromkeys((precision,) if takes_half_alone(model) else ("fp32", precision)):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=kind == "bf16"):
             yield BOUNDS[kind]

@@ -40,10 +40,11 @@ def shard(model: "PreTrainedModel", *, half: bool = False) -> None:
     What is in no layer stays gathered from a forward pass to its backward pass; of a frozen model, which has none, not.
 
     Args:
-        model: In fp32.
+        model: In fp32, or without numbers, which are then read into the shares.
         half: See `gathers_in_half`; the model then runs under bf16 autocast alone.
     """
-    logits_are_plain(model)  # tries the model out once, while no other rank is needed for it
+    if not any(parameter.is_meta for parameter in model.parameters()):
+        logits_are_plain(model)  # tries the model out once, while no other rank is needed for it
     together = set(model._no_split_modules or ())
     for module in [m for m in model.modules() if type(m).__name__ in together]:
         fully_shard(module, mp_policy=HALF if half else MixedPrecisionPolicy())
@@ -61,6 +62,12 @@ def shard(model: "PreTrainedModel", *, half: bool = False) -> None:
 def is_sharded(model: torch.nn.Module) -> bool:
     """Whether `shard` has been there."""
     return isinstance(model, FSDPModule)
+
+
+def let_go(model: "PreTrainedModel") -> None:
+    """Leave a sharded model its shares alone, after a forward pass that no backward pass follows."""
+    if is_sharded(model):
+        cast(FSDPModule, model).reshard()
 
 
 def keep_pace(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,8 +29,9 @@ from sftkey_train.measure.step_row import step_row
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.unread_steps import Pace, StepFigures, UnreadSteps
 from sftkey_train.model.gradient_sums import gradient_sums
+from sftkey_train.model.model import recomputes_activations
 from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate, step_if
-from sftkey_train.model.sharding import keep_pace
+from sftkey_train.model.sharding import is_sharded, keep_pace
 from sftkey_train.recipe import Stage
 from sftkey_train.signals import StopSignals
 
@@ -97,11 +98,12 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             whole = _whole_routing(run, model, batches, step)
             keep_pace(model, len(batches), run.reference, once=run.reduce_once)
             sums.expect(len(batches))
-            for batch in (batch.to(device) for batch in batches):
-                costs, router = _costs(run, model, batch, whole, step)
-                share = batch_loss(costs, batch, stage) + run.router_coefficient * router
-                sums.backward(share)  # gradients of the micro-batches add up to those of the whole batch
-                tally.add(batch, costs, share, router)
+            with _casts_kept(model):
+                for batch in (batch.to(device) for batch in batches):
+                    costs, router = _costs(run, model, batch, whole, step)
+                    share = batch_loss(costs, batch, stage) + run.router_coefficient * router
+                    sums.backward(share)  # gradients of the micro-batches add up to those of the whole batch
+                    tally.add(batch, costs, share, router)
             sums.finish()  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
             unread.add(step, tally, clip_gradients(model, stage.max_grad_norm))
@@ -198,6 +200,17 @@ def _whole_routing(run: StageRun, model: "PreTrainedModel", batches: list[Batch]
 
 def _precision(run: StageRun, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16")
+
+
+def _casts_kept(model: "PreTrainedModel") -> AbstractContextManager[None]:
+    """While open, autocast casts a weight once, and not in each forward pass anew; outside of these it stays off.
+
+    The copies take no more memory, as backward passes need them anyway. Where these recompute activations, or gather
+    weights anew, they do not: there nothing is kept.
+    """
+    if recomputes_activations(model) or is_sharded(model):
+        return nullcontext()
+    return torch.autocast(model.device.type, enabled=False)  # what is cast is dropped where the outermost ends
 
 
 def _is_due(step: int, every: int, num_steps: int) -> bool:

@@ -149,6 +149,12 @@ def recompute_activations(model: "PreTrainedModel") -> None:
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
+def recomputes_activations(model: "PreTrainedModel") -> bool:
+    """Whether `recompute_activations` has been there."""
+    is_on: bool | None = getattr(model, "is_activation_checkpointing", None)  # older transformers: the other name
+    return model.is_gradient_checkpointing if is_on is None else is_on
+
+
 @torch.no_grad()
 def check_causal(model: "PreTrainedModel") -> None:
     """Refuse a model whose predictions see what they are to predict, such as an encoder with an output layer.

@@ -26,6 +26,7 @@ from sftkey_train.checkpoint.stage_outputs import Outputs, finish_stage, keep_be
 from sftkey_train.checkpoint.stage_start import check_handed_on, check_start, first_model, starting_model
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
+from sftkey_train.loss.comparison import let_go
 from sftkey_train.loss.router_loss import router_coefficient
 from sftkey_train.measure.flops import flop_count, peak_flops
 from sftkey_train.measure.heldout import heldout_batches
@@ -36,7 +37,7 @@ from sftkey_train.measure.stage_trackers import StageTrackers
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.model.deterministic_kernels import deterministic_kernels, missing_kernels_named
 from sftkey_train.model.model import check_causal, compile_layers, recompute_activations
-from sftkey_train.model.sharding import gathers_in_half, is_sharded, let_go, shard
+from sftkey_train.model.sharding import gathers_in_half, is_sharded, shard
 from sftkey_train.open_run import OpenRun, is_in_shares, open_run, prompts_of
 from sftkey_train.recipe import Recipe, Stage
 from sftkey_train.signals import StopSignals

@@ -14,8 +14,9 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import Transpose, WeightConverter
 
 from sftkey_train import ranks
+from sftkey_train.loss.comparison import let_go
 from sftkey_train.model.model import load_model
-from sftkey_train.model.sharding import is_sharded, let_go, whole_state
+from sftkey_train.model.sharding import is_sharded, whole_state
 from sftkey_train.model.share_loading import load_in_shares
 
 CPU = torch.device("cpu")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from sftkey_data.errors import SFTKeyError
@@ -137,8 +138,15 @@ def compared_in(model: "PreTrainedModel", precision: Precision) -> Iterator[Iter
     try:
         yield _bounds(model, precision)
     finally:
+        let_go(model)  # else gradients of what is still gathered would be cleared, and those of its shares stay
         model.zero_grad(set_to_none=True)
         model.train(was_training)
+
+
+def let_go(model: "PreTrainedModel") -> None:
+    """Leave a sharded model its shares alone, after a forward pass that no backward pass follows."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
 
 
 def _bounds(model: "PreTrainedModel", precision: Precision) -> Iterator[Bound]:

@@ -64,12 +64,6 @@ def is_sharded(model: torch.nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def let_go(model: "PreTrainedModel") -> None:
-    """Leave a sharded model its shares alone, after a forward pass that no backward pass follows."""
-    if is_sharded(model):
-        cast(FSDPModule, model).reshard()
-
-
 def keep_pace(
     model: "PreTrainedModel", num_passes: int, reference: "PreTrainedModel | None" = None, *, once: bool = False
 ) -> None:

@@ -18,9 +18,10 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cache
 from sftkey_data.guards.regular_file import read_json_file
 from sftkey_data.model_loading import load_config
 from sftkey_train import ranks
+from sftkey_train.loss.comparison import let_go
 from sftkey_train.loss.output_layer import logits_are_plain
 from sftkey_train.model.model import untrained_model
-from sftkey_train.model.sharding import let_go, shard
+from sftkey_train.model.sharding import shard
 from sftkey_train.recipe_tables import Attention
 
 if TYPE_CHECKING:

@@ -180,6 +180,7 @@ def estimate_stage(recipe: Recipe, stage: Stage, config: "PreTrainedConfig", lar
         context_gradient=stage.context_gradient,
         anchor=stage.anchor > 0,
         num_shares=int(os.environ.get("WORLD_SIZE", "1")) if recipe.fsdp else 1,
+        reduce_once=recipe.reduce_once,
     )
 
 

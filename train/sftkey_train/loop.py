@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,11 +25,13 @@ from sftkey_train.measure.gradient_share import gradient_norms, shares
 from sftkey_train.measure.heldout import measure_heldout
 from sftkey_train.measure.loss_tally import LossTally
 from sftkey_train.measure.metrics_log import MetricsLog
+from sftkey_train.measure.step_row import step_row
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.measure.unread_steps import Pace, StepFigures, UnreadSteps
 from sftkey_train.model.gradient_sums import gradient_sums
+from sftkey_train.model.model import recomputes_activations
 from sftkey_train.model.optimizer import build_optimizer, clip_gradients, set_learning_rate, step_if
-from sftkey_train.model.sharding import keep_pace
+from sftkey_train.model.sharding import is_sharded, keep_pace
 from sftkey_train.recipe import Stage
 from sftkey_train.signals import StopSignals
 
@@ -58,6 +60,7 @@ class StageRun:
     pad_token_id: int
     logit_bytes: int  # what the logits held at once may take; 0: see `logit_budget`
     signals: StopSignals
+    reduce_once: bool  # with FSDP, see `gradient_sums`
     router_coefficient: float  # of a mixture of experts, as its configuration says; 0: it has no such loss
     reference: "PreTrainedModel | None"  # frozen, with the weights the stage started from; for a stage with an anchor
 
@@ -79,7 +82,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
     with (
         run.signals.held(),
         made_ahead(_collating(run, device, packed=packed), steps, device) as collated,
-        gradient_sums(model) as sums,
+        gradient_sums(model, once=run.reduce_once) as sums,
         progress(stage.name, num_steps, shown=ranks.is_main()) as bar,
     ):
         bar.update(bar.task_ids[0], completed=done)
@@ -93,13 +96,14 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
                 unread.read()
                 started += _log_gradient_shares(run, step, model, batches)  # not the step's own time
             whole = _whole_routing(run, model, batches, step)
-            keep_pace(model, len(batches))
+            keep_pace(model, len(batches), run.reference, once=run.reduce_once)
             sums.expect(len(batches))
-            for batch in (batch.to(device) for batch in batches):
-                costs, router = _costs(run, model, batch, whole, step)
-                share = batch_loss(costs, batch, stage) + run.router_coefficient * router
-                sums.backward(share)  # gradients of the micro-batches add up to those of the whole batch
-                tally.add(batch, costs, share, router)
+            with _casts_kept(model):
+                for batch in (batch.to(device) for batch in batches):
+                    costs, router = _costs(run, model, batch, whole, step)
+                    share = batch_loss(costs, batch, stage) + run.router_coefficient * router
+                    sums.backward(share)  # gradients of the micro-batches add up to those of the whole batch
+                    tally.add(batch, costs, share, router)
             sums.finish()  # before clipping, which is by the norm of the global batch
             tally.sum_over_ranks()
             unread.add(step, tally, clip_gradients(model, stage.max_grad_norm))
@@ -198,6 +202,17 @@ def _precision(run: StageRun, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16")
 
 
+def _casts_kept(model: "PreTrainedModel") -> AbstractContextManager[None]:
+    """While open, autocast casts a weight once, and not in each forward pass anew; outside of these it stays off.
+
+    The copies take no more memory, as backward passes need them anyway. Where these recompute activations, or gather
+    weights anew, they do not: there nothing is kept.
+    """
+    if recomputes_activations(model) or is_sharded(model):
+        return nullcontext()
+    return torch.autocast(model.device.type, enabled=False)  # what is cast is dropped where the outermost ends
+
+
 def _is_due(step: int, every: int, num_steps: int) -> bool:
     return step == num_steps or (every > 0 and step % every == 0)
 
@@ -234,25 +249,8 @@ def _headline(name: str, loss: float, speed: dict[str, float]) -> str:
 
 
 def _log(run: StageRun, step: int, figures: StepFigures, rate: float, speed: dict[str, float]) -> None:
-    stage, loss = run.stage, figures.loss
-    row: dict[str, Any] = {
-        "kind": "train",
-        "stage": stage.name,
-        "step": step,
-        "loss": loss.loss,
-        "lr": rate,
-        "grad_norm": figures.grad_norm,
-        "tokens": loss.tokens,
-        "weighted_tokens": loss.weighted_tokens,
-        "examples": loss.examples,
-        **speed,
-        "loss_by_region": loss.loss_by_region,
-        "weights": dict(step_weights(stage, step, run.order.num_steps)),
-        "normalisation": stage.normalisation,
-    }
-    row |= {"anchor_kl": loss.kl} if stage.anchor else {}
-    router = {"router_loss": loss.router, "router_coefficient": run.router_coefficient}
-    run.metrics.append(row | (router if run.router_coefficient else {}))
+    weights = step_weights(run.stage, step, run.order.num_steps)
+    run.metrics.append(step_row(run.stage, step, figures, rate, speed, weights, run.router_coefficient))
 
 
 def _log_gradient_shares(run: StageRun, step: int, model: "PreTrainedModel", batches: list[Batch]) -> float:

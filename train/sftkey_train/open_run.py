@@ -59,7 +59,8 @@ class OpenRun:
         """What a stage starts from."""
         before = self.folder(parent) if (parent := self.recipe.parent(stage)) is not None else None
         own, tokenizer, device = self.folder(stage), self.data.tokenizer, ranks.own_device(self.recipe.device)
-        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash, device)
+        shares = is_in_shares(self.recipe)
+        return StageStart(self.recipe, self.config, tokenizer, stage, own, before, self.model_hash, device, shares)
 
     def starts(self) -> list[StageStart]:
         """Those of all stages."""

@@ -11,13 +11,11 @@ from sftkey_train.recipe_tables import (
     AtLeastOne,
     AtLeastZero,
     BelowOne,
-    Lora,
-    ModelSource,
     Name,
     Ratio,
     RecipeTable,
-    Seed,
     Weight,
+    WholeRun,
 )
 
 LossOn = Literal["completion", "answer", "key"]
@@ -28,7 +26,6 @@ TokenLoss = Literal["nll", "dft", "focal"]
 Metric = Literal["key_nll", "forced_key_match", "generated_key_match"]
 Packing = Literal["auto", "on", "off"]
 OptimizerName = Literal["adamw", "adamw_8bit", "adafactor", "muon"]
-Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"]
 BETAS = (0.9, 0.95)
 
 
@@ -197,33 +194,9 @@ class Stage(RecipeTable):
         return self
 
 
-class Recipe(RecipeTable):
+class Recipe(WholeRun):
     """A whole run. Paths are relative to the directory the command runs in."""
 
-    later = ("attention", "deterministic", "logits_mib")
-    name: str
-    data: Path = Field(description="prepared directory to train on")
-    heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
-    heldout_examples: AtLeastOne = Field(128, description="how many of its first examples are measured")
-    out: Path = Field(description="directory of the run; the same command with the same directory resumes")
-    seed: Seed = Field(0, description="initial weights, data order and dropout follow from it")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
-    attention: Attention = Field("auto", description="transformers' attention function; auto: what it chooses itself")
-    threads: AtLeastZero = Field(0, description="CPU threads; 0: what torch chooses")
-    deterministic: bool = Field(False, description="the same bits every time on a GPU too, or an operation is refused")
-    logits_mib: AtLeastZero = Field(
-        0, description="MiB of logits held at once; 0: 256, more on a GPU, see output_layer.py"
-    )
-    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
-    compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
-    fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")
-    peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
-    )
-    trackers: tuple[str, ...] = Field((), description="where metrics go besides metrics.jsonl: tensorboard, wandb, …")
-    model: ModelSource
-    lora: Lora | None = Field(None, description="train adapters instead of all weights")
     stages: Annotated[tuple[Stage, ...], Field(alias="stage", min_length=1)]
 
     @model_validator(mode="after")
@@ -241,16 +214,6 @@ class Recipe(RecipeTable):
                 found = "it starts from the model" if parent is None else f"stage {parent.name!r} keeps no best"
                 raise ValueError(f"stage {stage.name!r}: init_weights is 'best', but {found}")
             seen.append(stage.name)
-        return self
-
-    @model_validator(mode="after")
-    def _quantization_has_what_it_needs(self) -> Self:
-        if self.lora is not None and self.lora.quantization is not None:
-            if self.model.path is None:
-                raise ValueError("lora: quantization is of pretrained weights, expected model.path")
-            if self.fsdp or self.compile:
-                name = "fsdp" if self.fsdp else "compile"
-                raise ValueError(f"lora: quantization does not go with {name}")
         return self
 
     @model_validator(mode="after")

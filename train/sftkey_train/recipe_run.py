@@ -26,7 +26,7 @@ from sftkey_train.checkpoint.stage_outputs import Outputs, finish_stage, keep_be
 from sftkey_train.checkpoint.stage_start import check_handed_on, check_start, first_model, starting_model
 from sftkey_train.dry_run import StagePlan, describe
 from sftkey_train.loop import StageRun, train_stage
-from sftkey_train.loss.anchor import frozen
+from sftkey_train.loss.comparison import let_go
 from sftkey_train.loss.router_loss import router_coefficient
 from sftkey_train.measure.flops import flop_count, peak_flops
 from sftkey_train.measure.heldout import heldout_batches
@@ -37,7 +37,7 @@ from sftkey_train.measure.stage_trackers import StageTrackers
 from sftkey_train.measure.stopping import Measurements
 from sftkey_train.model.deterministic_kernels import deterministic_kernels, missing_kernels_named
 from sftkey_train.model.model import check_causal, compile_layers, recompute_activations
-from sftkey_train.model.sharding import shard
+from sftkey_train.model.sharding import gathers_in_half, is_sharded, shard
 from sftkey_train.open_run import OpenRun, is_in_shares, open_run, prompts_of
 from sftkey_train.recipe import Recipe, Stage
 from sftkey_train.signals import StopSignals
@@ -121,17 +121,18 @@ def _quiet(recipe: Recipe) -> None:
 def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: StopSignals) -> None:
     folder, recipe, device = run.folder(stage), run.recipe, ranks.own_device(run.recipe.device)
     model = starting_model(start := run.start(stage))
-    model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    reference = first_model(start) if stage.anchor else None
+    whole = [m for m in (model, reference) if m is not None and not is_sharded(m)]
+    for one in whole:
+        one.to(device)  # type: ignore[arg-type]  # transformers' decorator hides self
     check_causal(model)
-    reference = frozen(first_model(start)) if stage.anchor else None
-    if reference is not None:
-        reference.to(device)  # type: ignore[arg-type]
+    let_go(model)  # before an optimizer asks for its parameters
     if recipe.gradient_checkpointing:
         recompute_activations(model)
     if recipe.compile:
         compile_layers(model)
-    if is_in_shares(recipe):
-        shard(model)
+    for one in whole if is_in_shares(recipe) else ():
+        shard(one, half=gathers_in_half(recipe.precision, recipe.lora))
     if ranks.is_main():
         _prepare_out(run, stage)
         trackers.start()  # after it, as some trackers write into the run's folder
@@ -157,6 +158,7 @@ def _run_stage(run: OpenRun, stage: Stage, trackers: StageTrackers, signals: Sto
         pad_token_id=pad_token_id,
         logit_bytes=recipe.logits_mib * 2**20,
         signals=signals,
+        reduce_once=recipe.reduce_once,
         router_coefficient=router_coefficient(run.config),
         reference=reference,
     )

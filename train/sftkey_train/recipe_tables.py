@@ -1,5 +1,6 @@
 """What the tables of a recipe are made of, and those that are of the whole run: the model it starts from, adapters."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -10,6 +11,7 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 AtLeastOne = Annotated[int, Field(ge=1, lt=2**31)]  # torch and NumPy take no more
 AtLeastZero = Annotated[int, Field(ge=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"]
 FOLDER_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=FOLDER_NAME, max_length=100)]
 """Of a stage, an arm, a set: a folder is named by it."""
@@ -68,4 +70,52 @@ class Lora(RecipeTable):
     def _one_way_to_train(self) -> Self:
         if both := sorted(set(self.modules_to_save) & set(self.target_modules)):
             raise ValueError(f"{both[0]!r} is in target_modules and in modules_to_save, expected it in one of them")
+        return self
+
+
+class WholeRun(RecipeTable):
+    """What a recipe says of the whole run, beside its stages."""
+
+    later = ("attention", "deterministic", "logits_mib", "reduce_once")
+    name: str
+    data: Path = Field(description="prepared directory to train on")
+    heldout: Path | None = Field(None, description="prepared directory to measure on, never trained on")
+    heldout_examples: AtLeastOne = Field(128, description="how many of its first examples are measured")
+    out: Path = Field(description="directory of the run; the same command with the same directory resumes")
+    seed: Seed = Field(0, description="initial weights, data order and dropout follow from it")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast over fp32 weights")
+    attention: Attention = Field("auto", description="transformers' attention function; auto: what it chooses itself")
+    threads: AtLeastZero = Field(0, description="CPU threads; 0: what torch chooses")
+    deterministic: bool = Field(False, description="the same bits every time on a GPU too, or an operation is refused")
+    logits_mib: AtLeastZero = Field(
+        0, description="MiB of logits held at once; 0: 256, more on a GPU, see output_layer.py"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
+    compile: bool = Field(False, description="torch.compile the layers: slow first steps, then fewer kernels")
+    fsdp: bool = Field(False, description="each of torchrun's processes holds a share of weights and optimizer")
+    reduce_once: bool = Field(
+        default=False, description="fsdp: gradients are summed once a step, not in each pass; each process keeps all"
+    )
+    peak_flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="FLOP/s that a device could reach, for MFU; default: known for H100 and A100 in bf16"
+    )
+    trackers: tuple[str, ...] = Field((), description="where metrics go besides metrics.jsonl: tensorboard, wandb, …")
+    model: ModelSource
+    lora: Lora | None = Field(None, description="train adapters instead of all weights")
+
+    @model_validator(mode="after")
+    def _shares_are_summed(self) -> Self:
+        if self.reduce_once and not self.fsdp:
+            raise ValueError("reduce_once is for fsdp = true; without it gradients are summed once a step anyway")
+        return self
+
+    @model_validator(mode="after")
+    def _quantization_has_what_it_needs(self) -> Self:
+        if self.lora is not None and self.lora.quantization is not None:
+            if self.model.path is None:
+                raise ValueError("lora: quantization is of pretrained weights, expected model.path")
+            if self.fsdp or self.compile:
+                name = "fsdp" if self.fsdp else "compile"
+                raise ValueError(f"lora: quantization does not go with {name}")
         return self

@@ -94,6 +94,9 @@ def test_an_anchor_needs_its_reference_beside_the_model(tiny_model: Callable[...
     assert "reference" not in alone.parts()
 
 
+ANCHORED_AND_ONCE: list[dict[str, bool]] = [{"anchor": True}, {"reduce_once": True}]
+
+
 def test_processes_divide_weights_gradients_and_moments(tiny_model: Callable[..., Any], batch: Batch) -> None:
     config = tiny_model("llama").config
     alone, shared = (estimate_memory(config, batch, "fp32", num_shares=n) for n in (1, 4))
@@ -102,6 +105,19 @@ def test_processes_divide_weights_gradients_and_moments(tiny_model: Callable[...
         assert getattr(shared, part) == getattr(alone, part) // 4
     layer, outside = 4 * 32 * 32 + 3 * 32 * 48 + 2 * 32, 2 * 512 * 32 + 32
     assert shared.gathered == 4 * (2 * layer + 2 * outside)
+    anchored, once = (estimate_memory(config, batch, "fp32", num_shares=4, **o) for o in ANCHORED_AND_ONCE)
+    assert anchored.reference == alone.weights // 4
+    assert (once.gradients, once.gathered) == (alone.gradients, 4 * (2 * layer + outside))
+
+
+def test_layers_gathered_in_half_leave_no_copies_for_the_backward_pass(
+    tiny_model: Callable[..., Any], batch: Batch
+) -> None:
+    config = tiny_model("llama").config
+    alone, shared = (estimate_memory(config, batch, "bf16", num_shares=n) for n in (1, 4))
+    matrices, norms, outside = 4 * 32 * 32 + 3 * 32 * 48, 2 * 32, 2 * 512 * 32 + 32
+    assert alone.activations - shared.activations == 2 * (2 * matrices)  # of two layers, two bytes each
+    assert shared.gathered == 2 * 2 * (matrices + norms) + 4 * 2 * outside
 
 
 def test_a_context_that_is_only_read_keeps_its_keys_and_values_alone(tiny_model: Callable[..., Any]) -> None:

@@ -1,5 +1,6 @@
 """FSDP trains as one process does, up to rounding, and leaves the same files; with real processes through gloo."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import pytest
 import torch
 from processes import final_weights, kill_at, metric_rows, run_together, start, train
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train import ranks
+from sftkey_train.loss.anchor import frozen
+from sftkey_train.loss.comparison import compared_in
+from sftkey_train.model.gradient_sums import gradient_sums
 from sftkey_train.model.sharding import is_sharded, keep_pace, shard, whole_state
 from sftkey_train.recipe_file import load_recipe
 
@@ -38,11 +43,15 @@ def tables(tables: dict[str, Any]) -> dict[str, Any]:
         pytest.param(2, {"r": 2, "dora": True, "modules_to_save": ["lm_head"]}, marks=pytest.mark.slow),
         pytest.param(3, None, marks=pytest.mark.slow),
     ],
-    ids=["2_ranks", "lora", "dora", "3_ranks"],
+    ids=["2_ranks", "lora", "dora", "3_ranks_that_sum_once"],
 )
 def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[str, Any], write_recipe: Write) -> None:
     if lora:
         tables |= {"lora": lora, "gradient_checkpointing": True}
+    if num == 3:  # two passes of each rank in most steps, and in the last not all have one
+        tables["reduce_once"] = True
+        for stage in tables["stage"]:
+            stage["micro_batch_size"] = 3
     recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
     train(recipe, [f"out={one}"])
     assert run_together(num, train, recipe, [f"out={several}"]) == [0] * num
@@ -65,6 +74,27 @@ def test_shares_train_as_the_whole_model_does(num: int, lora: Any, tables: dict[
     } == set()
     best = next(several.glob("answer/best-*"))
     assert AutoModelForCausalLM.from_pretrained(best).num_parameters() > 0
+
+
+@pytest.mark.slow
+def test_shares_gathered_in_half_train_nearly_as_one_process_under_autocast(
+    tables: dict[str, Any], write_recipe: Write
+) -> None:
+    tables["precision"] = "bf16"
+    for stage in tables["stage"]:
+        del stage["micro_batch_size"]
+        stage |= {"max_tokens": 512, "packing": "on"}  # which is compared with the plain path, in bf16 alone
+    recipe, one, several = write_recipe(tables), Path(tables["out"]) / "one", Path(tables["out"]) / "several"
+    train(recipe, [f"out={one}"])
+    assert run_together(2, train, recipe, [f"out={several}"]) == [0, 0]
+    for row, other in zip(metric_rows(several), metric_rows(one), strict=True):
+        assert row["kind"] == other["kind"]
+        if row["kind"] == "train":
+            assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    weights, same = final_weights(several), final_weights(one)
+    distance = sum((weights[name] - weight).square().sum() for name, weight in same.items()) ** 0.5
+    # 0.2 % of their size and 0.9 % of the way that training has moved them, when it was measured.
+    assert distance < 0.01 * sum(weight.square().sum() for weight in same.values()) ** 0.5
 
 
 @pytest.mark.slow
@@ -100,6 +130,12 @@ def _check_shares(folder: Path) -> None:
         whole = {name: weight.clone() for name, weight in model.state_dict().items()}
         shard(model)
         assert is_sharded(model)
+        shares, ids = [*model.parameters()], torch.ones(1, 4, dtype=torch.long)
+        with compared_in(model, "fp32"):
+            model(input_ids=ids).logits.sum().backward()
+            with torch.no_grad():
+                model(input_ids=ids)
+        assert all(share.grad is None for share in shares)
         held = sum(p.to_local().numel() for p in model.parameters())
         assert held < 0.6 * model.num_parameters()
         keep_pace(model, 2 - ranks.rank())
@@ -126,6 +162,124 @@ def test_gradients_are_sums_over_ranks_that_pass_unequally_often(
 ) -> None:
     tiny_model("qwen2", tie_word_embeddings=True).save_pretrained(tmp_path)
     assert run_together(2, _check_shares, tmp_path) == [0, 0]
+
+
+# Of each of three ranks: its passes of a step.
+PASSES = [(2, 1, 0), (0, 0, 3), (1, 1, 1)]
+
+
+def _loss(model: Any, rank: int, number: int) -> torch.Tensor:
+    logits: torch.Tensor = model(input_ids=torch.tensor([[rank, number, 7]])).logits
+    return logits.square().mean()
+
+
+def _check_sums(folder: Path) -> None:
+    # The second is its name in torch before 2.13.
+    name = next(n for n in ("reduce_scatter_single", "reduce_scatter_tensor") if hasattr(torch.distributed, n))
+    summed, real = list[int](), getattr(torch.distributed, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        summed.append(1)
+        return real(*args, **kwargs)
+
+    setattr(torch.distributed, name, counted)
+    with ranks.process_group(cuda=False):
+        alone, model = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
+        shard(model)
+        num_groups = model.config.num_hidden_layers + 1
+        for passes, once in itertools.product(PASSES, (False, True)):
+            own = passes[ranks.rank()]
+            summed.clear()
+            with gradient_sums(model, once=once) as sums:
+                keep_pace(model, own, once=once)
+                sums.expect(own)
+                for number in range(own):
+                    sums.backward(_loss(model, ranks.rank(), number))
+                sums.finish()
+            assert len(summed) == num_groups * (1 if once else max(passes))
+            for rank, num in enumerate(passes):
+                for number in range(num):
+                    _loss(alone, rank, number).backward()
+            expected = {name: p.grad for name, p in alone.named_parameters()}
+            for name, parameter in model.named_parameters():
+                gradient = parameter.grad.full_tensor()
+                torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6, msg=f"{name} {passes}")
+            alone.zero_grad()
+            model.zero_grad()
+
+
+def test_gradients_are_summed_in_each_pass_or_once_a_step_whatever_each_rank_has_to_do(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny_model("qwen2", tie_word_embeddings=True).save_pretrained(tmp_path)
+    assert run_together(3, _check_sums, tmp_path) == [0, 0, 0]
+
+
+def _check_reference(folder: Path) -> None:
+    with ranks.process_group(cuda=False):
+        model, whole, reference = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(3))
+        shard(model)
+        shard(frozen(reference))
+        num_passes = 2 * (1 - ranks.rank())
+        keep_pace(model, num_passes, reference)
+        for number in range(num_passes):
+            ids = torch.tensor([[number, 3, 7]])
+            logits = model(input_ids=ids).logits
+            with torch.no_grad():
+                assert torch.equal(reference(input_ids=ids).logits, whole(input_ids=ids).logits)
+            assert [name for name, p in reference.named_parameters() if not isinstance(p, DTensor)] == []
+            logits.mean().backward()
+        assert all(p.grad is None for p in reference.parameters())
+        assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_reference_in_shares_predicts_the_same_bits_and_is_passed_equally_often(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+    assert run_together(2, _check_reference, tmp_path) == [0, 0]
+
+
+def _check_half(folder: Path) -> None:
+    with ranks.process_group(cuda=False):
+        model, alone = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
+        shard(model, half=True)
+        types: list[torch.dtype] = []
+        model.model.layers[1].mlp.register_forward_hook(lambda m, *_: types.append(m.up_proj.weight.dtype))
+        keep_pace(model, 1 - ranks.rank())  # without autocast around it
+        results = []
+        for one in (alone, model) if ranks.is_main() else ():
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = _loss(one, 0, 0)
+            loss.backward()
+            results.append(loss)
+        assert not results or torch.equal(*results)
+        assert types == [torch.bfloat16]
+        for name, parameter in model.named_parameters():
+            gradient = parameter.grad.full_tensor()
+            assert parameter.dtype == gradient.dtype == torch.float32
+            if ranks.is_main():
+                expected = alone.get_parameter(name).grad
+                # A norm's gradient is rounded once, that of a matrix under autocast too.
+                is_rounded = "layers" in name and parameter.dim() == 1
+                assert torch.equal(gradient, expected.bfloat16().float() if is_rounded else expected), name
+
+
+def test_layers_gathered_in_half_have_the_losses_and_gradients_of_autocast(
+    tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = tiny_model("qwen2", tie_word_embeddings=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # norms and biases: of numbers that bf16 has, as those of a new model are
+                parameter.copy_(parameter.bfloat16())
+    model.save_pretrained(tmp_path)
+    assert run_together(2, _check_half, tmp_path) == [0, 0]
+
+
+def test_gradients_are_summed_once_anyway_without_shares(tables: dict[str, Any], write_recipe: Write) -> None:
+    with pytest.raises(SFTKeyError, match=r"reduce_once is for fsdp = true; without it gradients are summed once a st"):
+        load_recipe(write_recipe(tables | {"fsdp": False, "reduce_once": True}))
 
 
 @pytest.mark.parametrize(

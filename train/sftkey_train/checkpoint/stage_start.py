@@ -11,11 +11,14 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_train.checkpoint.checkpoint import BEST, StageFolder
 from sftkey_train.checkpoint.origin import check_origin, model_hash
 from sftkey_train.checkpoint.stage_outputs import ADAPTER
+from sftkey_train.loss.anchor import frozen
 from sftkey_train.model.adapter_merge import check_merges
 from sftkey_train.model.added_tokens import check_added_are_trained, embed_added_tokens
 from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import embed_pad_as_any, initial_model, load_model, stop_at_end_tokens
 from sftkey_train.model.quantization import FourBits
+from sftkey_train.model.sharding import gathers_in_half
+from sftkey_train.model.share_loading import load_in_shares
 from sftkey_train.recipe import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ class StageStart:
     folder: StageFolder  # the stage's own
     parent: StageFolder | None  # of the stage that it goes on from
     model_hash: str | None  # of the recipe's model where that is a folder, as the run began with it
-    device: torch.device  # where a model in 4 bits is loaded to
+    device: torch.device  # where a model in 4 bits, or one in shares, is loaded to
+    in_shares: bool  # whether each process holds a share of the model
 
     @property
     def handed_on(self) -> Path | None:
@@ -82,19 +86,31 @@ def hash_of(model: str) -> str | None:
 
 def starting_model(start: StageStart) -> "PreTrainedModel":
     """From the stage's checkpoint, else what the stage begins with."""
-    return _load(start, start.folder.latest)
+    return _load(start, start.folder.latest, learns=True)
 
 
 def first_model(start: StageStart) -> "PreTrainedModel":
-    """The weights before the stage's first step: final or best ones of its parent, or the recipe's model."""
-    return _load(start, None)
+    """The weights before the stage's first step, frozen: final or best ones of its parent, or the recipe's model."""
+    return frozen(_load(start, None, learns=False))
 
 
-def _load(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":
-    model = _weights(start, checkpoint)
+def _load(start: StageStart, checkpoint: Path | None, *, learns: bool) -> "PreTrainedModel":
+    model = _in_shares(start, checkpoint, learns=learns)
+    if model is None:
+        model = _weights(start, checkpoint)
     stop_at_end_tokens(model, start.tokenizer)
     embed_pad_as_any(model)
     return model
+
+
+def _in_shares(start: StageStart, checkpoint: Path | None, *, learns: bool) -> "PreTrainedModel | None":
+    """The model of which each process has read its share; None where it must be whole first, to be changed or made."""
+    recipe = start.recipe
+    stored = checkpoint or start.handed_on or (None if recipe.model.tags_as_tokens else recipe.model.path)
+    if not start.in_shares or stored is None or recipe.lora is not None or recipe.model.trust_remote_code:
+        return None
+    half = gathers_in_half(recipe.precision, recipe.lora)
+    return load_in_shares(stored, attention=recipe.attention, half=half, learns=learns, device=start.device)
 
 
 def _weights(start: StageStart, checkpoint: Path | None) -> "PreTrainedModel":

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.batches.batch import Batch
-from sftkey_train.loss.flash_attention import is_flash_attention
+from sftkey_train.loss.flash_attention import takes_half_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -137,11 +138,18 @@ def compared_in(model: "PreTrainedModel", precision: Precision) -> Iterator[Iter
     try:
         yield _bounds(model, precision)
     finally:
+        let_go(model)  # else gradients of what is still gathered would be cleared, and those of its shares stay
         model.zero_grad(set_to_none=True)
         model.train(was_training)
 
 
+def let_go(model: "PreTrainedModel") -> None:
+    """Leave a sharded model its shares alone, after a forward pass that no backward pass follows."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
 def _bounds(model: "PreTrainedModel", precision: Precision) -> Iterator[Bound]:
-    for kind in dict.fromkeys((precision,) if is_flash_attention(model) else ("fp32", precision)):
+    for kind in dict.fromkeys((precision,) if takes_half_alone(model) else ("fp32", precision)):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=kind == "bf16"):
             yield BOUNDS[kind]

@@ -1,11 +1,13 @@
-"""FlashAttention: it takes half precision alone, where something is tried in fp32, and no mask of packed rows."""
+"""Models that take half precision alone, where something is tried in fp32; FlashAttention takes no mask either."""
 
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
+from torch import nn
 
 from sftkey_train.batches.batch import Batch
 
@@ -20,9 +22,23 @@ def is_flash_attention(model: "PreTrainedModel") -> bool:
     return "flash" in str(model.config._attn_implementation)
 
 
+# Models whose layers lie in bf16 while they run; weak, so that none is kept alive.
+_in_half: WeakSet[nn.Module] = WeakSet()
+
+
+def lies_in_half(model: "PreTrainedModel") -> None:
+    """Say of a model that its layers lie in bf16 while they run, though its weights are fp32."""
+    _in_half.add(model)
+
+
+def takes_half_alone(model: "PreTrainedModel") -> bool:
+    """Whether a model runs under bf16 autocast only."""
+    return is_flash_attention(model) or model in _in_half
+
+
 def half_where_needed(model: "PreTrainedModel") -> torch.autocast:
-    """While open, the model runs as it can: under bf16 autocast where its attention takes nothing else."""
-    half = is_flash_attention(model) or torch.is_autocast_enabled(model.device.type)
+    """While open, the model runs as it can: under bf16 autocast where it takes nothing else."""
+    half = takes_half_alone(model) or torch.is_autocast_enabled(model.device.type)
     return torch.autocast(model.device.type, torch.bfloat16, enabled=half)
 
 

@@ -18,13 +18,14 @@ from sftkey_train.model.lora import add_adapter
 from sftkey_train.model.model import recompute_activations, untrained_model
 from sftkey_train.model.optimizer import optimizer_bytes
 from sftkey_train.model.quantization import NF4_BYTES, to_be_quantized
-from sftkey_train.recipe import Attention, OptimizerName
-from sftkey_train.recipe_tables import Lora
+from sftkey_train.model.sharding import gathers_in_half
+from sftkey_train.recipe import OptimizerName
+from sftkey_train.recipe_tables import Attention, Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-FLOAT = 4  # bytes of an fp32 number
+FLOAT, HALF_FLOAT = 4, 2  # bytes of a number in fp32 and in bf16
 # Where the backward pass begins, beside what the forward pass kept: the gradients of log-probabilities and of logits.
 LOGITS_GRADIENTS = 2
 
@@ -33,19 +34,19 @@ LOGITS_GRADIENTS = 2
 class MemoryEstimate:
     """Bytes that are there at once where the backward pass begins, from the second step of a stage on.
 
-    Left out: the program itself, fragmentation, and what single operations need while they run. Of weights, gradients
-    and optimizer, each of several processes with FSDP has its share.
+    Left out: the program itself, fragmentation, and what single operations need while they run. Of weights, gradients,
+    optimizer and reference, each of several processes with FSDP has its share.
 
     Args:
         weights: 4 a parameter: fp32, also under bf16 autocast; in 4 bits 0.516.
-        gradients: 4 a trainable parameter.
+        gradients: 4 a trainable parameter; with `reduce_once` each process has them whole.
         optimizer: What it keeps: 8 a trainable parameter for AdamW's two moments, see `optimizer_bytes`.
         gathered: With FSDP, what each process has whole for a time: the weights of two layers, and weights and
             gradients of what is in no layer.
         reference: The frozen weights that an anchor compares with.
         activations: What the layers keep for the backward pass, each tensor once. With bf16, autocast's copies of the
-            weights are among it; where a context is only read, its keys and values; where activations are recomputed,
-            the inputs of all layers and the rest of one.
+            weights are among it, but not those of layers that FSDP gathers in bf16; where a context is only read, its
+            keys and values; where activations are recomputed, the inputs of all layers and the rest of one.
         logits: What is as wide as the vocabulary: all that the loss keeps and, where it keeps any, 2 x 4 x N x V for
             the gradients. More than is needed where the loss is in one with the output layer, see
             `output_layer.linear_nll`, which never holds all logits.
@@ -103,6 +104,7 @@ def estimate_memory(
     context_gradient: bool = True,
     anchor: bool = False,
     num_shares: int = 1,
+    reduce_once: bool = False,
 ) -> MemoryEstimate:
     """Memory of training on `batch` as one forward pass.
 
@@ -118,6 +120,7 @@ def estimate_memory(
         context_gradient: That of the stage.
         anchor: Whether the stage has one.
         num_shares: Into how many processes FSDP divides the model; 1: it does not.
+        reduce_once: That of the recipe.
 
     Returns:
         Of one process; the same numbers whatever the machine, as nothing is computed but shapes.
@@ -126,6 +129,8 @@ def estimate_memory(
         model = skeleton(config, mode, lora, attention if attention == "eager" else "auto")
         weights, trainable = _sizes(model.parameters())
         in_bits = 0 if lora is None or lora.quantization is None else _quantize(model, precision)
+        half = num_shares > 1 and gathers_in_half(precision, lora)
+        gathered = _gathered(model, half=half, reduce_once=reduce_once) if num_shares > 1 else 0
         layers, logits, is_wide = kept_for_backward(model, batch, precision, context_gradient=context_gradient)
         if gradient_checkpointing and context_gradient:  # over a cache, nothing is recomputed
             recompute_activations(model)
@@ -135,10 +140,10 @@ def estimate_memory(
     whole = FLOAT * (weights - in_bits) + int(NF4_BYTES * in_bits)
     return MemoryEstimate(
         weights=whole // num_shares,
-        gradients=FLOAT * trainable // num_shares,
+        gradients=FLOAT * trainable // (1 if reduce_once else num_shares),
         optimizer=optimizer_bytes(model, optimizer) // num_shares,
-        gathered=_gathered(model) if num_shares > 1 else 0,
-        reference=whole if anchor else 0,
+        gathered=gathered,
+        reference=whole // num_shares if anchor else 0,
         activations=layers,
         logits=logits + (gradients if is_wide else 0),
     )
@@ -158,13 +163,22 @@ def _sizes(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
 
 
-def _gathered(model: "PreTrainedModel") -> int:
+def _gathered(model: "PreTrainedModel", *, half: bool, reduce_once: bool) -> int:
+    """Bytes gathered at once; where layers are in bf16 then, they are so in the model afterwards."""
     together = set(model._no_split_modules or ())
-    layers = [_sizes(m.parameters())[0] for m in model.modules() if type(m).__name__ in together]
-    within = {id(p) for m in model.modules() if type(m).__name__ in together for p in m.parameters()}
-    outside = _sizes(p for p in model.parameters() if id(p) not in within)
+    in_layers = [[*m.parameters()] for m in model.modules() if type(m).__name__ in together]
+    layers = [_sizes(parameters)[0] for parameters in in_layers]
+    within = {id(p) for parameters in in_layers for p in parameters}
+    outside, learning = _sizes(p for p in model.parameters() if id(p) not in within)
+    if not reduce_once:  # else its gradients are among those that are there all the time
+        outside += learning
     # Two: the layer that runs, and the one that is gathered ahead of its turn.
-    return FLOAT * (sum(outside) + 2 * max(layers, default=0))
+    at_once = FLOAT * outside + (HALF_FLOAT if half else FLOAT) * 2 * max(layers, default=0)
+    for module in model.modules() if half else ():
+        for name, parameter in [*module.named_parameters(recurse=False)]:
+            if id(parameter) in within:
+                setattr(module, name, nn.Parameter(parameter.to(torch.bfloat16), parameter.requires_grad))
+    return at_once
 
 
 def kept_for_backward(

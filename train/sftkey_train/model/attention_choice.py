@@ -9,7 +9,8 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_train.model.model import untrained_model
-from sftkey_train.recipe import Attention, Recipe
+from sftkey_train.recipe import Recipe
+from sftkey_train.recipe_tables import Attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

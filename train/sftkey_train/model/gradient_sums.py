@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.fsdp import FSDPModule
 
 from sftkey_train import ranks
+from sftkey_train.model.sharding import is_sharded, sum_next_gradients
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,12 +31,13 @@ class GradientSums:
 
     All ranks send the same buckets in the same order, the last parameters first, as their gradients are ready first. A
     rank without an example has no gradients and adds zeros. A parameter without a gradient on every rank keeps none:
-    AdamW decays and moves one with a gradient of zero, and leaves one without alone. FSDP has summed its shares in the
-    backward pass already; a single rank has nothing to do.
+    AdamW decays and moves one with a gradient of zero, and leaves one without alone. FSDP sums its shares itself in
+    each backward pass, or in the last of a step alone; a single rank has nothing to do.
     """
 
-    def __init__(self, model: "PreTrainedModel") -> None:
-        alone = ranks.num_ranks() == 1 or isinstance(model, FSDPModule)
+    def __init__(self, model: "PreTrainedModel", *, once: bool = False) -> None:
+        self._summed_once = model if once and is_sharded(model) else None
+        alone = ranks.num_ranks() == 1 or is_sharded(model)
         trained = [] if alone else [p for p in model.parameters() if p.requires_grad][::-1]
         self._buckets = list(_buckets(trained))
         self._bucket_of = {p: number for number, bucket in enumerate(self._buckets) for p in bucket}
@@ -55,6 +56,8 @@ class GradientSums:
         """One backward pass; in the last of a step gradients are sent as they are ready."""
         self._passes -= 1
         self._sends = self._passes == 0
+        if self._summed_once is not None:
+            sum_next_gradients(self._summed_once, when=self._sends)
         loss.backward()
         self._sends = False
 
@@ -106,9 +109,9 @@ class GradientSums:
 
 
 @contextmanager
-def gradient_sums(model: "PreTrainedModel") -> Iterator[GradientSums]:
-    """While open, gradients of the model can be summed over the ranks."""
-    sums = GradientSums(model)
+def gradient_sums(model: "PreTrainedModel", *, once: bool = False) -> Iterator[GradientSums]:
+    """While open, gradients of the model can be summed over the ranks; with FSDP and `once`, once a step."""
+    sums = GradientSums(model, once=once)
     try:
         yield sums
     finally:

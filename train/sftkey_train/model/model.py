@@ -16,8 +16,7 @@ from sftkey_data.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from sftkey_train.loss.flash_attention import half_where_needed
 from sftkey_train.model.added_tokens import add_tokens_of
 from sftkey_train.model.quantization import FourBits
-from sftkey_train.recipe import Attention
-from sftkey_train.recipe_tables import ModelSource
+from sftkey_train.recipe_tables import Attention, ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -148,6 +147,12 @@ def recompute_activations(model: "PreTrainedModel") -> None:
     """
     enable: Any = getattr(model, "activation_checkpointing_enable", None)  # older transformers: the other name
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def recomputes_activations(model: "PreTrainedModel") -> bool:
+    """Whether `recompute_activations` has been there."""
+    is_on: bool | None = getattr(model, "is_activation_checkpointing", None)  # older transformers: the other name
+    return model.is_gradient_checkpointing if is_on is None else is_on
 
 
 @torch.no_grad()

@@ -3,31 +3,56 @@
 By torch's `fully_shard` (FSDP2). Gradients are summed over the ranks, not averaged, as everywhere here: each rank has
 divided by the weight of the global batch already. Gathering a layer takes all ranks, so all must pass through the model
 equally often; `keep_pace` sees to it.
+
+Under bf16 autocast layers are gathered in bf16: half as much is sent, a weight is cast once a gather, and no copy of it
+is kept for the backward pass. Shares and their sums stay fp32, and so does what is in no layer: embeddings, whose sums
+over many tokens bf16 would round, the last norm, the output layer.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sftkey_train import ranks
-from sftkey_train.loss.flash_attention import half_where_needed
+from sftkey_train.loss.flash_attention import half_where_needed, lies_in_half
 from sftkey_train.loss.output_layer import logits_are_plain
+from sftkey_train.recipe_tables import Lora
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from transformers import PreTrainedModel
 
+# Hidden states stay fp32, as under autocast: a layer is not given them in bf16.
+HALF = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
 
-def shard(model: "PreTrainedModel") -> None:
-    """Leave each rank its share of every weight, in place; the layers are those that transformers keeps together."""
-    logits_are_plain(model)  # tries the model out once, while no other rank is needed for it
+
+def gathers_in_half(precision: Literal["fp32", "bf16"], lora: Lora | None) -> bool:
+    """Whether layers are gathered in bf16; not where DoRA keeps lengths of weights in them, which it would round."""
+    return precision == "bf16" and not (lora is not None and lora.dora)
+
+
+def shard(model: "PreTrainedModel", *, half: bool = False) -> None:
+    """Leave each rank its share of every weight, in place; the layers are those that transformers keeps together.
+
+    What is in no layer stays gathered from a forward pass to its backward pass; of a frozen model, which has none, not.
+
+    Args:
+        model: In fp32, or without numbers, which are then read into the shares.
+        half: See `gathers_in_half`; the model then runs under bf16 autocast alone.
+    """
+    if not any(parameter.is_meta for parameter in model.parameters()):
+        logits_are_plain(model)  # tries the model out once, while no other rank is needed for it
     together = set(model._no_split_modules or ())
     for module in [m for m in model.modules() if type(m).__name__ in together]:
-        fully_shard(module)
-    fully_shard(model)  # last: it takes only what no layer has taken
+        fully_shard(module, mp_policy=HALF if half else MixedPrecisionPolicy())
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+    # Last: it takes only what no layer has taken.
+    fully_shard(model, reshard_after_forward=None if learns else True)
+    if half:
+        lies_in_half(model)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # the default divides by the number of ranks
@@ -39,16 +64,35 @@ def is_sharded(model: torch.nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def keep_pace(model: "PreTrainedModel", num_passes: int) -> None:
-    """Make up, before a rank's own passes, for those that other ranks have more; gradients get zeros added."""
+def keep_pace(
+    model: "PreTrainedModel", num_passes: int, reference: "PreTrainedModel | None" = None, *, once: bool = False
+) -> None:
+    """Make up, before a rank's own passes, for those that other ranks have more; gradients get zeros added.
+
+    Args:
+        model: Nothing is done where it is not sharded.
+        num_passes: The rank's own.
+        reference: The other model that each pass goes through, before its backward pass; sharded as well.
+        once: Whether gradients are summed over the ranks in the last backward pass of a step alone.
+    """
     if not is_sharded(model):
         return
-    for _ in range(ranks.greatest(num_passes) - num_passes):
+    missing = ranks.greatest(num_passes) - num_passes
+    for after in reversed(range(missing)):
         token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         with half_where_needed(model):
             logits: Tensor = model(input_ids=token, use_cache=False).logits
+            if reference is not None:
+                with torch.no_grad():
+                    reference(input_ids=token, use_cache=False)
         if torch.is_grad_enabled():
+            sum_next_gradients(model, when=not once or after + num_passes == 0)
             (logits.sum() * 0).backward()  # a backward pass, too, takes all ranks
+
+
+def sum_next_gradients(model: "PreTrainedModel", *, when: bool) -> None:
+    """Have the backward passes that follow sum gradients over the ranks; else each rank adds its own up, whole."""
+    cast(FSDPModule, model).set_requires_gradient_sync(when)
 
 
 def whole_state(model: "PreTrainedModel") -> dict[str, Tensor]:

@@ -224,7 +224,8 @@ def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
         found = 0
         for parts in zip(*(np.split(piece, cuts) for piece, cuts in zip(pieces, bounds, strict=True)), strict=True):
             hashes = np.concatenate(parts)
-            found += len(hashes) - len(np.unique(hashes))
+            hashes.sort()  # in place: no second copy of the slice
+            found += int(np.count_nonzero(hashes[1:] == hashes[:-1]))
     return found
 
 

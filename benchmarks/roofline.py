@@ -269,6 +269,7 @@ def as_on_a_gpu(way: Way) -> Iterator[None]:
         mock.patch.object(masking_utils, "find_packed_sequence_indices", found),
         mock.patch.object(context_cache, "layout", laid_out),
         mock.patch.object(context_cache, "SHARE_HEADS", "UNREAD"),  # what is read has heads share under a mask
+        mock.patch.object(context_cache, "CONTEXT_TOKENS", context_cache.CONTEXT_TOKENS_OF_GPU),
         mock.patch.object(_foreach_utils, "_foreach_supported_types", supported),
     ):
         yield

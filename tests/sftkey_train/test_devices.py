@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sftkey_train import loop
-from sftkey_train.batches.batch import Batch, collate
+from sftkey_train.batches.batch import Batch, Example, collate
 from sftkey_train.batches.packing import pack
+from sftkey_train.batches.region_weights import RegionBorders
 from sftkey_train.batches.training_set import TrainingSet
 from sftkey_train.loss.output_layer import LEAST_BYTES, SHARE_OF_GPU, linear_nll, logit_budget
 from sftkey_train.loss.token_loss import token_nll
 from sftkey_train.model.attention_choice import INSTALLED
-from sftkey_train.recipe import LOSS_ON_WEIGHTS
+from sftkey_train.recipe import LOSS_ON_WEIGHTS, Weights
 
 Make = Callable[..., PreTrainedModel]
 ON_A_GPU = pytest.mark.gpu
@@ -111,3 +112,13 @@ def test_no_more_logits_are_held_than_the_budget_says(device: torch.device) -> N
     if device.type == "cuda":
         expected = max(expected, torch.cuda.get_device_properties(device).total_memory // SHARE_OF_GPU)
     assert logit_budget(device) == expected
+
+
+def test_a_long_context_is_read_in_parts_that_the_device_has_room_for(device: torch.device, tiny_model: Make) -> None:
+    ids = torch.arange(1506) % 400
+    batch = collate([Example("long", ids, RegionBorders(2, 1500, 1501, 1504, 1505, 1506))], Weights(key=1))
+    model, sizes = tiny_model("llama", max_position_embeddings=2048).to(device), list[int]()
+    token_nll(model, batch.to(device))  # the first finds out about the logits
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, args: sizes.append(args[0].numel()))
+    token_nll(model, batch.to(device), context_gradient=False)
+    assert sizes == ([1500, 3] if device.type == "cuda" else [1024, 476, 3])

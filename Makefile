@@ -9,7 +9,7 @@ FOR_TESTS := .venv/.installed-dev
 NEEDS := .venv/.made pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-all test-docs docs pictures fuzz tokenizers format clean
+.PHONY: demo test test-all gpu-test test-docs docs pictures fuzz tokenizers format clean
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed, found " + sys.version.split()[0])'
@@ -40,6 +40,10 @@ test: $(FOR_TESTS)
 
 test-all: $(FOR_TESTS)
 	$(BIN)/python -m pytest -m "" -n auto --dist worksteal
+
+# What only a GPU shows; the bodies of the same tests run on the CPU in the others. cuBLAS reads this when it starts.
+gpu-test: $(FOR_TESTS)
+	CUBLAS_WORKSPACE_CONFIG=:4096:8 $(BIN)/python -m pytest -m gpu tests/sftkey_train
 
 # Every code block of the documentation, also the slow ones; `make test` runs the quick ones.
 test-docs: $(FOR_TESTS)

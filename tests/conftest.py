@@ -26,9 +26,14 @@ def _stays(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The session's temporary folder may be elsewhere."""
+    """The session's temporary folder may be elsewhere; and tests of a GPU alone need one, or all would be skipped."""
     if base := config.getoption("basetemp", None):
         _OURS.append(Path(base).resolve().parent)
+    if config.getoption("markexpr", "") == "gpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("the tests marked gpu need a GPU, and torch finds none")
 
 
 sys.addaudithook(_stays)

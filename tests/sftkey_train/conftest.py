@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from measuring import device_named
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from sftkey_data.building.build import build
@@ -58,6 +59,12 @@ def _row(index: int) -> dict[str, str]:
     extra = " Then the box is put away." * (index % 3)
     steps = f"There are {a} + {b} = {a + b} apples.\nOf these {c} go, {a + b} - {c} = {a + b - c} remain.{extra}"
     return {"question": f"Row {index}: {a} apples and {b} more, {c} go?", "answer": f"{steps}\n#### {a + b - c}"}
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and in `make gpu-test` a GPU."""
+    return device_named(request.param)
 
 
 @pytest.fixture(scope="session")

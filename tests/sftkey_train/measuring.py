@@ -1,5 +1,7 @@
-"""What a piece of code holds in memory, seen from the tensors it makes."""
+"""What a piece of code holds in memory, seen from the tensors it makes; and the device that it runs on."""
 
+import pytest
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,3 +18,10 @@ class Largest(TorchDispatchMode):
         for tensor in result if isinstance(result, tuple) else (result,):
             self.elements = max(self.elements, tensor.numel() if isinstance(tensor, Tensor) else 0)
         return result
+
+
+def device_named(name: str) -> torch.device:
+    """The device of that name; skips the test where there is none, as in `make test-all`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    return torch.device(name)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Of one forward pass over the context, all examples together. It bounds the activations, so that memory does not grow
 # with the context (`benchmarks/bench_passes.py context`: 1,317 MiB at 1,000 tokens, 1,339 at 4,000).
 CONTEXT_TOKENS = 1024
+# On a GPU, whose memory has room for more. Every part launches all kernels and casts all weights once more, and all but
+# the first need a mask: `benchmarks/roofline.py` has the host wait longer for parts of 1,024 than the device computes.
+CONTEXT_TOKENS_OF_GPU = 16_384
 SHARE_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"  # read by transformers at each call
 
 
@@ -73,7 +76,7 @@ def read_context(model: "PreTrainedModel", aligned: Layout) -> dict[str, Any]:
     cache = DynamicCache(config=model.config)
     nowhere = aligned.positions[:0]  # no logits of the context
     with torch.no_grad(), cache_kept_small(model), head_sees(model, nowhere):
-        step = max(1, CONTEXT_TOKENS // len(inputs["input_ids"]))
+        step = max(1, _tokens_at_once(model.device) // len(inputs["input_ids"]))
         for start in range(0, num_context, step):
             columns_now = slice(start, min(start + step, num_context))
             part = {name: value[:, columns_now] for name, value in inputs.items()}
@@ -81,6 +84,10 @@ def read_context(model: "PreTrainedModel", aligned: Layout) -> dict[str, Any]:
     torch.clear_autocast_cache()  # a torch that keeps casts made without gradient would use them again (2.13 does not)
     answer = {name: value[:, num_context:] for name, value in inputs.items()}
     return {**answer, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+
+
+def _tokens_at_once(device: torch.device) -> int:
+    return CONTEXT_TOKENS_OF_GPU if device.type == "cuda" else CONTEXT_TOKENS
 
 
 def _answer_columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -99,6 +99,42 @@ def passes_rows() -> Rows:
     return rows
 
 
+def roofline() -> tuple[dict[tuple[str, str], Any], dict[str, Any]]:
+    """The lines by model and way, and the ratios by model."""
+    lines = measured("roofline", LAST)
+    ways = {(line["model"], line["way"]): line for line in lines if "way" in line}
+    return ways, {line["model"]: line["ratios"] for line in lines if "ratios" in line}
+
+
+def roofline_rows() -> Rows:
+    """The bounds of an H100."""
+    ways, ratios = roofline()
+    rows = []
+    for model in ratios:
+        for way in ("stage 1, 8 at a time", "stage 1, packed", "stage 2, packed"):
+            found = ways[model, way]["cards"]["H100 SXM"]
+            longest = {"launches": "launches"} | {name: f"the device, by {name}" for name in ("compute", "memory")}
+            numbers = (f"{found['bound_ms']:.0f} ms", f"{found['mfu']:.0%}".replace("%", " %"))
+            rows.append([model, way, *numbers, longest[found["dominates"]]])
+    return rows
+
+
+def roofline_factors() -> Rows:
+    """By how much a way is faster at its bound."""
+    _, ratios = roofline()
+    labels = {
+        "stage 2 over dense": "stage 2, against dense, 8 at a time",
+        "stage 2 over every position": "stage 2, against every position, packed",
+        "only read over whole graph": "context read only, against the whole graph",
+    }
+    cards = ("H100 SXM", "A100 80GB SXM")
+    return [
+        [label, card, *(f"{ratios[model][name][card]['bound']:.2f}" for model in ratios)]
+        for name, label in labels.items()
+        for card in cards
+    ]
+
+
 def score_seconds() -> Rows:
     """The medians."""
     (line,) = measured("score", LAST)
@@ -156,6 +192,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "Building data": build_rows,
     "Training": train_rows,
     "A context without gradient": passes_rows,
+    "What to expect of a GPU": roofline_rows,
+    "What to expect of a GPU, times": roofline_factors,
     "Scoring": score_seconds,
     "Scoring, times": score_factors,
     "Many completions": many_rows,
@@ -197,6 +235,24 @@ def test_figures_between_the_tables_are_those_measured() -> None:
     assert f"beyond those a report takes {grown / (million['rows'] - hundred_thousand['rows']) / 1000:.1f} kB" in text
     before = next(line for line in measured("many", LAST) if line["rows"] == hundred_thousand["rows"])
     assert f"a report on {before['rows']:,} took {before['report']['peak_mib']} MiB" in text
+
+
+def test_what_is_expected_of_a_gpu_is_what_was_worked_out_and_says_that_it_was_not_measured() -> None:
+    ways, _ = roofline()
+    assert not any(line["measured"] for line in ways.values())
+    text = " ".join((ROOT / PERFORMANCE).read_text(encoding="utf-8").split())
+    assert "Nothing of this section was measured: no GPU was at hand." in text
+    first = ways["Qwen2.5-0.5B", "stage 1, packed"]
+    assert f"({first['options']['batch_size']} examples of GSM8K, {first['tokens']:,} tokens, bf16)" in text
+    assert f"the host takes {first['options']['launch_us']:.0f} µs for each" in text
+    names = ("stage 2, packed, sdpa", "stage 2, packed")
+    masked, flash = (ways["Qwen2.5-1.5B", way]["cards"]["H100 SXM"]["by_group_ms"]["attention"] for way in names)
+    assert f"{masked:.0f} ms in place of {flash:.1f} for Qwen2.5-1.5B in stage 2" in text
+    packed = [line["cards"]["H100 SXM"] for line in ways.values() if line["way"] == "stage 1, packed"]
+    assert all(found["mfu"] < 0.45 for found in packed)
+    for found in packed:  # "more time goes into what is done element by element … and into casts than into …"
+        groups = found["by_group_ms"]
+        assert groups["element by element"] + groups["casts"] > groups["matrices of layers"]
 
 
 def items_to_see(difference: float, discordant: float) -> int:

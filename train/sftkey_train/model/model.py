@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 READ_THEN_TRUST = "read it, then set model.trust_remote_code = true"
 
+# Of a layer that is compiled: with a gradient or none, in training or not, in fp32 or bf16, with a mask or none, for
+# one row or several, for one token or more, with a cache or none. What is tried before the first step has more than 8
+# of them already, torch's own limit, beyond which it leaves a layer uncompiled and says so in its log only.
+MOST_FORMS = 64
+
 # Old names that configurations still take beside `rope_parameters`.
 ROPE_FIELDS = ("rope_theta", "rope_scaling")
 
@@ -175,6 +180,9 @@ def check_causal(model: "PreTrainedModel") -> None:
 
 def compile_layers(model: "PreTrainedModel") -> None:
     """Have `torch.compile` make kernels of each layer, once for all lengths; names and weights stay as they are."""
+    from torch._dynamo import config as compiler  # only here, as it takes a second to import
+
+    compiler.recompile_limit = max(compiler.recompile_limit, MOST_FORMS)
     together = set(model._no_split_modules or ())
     for module in model.modules():
         if type(module).__name__ in together:

@@ -34,6 +34,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils import _foreach_utils
 from transformers import AutoConfig, masking_utils
 
+from sftkey_train import loop
 from sftkey_train.batches.batch import Batch, Example, ExampleOrder
 from sftkey_train.batches.region_weights import RegionBorders
 from sftkey_train.batches.training_set import read_training_set
@@ -211,7 +212,7 @@ def passes_of(config: dict[str, Any], stage: Stage, batches: Sequence[Batch], wa
         model = skeleton(AutoConfig.for_model(**config), mode)
         output_layer._plain[model] = True  # tried by numbers, of which there are none; both families' are
         tally = LossTally(model.device)
-        with trace:
+        with trace, nullcontext() if way.dense else loop.casts_kept(model):
             for batch in batches:
                 trace.lengths = batch.lengths.tolist() if way.attention == "flash" else ()
                 share, costs = loss_of(model, batch, stage, way)

@@ -98,7 +98,7 @@ def train_stage(run: StageRun, model: "PreTrainedModel") -> None:
             whole = _whole_routing(run, model, batches, step)
             keep_pace(model, len(batches), run.reference, once=run.reduce_once)
             sums.expect(len(batches))
-            with _casts_kept(model):
+            with casts_kept(model):
                 for batch in (batch.to(device) for batch in batches):
                     costs, router = _costs(run, model, batch, whole, step)
                     share = batch_loss(costs, batch, stage) + run.router_coefficient * router
@@ -202,7 +202,7 @@ def _precision(run: StageRun, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16")
 
 
-def _casts_kept(model: "PreTrainedModel") -> AbstractContextManager[None]:
+def casts_kept(model: "PreTrainedModel") -> AbstractContextManager[None]:
     """While open, autocast casts a weight once, and not in each forward pass anew; outside of these it stays off.
 
     The copies take no more memory, as backward passes need them anyway. Where these recompute activations, or gather

@@ -41,7 +41,7 @@ def test_a_weight_is_cast_once_a_step_to_the_same_bits(
         with _Casts() as casts:
             train(recipe, [f"out={out / name}"])
         counted.append(casts.num)
-        monkeypatch.setattr(loop, "_casts_kept", lambda _: nullcontext())
+        monkeypatch.setattr(loop, "casts_kept", lambda _: nullcontext())
     kept, each = counted
     steps, layers, saved_passes = 2, 2, 0 if recomputed else 2
     assert each - kept == steps * layers * 2 * saved_passes

@@ -17,6 +17,10 @@ class Watched(OpenedPage):
     def search(self, words: str, expected: str) -> None:
         """Type into the search field and wait for the list to follow."""
         self.page.locator("[data-filter=search]").fill(words)
+        self.comes_to_show(expected)
+
+    def comes_to_show(self, expected: str) -> None:
+        """Wait until the page says so of the list, which a search and an address change after the event itself."""
         from playwright.sync_api import expect
 
         expect(self.page.locator("#examples output")).to_have_text(expected)

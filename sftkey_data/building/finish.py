@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import sftkey_data
 from sftkey_data.building.build_config import config_json
@@ -217,16 +218,25 @@ def _count_duplicates(half: Folder, tallies: list[UnitTally]) -> int:
     with naming(TEMPORARY, "written", Interrupted), tempfile.TemporaryDirectory() as scratch:
         # an empty file cannot be mapped into memory; data-00012.arrow is piece 12
         names = [hashes_name(int(tally.file[5:10])) for tally in tallies if tally.written]
-        pieces = [np.memmap(half.local_copy(name, Path(scratch)), np.uint64, "r") for name in names]  # each sorted
-        num_slices = 1 + sum(map(len, pieces)) // SLICE_HASHES  # hashes are spread evenly
-        borders = [int(n * 2**64 / num_slices) for n in range(1, num_slices)]
-        bounds = [np.searchsorted(piece, np.array(borders, np.uint64)) for piece in pieces]
+        paths = [half.local_copy(name, Path(scratch)) for name in names]
+        num_slices = 1 + sum(tally.written for tally in tallies) // SLICE_HASHES  # hashes are spread evenly
+        borders = np.array([int(n * 2**64 / num_slices) for n in range(1, num_slices)], np.uint64)
+        bounds = [_bounds(path, borders) for path in paths]
         found = 0
-        for parts in zip(*(np.split(piece, cuts) for piece, cuts in zip(pieces, bounds, strict=True)), strict=True):
-            hashes = np.concatenate(parts)
+        for number in range(num_slices):
+            slices = ((path, of[number : number + 2]) for path, of in zip(paths, bounds, strict=True))
+            # read, as what is mapped would stay in memory
+            parts = [np.fromfile(path, np.uint64, to - at, offset=8 * at) for path, (at, to) in slices]
+            hashes = np.concatenate([np.empty(0, np.uint64), *parts])
             hashes.sort()  # in place: no second copy of the slice
             found += int(np.count_nonzero(hashes[1:] == hashes[:-1]))
     return found
+
+
+def _bounds(path: Path, borders: NDArray[np.uint64]) -> list[int]:
+    """Where each slice begins in a file of sorted hashes, and where the last one ends."""
+    hashes = np.memmap(path, np.uint64, "r")
+    return [0, *np.searchsorted(hashes, borders).tolist(), len(hashes)]
 
 
 def _rejects(half: Folder) -> Iterator[dict[str, Any]]:

@@ -161,18 +161,22 @@ def _opened(folder: Folder, piece: Piece, schema: pa.Schema) -> Iterator[Side]:
 
 def hash_questions(piece: Piece, recipes: Recipes) -> NDArray[np.uint64]:
     """The hash of each row's question, 0 where the extractor rejects the row."""
-    records = list(piece.read())
-    _refuse_other_number(piece, len(records))
     recipe = recipes[piece.reading]
-    return question_hashes(records, recipe.dataset, recipe.drawn)
+    found = [question_hashes(batch, recipe.dataset, recipe.drawn) for batch in _batches(piece.read())]
+    hashes = np.concatenate([np.empty(0, np.uint64), *found])
+    _refuse_other_number(piece, len(hashes))
+    return hashes
 
 
 def place_questions(piece: Piece, recipes: Recipes, holdout: Draw) -> NDArray[np.uint64]:
     """The `Draw.place` of each row that has a question and is not contaminated; each once, sorted."""
-    records = list(piece.read())
-    _refuse_other_number(piece, len(records))
-    rows = extracted(records, recipes[piece.reading], frozenset(), lambda *_: None)
-    return np.unique(np.fromiter((holdout.place(parts) for _, _, parts in rows), np.uint64))
+    num_rows, places = 0, [np.empty(0, np.uint64)]
+    for batch in _batches(piece.read()):
+        rows = extracted(batch, recipes[piece.reading], frozenset(), lambda *_: None)
+        places.append(np.fromiter((holdout.place(parts) for _, _, parts in rows), np.uint64))
+        num_rows += len(batch)
+    _refuse_other_number(piece, num_rows)
+    return np.unique(np.concatenate(places))
 
 
 def _write_piece(piece: Piece, recipe: Preparation, sides: Sequence[Side]) -> bytes:

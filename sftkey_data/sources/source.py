@@ -29,7 +29,7 @@ from sftkey_data.sources.readers import (
     unusable,
 )
 from sftkey_data.sources.readers import Record as Record  # the word that the other modules know it by
-from sftkey_data.storage.file_bytes import file_size, open_read, read_range
+from sftkey_data.storage.file_bytes import file_size, open_range, open_read
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 SPLIT_NAMES = ("train", "test", "validation", "dev")
@@ -206,7 +206,7 @@ def open_raw(source: Source) -> IO[bytes]:
 
 def read_source_lines(source: Source, start: int, stop: int, line: int) -> Iterator[Record]:
     """The records in the bytes [start, stop) of a file of lines; `line` is the number of the first."""
-    return read_jsonl(io.BytesIO(read_range(source.name, start, stop)), source.name, line)
+    return read_jsonl(open_range(source.name, start, stop), source.name, line)
 
 
 def has_row_groups(source: Source) -> bool:

@@ -51,6 +51,11 @@ def read_range(name: str, start: int, stop: int) -> bytes:
     return tried(read, f"{name}: reading bytes {start} to {stop}") if stop > start else b""
 
 
+def open_range(name: str, start: int, stop: int) -> IO[bytes]:
+    """A reader of the bytes [start, stop) of a file or URL, which holds a block of them at a time."""
+    return io.BufferedReader(_Ranges(name, stop, start), COPY_BYTES)
+
+
 def file_size(name: str) -> int | None:
     """Size in bytes; None where a server does not say."""
     if (local := local_path(name)) is not None:
@@ -89,10 +94,10 @@ def find_info(name: str, what: str) -> dict[str, Any] | None:
 
 
 class _Ranges(io.RawIOBase):
-    """A remote file read by ranges, each of them whole."""
+    """A file of `length` bytes read by ranges, each of them whole, from `position` on."""
 
-    def __init__(self, name: str, length: int) -> None:
-        self._name, self._length, self._position = name, length, 0
+    def __init__(self, name: str, length: int, position: int = 0) -> None:
+        self._name, self._length, self._position = name, length, position
 
     def readable(self) -> bool:
         return True

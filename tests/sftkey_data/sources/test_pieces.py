@@ -13,6 +13,7 @@ from sftkey_data.sources.line_index import LineIndex
 from sftkey_data.sources.pieces import cut
 from sftkey_data.sources.source import Record, Source, find_source, read_source
 from sftkey_data.sources.survey import start_surveys
+from sftkey_data.storage import file_bytes
 from sftkey_data.storage.file_bytes import read_range
 
 LINES = st.lists(
@@ -71,6 +72,26 @@ def test_only_leaves_in_which_a_piece_ends_are_read(tmp_path: Path, monkeypatch:
     assert [piece.num_rows for piece in pieces] == [3_000, 3_000, 3_000, 1_000]
     assert len(read) == 3
     assert [start // 100 for start in read] == [(piece.stop - 1) // 100 for piece in pieces[:3]]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 100, 10**6])
+def test_a_piece_is_read_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+    path, read = tmp_path / "rows.jsonl", list[int]()
+    path.write_bytes(b"".join(b'{"a": "%s"}\n' % (b"x" * (number % 50)) for number in range(500)))
+    source = find_source(str(path), None)
+    _, piece, _ = cut([source], max_rows=200, max_bytes=10**9, limit=None, indices=lines_of(source))
+
+    def note(name: str, start: int, stop: int) -> bytes:
+        read.append(stop - start)
+        return read_range(name, start, stop)
+
+    monkeypatch.setattr(file_bytes, "COPY_BYTES", block_bytes)
+    monkeypatch.setattr(file_bytes, "read_range", note)
+    rows = piece.read()
+    assert next(rows) == (200, Record(str(path), 201, {"a": ""}))
+    assert sum(read) <= len('{"a": ""}\n') + block_bytes
+    assert [record.row for _, record in rows] == [{"a": "x" * (number % 50)} for number in range(201, 400)]
+    assert sum(read) == piece.stop - piece.start
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.json", "rows.csv"])

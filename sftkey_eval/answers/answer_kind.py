@@ -8,7 +8,7 @@ from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.decision import Rule
 from sftkey_eval.answers.option_letters import Choices
 
-CandidateSource = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option"]
+CandidateSource = Literal["key", "boxed", "hash", "the_answer_is", "last_number", "last_option", "whole"]
 
 Found = tuple[str, CandidateSource, int]
 """A candidate's text, its source, and where it or its mark begins."""

@@ -1,4 +1,4 @@
-"""Numbers in English words: `twenty-five`, `three hundred and four`, `two thirds`."""
+"""Numbers in English words: `twenty-five`, `three hundred and four`, `two thirds`, `two and a half`, `a dozen`."""
 
 import re
 from fractions import Fraction
@@ -23,7 +23,9 @@ _PARTS = {
     "tenth": 10,
 }
 _PARTS |= {f"{word}s": parts for word, parts in _PARTS.items() if not word.endswith("s") and word != "half"}
-NUMBER_WORDS = frozenset({*_UNITS, *_TENS, *_LARGE, *_PARTS, "hundred", "and"})
+_DOZENS = frozenset({"dozen", "dozens"})
+NUMBER_WORDS = frozenset({*_UNITS, *_TENS, *_LARGE, *_PARTS, *_DOZENS, "hundred", "and"})
+_ARTICLE = re.compile(rf"\ban?[\s-]+(?=(?:hundred|{'|'.join([*_LARGE, *_PARTS, *_DOZENS])})\b)")  # of `a hundred`
 _WORDS = re.compile(r"[a-z]+(?:[\s-]+[a-z]+)*+", re.IGNORECASE)
 MAX_WORDED_CHARS = 120
 
@@ -33,7 +35,7 @@ def split_number_words(text: str) -> tuple[Fraction | None, str]:
     text = text.strip()
     if len(text) > MAX_WORDED_CHARS or not _WORDS.fullmatch(text):
         return None, text
-    words = re.split(r"[\s-]+", text.lower())
+    words = re.split(r"[\s-]+", _ARTICLE.sub("one ", text.lower()))
     negative = words[0] in ("minus", "negative")
     words = words[negative:]
     count = next((index for index, word in enumerate(words) if word not in NUMBER_WORDS), len(words))
@@ -42,11 +44,21 @@ def split_number_words(text: str) -> tuple[Fraction | None, str]:
 
 
 def _fraction(words: list[str]) -> Fraction | None:
+    if words[0] == "half" and words[1:] and (part := _fraction(words[1:])) is not None:
+        return part / 2  # `half a million`
+    if words[-1] in _DOZENS:
+        count = _whole(words[:-1] or ["one"])
+        return None if count is None else Fraction(12 * count)
+    if words[-1] in _LARGE and words[:-1] and words[-2] in _PARTS:  # `two and a half million`
+        return None if (many := _fraction(words[:-1])) is None else many * _LARGE[words[-1]]
     if words[-1] not in _PARTS:
         whole = _whole(words)
         return None if whole is None else Fraction(whole)
-    count = words[:-1] or ["one"]
-    above = _whole(count)
+    if "and" in words:  # `two and a half`
+        border = len(words) - 1 - words[::-1].index("and")
+        before, part = _whole(words[:border]) if border else None, _fraction(words[border + 1 :])
+        return None if before is None or part is None or not 0 < part < 1 else before + part
+    above = _whole(words[:-1] or ["one"])
     return None if above is None else Fraction(above, _PARTS[words[-1]])
 
 

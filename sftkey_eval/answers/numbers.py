@@ -46,7 +46,9 @@ _PARENTHESISED = re.compile(r"(-?\s*)(\(++)([^(),]*+)(\)++)")
 _VALUE = re.compile(_SIGNED)
 
 # A number in running text: not inside a word, an exponent or a subscript. A minus that joins two operands is no sign.
-_TOKEN_NUMBER = r"(?:[1-9]\d{0,2}(?:,\d{3})++(?!\d)(?:\.\d++)?+|\d++(?:\.\d++)?+|(?<!\.)\.\d++)"
+_MARKED = r"[1-9]\d{0,2}(?:(?:,\d{3})++|(?:\{,\}\d{3})++|(?:\\[,;:! ]\d{3})++)(?!\d)"  # thousands
+_SPACED = r"(?<!\d\ )[1-9]\d{0,2}(?:[\u00a0\u2009\u202f ]\d{3})++(?!\ ?\d)"  # no numbers side by side
+_TOKEN_NUMBER = rf"(?:(?:{_MARKED}|{_SPACED})(?:\.\d++)?+|\d++(?:\.\d++)?+|(?<!\.)\.\d++)"
 _TOKEN_ARGUMENT = rf"(?:\{{\s{{0,3}}[+-]?{_TOKEN_NUMBER}\s{{0,3}}\}}|\d)"
 _TOKEN_POWER = r"[ ]?+(?:\\times|\\cdot|[×x*])[ ]?+10\^(?:\{[+\-−]?+\d++\}|[+\-−]?+\d++)"
 _TOKEN = re.compile(

@@ -7,6 +7,8 @@ from sftkey_eval.answers.markup import compact, plain
 
 _OPENING, _CLOSING = "([{", ")]}"
 _SET = re.compile(r"\\\{(.*)\\\}", re.DOTALL)
+_TURNED = re.compile(r"([(\[\]])([^\[\]]+)([)\[\]])")
+TWO_ENDS = 2
 _LIST_MARKS = re.compile(r"\s*(?:[,;，；、\n]|\band\b)(?:\s*\band\b)?\s*")
 _QUOTES = " \t\r\n\"'“”‘’`$*"
 
@@ -60,9 +62,21 @@ def unbracket(text: str) -> tuple[str, str]:
     r"""The brackets around a text, `{}` for `\{…\}` and empty for none, and what is inside."""
     if found := _SET.fullmatch(text):
         return "{}", found.group(1)
+    if (half_open := _turned(text)) is not None:
+        return half_open
     if len(text) >= 2 and text[0] in _OPENING and text[-1] in _CLOSING and _closing(text) == len(text) - 1:
         return text[0] + text[-1], text[1:-1]
     return "", text
+
+
+def _turned(text: str) -> tuple[str, str] | None:
+    """An interval written as `[1,2[` is, with the brackets that say the same: `[)`, and what is inside."""
+    found = _TURNED.fullmatch(text)
+    if found is None:
+        return None
+    opening, closing = "(" if found[1] == "]" else found[1], ")" if found[3] == "[" else found[3]
+    turned = (found[1], found[3]) != (opening, closing)
+    return (opening + closing, found[2]) if turned and len(split_top_level(found[2])) == TWO_ENDS else None
 
 
 def _closing(text: str) -> int:

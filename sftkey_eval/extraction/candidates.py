@@ -1,8 +1,9 @@
 r"""The best candidate from a malformed completion: one fallback chain, the same for every arm.
 
 In order: the last `\boxed{}`, the last `####`, the last "the answer is" (or `Answer:`, `A:`, an answer tag), and then
-the last number or option letter; in mathematics the last value that is stated, as a whole. What stands inside a CoT is
-not searched; one that was never closed runs to the end. Patterns are fixed strings or bounded, so the cost is linear.
+the last number or option letter; in mathematics the last value that is stated, as a whole. A text that is nothing but
+an answer, in mathematics or in words, is one as a whole. What stands inside a CoT is not searched; one that was never
+closed runs to the end. Patterns are fixed strings or bounded, so the cost is linear.
 """
 
 import re
@@ -62,7 +63,7 @@ def find_candidate(
     if found is None or not found[0]:
         return None
     text, source, start = found
-    before = outside if source in ("last_number", "last_option") else marked
+    before = outside if source in ("last_number", "last_option", "whole") else marked
     cot = split.inside + split.unclosed or before[:start]
     return Candidate(kind.finish(text, choices) if kind.finish else text, source, cot)
 

@@ -2,7 +2,6 @@
 
 import re
 
-from sftkey_eval.answers.answer_kind import Found
 from sftkey_eval.answers.markup import strip_markup
 from sftkey_eval.answers.option_letters import Choices
 
@@ -115,8 +114,3 @@ def _block(text: str, *, min_lines: int) -> tuple[str, int] | None:
 def whole_sentence(sentence: str, choices: Choices | None) -> str | None:  # noqa: ARG001 - as a kind asks for it
     """The sentence, where it says anything."""
     return sentence or None
-
-
-def find_only_marked(tail: str, choices: Choices | None) -> Found | None:  # noqa: ARG001 - as a kind asks for it
-    """Nothing: of an answer in words only a mark tells where it stands."""
-    return None

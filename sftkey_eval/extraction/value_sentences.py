@@ -67,7 +67,7 @@ _EQUATIONS = re.compile(
 def number_in(sentence: str, choices: Choices | None = None) -> str | None:  # noqa: ARG001 - as a kind asks for it
     """The number a sentence gives, with what hedges or bounds it; empty where the sentence only denies numbers."""
     sentence = _without_reason(sentence)
-    if read_number(sentence) is not None or _is_worded(sentence):
+    if read_number(sentence) is not None or is_worded(sentence):
         return sentence
     if _EXCEPTION.search(sentence) or _EQUATIONS.search(sentence):
         return sentence  # a set, or several values: no number
@@ -209,7 +209,7 @@ def _counted(sentence: str) -> str | None:
 MIN_PREDICATE = 3  # words behind a number word that make a sentence
 
 
-def _is_worded(sentence: str) -> bool:
+def is_worded(sentence: str) -> bool:
     """`seven`, `twenty-five apples`."""
     value, rest = split_number_words(sentence) if sentence[:1].isalpha() else (None, "")
     return value is not None and read_unit(rest, spaced=True) is not None

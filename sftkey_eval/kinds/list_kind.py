@@ -9,7 +9,8 @@ from sftkey_eval.answers.decision import Decision, decide
 from sftkey_eval.answers.markup import plain
 from sftkey_eval.answers.numbers import read_number
 from sftkey_eval.answers.sequences import Elements, read_list
-from sftkey_eval.extraction.sentences import find_only_marked, whole_sentence
+from sftkey_eval.extraction.bare_answers import find_bare_words
+from sftkey_eval.extraction.sentences import whole_sentence
 from sftkey_eval.grading.plain_rules import same_words, says_something, words_of
 from sftkey_eval.policy import Policy
 
@@ -39,5 +40,5 @@ LIST = AnswerKind(
     usable=says_something,
     rules=(same_words, _same_list),
     read_sentence=whole_sentence,
-    find_last=find_only_marked,
+    find_last=find_bare_words,
 )

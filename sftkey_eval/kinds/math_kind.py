@@ -6,6 +6,7 @@ from sftkey_eval.answers.answer import Answer
 from sftkey_eval.answers.answer_kind import AnswerKind, Found
 from sftkey_eval.answers.decision import Decision
 from sftkey_eval.answers.option_letters import Choices
+from sftkey_eval.extraction.bare_answers import find_bare_mathematics, find_bare_number
 from sftkey_eval.extraction.stated_values import stated_mathematics
 from sftkey_eval.extraction.value_sentences import find_last_number, is_denied_value, mathematics_in, widen_value
 from sftkey_eval.grading.exact_rules import EXACT_RULES, same_subject
@@ -27,7 +28,9 @@ def _same_expression(gold: Answer, predicted: Answer, policy: Policy) -> Decisio
 
 
 def _find_last(tail: str, choices: Choices | None) -> Found | None:
-    r"""The last value a text states, as a whole: `\(\frac{3}{4}\)`, not its 4; the last number where it states none."""
+    r"""All of a bare formula; the last value a text states, as a whole: `\(\frac{3}{4}\)`, not its 4; a last number."""
+    if (bare := find_bare_number(tail) or find_bare_mathematics(tail)) is not None:
+        return bare
     for value in islice(stated_mathematics(tail), MAX_DENIED):
         start = tail.rfind(value)
         if start < 0:

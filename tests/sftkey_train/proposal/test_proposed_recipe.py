@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,17 @@ def test_without_a_model_a_small_one_from_scratch_is_proposed_that_runs(data_dir
     short = [f"stage.{n}.{key}" for n in range(3) for key in ("epochs=0.1", "generate_examples=2", "eval_every=0")]
     stages = [summary["stage"] for summary in run_recipe(load_recipe(file, short))]
     assert stages == ["stage1", "sftkey", "continued"]
+
+
+def test_on_a_gpu_it_says_which_attention_packed_examples_run_best_with(data_dir: Path, tmp_path: Path) -> None:
+    gpu = replace(machine(4e9), precision="bf16")
+    proposed = propose_recipe(None, data_dir, None, gpu)
+    above, line, below = commented_recipe(proposed).partition('precision = "bf16"\n')
+    advice = above.splitlines()[-1]
+    assert 'attention = "flash_attention_2"' in advice
+    (file := tmp_path / "mine.toml").write_text(f'{above}{line}attention = "flash_attention_2"\n{below}\n')
+    assert load_recipe(file) == proposed.recipe.model_copy(update={"attention": "flash_attention_2"})
+    assert "flash_attention" not in commented_recipe(propose_recipe(None, data_dir, None, machine(4e9)))
 
 
 def test_a_small_model_gets_an_adapter_in_no_case(data_dir: Path) -> None:

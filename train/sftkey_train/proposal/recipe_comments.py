@@ -84,7 +84,8 @@ def _comments(proposed: ProposedRecipe) -> Mapping[str, str]:
     comments = {
         "heldout": "measured, and generated for at the end of a stage; never trained on",
         "out": "the same command goes on in it",
-        "precision": "autocast over fp32 weights",
+        "precision": "autocast over fp32 weights; with the package flash-attn, packed examples are spared a mask\n"
+        'over their whole row by attention = "flash_attention_2" below this line',
         "gradient_checkpointing": "saves memory for a third more time",
         "[lora]": f"adapters, as training all weights does not fit into {ROOM:.0%} of the memory here",
         "epochs": f"{proposed.num_steps:,} steps; each example is seen as often",

@@ -1,11 +1,13 @@
 """Writes the growth of a build with its rows into SCALING.md anew, of a file of results, and draws scaling.svg.
 
     python benchmarks/scaling_page.py benchmarks/results/DATE-rows.jsonl
+    python benchmarks/scaling_page.py --memory benchmarks/results/DATE-memory.jsonl
 
 The file is one of `bench_build.py --rows`. Each candidate gets a line, `seconds = start + rows * cost`, by least
 squares of the relative errors, so that small builds count as much as large ones; and the power with which the time
 grows from the second largest size to the largest, 1 where it is linear. What stands in the page between
-`<!-- growth: FILE -->` and `<!-- end -->` is replaced.
+`<!-- growth: FILE -->` and `<!-- end -->` is replaced; with `--memory`, of a file that tells the memory alone, what
+stands behind `<!-- memory: FILE -->`.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from matplotlib import pyplot
 
 HERE = Path(__file__).resolve().parent
 PAGE, PICTURE = HERE / "SCALING.md", HERE / "scaling.svg"
+MEMORY = re.compile(r"<!-- memory: (\S*) -->\n.*?(<!-- end -->)", re.DOTALL)
 GROWTH = re.compile(r"<!-- growth: (\S*) -->\n.*?(<!-- end -->)", re.DOTALL)
 LABELS = {"sftkey": "text and ids", "sftkey text": "text alone"}
 
@@ -47,8 +50,14 @@ class Line(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="file of `bench_build.py --rows`")
-    results = parser.parse_args().results
-    sizes = sizes_of([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()])
+    parser.add_argument("--memory", action="store_true", help="the file tells the memory alone")
+    options = parser.parse_args()
+    results = options.results
+    reports = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    if options.memory:
+        PAGE.write_text(with_memory(PAGE.read_text(encoding="utf-8"), results.name, reports), encoding="utf-8")
+        return
+    sizes = sizes_of(reports)
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), results.name, sizes), encoding="utf-8")
     draw(sizes, PICTURE)
 
@@ -114,6 +123,16 @@ def growth(source: str, sizes: Mapping[str, Sequence[Size]]) -> str:
             "![Time against rows](scaling.svg)",
         ]
     )
+
+
+def with_memory(text: str, source: str, reports: Sequence[Mapping[str, Any]]) -> str:
+    """The page with the largest memory of builds of each size."""
+    table = [f"| rows | {' | '.join(f'{label}, MiB' for label in LABELS.values())} |"]
+    table.append("|---:" * (len(LABELS) + 1) + "|")
+    for report in reports:
+        peaks = [f"{report['results'][name]['peak_mib']:,}" for name in LABELS]
+        table.append(f"| {report['rows']:,} | {' | '.join(peaks)} |")
+    return MEMORY.sub(lambda found: "\n".join([f"<!-- memory: {source} -->", *table, found[2]]), text)
 
 
 def sentence(label: str, sizes: Sequence[Size]) -> str:

@@ -55,6 +55,22 @@ def test_the_committed_page_says_what_its_file_does(scaling_page: ModuleType) ->
         assert scaling_page.page(text, found[1], scaling_page.sizes_of(list(map(json.loads, lines)))) == text
 
 
+def test_memory_is_told_from_a_file_of_its_own(scaling_page: ModuleType) -> None:
+    peaks = {"sftkey": {"peak_mib": 1700}, "sftkey text": {"peak_mib": 160}}
+    page = scaling_page.with_memory(
+        "a\n<!-- memory: x -->\nold\n<!-- end -->\nb", "m", [{"rows": 10**6, "results": peaks}]
+    )
+    assert page == (
+        "a\n<!-- memory: m -->\n| rows | text and ids, MiB | text alone, MiB |\n|---:|---:|---:|\n"
+        "| 1,000,000 | 1,700 | 160 |\n<!-- end -->\nb"
+    )
+    text = scaling_page.PAGE.read_text(encoding="utf-8")
+    found = scaling_page.MEMORY.search(text)
+    assert found is not None
+    lines = (ROOT / "benchmarks" / "results" / found[1]).read_text(encoding="utf-8").splitlines()
+    assert scaling_page.with_memory(text, found[1], list(map(json.loads, lines))) == text
+
+
 def test_the_picture_is_the_same_for_the_same_times(scaling_page: ModuleType, tmp_path: Path) -> None:
     sizes = scaling_page.sizes_of(reports(1.5, 14.0))
     for name in ("one.svg", "two.svg"):

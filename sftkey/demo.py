@@ -29,7 +29,7 @@ class _Length:
 
 _WHOLE = _Length(
     "studies/small.toml",
-    "demo: 16 trainings of a model of 0.1 million parameters, some 10 minutes on 2 cores and 20 MB below ./demo",
+    "demo: 16 trainings of a model of 0.1 million parameters, some 5 minutes on 2 cores and 20 MB below ./demo",
     "what it shows holds for this data and this model alone",
 )
 _QUICK = _Length(

@@ -94,7 +94,7 @@ def find_info(name: str, what: str) -> dict[str, Any] | None:
 
 
 class _Ranges(io.RawIOBase):
-    """A file of `length` bytes read by ranges, each of them whole, from `position` on."""
+    """A file up to its byte `length`, read by ranges, each of them whole, from `position` on."""
 
     def __init__(self, name: str, length: int, position: int = 0) -> None:
         self._name, self._length, self._position = name, length, position

@@ -197,6 +197,20 @@ def test_questions_that_repeat_another_are_counted_over_all_shards(
     assert manifest.statistics["duplicate_questions"] == 3
 
 
+def test_questions_are_read_batch_by_batch_and_none_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [good(n % 17) for n in range(40)]
+    wanted = config(inputs=(write_rows(tmp_path / "rows.jsonl", rows),), dedup=True, holdout=5, shard_rows=25)
+    found = []
+    for batch_rows in (2_000, 3, 1):
+        monkeypatch.setattr("sftkey_data.building.work.BATCH_ROWS", batch_rows)
+        out = tmp_path / str(batch_rows) / "out"
+        manifest = build(wanted, out)
+        parts = [open_shards(folder)["id"][:] for folder in (out, out.with_name("out-holdout"))]
+        found.append((manifest.rejects, parts))
+    assert found == [({"duplicate": 23}, found[0][1])] * 3
+    assert sorted(map(len, found[0][1])) == [5, 12]
+
+
 def test_the_policy_strict_rejects_what_cover_keeps(tmp_path: Path, shared_data: Path) -> None:
     gpt2 = str(shared_data / "tokenizers" / "gpt2")
     cover = build(config(template="hash", tokenizer=gpt2), tmp_path / "cover")

@@ -63,7 +63,7 @@ def find_candidate(
     if found is None or not found[0]:
         return None
     text, source, start = found
-    before = outside if source in ("last_number", "last_option", "whole") else marked
+    before = outside if source in ("last_number", "last_option") else marked
     cot = split.inside + split.unclosed or before[:start]
     return Candidate(kind.finish(text, choices) if kind.finish else text, source, cot)
 

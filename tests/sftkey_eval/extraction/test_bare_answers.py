@@ -72,6 +72,8 @@ def test_a_number_is_read_with_all_that_belongs_to_it(answer_type: AnswerType, c
         ("text", "..."),
         ("math", "so 5"),
         ("math", "x = 5"),
+        ("math", "y' = 2x"),
+        ("math", "3 + 5 \\to 8"),
         ("math", "5"),
         ("math", "- 5"),
         ("math", "3 or 4"),

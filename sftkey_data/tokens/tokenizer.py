@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,7 +99,11 @@ def tokenizer_fingerprint(tokenizer: FastTokenizer) -> str:
     What ends a text is no part of it: a base model, its chat model and what was trained of them differ in that alone.
     Nor is which added tokens are special, as transformers makes an EOS special.
     """
-    content = backend_json(tokenizer)
+    return _fingerprint(backend_json(tokenizer))
+
+
+@lru_cache(1)  # a build asks three times of the same one
+def _fingerprint(content: str) -> str:
     start = content.index('"added_tokens":')  # no content of a token can hold these bytes: its quotes are escaped
     stop = content.index('"normalizer":', start)
     added = content[start:stop].replace('"special":false', '"special":true')

@@ -24,7 +24,11 @@ class Stopped(SFTKeyError):  # noqa: N818 - names what happened to the work
 
 
 class NothingLeft(SFTKeyError):  # noqa: N818 - names what became of the rows
-    """Every row of a build was rejected, so there is no folder."""
+    """Every row of a build was rejected, so there is no folder; `reasons` are the rejects, with their numbers."""
+
+    def __init__(self, found: str, reasons: str = "") -> None:
+        super().__init__(found)
+        self.reasons = reasons
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -128,7 +128,7 @@ def refuse_rejects(manifest: Manifest, half: Folder, plan: Plan) -> None:
         try:
             _refuse(manifest, one.counts, one.rejects, expected, one.rows - one.counts.rejected, own)
         except NothingLeft as error:
-            raise NothingLeft(f"{source.asked.place}: {error}") from None
+            raise NothingLeft(f"{source.asked.place}: {error}", error.reasons) from None
         except SFTKeyError as error:
             raise SFTKeyError(f"{source.asked.place}: {error}") from None
     if not counts.written:
@@ -166,7 +166,7 @@ def _refuse(
     )
     found = f"{counts.rejected} of {counts.rows_read} rows rejected ({reasons}{example})"
     if not left:  # no rate lets an empty folder through
-        raise NothingLeft(f"{found}, so no example is left: mend the input or the options")
+        raise NothingLeft(f"{found}, so no example is left: mend the input or the options", reasons)
     raise SFTKeyError(f"{found}, at most {100 * limit:g}% allowed: mend the input or raise --max-reject-rate")
 
 

@@ -168,7 +168,7 @@ def test_a_stage_1_that_gets_nothing_right_leaves_the_other_arms(tmp_path: Path)
     record = figures(tmp_path / "out")
     assert (record["num_runs"], record["num_finished"]) == (3, 2)
     (missing,) = record["missing"]
-    said = "none of 8 completions of stage 1 is kept (keep = 'correct'): no_answer 8"
+    said = "none of 8 completions of stage 1 is kept (keep = 'correct'): no_answer 8; left out as not_kept 8"
     assert (missing["arm"], missing["seed"], missing["why"]) == ("rft", 0, said)
     lines = list(plan_lines(open_study(path)))
     assert any(line.split()[3:5] == ["rft", "missing"] for line in lines)

@@ -123,6 +123,12 @@ def test_own_words_are_those_of_the_stage_1_that_the_study_trained(study: dict[s
     assert recipe.data.parts[-3:-2] + recipe.data.parts[-1:] == ("seed-0", "own")
 
 
+def test_two_seeds_for_tuning_are_called_few(study: dict[str, Any], tmp_path: Path) -> None:
+    study["seeds"] = {"claim": [0], "tuning": [7, 8]}
+    (found,) = recommended(tmp_path, study, {"key100": FakeArm(correct=0.6, spread=0.1)})
+    assert "not shown better; with two seeds hardly anything can be, three or more tell)" in found.sentence
+
+
 def test_another_length_is_said(study: dict[str, Any], tmp_path: Path) -> None:
     (found,) = recommended(tmp_path, study, {"key100": FakeArm(correct=0.6, steps=500)})
     assert "over `continued`, which has another length" in found.sentence

@@ -122,3 +122,20 @@ def test_nothing_finished_is_refused(tmp_path: Path) -> None:
         choose(read(tmp_path, {"weighted": BETTER}, finished=1))
     with pytest.raises(SFTKeyError, match="sums: no arm but 'continued' has a finished run"):
         choose(read(tmp_path, {"weighted": BETTER}, claim=[0], finished=2))
+
+
+def test_an_arm_of_another_length_is_held_against_plain_training_of_that_length(tmp_path: Path) -> None:
+    twice = {"continued_long": FakeArm(correct=0.7, steps=200, table={"like": "continued"})}
+    no_better = {"long": FakeArm(correct=0.69, steps=200, table={"like": "weighted"})}
+    dataset = read(tmp_path, {**no_better, **twice})
+    assert standings(dataset) == {"continued_long": "better", "long": "not shown better"}
+    assert choose(dataset).arm == "continued_long"
+    better = {"long": FakeArm(correct=0.8, steps=200, table={"like": "weighted"}), "short": BETTER}
+    dataset = read(tmp_path, {**better, **twice})
+    assert choose(dataset).arm == "long"
+    over = {contender.name: contender.accuracy.first for contender in choose(dataset).contenders}
+    assert over == {"long": "continued_long", "continued_long": "continued", "short": "continued"}
+    gained = expected_gain(dataset, "long")
+    assert gained is not None
+    assert gained.first == "continued_long"
+    assert gained.rate.difference == pytest.approx(0.1, abs=0.05)

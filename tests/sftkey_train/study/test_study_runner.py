@@ -255,12 +255,26 @@ def test_a_result_that_was_changed_is_refused(done: Path, tmp_path: Path) -> Non
         finished(write(tmp_path / "study.toml", tables(out)))
 
 
+def test_a_run_begun_under_another_name_says_what_to_delete(done: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(done, tmp_path / "out")
+    folder = folder_of(out, only(done, seed=0, arm="sftkey"))
+    (folder / "result.json").unlink()
+    with pytest.raises(SFTKeyError, match=rf"^{folder} was begun under another name.*recipe\.name was .*; delete the"):
+        finished(write(tmp_path / "study.toml", tables(out) | {"name": "renamed"}))
+
+
 def test_a_flipped_bit_in_what_a_study_has_written(done: Path, tmp_path: Path) -> None:
     out = shutil.copytree(done, tmp_path / "out")
     study = load_study(write(tmp_path / "study.toml", tables(out)))
     runs = plan_runs(study, study_arms(study, "study"), make_sets(study, out / "sets"))
     run = next(run for run in runs if (run.folder / "result.json").exists())
     assert refused_or_same(run.folder / "result.json", lambda: read_result(run), 60) == 60
+    kept = (run.folder / "result.json").read_bytes()
+    for broken in (b"", kept[:300], b"[]"):
+        (run.folder / "result.json").write_bytes(broken)
+        with pytest.raises(SFTKeyError, match=r"result\.json is not as it was written; delete .* to run it again$"):
+            read_result(run)
+    (run.folder / "result.json").write_bytes(kept)
     assert refused_or_same(out / "study.json", lambda: figures(out), 60) == 60
     assert refused_or_same(out / "study.json", lambda: pickle.dumps(read_results(out / "study.json")), 60) == 60
     (run.folder / "result.json").write_text(json.dumps(read_result(run)))  # as a version before wrote it

@@ -31,6 +31,14 @@ USED = "used"
 """In `run.json`, beside what must not change within a run: what was used of what the machine offers."""
 
 
+class OtherRunError(SFTKeyError):
+    """A folder holds a run of another recipe; `difference` says where they differ first."""
+
+    def __init__(self, out: Path, difference: str) -> None:
+        super().__init__(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
+        self.difference = difference
+
+
 @contextmanager
 def own_run(out: Path) -> Iterator[None]:
     """Hold the folder of a run, marked as ours; of several ranks the first one holds it for all.
@@ -65,6 +73,7 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Sequence[Sta
         overwrite: A run of any recipe may lie there.
 
     Raises:
+        OtherRunError: It holds a run of another recipe.
         SFTKeyError: It holds something else, or is damaged, or cannot be written.
     """
     names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
@@ -80,7 +89,7 @@ def refuse_other_run(out: Path, record: Mapping[str, Any], folders: Sequence[Sta
     earlier = {key: value for key, value in _earlier(out / RUN).items() if key != USED}
     difference = None if overwrite else first_difference(earlier, record)
     if difference is not None:
-        raise SFTKeyError(f"out {out} holds a run of another recipe: {difference}; --overwrite starts anew")
+        raise OtherRunError(out, difference)
     if overwrite:
         refuse_foreign([*folders, *_stage_folders(out, earlier)])
         return

@@ -10,7 +10,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_data.storage.appearing import make_folder
 from sftkey_data.storage.sealed_json import read_sealed, write_sealed
 from sftkey_train.checkpoint.checkpoint import StageFolder, drop_weights
-from sftkey_train.checkpoint.earlier_run import METRICS
+from sftkey_train.checkpoint.earlier_run import METRICS, OtherRunError
 from sftkey_train.checkpoint.origin import Origin, model_hash, read_origin, written_files
 from sftkey_train.measure.metrics_log import MetricsLog
 from sftkey_train.recipe_run import run_recipe
@@ -65,7 +65,7 @@ def read_result(run: PlannedRun) -> Result | None:
         if not path.exists():
             return None
         damaged = Path(str(error.filename)).name
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (SFTKeyError, ValueError, KeyError, TypeError, AttributeError):
         damaged = RESULT
     if damaged is not None:
         raise SFTKeyError(f"{run.folder / damaged} is not as it was written; delete {run.folder} to run it again")
@@ -99,8 +99,12 @@ def finish_run(run: PlannedRun, evaluation: EvaluationTable, *, keep_model: bool
         own = {"own": examples}
     log = MetricsLog(run.recipe.out / METRICS)
     in_one_go = not log.path.exists()
-    for _ in run_recipe(run.recipe, says_end=False):  # what it writes comes next, for whole sets
-        pass
+    try:
+        for _ in run_recipe(run.recipe, says_end=False):  # what it writes comes next, for whole sets
+            pass
+    except OtherRunError as other:  # the study or its files were renamed, or moved, while it was trained
+        begun = f"{run.folder} was begun under another name or path: {other.difference}"
+        raise SFTKeyError(f"{begun}; delete the folder to begin it again, or put that back to go on") from None
     scores = _scores(run, evaluation)
     rows = log.rows()
     wall = time.perf_counter() - started
@@ -189,7 +193,7 @@ def _weights(run: PlannedRun) -> dict[str, str]:
 
 def _heldout(rows: list[Any]) -> list[dict[str, Any]]:
     """Given the gold CoT, at each step where it was measured: the Keys the model would write, the loss by region."""
-    names = ("step", "forced_key_match", "loss_by_region")
+    names = ("step", "forced_key_match", "loss_by_region", "examples")
     return [{name: row[name] for name in names} for row in rows if row["kind"] == "heldout"]
 
 

@@ -158,9 +158,10 @@ def make_own_examples(run: PlannedRun, own: OwnExamples) -> dict[str, Any] | str
     if not (folder / MANIFEST).exists():
         try:
             build(build_config(run, own), folder)
-        except NothingLeft:
+        except NothingLeft as nothing:
             found = ", ".join(f"{name} {num}" for name, num in sampled["error_classes"].items())
-            return f"none of {sampled['sampled']} completions of stage 1 is kept (keep = {own.keep!r}): {found}"
+            none = f"none of {sampled['sampled']} completions of stage 1 is kept (keep = {own.keep!r})"
+            return f"{none}: {found}; left out as {nothing.reasons}"
     manifest = read_manifest(folder)
     num = manifest.counts.written
     return {

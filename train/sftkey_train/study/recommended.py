@@ -11,7 +11,7 @@ from sftkey_eval.report.printed import points
 from sftkey_train.recipe import Recipe
 from sftkey_train.recipe_file import recipe_text
 from sftkey_train.study.named_arms import STAGE1
-from sftkey_train.study.report.arm_gains import Gain
+from sftkey_train.study.report.arm_gains import Gain, control_of
 from sftkey_train.study.report.study_results import DatasetResults, read_results
 from sftkey_train.study.selection import PLAIN, Choice, Contender, choose, expected_gain
 from sftkey_train.study.study_plan import PlannedRun, plan_runs
@@ -85,9 +85,12 @@ def _sentence(dataset: DatasetResults, choice: Choice, gain: Gain | None) -> str
     if choice.arm == PLAIN:
         best = choice.contenders[0]
         found = f"the most accurate, `{best.name}`, has {points(best.accuracy.rate.difference)} points on validation"
-        return f"{begun}: no stage 2 is shown better than this plain training ({found}: {best.standing})"
-    steps = {dataset.arms[name].runs[0].steps for name in (choice.arm, PLAIN)}
-    plain = "the same amount of plain training" if len(steps) == 1 else f"`{PLAIN}`, which has another length"
+        few = "" if len(best.accuracy.seeds) != 2 else "; with two seeds hardly anything can be, three or more tell"
+        return f"{begun}: no stage 2 is shown better than this plain training ({found}: {best.standing}{few})"
+    arm = dataset.arms[choice.arm]
+    first = control_of(dataset, arm, dataset.arms[PLAIN])
+    as_long = arm.num_steps == first.num_steps
+    plain = "the same amount of plain training" if as_long else f"`{first.name}`, which has another length"
     if gain is None:
         return f"{begun}: shown better than {plain} on validation; of test nothing is known yet"
     return f"{begun}: expect {_points(gain.rate)} of accuracy over {plain} (test, {_seeds(gain)})"
@@ -97,7 +100,10 @@ def _reasons(dataset: DatasetResults, choice: Choice, gain: Gain | None) -> Iter
     compared = choice.contenders[0].accuracy
     kind = "for tuning" if choice.purpose == "tuning" else "for claims; the study has none for tuning"
     yield f"# Chosen on validation ({_seeds(compared)} {kind}; {compared.num_items:,} items)."
-    yield f"# Points over `{PLAIN}`; `at least` is the lower end of the {100 * choice.confidence:.1f} % interval:"
+    firsts = sorted({contender.accuracy.first for contender in choice.contenders} - {PLAIN})
+    own_length = "".join(f", or over `{name}` where that is as long" for name in firsts)
+    at_least = f"`at least` is the lower end of the {100 * choice.confidence:.1f} % interval"
+    yield f"# Points over `{PLAIN}`{own_length}; {at_least}:"
     yield _ROW.format("arm", "accuracy", "at least", "format", "standing").rstrip()
     yield from map(_row, choice.contenders)
     for name in choice.without_result:
@@ -108,7 +114,7 @@ def _reasons(dataset: DatasetResults, choice: Choice, gain: Gain | None) -> Iter
     yield "#"
     if gain is not None:
         size = f"{_seeds(gain)}, {gain.num_items:,} items"
-        yield f"# Expected on test over `{PLAIN}`: {_points(gain.rate)} of accuracy ({size})."
+        yield f"# Expected on test over `{gain.first}`: {_points(gain.rate)} of accuracy ({size})."
     if (plain := expected_gain(dataset, PLAIN, over=STAGE1)) is not None:
         yield f"# On test `{PLAIN}` itself has {_points(plain.rate)} of accuracy over stage 1."
 

@@ -7,7 +7,7 @@ from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.paired_comparison import FORMAT_MARGIN
 from sftkey_eval.statistics.proportions import CONFIDENCE, newcombe_paired
 from sftkey_train.study.named_arms import NAMED_ARMS, STAGE1
-from sftkey_train.study.report.arm_gains import Gain, against, gain, validation_purpose
+from sftkey_train.study.report.arm_gains import Gain, against, control_of, gain, validation_gains, validation_purpose
 from sftkey_train.study.report.study_results import ArmResults, DatasetResults, ItemMark, Purpose
 from sftkey_train.study.study_file import Part, Study
 
@@ -76,9 +76,10 @@ def choose(dataset: DatasetResults) -> Choice:
     """The arm to use, from scores on validation alone.
 
     An arm is better where its accuracy is shown to be higher than the control's, one-sided, at `CHANCE` divided by the
-    number of arms (Bonferroni). What is looked at is the interval over seeds and items; with one seed, over the items.
-    An arm whose format is shown, by its 95 % interval, to be more than `FORMAT_MARGIN` below the control's is out. Of
-    the better ones the most accurate is chosen, of equals the first of the study.
+    number of arms (Bonferroni); an arm of another length is held against plain training of that length, where the study
+    has it (`control_of`). What is looked at is the interval over seeds and items; with one seed, over the items. An arm
+    whose format is shown, by its 95 % interval, to be more than `FORMAT_MARGIN` below that is out. Of the better
+    ones the most accurate is chosen, of equals the first of the study.
 
     Raises:
         SFTKeyError: No run of the control is finished, or none of another arm.
@@ -88,12 +89,14 @@ def choose(dataset: DatasetResults) -> Choice:
         raise SFTKeyError(f"{dataset.name}: no run of {PLAIN!r} is finished, so nothing can be compared with it")
     purpose = validation_purpose(dataset, control)
     arms = [arm for arm in dataset.arms.values() if _is_contender(arm.name, arm.like)]
-    finished = [arm for arm in arms if gain(control, arm, "correct", "validation", purpose)]
+    finished = [arm for arm in arms if gain(control_of(dataset, arm, control), arm, "correct", "validation", purpose)]
     if not finished:
         raise SFTKeyError(f"{dataset.name}: no arm but {PLAIN!r} has a finished run, so there is nothing to choose")
     confidence = 1 - 2 * CHANCE / len(finished)
-    found = [c for arm in finished if (c := _contender(control, arm, purpose, confidence)) is not None]
-    found.sort(key=lambda contender: -contender.accuracy.rate.difference)
+    places = {name: place for place, name in enumerate(validation_gains(dataset, control))}
+    held = [(control_of(dataset, arm, control), arm) for arm in finished]
+    found = [c for first, arm in held if (c := _contender(first, arm, purpose, confidence)) is not None]
+    found.sort(key=lambda contender: places[contender.name])
     return Choice(
         dataset=dataset.name,
         arm=next((contender.name for contender in found if contender.standing == "better"), PLAIN),
@@ -104,9 +107,16 @@ def choose(dataset: DatasetResults) -> Choice:
     )
 
 
-def expected_gain(dataset: DatasetResults, arm: str, over: str = PLAIN) -> Gain | None:
-    """What an arm has more than another on the test set, over the seeds for claims; None without a run of both."""
-    return _measured(dataset.arms[over], dataset.arms[arm], "correct", "test", "claim", CONFIDENCE)
+def expected_gain(dataset: DatasetResults, arm: str, over: str | None = None) -> Gain | None:
+    """What an arm has more than another on the test set, over the seeds for claims; None without a run of both.
+
+    Args:
+        dataset: With both.
+        arm: Name of the one.
+        over: Name of the other; None: what the arm is held against.
+    """
+    first = dataset.arms[over] if over else control_of(dataset, dataset.arms[arm], dataset.arms[PLAIN])
+    return _measured(first, dataset.arms[arm], "correct", "test", "claim", CONFIDENCE)
 
 
 def _is_contender(name: str, like: str) -> bool:

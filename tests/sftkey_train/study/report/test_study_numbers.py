@@ -60,6 +60,8 @@ def test_headroom_is_the_share_of_errors_that_are_slips_or_right_answers_in_a_br
     assert room.of_errors is not None
     shares = [room.of_errors, room.of_items, room.slip, room.malformed, room.correct]
     assert [share.value for share in shares] == pytest.approx([2 / 4, 2 / 5, 1 / 5, 1 / 5, 1 / 5])
+    assert room.key_gold_cot is not None
+    assert room.key_gold_cot.value == 1.0
 
 
 def test_gains_are_against_the_control_and_against_rft(tmp_path: Path) -> None:
@@ -147,3 +149,42 @@ def test_a_run_that_had_nothing_to_train_on_is_named_and_the_study_is_whole_with
     found = study_numbers(read_results(written(record, tmp_path / "study.json")))
     assert found.datasets[0].missing == ("rft, seed 0, was not trained: none is kept",)
     assert found.is_whole
+
+
+def test_an_arm_whose_format_is_shown_worse_on_validation_is_not_the_chosen_one(tmp_path: Path) -> None:
+    careless, weighted = FakeArm(correct=0.9, valid=0.85), FakeArm(correct=0.6)
+    arms = {"stage1": STAGE1, "continued": CONTINUED, "sftkey": careless, "weighted": weighted}
+    found = numbers(tmp_path, fake_record(arms))
+    assert found.chosen is not None
+    assert found.chosen.second == "weighted"
+    assert found.on_test("sftkey").rate.difference > found.on_test("weighted").rate.difference  # type: ignore[union-attr]
+
+
+def test_arms_of_another_length_are_compared_with_plain_training_of_theirs(tmp_path: Path) -> None:
+    arms = {
+        "stage1": STAGE1,
+        "continued": CONTINUED,
+        "weighted": FakeArm(correct=0.5),
+        "long": FakeArm(correct=0.7, steps=200, table={"like": "weighted"}),
+        "continued_long": FakeArm(correct=0.6, steps=200, table={"like": "continued"}),
+    }
+    found = numbers(tmp_path, fake_record(arms))
+    assert [gain.second for gain in found.gains["continued_long"]] == ["long", "long"]
+    assert found.chosen is not None
+    assert (found.chosen.first, found.chosen.second) == ("continued_long", "long")
+    gained = found.on_test("long")
+    assert gained is not None
+    assert (gained.first, gained.rate.difference) == ("continued_long", pytest.approx(0.1, abs=0.05))
+    assert found.same_steps == {"continued", "weighted", "long"}
+
+
+def test_keys_given_the_gold_cot_are_counted_over_the_items_that_were_measured(tmp_path: Path) -> None:
+    record = fake_record({"stage1": STAGE1, "continued": CONTINUED})  # 50 items by the study
+    of_50 = numbers(tmp_path, record).arms[0].key_gold_cot
+    for run in record["runs"]:
+        for point in run["heldout"]:
+            point["examples"] = 20  # validation has no more
+    of_20 = numbers(tmp_path, record).arms[0].key_gold_cot
+    assert of_50 is not None
+    assert of_20 is not None
+    assert (of_50.low, of_20.low) == (pytest.approx(0.929, abs=1e-3), pytest.approx(0.839, abs=1e-3))

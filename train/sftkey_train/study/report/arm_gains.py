@@ -12,6 +12,7 @@ import numpy as np
 
 from sftkey_data.errors import SFTKeyError
 from sftkey_eval.analysis.arms import ArmRate
+from sftkey_eval.analysis.paired_comparison import FORMAT_MARGIN
 from sftkey_eval.statistics.arm_seeds import (
     SeedEstimate,
     arm_ratio,
@@ -127,18 +128,44 @@ def _nothing_to_tune(arm: ArmResults) -> bool:
     return any(one.purpose == "tuning" for one in arm.missing) and ("validation", "tuning") not in arm.parts
 
 
-def validation_gains(dataset: DatasetResults, control: ArmResults, mark: ItemMark = "correct") -> Mapping[str, Gain]:
-    """Of every arm but stage 1 and the control, what it has more than the control on validation; best first.
+def control_of(dataset: DatasetResults, arm: ArmResults, control: ArmResults) -> ArmResults:
+    """What an arm is held against: plain training as long as it is, where the study has it, else the control.
 
-    Test is not looked at. An arm without a finished run on these seeds is not there. Of equals, the first of the study.
+    Plain training is an arm `like` the control; one of another length is itself held against the control.
+    """
+    if arm.like == control.like or arm.num_steps == control.num_steps:
+        return control
+    as_long = (one for one in dataset.arms.values() if one.like == control.like and one.num_steps == arm.num_steps)
+    return next((one for one in as_long if one.name != STAGE1), control)
+
+
+def validation_gains(dataset: DatasetResults, control: ArmResults, mark: ItemMark = "correct") -> Mapping[str, Gain]:
+    """Of every arm but stage 1 and the control, what it has more on validation than what it is held against.
+
+    The one that has most more than the control comes first, of equals the first of the study. Test is not looked at. An
+    arm without a finished run on these seeds is not there.
     """
     purpose = validation_purpose(dataset, control)
-    found = {
-        arm.name: gained
-        for arm in dataset.arms.values()
-        if arm.name not in (STAGE1, control.name) and (gained := gain(control, arm, mark, "validation", purpose))
-    }
-    return dict(sorted(found.items(), key=lambda item: -item[1].rate.difference))
+    found: list[tuple[float, Gain]] = []
+    for arm in dataset.arms.values():
+        if arm.name in (STAGE1, control.name):
+            continue
+        over = gain(control, arm, mark, "validation", purpose)
+        gained = gain(control_of(dataset, arm, control), arm, mark, "validation", purpose)
+        if over and gained:
+            found.append((over.rate.difference, gained))
+    return {gained.second: gained for _, gained in sorted(found, key=lambda item: -item[0])}
+
+
+def best_on_validation(dataset: DatasetResults, control: ArmResults) -> Gain | None:
+    """What the most accurate arm gains on validation, of those whose format is not shown worse than the margin."""
+    formats = validation_gains(dataset, control, "format_valid")
+    kept = (
+        gained
+        for name, gained in validation_gains(dataset, control).items()
+        if against(formats[name].rate, -FORMAT_MARGIN) != "fails"
+    )
+    return next(kept, None)
 
 
 def mark_share(arm: ArmResults, mark: ItemMark, part: Part = "test", purpose: Purpose = "claim") -> SeedEstimate | None:
@@ -164,11 +191,12 @@ def key_given_gold_cot(arm: ArmResults, num_items: int, purpose: Purpose = "clai
 
     Args:
         arm: Whose.
-        num_items: Of how many items a run measures it.
+        num_items: Of how many items at most a run measures it; of fewer where validation has fewer.
         purpose: Of the seeds.
     """
-    last = [run.curve[-1].forced_key_match for run in arm.runs if run.purpose == purpose and run.curve]
-    return counted_share(np.array(last), num_items) if last else None
+    last = [run.curve[-1] for run in arm.runs if run.purpose == purpose and run.curve]
+    measured = min((point.examples or num_items for point in last), default=num_items)
+    return counted_share(np.array([point.forced_key_match for point in last]), measured) if last else None
 
 
 def _by_item(marks: Marked) -> Array:

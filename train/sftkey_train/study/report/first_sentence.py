@@ -87,7 +87,7 @@ def _over(numbers: DatasetNumbers, name: str) -> str:
         return f"stage 1 alone (without an arm `{CONTROL}`, more training may be all there is to it)"
     if name in numbers.same_steps:
         return "the same amount of plain training"
-    return f"plain training of another length (`{numbers.control}`)"
+    return f"plain training of another length (`{numbers.held_against[name]}`)"
 
 
 def _how_sure(found: Gain) -> str:

@@ -15,11 +15,12 @@ from sftkey_train.study.report.arm_gains import (
     Finding,
     Gain,
     against,
+    best_on_validation,
+    control_of,
     gain,
     key_given_gold_cot,
     key_given_own_cot,
     mark_share,
-    validation_gains,
     validation_purpose,
 )
 from sftkey_train.study.report.learning_curves import LearningCurve, Reach, claim_runs, learning_curve, steps_to_reach
@@ -76,13 +77,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headroom:
-    """What went wrong after stage 1: shares of its errors, and of all items, that a right Key or format would mend."""
+    """What went wrong after stage 1: shares of its errors, and of all items, that a right Key or format would mend.
+
+    A slip is seen where the CoT states the gold; `key_gold_cot` says also where it leaves the last step to the Key.
+    """
 
     of_errors: SeedEstimate | None
     of_items: SeedEstimate
     correct: SeedEstimate
     slip: SeedEstimate
     malformed: SeedEstimate
+    key_gold_cot: SeedEstimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +114,11 @@ class DatasetNumbers:
         arms: Stage 1 first.
         control: Name of the arm that the others are held against: `continued`, or stage 1 where no such arm is.
         paper: Name of the paper's stage 2, where it is an arm.
-        chosen: The arm, neither stage 1 nor the control, that is best on validation: what it gains there.
-        gains: On test, by the arm compared with (the control, and `rft`): accuracy and format of every other arm.
+        chosen: The arm, neither stage 1 nor the control, that is best on validation of those that keep the format: what
+            it gains there.
+        held_against: Of every arm but stage 1: the control, or plain training as long as the arm where there is some.
+        gains: On test, by the arm compared with: accuracy and format of every other arm over the control and over
+            `rft`, and of those held against plain training of another length over that.
         over_stage1: On test, accuracy of every arm over stage 1.
         claims: The paper's two, each against the control and against stage 1.
         headroom: After stage 1.
@@ -119,7 +127,7 @@ class DatasetNumbers:
         validation: Every arm that has a finished run on the seeds that choices are made on.
         varied: Named arms of which there are several that differ in learning rate or steps.
         missing: Runs that had nothing to train on, in words.
-        same_steps: Arms with as many steps as the control, by name.
+        same_steps: Arms with as many steps as what they are held against, by name.
     """
 
     name: str
@@ -129,6 +137,7 @@ class DatasetNumbers:
     control: str
     paper: str | None
     chosen: Gain | None
+    held_against: Mapping[str, str]
     gains: Mapping[str, tuple[Gain, ...]]
     over_stage1: tuple[Gain, ...]
     claims: tuple[Claim, ...]
@@ -141,8 +150,8 @@ class DatasetNumbers:
     same_steps: frozenset[str]
 
     def on_test(self, name: str, first: str | None = None) -> Gain | None:
-        """What an arm gains in accuracy over another (None: the control) on test."""
-        of_first = self.gains.get(first or self.control, ())
+        """What an arm gains in accuracy over another (None: what it is held against) on test."""
+        of_first = self.gains.get(first or self.held_against.get(name, self.control), ())
         return next((found for found in of_first if found.second == name and found.mark == "correct"), None)
 
 
@@ -190,8 +199,8 @@ def _dataset_numbers(results: StudyResults, dataset: DatasetResults) -> DatasetN
     firsts = [control] if rejection is None or rejection is control else [control, rejection]
     others = [arm for arm in dataset.arms.values() if arm is not stage1]
     test = stage1.parts.get(("test", "claim"))
-    on_validation = validation_gains(dataset, control)
-    steps = {arm.name: _steps(arm) for arm in dataset.arms.values()}
+    held = {arm.name: control_of(dataset, arm, control) for arm in others}
+    longer = {first.name: first for first in held.values() if first not in firsts}
     return DatasetNumbers(
         name=dataset.name,
         num_items=None if test is None else test.num_items,
@@ -199,11 +208,13 @@ def _dataset_numbers(results: StudyResults, dataset: DatasetResults) -> DatasetN
         arms=tuple(_arm_numbers(arm, results.heldout_examples) for arm in dataset.arms.values()),
         control=control.name,
         paper=None if paper is None else paper.name,
-        chosen=next(iter(on_validation.values()), None),
-        gains={first.name: _gains(first, others) for first in firsts},
+        chosen=best_on_validation(dataset, control),
+        held_against={name: first.name for name, first in held.items()},
+        gains={first.name: _gains(first, others) for first in firsts}
+        | {name: _gains(first, [arm for arm in others if held[arm.name] is first]) for name, first in longer.items()},
         over_stage1=tuple(found for arm in others if (found := gain(stage1, arm))),
         claims=_claims(paper, [control] if control is stage1 else [control, stage1]),
-        headroom=_headroom(stage1),
+        headroom=_headroom(stage1, results.heldout_examples),
         curves=tuple(curve for arm in others if (curve := learning_curve(arm))),
         reached=tuple(found for arm in others for found in steps_to_reach(arm)),
         validation=_on_validation(dataset, control),
@@ -213,7 +224,7 @@ def _dataset_numbers(results: StudyResults, dataset: DatasetResults) -> DatasetN
             for arm in dataset.arms.values()
             for one in arm.missing
         ),
-        same_steps=frozenset(name for name, found in steps.items() if found == steps[control.name]),
+        same_steps=frozenset(arm.name for arm in others if arm.num_steps == held[arm.name].num_steps),
     )
 
 
@@ -234,10 +245,6 @@ def _arm_numbers(arm: ArmResults, heldout_examples: int) -> ArmNumbers:
         training_seconds=_mean([run.seconds.get("training") for run in runs]),
         other_seconds=_mean([_sum(run.seconds.get("generation"), run.seconds.get("scoring")) for run in runs]),
     )
-
-
-def _steps(arm: ArmResults) -> int | None:
-    return max((run.steps for run in arm.runs), default=None)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -269,7 +276,7 @@ def _claims(paper: ArmResults | None, firsts: Sequence[ArmResults]) -> tuple[Cla
     )
 
 
-def _headroom(stage1: ArmResults) -> Headroom | None:
+def _headroom(stage1: ArmResults, heldout_examples: int) -> Headroom | None:
     test = stage1.parts.get(("test", "claim"))
     if test is None:
         return None
@@ -282,6 +289,7 @@ def _headroom(stage1: ArmResults) -> Headroom | None:
         correct=arm_share(correct.astype(np.float64)),
         slip=arm_share(slip.astype(np.float64)),
         malformed=arm_share(malformed.astype(np.float64)),
+        key_gold_cot=key_given_gold_cot(stage1, heldout_examples),
     )
 
 
@@ -292,10 +300,12 @@ def _on_validation(dataset: DatasetResults, control: ArmResults) -> tuple[OnVali
             name=arm.name,
             like=arm.like,
             lr=arm.lr,
-            steps=_steps(arm),
+            steps=arm.num_steps,
             purpose=purpose,
             correct=correct,
-            gain=None if arm is control else gain(control, arm, "correct", "validation", purpose),
+            gain=None
+            if arm is control
+            else gain(control_of(dataset, arm, control), arm, "correct", "validation", purpose),
         )
         for arm in dataset.arms.values()
         if (correct := mark_share(arm, "correct", "validation", purpose))
@@ -306,5 +316,5 @@ def _varied(dataset: DatasetResults) -> frozenset[str]:
     found: dict[str, set[tuple[float | None, int | None]]] = {}
     for arm in dataset.arms.values():
         if arm.runs:
-            found.setdefault(arm.like, set()).add((arm.lr, _steps(arm)))
+            found.setdefault(arm.like, set()).add((arm.lr, arm.num_steps))
     return frozenset(like for like, settings in found.items() if len(settings) > 1)

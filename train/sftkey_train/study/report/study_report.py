@@ -159,10 +159,12 @@ def _choice_note(numbers: StudyNumbers) -> str:
 
 
 def _headroom_text(room: Headroom) -> str:
+    given = f": {_with_interval(room.key_gold_cot)}" if room.key_gold_cot else ""
     return (
         f"After stage 1, {_with_interval(room.of_items)} of the items are slips, or right answers in a broken format: "
-        f"{_with_interval(room.of_errors)} of its errors. Without a change of the chain of thought, a second stage can "
-        "gain no more than that."
+        f"{_with_interval(room.of_errors)} of its errors. Where chains of thought state the gold, a second stage can "
+        "gain no more than that without changing them. Where they leave the last step to the Key, a wrong Key counts as "
+        f"a wrong chain of thought, and the Keys that are right given the gold one say more{given}."
     )
 
 

@@ -53,6 +53,7 @@ class LearningPoint:
 
     step: int
     forced_key_match: float
+    examples: int | None = None  # how many; None in records of before it was written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,11 @@ class ArmResults:
     parts: Mapping[tuple[Part, Purpose], PartMarks]
     missing: tuple[MissingRun, ...] = ()
 
+    @property
+    def num_steps(self) -> int | None:
+        """Of its longest run; None without one."""
+        return max((run.steps for run in self.runs), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetResults:
@@ -128,6 +134,7 @@ class _Table(BaseModel):
 class _Point(_Table):
     step: int
     forced_key_match: float
+    examples: int | None = None
 
 
 class _Scores(_Table):
@@ -258,7 +265,7 @@ def _seed_run(run: _Run) -> SeedRun:
         supervised_tokens=run.supervised_tokens,
         flops=run.flops,
         seconds=run.seconds if run.own is None else {**run.seconds, "sampling": _sum(run.own.seconds.values())},
-        curve=tuple(LearningPoint(point.step, point.forced_key_match) for point in run.heldout),
+        curve=tuple(LearningPoint(point.step, point.forced_key_match, point.examples) for point in run.heldout),
     )
 
 

@@ -72,7 +72,11 @@ def claim_columns(datasets: Iterable[DatasetNumbers]) -> list[tuple[str, str]]:
 def headroom_table(numbers: StudyNumbers) -> Table:
     """What went wrong after stage 1, by dataset."""
     rows: list[tuple[Cell, ...]] = [
-        (dataset.name, *map(share_cell, (room.correct, room.slip, room.malformed, room.of_items, room.of_errors)))
+        (
+            dataset.name,
+            *map(share_cell, (room.correct, room.slip, room.malformed, room.of_items, room.of_errors)),
+            share_cell(room.key_gold_cot),
+        )
         for dataset in numbers.datasets
         if (room := dataset.headroom)
     ]
@@ -80,8 +84,17 @@ def headroom_table(numbers: StudyNumbers) -> Table:
         name="headroom",
         has_section=True,
         caption="After stage 1, what a second stage on the answer can mend: slips, and right answers in a broken "
-        f"format. Percent with {INTERVALS}.",
-        columns=("Dataset", "Correct", "Slips", "Right but malformed", "Both, of all items", "Both, of the errors"),
+        "format. A slip is seen where the CoT states the gold; where it leaves the last step to the Key, only the Keys "
+        f"given the gold CoT (of validation) show what is missing. Percent with {INTERVALS}.",
+        columns=(
+            "Dataset",
+            "Correct",
+            "Slips",
+            "Right but malformed",
+            "Both, of all items",
+            "Both, of the errors",
+            "Key given the gold CoT",
+        ),
         rows=tuple(rows),
     )
 

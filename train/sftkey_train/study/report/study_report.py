@@ -163,8 +163,8 @@ def _headroom_text(room: Headroom) -> str:
     return (
         f"After stage 1, {_with_interval(room.of_items)} of the items are slips, or right answers in a broken format: "
         f"{_with_interval(room.of_errors)} of its errors. Where chains of thought state the gold, a second stage can "
-        "gain no more than that without changing them. Where they leave the last step to the Key, a wrong Key counts as "
-        f"a wrong chain of thought, and the Keys that are right given the gold one say more{given}."
+        "gain no more than that without changing them. Where they leave the last step to the Key, a wrong Key counts "
+        f"as a wrong chain of thought, and the Keys that are right given the gold one say more{given}."
     )
 
 
